@@ -1,0 +1,37 @@
+# `make demo` and `make test` do everything on a fresh machine with git, make and Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+MANIFESTS := pyproject.toml baselines/pyproject.toml plugins/anyad/pyproject.toml constraints.txt
+
+.PHONY: demo test test-all lint format clean
+
+$(STAMP): $(MANIFESTS)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' -e baselines -e plugins/anyad
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/anyadbench run --method anyad --protocol phantom-7subsets
+
+test: $(STAMP) lint
+	$(BIN)/python -m pytest -m "not slow and not browser"
+
+test-all: $(STAMP) lint
+	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium) || echo "chromium cannot be installed: its tests will be skipped"
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
