@@ -1,0 +1,168 @@
+"""One description of a ranking, and every threshold-free metric computed from it.
+
+All metrics change only at scores that some lesion pixel has. For each such score (or bin of scores) a `Curve` keeps how
+many normal pixels lie above it and how many reach it; equal scores are one step. The arrays may have leading axes, one
+curve per resample, and every function here works along the last axis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64, Int64
+
+FPR_LIMIT = 0.3
+"""AUPRO integrates up to this false-positive rate (Bergmann et al., MVTec AD, IJCV 2021)."""
+
+PLOT_POINTS = 500
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Steps in order of falling score; counts may be integers or whole floats.
+
+    Attributes:
+        above: Normal items with a score above the step's.
+        reached: Normal items with at least the step's score.
+        found: Lesion items with at least the step's score.
+        covered: Mean covered fraction of the components at the step, 0 to 1.
+        normals: Number of normal items.
+        lesions: Number of lesion items.
+    """
+
+    above: Int64[np.ndarray, "*batch k"]
+    reached: Int64[np.ndarray, "*batch k"]
+    found: Int64[np.ndarray, "*batch k"]
+    covered: Float64[np.ndarray, "*batch k"]
+    normals: Int64[np.ndarray, "*batch"]
+    lesions: Int64[np.ndarray, "*batch"]
+
+
+def auroc(curve: Curve) -> Float64[np.ndarray, "*batch"]:
+    """Probability that a lesion item outranks a normal one, ties counting half."""
+    outranked = 2.0 * curve.normals[..., None] - curve.above - curve.reached
+    won = (_steps(curve.found) * outranked).sum(axis=-1)
+    value: Float64[np.ndarray, "*batch"] = won / (2.0 * curve.normals * curve.lesions)
+    return value
+
+
+def average_precision(curve: Curve) -> Float64[np.ndarray, "*batch"]:
+    """Step-wise average precision, as scikit-learn's: the sum of precision times gain in recall."""
+    flagged = np.maximum(curve.found + curve.reached, 1)
+    gained = _steps(curve.found) / curve.lesions[..., None]
+    value: Float64[np.ndarray, "*batch"] = (gained * (curve.found / flagged)).sum(axis=-1)
+    return value
+
+
+def f1_max(curve: Curve) -> Float64[np.ndarray, "*batch"]:
+    """Highest F1 over all thresholds; for pixels pooled over slices this is the highest Dice, the same fraction."""
+    f1: Float64[np.ndarray, "*batch k"] = 2.0 * curve.found / (curve.found + curve.reached + curve.lesions[..., None])
+    best: Float64[np.ndarray, "*batch"] = f1.max(axis=-1)
+    return best
+
+
+def aupro(curve: Curve, limit: float = FPR_LIMIT) -> Float64[np.ndarray, "*batch"]:
+    """Area under mean component coverage against FPR, to exactly ``limit`` (interpolated), divided by it.
+
+    FPR counts the defect-free pixels of all slices. Source: evaluation script of MVTec AD, at every threshold.
+    """
+    end = limit * curve.normals[..., None]
+    before = _shifted(curve.covered)
+    left, right = np.minimum(curve.above, end), np.minimum(curve.reached, end)
+    level = (left - np.minimum(_shifted(curve.reached), end)) * before
+    width = np.maximum(curve.reached - curve.above, 1)
+    height = before + (curve.covered - before) * ((right - left) / width)
+    slope = (right - left) * (before + height) / 2
+    rest = (end - right[..., -1:])[..., 0] * curve.covered[..., -1]
+    area: Float64[np.ndarray, "*batch"] = (level + slope).sum(axis=-1) + rest
+    return area / end[..., 0]
+
+
+def pixel_values(curve: Curve) -> dict[str, float]:
+    """Return the pixel metrics of one curve; NaN where lesion or normal pixels are missing."""
+    if not (curve.normals > 0 and curve.lesions > 0):
+        return dict.fromkeys(("pixel_auroc", "pixel_ap", "pixel_f1", "aupro", "dice"), float("nan"))
+    best = float(f1_max(curve))
+    return {
+        "pixel_auroc": float(auroc(curve)),
+        "pixel_ap": float(average_precision(curve)),
+        "pixel_f1": best,
+        "aupro": float(aupro(curve)),
+        "dice": best,
+    }
+
+
+def from_sorted(
+    normals: list[np.ndarray],
+    keys: np.ndarray,
+    counts: Int64[np.ndarray, " k"],
+    covered: Float64[np.ndarray, " k"],
+) -> Curve:
+    """Build a curve by searching distinct lesion scores in sorted normal scores.
+
+    Args:
+        normals: Chunks of ordered keys of the normal items, each ascending.
+        keys: Distinct keys of the lesion items, ascending.
+        counts: Lesion items at each key.
+        covered: Mean covered fraction of the components when everything from this key upwards is flagged.
+    """
+    total = sum(len(chunk) for chunk in normals)
+    below, up_to = np.zeros(len(keys), dtype=np.int64), np.zeros(len(keys), dtype=np.int64)
+    for chunk in normals:
+        below += np.searchsorted(chunk, keys, side="left")
+        up_to += np.searchsorted(chunk, keys, side="right")
+    return Curve(
+        above=(total - up_to)[::-1],
+        reached=(total - below)[::-1],
+        found=np.cumsum(counts[::-1]),
+        covered=covered[::-1],
+        normals=np.asarray(total),
+        lesions=np.asarray(int(counts.sum())),
+    )
+
+
+def plot_points(curve: Curve) -> dict[str, Float64[np.ndarray, "p 2"]]:
+    """Return ``roc`` (FPR, TPR), ``pr`` (recall, precision) and ``pro`` (FPR, coverage), at most 500 points each.
+
+    Empty where the curve is undefined.
+    """
+    if not (curve.normals > 0 and curve.lesions > 0):
+        return {name: np.empty((0, 2)) for name in ("roc", "pr", "pro")}
+    fpr = _corners(curve.above, curve.reached, curve.normals) / curve.normals
+    recall = curve.found / curve.lesions
+    precision = curve.found / (curve.found + curve.reached)
+    tpr = _corners(_shifted(curve.found), curve.found, curve.lesions) / curve.lesions
+    pro = _corners(_shifted(curve.covered), curve.covered, np.asarray(1.0))
+    return {
+        "roc": _thin(np.stack([fpr, tpr], axis=1)),
+        "pr": _thin(np.stack([recall, precision], axis=1)),
+        "pro": _thin(np.stack([fpr, pro], axis=1)),
+    }
+
+
+def _corners(before: np.ndarray, after: np.ndarray, end: np.ndarray) -> np.ndarray:
+    inner = np.stack([before, after], axis=1).ravel()
+    return np.concatenate([[0], inner, [end]])
+
+
+def _thin(points: Float64[np.ndarray, "q 2"]) -> Float64[np.ndarray, "p 2"]:
+    """Keep points evenly spaced along the curve, the ends among them."""
+    length = np.append(0.0, np.abs(np.diff(points, axis=0)).sum(axis=1).cumsum())
+    wanted = np.linspace(0.0, length[-1], PLOT_POINTS)
+    kept = np.unique(np.searchsorted(length, wanted).clip(max=len(points) - 1))
+    kept[-1] = len(points) - 1
+    thinned: Float64[np.ndarray, "p 2"] = points[kept]
+    return thinned
+
+
+def _shifted(values: np.ndarray) -> np.ndarray:
+    """Values before each step: zero, then all but the last."""
+    return np.concatenate([np.zeros_like(values[..., :1]), values[..., :-1]], axis=-1)
+
+
+def _steps(values: np.ndarray) -> np.ndarray:
+    return np.diff(values, axis=-1, prepend=0)

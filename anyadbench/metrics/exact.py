@@ -1,0 +1,199 @@
+"""Exact pixel metrics by the split method: normal scores sorted as values, lesion scores searched among them.
+
+Only 1 % of the pixels are lesion, so no index array over all pixels is needed: the sort of plain integers is the whole
+cost. The state holds 4 bytes per pixel; use `anyadbench.metrics.PixelState` where that is too much.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anyadbench.metrics.curves import Curve, from_sorted, pixel_values, plot_points
+from anyadbench.metrics.inputs import as_maps, as_masks
+from anyadbench.metrics.keys import float32_keys
+from anyadbench.metrics.labels import lesion_pixels
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Float64, Int32, Int64
+
+    from anyadbench.metrics.labels import LesionPixels
+
+CHUNK = 1 << 24
+"""Normal scores per sorted chunk; larger chunks sort slower, many small ones search slower."""
+
+_ABOVE_ALL = np.int32(2**31 - 1)
+_UNIT_BITS = 62
+_LIMB_BITS = 31
+
+
+class PixelStats:
+    """Accumulates maps and masks; gives pixel metrics that are the same bit for bit in any order and sharding.
+
+    Scores are compared as float32, exactly. Each pixel of a component of area A adds 1/A, kept as integers, so that the
+    order of addition does not matter.
+    """
+
+    def __init__(self) -> None:
+        self._chunks: list[Int32[np.ndarray, " m"]] = []
+        self._buffer: Int32[np.ndarray, " chunk"] | None = None
+        self._filled = 0
+        self._lesions_in_buffer = 0
+        self._lesion_parts: list[Int64[np.ndarray, " p"]] = []
+        self._lesions_sorted = False
+        self._curve: Curve | None = None
+        self.components = 0
+        self.normal_pixels = 0
+        self.lesion_pixels = 0
+
+    def update(self, maps: Any, masks: Any, components: Any | None = None) -> None:
+        """Add slices.
+
+        Args:
+            maps: N x H x W finite scores, higher is more anomalous; other types than float32 are rounded to it.
+            masks: N x H x W lesion masks.
+            components: What `anyadbench.metrics.components` gives for the masks, if it is at hand.
+
+        Raises:
+            UserError: If shapes or values do not fit.
+            ScoreError: If a score is NaN or infinite; the state is unchanged.
+        """
+        scores = as_maps(maps)
+        self._add(scores, lesion_pixels(as_masks(masks, scores.shape), components))
+
+    def _add(self, scores: Float32[np.ndarray, "n h w"], lesions: LesionPixels) -> None:
+        flat = scores.ravel()
+        self._curve, self._lesions_sorted = None, False
+        self._lesion_parts.append(_pack(float32_keys(flat[lesions.index]), lesions.areas))
+        self.components += lesions.count
+        self.lesion_pixels += len(lesions.index)
+        self.normal_pixels += flat.size - len(lesions.index)
+        start = 0
+        while start < flat.size:
+            if self._buffer is None:
+                self._buffer, self._filled, self._lesions_in_buffer = np.empty(CHUNK, dtype=np.int32), 0, 0
+            stop = min(flat.size, start + CHUNK - self._filled)
+            first, last = np.searchsorted(lesions.index, [start, stop])
+            part = self._buffer[self._filled : self._filled + stop - start]
+            part[:] = float32_keys(flat[start:stop])
+            # Overwriting the few lesion pixels and cutting them off after the sort is cheaper than a boolean selection.
+            part[lesions.index[first:last] - start] = _ABOVE_ALL
+            self._filled += stop - start
+            self._lesions_in_buffer += int(last - first)
+            start = stop
+            if self._filled == CHUNK:
+                self._sort_buffer()
+
+    def _sort_buffer(self) -> None:
+        if self._buffer is None:
+            return
+        filled = self._buffer[: self._filled]
+        filled.sort()
+        normals = filled[: self._filled - self._lesions_in_buffer]
+        roomy = len(normals) < CHUNK * 7 // 8
+        self._chunks.append(normals.copy() if roomy else normals)
+        self._buffer, self._filled, self._lesions_in_buffer = None, 0, 0
+
+    def merge(self, other: PixelStats) -> None:
+        """Add what another state has counted, leaving that one as it is."""
+        other._sort_buffer()
+        self._chunks += other._chunks
+        self._lesion_parts += other._lesion_parts
+        self.components += other.components
+        self.normal_pixels += other.normal_pixels
+        self.lesion_pixels += other.lesion_pixels
+        self._curve, self._lesions_sorted = None, False
+
+    def __add__(self, other: PixelStats) -> PixelStats:
+        """Return a new state with the pixels of both."""
+        result = PixelStats()
+        result.merge(self)
+        result.merge(other)
+        return result
+
+    def curve(self) -> Curve:
+        """Return the ranking behind the metrics."""
+        if self._curve is None:
+            keys, counts, covered = _lesion_steps(self._sorted_lesions())
+            self._curve = from_sorted(self._sorted_normals(), keys, counts, covered)
+        return self._curve
+
+    def compute(self) -> dict[str, float]:
+        """Return ``pixel_auroc``, ``pixel_ap``, ``pixel_f1``, ``aupro`` and ``dice``.
+
+        All are NaN without a lesion pixel or without a normal one. ``dice`` is the highest Dice over all thresholds of
+        the pixels pooled over slices, 2TP / (2TP + FP + FN), which is the same number as ``pixel_f1``.
+        """
+        return pixel_values(self.curve())
+
+    def curves(self) -> dict[str, Float64[np.ndarray, "p 2"]]:
+        """Return at most 500 points of each of the ``roc``, ``pr`` and ``pro`` curves, for plots."""
+        return plot_points(self.curve())
+
+    def counts_above(self, key: int) -> tuple[int, int]:
+        """Return how many normal and how many lesion pixels have an ordered key above ``key``."""
+        wanted = np.int32(key)
+        normal = sum(len(chunk) - int(np.searchsorted(chunk, wanted, side="right")) for chunk in self._sorted_normals())
+        lesion_keys = self._sorted_lesions() >> 32
+        return normal, len(lesion_keys) - int(np.searchsorted(lesion_keys, key, side="right"))
+
+    def normal_chunks(self) -> list[Int32[np.ndarray, " m"]]:
+        """Return the ordered keys of the normal pixels as ascending chunks."""
+        return list(self._sorted_normals())
+
+    def _sorted_normals(self) -> list[Int32[np.ndarray, " m"]]:
+        self._sort_buffer()
+        if len(self._chunks) > 1 + 2 * self.normal_pixels // CHUNK:
+            self._chunks = [_joined(group) for group in _groups(self._chunks)]
+        return self._chunks
+
+    def _sorted_lesions(self) -> Int64[np.ndarray, " p"]:
+        if not self._lesions_sorted:
+            self._lesion_parts = [np.sort(np.concatenate([np.empty(0, dtype=np.int64), *self._lesion_parts]))]
+            self._lesions_sorted = True
+        return self._lesion_parts[0]
+
+
+def _groups(chunks: list[Int32[np.ndarray, " m"]]) -> list[list[Int32[np.ndarray, " m"]]]:
+    """Put small chunks together, so that merging many small states does not mean many searches."""
+    groups: list[list[Int32[np.ndarray, " m"]]] = []
+    size = CHUNK
+    for chunk in chunks:
+        if size + len(chunk) > CHUNK:
+            groups.append([])
+            size = 0
+        groups[-1].append(chunk)
+        size += len(chunk)
+    return groups
+
+
+def _joined(group: list[Int32[np.ndarray, " m"]]) -> Int32[np.ndarray, " m"]:
+    if len(group) == 1:
+        return group[0]
+    joined = np.concatenate(group)
+    joined.sort()
+    return joined
+
+
+def _pack(keys: Int32[np.ndarray, " p"], areas: Int64[np.ndarray, " p"]) -> Int64[np.ndarray, " p"]:
+    """Put key and component area into one integer that sorts by key."""
+    packed: Int64[np.ndarray, " p"] = (keys.astype(np.int64) << 32) | areas
+    return packed
+
+
+def _lesion_steps(
+    packed: Int64[np.ndarray, " p"],
+) -> tuple[Int32[np.ndarray, " k"], Int64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
+    """Return distinct lesion keys (ascending), pixels at each, and mean coverage from each upwards."""
+    keys = (packed >> 32).astype(np.int32)
+    if len(keys) == 0:
+        return keys, np.empty(0, dtype=np.int64), np.empty(0)
+    starts = np.flatnonzero(np.diff(keys, prepend=np.int32(keys[0] - 1)))
+    area = packed & 0xFFFFFFFF
+    weight = ((1 << _UNIT_BITS) + area // 2) // area
+    # One component sums to 2^62, so sums over components are kept in two halves that cannot overflow.
+    high = np.cumsum(np.add.reduceat(weight >> _LIMB_BITS, starts)[::-1])
+    low = np.cumsum(np.add.reduceat(weight & ((1 << _LIMB_BITS) - 1), starts)[::-1])
+    covered = (high + low * 2.0**-_LIMB_BITS)[::-1]
+    return keys[starts], np.diff(starts, append=len(keys)), covered / covered[0]

@@ -1,0 +1,103 @@
+"""A table of integers over ordered float keys that holds only the octaves of scores that occur."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Int32, Int64
+
+OCTAVE_BITS = 9
+"""Sign and exponent of a float32: one page per octave of scores."""
+
+_PAGES = 1 << OCTAVE_BITS
+_MANTISSA_BITS = 23
+_BLOCK = 1 << 16
+_MISSING = np.iinfo(np.int64).min // 2
+_WORTH_FILLING = 3
+
+
+class PagedTable:
+    """int64 sums per bin; bin = key >> (32 - bits), so zero lies between the negative and the positive bins.
+
+    Args:
+        bits: Leading bits of a key that make a bin.
+    """
+
+    def __init__(self, bits: int) -> None:
+        self._shift = 32 - bits
+        self._page_bits = bits - OCTAVE_BITS
+        # Position in the table = bin + the offset of its page.
+        self._offsets: Int64[np.ndarray, " pages"] = np.full(_PAGES, _MISSING, dtype=np.int64)
+        self._pages: Int64[np.ndarray, " held"] = np.empty(0, dtype=np.int64)
+        self._table: Int64[np.ndarray, " bins"] = np.empty(0, dtype=np.int64)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the table."""
+        return self._table.nbytes
+
+    def count_keys(self, keys: Int32[np.ndarray, " p"]) -> None:
+        """Add one for each key."""
+        bins, positions = np.empty(_BLOCK, dtype=np.int32), np.empty(_BLOCK, dtype=np.intp)
+        # Blocks that stay in the processor's cache: the passes below then cost little beside the counting itself.
+        for start in range(0, len(keys), _BLOCK):
+            block = keys[start : start + _BLOCK]
+            size = len(block)
+            np.right_shift(block, self._shift, out=bins[:size])
+            offset = self._offset(bins[:size])
+            np.add(bins[:size], offset, out=positions[:size])
+            np.add.at(self._table, positions[:size], 1)
+
+    def add(self, bins: Int64[np.ndarray, " b"], values: Int64[np.ndarray, " b"]) -> None:
+        """Add a value to each bin; bins may repeat."""
+        if len(bins):
+            offset = self._offset(bins)
+            np.add.at(self._table, bins + offset, values)
+
+    def items(self) -> tuple[Int64[np.ndarray, " b"], Int64[np.ndarray, " b"]]:
+        """Return the bins that are not zero, ascending, and their sums."""
+        positions = np.flatnonzero(self._table)
+        slots = positions >> self._page_bits
+        return positions - self._offsets[self._pages[slots]], self._table[positions]
+
+    def at(self, bins: Int64[np.ndarray, " b"]) -> Int64[np.ndarray, " b"]:
+        """Return the sums of the given bins."""
+        offsets = self._offsets[self._page(bins)]
+        held = offsets != _MISSING
+        result = np.zeros(len(bins), dtype=np.int64)
+        result[held] = self._table[bins[held] + offsets[held]]
+        return result
+
+    def _page(self, bins: np.ndarray) -> np.ndarray:
+        return (bins >> self._page_bits) + _PAGES // 2
+
+    def _offset(self, bins: np.ndarray) -> np.ndarray | np.int64:
+        """Return what leads from each bin to its position: one number where the pages lie side by side."""
+        first, last = int(self._page(bins.min())), int(self._page(bins.max()))
+        span = self._offsets[first : last + 1]
+        if span[0] != _MISSING and (span == span[0]).all():
+            return np.int64(span[0])
+        pages = self._page(bins).astype(np.intp)
+        offsets = self._offsets[pages]
+        if (offsets == _MISSING).any():
+            self._hold(np.flatnonzero(np.bincount(pages, minlength=_PAGES)))
+            offsets = self._offsets[pages]
+        return offsets
+
+    def _hold(self, wanted: np.ndarray) -> None:
+        """Make room for pages, in ascending order, with small gaps between them filled."""
+        pages = np.union1d(self._pages, wanted)
+        gaps = [np.arange(a + 1, b) for a, b in pairwise(pages) if b - a <= _WORTH_FILLING]
+        pages = np.concatenate([pages, *gaps])
+        pages.sort()
+        size = 1 << self._page_bits
+        table = np.zeros(len(pages) * size, dtype=np.int64)
+        for slot, page in enumerate(self._pages):
+            target = int(np.searchsorted(pages, page)) * size
+            table[target : target + size] = self._table[slot * size : (slot + 1) * size]
+        self._pages, self._table = pages, table
+        self._offsets[pages] = (np.arange(len(pages)) - (pages - _PAGES // 2)) * size

@@ -1,0 +1,324 @@
+"""Compare implementations of the pixel metrics: seconds, peak memory, values and their error.
+
+Run ``python benchmarks/metrics.py --n 1000``. Every implementation runs in a process of its own on the same synthetic
+maps, and its error is the difference to the exact implementation of this package, which the tests check against
+scikit-learn and a plain reference. One that is not installed is listed with the reason. Seconds are those of the
+metrics alone, without reading the maps; the ratio is of processor seconds, which a busy machine disturbs less. Peak
+memory is what comes on top of the imports: the maps themselves, too, where they are loaded whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+SIZE = 256
+BATCH = 32
+SHOWN = ("pixel_auroc", "pixel_ap", "pixel_f1", "aupro")
+
+Loader = Callable[[], tuple[Any, Any]]
+Batches = Callable[[], Iterator[tuple[Any, Any]]]
+
+
+class Clock:
+    """Adds up wall and processor seconds of the blocks it is entered for."""
+
+    def __init__(self) -> None:
+        self.wall = self.cpu = 0.0
+
+    def __enter__(self) -> None:
+        self._begin = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *exception: object) -> None:
+        self.wall += time.perf_counter() - self._begin[0]
+        self.cpu += time.process_time() - self._begin[1]
+
+
+def make_data(folder: Path, count: int) -> None:
+    """Write ``maps.bin`` (float32 in 0..1) and ``masks.bin`` (bytes): every second slice has 2 % lesion pixels."""
+    import numpy as np
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    with open(folder / "maps.bin", "wb") as maps, open(folder / "masks.bin", "wb") as masks:
+        for number in range(count):
+            noise = gaussian_filter(rng.standard_normal((SIZE, SIZE), dtype=np.float32), 6)
+            field = noise / noise.std() * 0.5 + rng.normal(0, 0.2)
+            mask = np.zeros((SIZE, SIZE), dtype=bool)
+            for _ in range(rng.integers(0, 4)):
+                field += rng.uniform(0.5, 1.5) * _bump(rng, rows, columns)
+            if number % 2:
+                mask = _lesions(rng, rows, columns)
+                field += rng.uniform(0.4, 4.0) * gaussian_filter(mask.astype(np.float32), 4)
+            np.minimum(np.exp(field) / 40, 1).astype(np.float32).tofile(maps)
+            mask.astype(np.uint8).tofile(masks)
+
+
+def _bump(rng: Any, rows: Any, columns: Any) -> Any:
+    import numpy as np
+
+    row, column, width = rng.uniform(0, SIZE), rng.uniform(0, SIZE), rng.uniform(4, 14)
+    return np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * width**2))
+
+
+def _lesions(rng: Any, rows: Any, columns: Any) -> Any:
+    import numpy as np
+
+    mask = np.zeros((SIZE, SIZE), dtype=bool)
+    blobs = int(rng.integers(1, 5))
+    for _ in range(blobs):
+        row, column = rng.uniform(25, SIZE - 25, size=2)
+        stretch = rng.uniform(0.6, 1.6)
+        radius = np.sqrt(0.02 * SIZE * SIZE / blobs / np.pi)
+        wobble = 1 + 0.2 * np.sin(3 * np.arctan2(rows - row, columns - column) + rng.uniform(0, 6))
+        mask |= ((rows - row) * stretch) ** 2 + ((columns - column) / stretch) ** 2 < (radius * wobble) ** 2
+    for _ in range(rng.integers(0, 3)):
+        row, column = rng.integers(2, SIZE - 6, size=2)
+        height, width = rng.integers(1, 4), rng.integers(1, 5)
+        mask[row : row + height, column : column + width] = True
+    return mask
+
+
+def ours_exact(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]:
+    """Time the exact state on maps that are in memory."""
+    from anyadbench.metrics import PixelStats
+
+    maps, masks = load()
+    with clock:
+        stats = PixelStats()
+        stats.update(maps, masks)
+        return stats.compute()
+
+
+def ours_exact_batches(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]:
+    """Time the exact state fed with batches that are dropped after use."""
+    from anyadbench.metrics import PixelStats
+
+    return _fed(PixelStats(), batches, clock)
+
+
+def ours_streaming(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]:
+    """Time the streaming state fed with batches that are dropped after use."""
+    from anyadbench.metrics import PixelState
+
+    state = PixelState()
+    values = _fed(state, batches, clock)
+    return values | {"bound_ap": state.error_bound["pixel_ap"]}
+
+
+def _fed(state: Any, batches: Batches, clock: Clock) -> dict[str, float]:
+    for maps, masks in batches():
+        with clock:
+            state.update(maps, masks)
+    with clock:
+        values: dict[str, float] = state.compute()
+    return values
+
+
+def scikit_learn(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]:
+    """Time the three calls; scikit-learn has no AUPRO."""
+    import numpy as np
+    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+    maps, masks = load()
+    with clock:
+        truth, scores = masks.ravel(), maps.ravel()
+        values = {
+            "pixel_auroc": float(roc_auc_score(truth, scores)),
+            "pixel_ap": float(average_precision_score(truth, scores)),
+        }
+        precision, recall, _ = precision_recall_curve(truth, scores)
+        values["pixel_f1"] = float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12)))
+    return values
+
+
+def torchmetrics_exact(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]:
+    """Time AUROC, AP and the precision-recall curve of torchmetrics with every threshold."""
+    import torch
+    from torchmetrics.functional.classification import (
+        binary_auroc,
+        binary_average_precision,
+        binary_precision_recall_curve,
+    )
+
+    maps, masks = load()
+    with clock:
+        scores, truth = torch.from_numpy(maps).ravel(), torch.from_numpy(masks).ravel().long()
+        values = {
+            "pixel_auroc": float(binary_auroc(scores, truth)),
+            "pixel_ap": float(binary_average_precision(scores, truth)),
+        }
+        precision, recall, _ = binary_precision_recall_curve(scores, truth)
+        values["pixel_f1"] = float((2 * precision * recall / (precision + recall).clamp_min(1e-12)).max())
+    return values
+
+
+def anomalib_four(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]:
+    """Time AUROC, AUPR, F1Max and AUPRO of anomalib."""
+    import torch
+    from anomalib.metrics.aupr import _AUPR
+    from anomalib.metrics.aupro import _AUPRO
+    from anomalib.metrics.auroc import _AUROC
+    from anomalib.metrics.f1_score import _F1Max
+
+    maps, masks = load()
+    scores, truth = torch.from_numpy(maps), torch.from_numpy(masks).int()
+    makers = {"pixel_auroc": _AUROC, "pixel_ap": _AUPR, "pixel_f1": _F1Max, "aupro": _AUPRO}
+    with clock:
+        values = {}
+        for name, maker in makers.items():
+            metric = maker()
+            metric.update(scores, truth)
+            values[name] = float(metric.compute())
+    return values
+
+
+def adeval_200(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]:
+    """Time the accumulator of adeval with 200 bins, as AnyAD and INP-Former call it; it has no F1."""
+    import numpy as np
+
+    if not hasattr(np, "trapz"):
+        # adeval 1.1.0 calls a function that numpy 2.4 renamed.
+        np.trapz = np.trapezoid  # type: ignore[attr-defined]
+    from adeval import EvalAccumulator
+
+    maps, masks = load()
+    masks = masks.astype(np.uint8)
+    with clock:
+        accumulator = EvalAccumulator(float(maps.min()), float(maps.max()), nstrips=200)
+        for start in range(0, len(maps), BATCH):
+            accumulator.add_anomap_batch(maps[start : start + BATCH], masks[start : start + BATCH])
+        summary = accumulator.summary()
+    names = {"p_auroc": "pixel_auroc", "p_aupr": "pixel_ap", "p_aupro": "aupro"}
+    return {ours: float(summary[theirs]) for theirs, ours in names.items()}
+
+
+IMPLEMENTATIONS: dict[str, tuple[Callable[[Loader, Batches, Clock], dict[str, float]], tuple[str, ...]]] = {
+    "ours exact": (ours_exact, ("anyadbench.metrics.exact", "scipy.ndimage")),
+    "ours exact, batches": (ours_exact_batches, ("anyadbench.metrics.exact", "scipy.ndimage")),
+    "ours streaming": (ours_streaming, ("anyadbench.metrics.streaming", "scipy.ndimage")),
+    "scikit-learn": (scikit_learn, ("sklearn.metrics",)),
+    "torchmetrics exact": (torchmetrics_exact, ("torch", "torchmetrics.functional.classification")),
+    "anomalib": (anomalib_four, ("anomalib.metrics.aupro", "anomalib.metrics.f1_score")),
+    "adeval 200 bins": (adeval_200, ("adeval",)),
+}
+"""By name: the function, and the modules loaded before memory and time are taken."""
+
+
+def child(name: str, folder: Path, count: int) -> dict[str, Any]:
+    """Run one implementation in this process."""
+    import importlib
+
+    import numpy as np
+
+    function, modules = IMPLEMENTATIONS[name]
+    try:
+        for module in modules:
+            importlib.import_module(module)
+    except (ImportError, AttributeError) as error:
+        return {"skipped": f"{type(error).__name__}: {error}"}
+
+    def load() -> tuple[Any, Any]:
+        shape = (count, SIZE, SIZE)
+        maps = np.fromfile(folder / "maps.bin", dtype=np.float32).reshape(shape)
+        return maps, np.fromfile(folder / "masks.bin", dtype=np.bool_).reshape(shape)
+
+    def batches() -> Iterator[tuple[Any, Any]]:
+        with open(folder / "maps.bin", "rb") as maps, open(folder / "masks.bin", "rb") as masks:
+            for start in range(0, count, BATCH):
+                shape = (min(BATCH, count - start), SIZE, SIZE)
+                pixels = shape[0] * SIZE * SIZE
+                yield (
+                    np.fromfile(maps, dtype=np.float32, count=pixels).reshape(shape),
+                    np.fromfile(masks, dtype=np.bool_, count=pixels).reshape(shape),
+                )
+
+    baseline = _peak_megabytes(reset=True)
+    clock = Clock()
+    values = function(load, batches, clock)
+    measured = {"seconds": clock.wall, "cpu_seconds": clock.cpu, "megabytes": _peak_megabytes(reset=False) - baseline}
+    return values | measured
+
+
+def _peak_megabytes(reset: bool) -> float:
+    """Return the peak resident memory since the last reset; Linux only resets, elsewhere the peak is that of all."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def run_child(name: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run one implementation ``--repeat`` times in processes of its own and keep the fastest."""
+    environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(arguments.threads))
+    command = [sys.executable, __file__, "--n", str(arguments.n), "--child", name, "--folder", str(folder)]
+    rows = []
+    for _ in range(arguments.repeat):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            return {"skipped": f"failed: {last}"}
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        if "skipped" in rows[-1]:
+            return dict(rows[-1])
+    return dict(min(rows, key=lambda row: row["seconds"]))
+
+
+def report(rows: dict[str, dict[str, Any]]) -> str:
+    """Return the table as text."""
+    base = rows.get("ours exact", {})
+    lines = [
+        f"{'implementation':22s}{'s':>9s}{'cpu s':>9s}{'ratio':>8s}{'MB':>8s}"
+        + "".join(f"{name:>26s}" for name in SHOWN)
+    ]
+    for name, row in rows.items():
+        if "skipped" in row:
+            lines.append(f"{name:22s} skipped: {row['skipped']}")
+            continue
+        ratio = f"{row['cpu_seconds'] / base['cpu_seconds']:.2f}" if "seconds" in base else "-"
+        line = f"{name:22s}{row['seconds']:9.3f}{row['cpu_seconds']:9.3f}{ratio:>8s}{row['megabytes']:8.0f}"
+        for metric in SHOWN:
+            value = row.get(metric)
+            error = f" ({value - base[metric]:+.0e})" if value is not None and metric in base else ""
+            line += f"{'-' if value is None else f'{value:.9f}' + error:>26s}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read the options, make the data once, run every implementation and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=1000, help="number of 256 x 256 maps")
+    parser.add_argument("--repeat", type=int, default=1, help="runs of each implementation; the fastest counts")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads that each may use")
+    parser.add_argument("--only", action="append", choices=list(IMPLEMENTATIONS), help="run only this one (repeatable)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--child", choices=list(IMPLEMENTATIONS), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        print(json.dumps(child(arguments.child, arguments.folder, arguments.n)))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        make_data(Path(name), arguments.n)
+        chosen = arguments.only or list(IMPLEMENTATIONS)
+        rows = {implementation: run_child(implementation, Path(name), arguments) for implementation in chosen}
+    print(json.dumps(rows, indent=2) if arguments.json else report(rows))
+
+
+if __name__ == "__main__":
+    main()
