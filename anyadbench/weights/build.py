@@ -1,0 +1,123 @@
+"""Backbones with resolved weights in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from anyadbench.weights.resolved import ResolvedWeights
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_GETTER = "model."
+"""What timm's feature wrapper for transformers puts before every name."""
+
+
+def build_backbone(
+    resolved: ResolvedWeights,
+    *,
+    img_size: int | None = None,
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
+    dynamic_img_size: bool = True,
+    position_offset: float = 0.0,
+    position_antialias: bool = False,
+) -> nn.Module:
+    """Build the timm model of resolved weights, without a classification head, and load it strictly.
+
+    Random weights are timm's own initialisation, drawn from torch's global generator as the caller has seeded it.
+
+    Args:
+        resolved: Any weights but ``none``.
+        img_size: For plain ViTs: build for this many pixels (a multiple of the patch size) and resize the position
+            table once. ``None`` keeps the native table, 37x37 for DINOv2. Convolutional networks and Segment Anything's
+            encoder take any size as they are.
+        features_only: Return timm's feature extractor, whose output is a list of maps BxCxHxW.
+        out_indices: For ``features_only``: which stages (or, in a ViT, blocks).
+        dynamic_img_size: For plain ViTs: accept any multiple of the patch size; timm then resizes the table at every
+            forward (bicubic, antialiased) where the input differs from what the model was built for.
+        position_offset: With ``img_size``, as in :func:`~anyadbench.weights.positions.resize_positions`.
+        position_antialias: Likewise.
+
+    Returns:
+        The model in training mode on the CPU, parameters as float32 and requiring gradients.
+
+    Raises:
+        UserError: If the weights cannot be read or do not fit.
+        ValueError: If there is no architecture (``none``) or ``out_indices`` comes without ``features_only``.
+    """
+    import timm
+
+    if resolved.kind == "none":
+        raise ValueError("The weights 'none' name no architecture; build the network directly.")
+    if out_indices is not None and not features_only:
+        raise ValueError("out_indices chooses among features; pass features_only=True with it.")
+    options: dict[str, Any] = {}
+    if _is_plain_vit(resolved.architecture):
+        options["dynamic_img_size"] = dynamic_img_size
+        if img_size is not None:
+            options["img_size"] = img_size
+    if features_only:
+        options["features_only"] = True
+        if out_indices is not None:
+            options["out_indices"] = tuple(out_indices)
+    else:
+        options["num_classes"] = 0
+    model: nn.Module = timm.create_model(resolved.architecture, pretrained=False, **options)
+    if resolved.kind != "random":
+        _load(model, resolved.state_dict(), position_offset, position_antialias)
+    return model
+
+
+def feature_pyramid(resolved: ResolvedWeights, out_indices: Sequence[int] = (1, 2, 3)) -> nn.Module:
+    """Build a convolutional backbone that returns a pyramid, one map BxCxHxW per stage.
+
+    The default stages 1, 2 and 3 lie at strides 4, 8 and 16: in a ResNet ``layer1`` to ``layer3``.
+    ``feature_info.channels()`` and ``feature_info.reduction()`` of the model tell widths and strides.
+
+    Raises:
+        UserError: If the weights cannot be read or do not fit.
+        ValueError: If the architecture is a transformer, all of whose blocks have one stride.
+    """
+    if resolved.kind != "none" and _is_transformer(resolved.architecture):
+        raise ValueError(f"{resolved.architecture} has no pyramid; use build_backbone(..., features_only=True).")
+    return build_backbone(resolved, features_only=True, out_indices=out_indices)
+
+
+def _load(model: nn.Module, state: Mapping[str, Tensor], offset: float, antialias: bool) -> None:
+    wanted = model.state_dict()
+    # The state was checked against the whole architecture; a feature extractor keeps part of it.
+    chosen = {key: state[key.removeprefix(_GETTER)] for key in wanted}
+    for key, tensor in chosen.items():
+        if key.endswith("pos_embed") and tensor.shape != wanted[key].shape:
+            chosen[key] = _resized_table(state, int(wanted[key].shape[1]), offset, antialias)
+    model.load_state_dict(chosen, strict=True)
+
+
+def _resized_table(state: Mapping[str, Tensor], tokens: int, offset: float, antialias: bool) -> Tensor:
+    import math
+
+    import torch
+
+    from anyadbench.weights.positions import resize_positions, split_positions
+
+    row, grid = split_positions(state)
+    side = math.isqrt(tokens - (0 if row is None else 1))
+    resized = resize_positions(grid, side, side, offset=offset, antialias=antialias).reshape(1, side * side, -1)
+    return resized if row is None else torch.cat([row, resized], dim=1)
+
+
+def _is_transformer(architecture: str) -> bool:
+    return "patch_embed.proj.weight" in _shapes(architecture)
+
+
+def _is_plain_vit(architecture: str) -> bool:
+    # Segment Anything's encoder keeps its table as a grid (four dimensions) and resizes it by itself.
+    return _is_transformer(architecture) and len(_shapes(architecture).get("pos_embed", ())) == 3
+
+
+def _shapes(architecture: str) -> dict[str, tuple[int, ...]]:
+    from anyadbench.weights.naming import architecture_shapes
+
+    return architecture_shapes(architecture)

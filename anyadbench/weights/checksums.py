@@ -1,0 +1,48 @@
+"""SHA-256 of weight files, computed once per file and remembered in the cache folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from anyadbench.hashing import sha256_file, stable_hash
+from anyadbench.paths import cache_dir
+
+
+def cached_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file, read anew only if its path, size or modification time is new."""
+    real = Path(path).resolve()
+    stat = real.stat()
+    key: list[str | int] = [str(real), stat.st_size, stat.st_mtime_ns]
+    note = cache_dir() / "sha256" / f"{stable_hash(key)}.json"
+    known = _read(note, key)
+    if known is None:
+        known = sha256_file(real)
+        _write(note, {"key": key, "sha256": known})
+    return known
+
+
+def _read(note: Path, key: list[str | int]) -> str | None:
+    try:
+        entry = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(entry, dict) or entry.get("key") != key:
+        return None
+    digest = entry.get("sha256")
+    return digest if isinstance(digest, str) and len(digest) == 64 else None
+
+
+def _write(note: Path, entry: dict[str, object]) -> None:
+    # Several processes may plan at once: a whole file appears under its name, or none. A cache folder that cannot be
+    # written only costs time at the next call.
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=note.parent, suffix=".part")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(entry, file)
+        os.replace(temporary, note)
+    except OSError:
+        return

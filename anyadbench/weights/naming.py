@@ -1,0 +1,97 @@
+"""From the authors' tensor names to timm's, and the strict check that tensors are those an architecture needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from anyadbench.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HEADS: tuple[str, ...] = ("fc.", "classifier.", "head.", "mask_token")
+"""Prefixes of what a file may have beyond the backbone: classification heads, and the token of masked training."""
+
+COUNTER = "num_batches_tracked"
+"""Batch-norm's count of training steps. Old torchvision files lack it, and nothing that is computed here reads it."""
+
+_SAM = "image_encoder."
+
+
+def to_timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under timm's names.
+
+    Knows, by the names present: Meta's DINOv2 with registers (``register_tokens``), Meta's Segment Anything
+    (``image_encoder.*``), and takes everything else as timm's own naming. That is also Meta's for DINOv2 without
+    registers (but for ``mask_token``, which :func:`check_state` leaves out) and torchvision's for ResNets.
+
+    With registers, timm adds the position table to the patches only: the class token's row of the table is added to
+    the token itself here, which gives the same sum.
+    """
+    if f"{_SAM}patch_embed.proj.weight" in state:
+        encoder = {key.removeprefix(_SAM): value for key, value in state.items() if key.startswith(_SAM)}
+        return {re.sub(r"\.mlp\.lin([12])\.", r".mlp.fc\1.", key): value for key, value in encoder.items()}
+    named = dict(state)
+    if {"register_tokens", "cls_token", "pos_embed"} <= named.keys():
+        table = named.pop("pos_embed")
+        named["reg_token"] = named.pop("register_tokens")
+        named["cls_token"] = named["cls_token"] + table[:, :1]
+        named["pos_embed"] = table[:, 1:]
+    return named
+
+
+@lru_cache(maxsize=16)
+def architecture_shapes(architecture: str) -> dict[str, tuple[int, ...]]:
+    """Return name and shape of every tensor of a timm backbone without its head; nothing is allocated."""
+    import timm
+    import torch
+
+    with torch.device("meta"):
+        model = timm.create_model(architecture, pretrained=False, num_classes=0)
+    return {key: tuple(value.shape) for key, value in model.state_dict().items()}
+
+
+def check_state(state: Mapping[str, Tensor], architecture: str, where: str) -> dict[str, Tensor]:
+    """Return exactly the backbone's tensors, floating-point ones as float32, in the architecture's order.
+
+    Tensors of :data:`HEADS` are left out, a missing :data:`COUNTER` becomes 0; nothing else may be missing or left
+    over.
+
+    Args:
+        state: Tensors in timm's naming.
+        architecture: timm model name.
+        where: The file, for the sentence.
+
+    Raises:
+        UserError: If a tensor is missing, left over, or has another shape.
+    """
+    import torch
+
+    shapes = architecture_shapes(architecture)
+    missing = [key for key in shapes if key not in state and not key.endswith(COUNTER)]
+    if missing:
+        raise UserError(f"{where} lacks {_first(missing)} of {architecture}; {_FIX}")
+    left = [key for key in state if key not in shapes and not key.startswith(HEADS)]
+    if left:
+        raise UserError(f"{where} has {_first(left)} that {architecture} does not know; {_FIX}")
+    checked: dict[str, Tensor] = {}
+    for key, shape in shapes.items():
+        tensor = state[key] if key in state else torch.zeros((), dtype=torch.int64)
+        if tuple(tensor.shape) != shape:
+            raise UserError(
+                f"{where}: the tensor {key!r} has shape {tuple(tensor.shape)}, but {architecture} needs {shape}; {_FIX}"
+            )
+        # Published files may be float16 (torchvision's wide_resnet50_2-95faca4d is); float32 holds them exactly.
+        checked[key] = tensor.to(torch.float32) if tensor.is_floating_point() else tensor
+    return checked
+
+
+_FIX = "give the whole weights of that architecture, with the names of timm, torchvision or Meta."
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"the tensor {names[0]!r}{more}"

@@ -1,0 +1,189 @@
+"""From ``--weights`` and what a method lists to a file with a hash, and the state of every source for ``doctor``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from anyadbench.errors import UserError, suggest
+from anyadbench.weights.checksums import cached_sha256
+from anyadbench.weights.hub import HUB_FILE, HubError, cached_path, hub_path, hub_repository
+from anyadbench.weights.packages import install_line, package_path
+from anyadbench.weights.resolved import NO_WEIGHTS, ResolvedWeights
+from anyadbench.weights.sources import SOURCES, WeightSource
+
+PROFILES: tuple[str, ...] = ("published", "package")
+
+
+def resolve(spec: str, profile_weights: Mapping[str, str | None], *, profile: str = "published") -> ResolvedWeights:
+    """Find the weights that one method starts from.
+
+    Hub weights are looked for in the local hub cache and then downloaded; nothing falls back to other weights.
+
+    Args:
+        spec: ``published``, ``package``, ``random`` or ``file:PATH``.
+        profile_weights: Name of a source per profile, as the method lists it; ``None`` where it needs no weights.
+        profile: For ``random`` and ``file:PATH``, the profile whose architecture is meant (that of the protocol).
+
+    Raises:
+        UserError: If the option is unknown, the method lists nothing under it, or the weights cannot be had.
+    """
+    wanted = spec if spec in PROFILES else profile
+    if spec not in PROFILES and spec != "random" and not spec.startswith("file:"):
+        raise UserError(
+            f"--weights {spec!r} is not known; use published, package, random or file:PATH."
+            + suggest(spec, ["published", "package", "random"])
+        )
+    if all(name is None for name in profile_weights.values()):
+        return NO_WEIGHTS
+    source = _listed(spec, wanted, profile_weights)
+    if source is None:
+        return NO_WEIGHTS
+    if spec == "random":
+        return _random(source)
+    if spec.startswith("file:"):
+        return _file(spec.removeprefix("file:"), source)
+    return _named(source, spec, profile_weights)
+
+
+def describe() -> list[dict[str, object]]:
+    """Return for each source whether it is here, where, and what to do if not; never goes to the network.
+
+    Keys: ``name``, ``title``, ``kind``, ``architecture``, ``licence``, ``available``, ``where`` (path or empty) and
+    ``todo`` (empty if available).
+    """
+    rows: list[dict[str, object]] = []
+    for source in SOURCES.values():
+        where, todo = _state(source)
+        rows.append(
+            {
+                "name": source.name,
+                "title": source.title,
+                "kind": source.kind,
+                "architecture": source.architecture,
+                "licence": source.licence,
+                "available": not todo,
+                "where": where,
+                "todo": todo,
+            }
+        )
+    return rows
+
+
+def _state(source: WeightSource) -> tuple[str, str]:
+    if source.kind == "package":
+        try:
+            return str(package_path(source)), ""
+        except UserError as error:
+            return "", str(error)
+    found = cached_path(source)
+    if found is not None:
+        return str(found), ""
+    return "", f"It is downloaded at the first use; without a network, {_by_hand(source)}."
+
+
+def _by_hand(source: WeightSource) -> str:
+    return f"download {HUB_FILE} of {hub_repository(source)} on a connected machine and pass --weights file:PATH"
+
+
+def _listed(spec: str, profile: str, profile_weights: Mapping[str, str | None]) -> WeightSource | None:
+    if profile not in profile_weights:
+        listed = ", ".join(sorted(profile_weights)) or "none"
+        raise UserError(
+            f"--weights {spec}: the method lists no weights for the profile {profile!r}; it lists {listed}, "
+            "so pass --weights with one of these."
+        )
+    name = profile_weights[profile]
+    if name is None:
+        return None
+    if name not in SOURCES:
+        raise UserError(
+            f"The method lists the weights {name!r}, which are no known source.{suggest(name, list(SOURCES))}"
+        )
+    return SOURCES[name]
+
+
+def _named(source: WeightSource, profile: str, profile_weights: Mapping[str, str | None]) -> ResolvedWeights:
+    if source.kind == "package":
+        path = package_path(source)
+    else:
+        try:
+            path = hub_path(source)
+        except HubError as error:
+            raise UserError(
+                f"Weights {source.name!r} are not in the hub cache and {error}: {_by_hand(source)}, "
+                f"{_package_choice(source, profile_weights)}or use --weights random."
+            ) from error
+    found = cached_sha256(path)
+    if source.sha256 is not None and found != source.sha256:
+        raise UserError(
+            f"{path} is not the file of {source.name!r} (SHA-256 {found[:12]}..., expected {source.sha256[:12]}...): "
+            "delete it and download it again."
+        )
+    return _resolved(source, path, found, profile)
+
+
+def _package_choice(source: WeightSource, profile_weights: Mapping[str, str | None]) -> str:
+    other = SOURCES.get(profile_weights.get("package") or "")
+    if other is None or other is source or other.kind != "package":
+        return ""
+    return f"or use --weights package ({other.title} of the package {other.package}; '{install_line(other)}'), "
+
+
+def _resolved(source: WeightSource, path: Path, sha256: str, profile: str) -> ResolvedWeights:
+    return ResolvedWeights(
+        name=source.name,
+        profile=profile,
+        architecture=source.architecture,
+        kind=source.kind,
+        path=str(path),
+        sha256=sha256,
+        licence=source.licence,
+        input_size=source.input_size,
+        mean=source.mean,
+        std=source.std,
+        provenance=source.provenance,
+        # The hub cache keeps a file at snapshots/<commit>/<file>.
+        revision=path.parent.name if source.kind == "hub" else None,
+    )
+
+
+def _random(source: WeightSource) -> ResolvedWeights:
+    return ResolvedWeights(
+        name=f"random:{source.architecture}",
+        profile="random",
+        architecture=source.architecture,
+        kind="random",
+        input_size=source.input_size,
+        mean=source.mean,
+        std=source.std,
+        provenance=f"Random weights in place of {source.name}, drawn from the run's seed.",
+        marked=True,
+    )
+
+
+def _file(text: str, source: WeightSource) -> ResolvedWeights:
+    path = Path(text).expanduser()
+    if not text or not path.is_file():
+        raise UserError(
+            f"--weights file:{text}: there is no such file; pass the path of a .safetensors or .pth file with the "
+            f"weights of {source.architecture}."
+        )
+    path = path.resolve()
+    try:
+        digest = cached_sha256(path)
+    except OSError as error:
+        raise UserError(f"--weights file:{text} cannot be read ({error.strerror}); make it readable.") from error
+    return ResolvedWeights(
+        name=f"file:{source.architecture}",
+        profile="file",
+        architecture=source.architecture,
+        kind="file",
+        path=str(path),
+        sha256=digest,
+        licence="unknown",
+        input_size=source.input_size,
+        mean=source.mean,
+        std=source.std,
+        provenance=f"The user's own file {path.name}, read as {source.architecture}.",
+    )
