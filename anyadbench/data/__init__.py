@@ -1,0 +1,1 @@
+"""Reading volumes, data-set layouts, verification, the slice store, and splits."""

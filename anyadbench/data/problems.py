@@ -1,0 +1,53 @@
+"""What can be wrong with the files of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from anyadbench.errors import UserError
+
+Progress = Callable[[int, int, str], None]
+"""Called with the number of finished items, the number of all, and what is being done."""
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing that is wrong with a tree.
+
+    Attributes:
+        file: Path below the source folder.
+        cause: What is wrong, as the predicate of a sentence about the file.
+        fix: What to do, in the imperative.
+        severity: ``error`` if the scan is left out because of it, ``warning`` otherwise.
+        scan: Scan that it belongs to; empty if none.
+    """
+
+    file: str
+    cause: str
+    fix: str
+    severity: str = "error"
+    scan: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The problem as one sentence."""
+        return f"{self.file} {self.cause}; {self.fix}."
+
+    def as_json(self) -> dict[str, str]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
+
+class BadFile(UserError):
+    """A file that cannot be used; shown as one sentence, or collected as a :class:`Problem`."""
+
+    def __init__(self, file: str | Path, cause: str, fix: str) -> None:
+        super().__init__(f"{file} {cause}; {fix}.")
+        self.file, self.cause, self.fix = str(file), cause, fix
+
+
+def errors(problems: Iterable[Problem]) -> list[Problem]:
+    """Return the problems that leave a scan out."""
+    return [problem for problem in problems if problem.severity == "error"]

@@ -1,0 +1,40 @@
+"""Reading a whole tree to find everything that is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from anyadbench.data.discover import ScanFiles, survey
+from anyadbench.data.duplicates import find_duplicates
+from anyadbench.data.layouts import Layout
+from anyadbench.data.png import png_part
+from anyadbench.data.prepare import each
+from anyadbench.data.problems import Problem, Progress
+from anyadbench.data.scan import read_scan
+
+
+def verify(source: str | Path, layout: Layout, workers: int = 2, progress: Progress | None = None) -> list[Problem]:
+    """Read every scan of a tree and return every problem, errors first and then by file.
+
+    Raises:
+        UserError: If the folder is missing, holds no scan of the layout, or holds two releases.
+    """
+    found = survey(Path(source), layout)
+    read = each(found.scans, lambda scan: _look(scan, layout), workers, progress, f"reading {layout.name}")
+    problems = list(found.problems)
+    hashes = {}
+    for scan, (own, shas) in zip(found.scans, read, strict=True):
+        problems += own
+        if shas:
+            hashes[scan.scan] = (scan.subject, shas, scan.relative(scan.paths[0]))
+    problems += find_duplicates(hashes)
+    return sorted(problems, key=lambda problem: (problem.severity, problem))
+
+
+def _look(files: ScanFiles, layout: Layout) -> tuple[list[Problem], dict[str, str]]:
+    """Return a scan's problems and, if it can be used, the hashes of its arrays; the arrays themselves are let go."""
+    if layout.reader == "png":
+        part, problems = png_part(files)
+        return problems, dict(part.hashes) if part else {}
+    scan, problems = read_scan(files, layout)
+    return problems, dict(scan.hashes) if scan else {}
