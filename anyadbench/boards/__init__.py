@@ -1,0 +1,7 @@
+"""Leaderboards: from result files to tables, CSV, Markdown and one HTML page. Nothing here needs torch."""
+
+from __future__ import annotations
+
+from anyadbench.boards.build import BuiltBoard, build_boards, load_boards, print_board
+
+__all__ = ["BuiltBoard", "build_boards", "load_boards", "print_board"]

@@ -1,0 +1,79 @@
+"""What a reader must be warned about: special conditions and implausible numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from anyadbench.results.schema import CellResult, Row
+
+MIN_SUBJECTS = 5
+"""With fewer test subjects there is no interval."""
+
+_EXACT = 1e-12
+_FLOOR = 1e-9
+
+EXPLANATIONS: Mapping[str, str] = {
+    "random weights": "The pretrained network was replaced by random numbers, on request.",
+    "tiny budget": "Trained for seconds, to test the program; the numbers say nothing about the method.",
+    "demo budget": "Trained with a smaller network, image or number of steps than published.",
+    "below chance": "An AUROC lies below .5: scores may be reversed, or the cell may be broken.",
+    "maps all equal": "Pixel AUROC is exactly .5, as for maps that hold one value everywhere.",
+    "image scores all equal": "Image AUROC is exactly .5, as for scores that are all equal.",
+    "image F1 at floor": "Image F1-max is what calling every slice abnormal gives: 2p / (p + 1) for a share p.",
+    "pixel F1 at floor": "Pixel F1-max is what calling every pixel abnormal gives.",
+    "few subjects": f"Fewer than {MIN_SUBJECTS} test subjects: no interval is given.",
+    "other test slices": "Scored on another number of slices than the other methods, and therefore not ranked.",
+    "other sequence fed": "The test set puts another sequence into a slot of the method.",
+}
+
+
+def trivial_f1(share: float) -> float:
+    """Return F1 of calling everything positive where ``share`` of the cases are: 2p / (p + 1)."""
+    return 2 * share / (share + 1)
+
+
+def variant_flags(result: CellResult) -> tuple[str, ...]:
+    """Return what holds for every number of a cell."""
+    found = []
+    if result.weights.marked or result.weights.kind == "random":
+        found.append("random weights")
+    if result.kind == "measured" and result.method.budget != "paper":
+        found.append(f"{result.method.budget} budget")
+    return tuple(found)
+
+
+def row_flags(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return what is special or implausible about one subset's rows, one per seed; in any seed is enough."""
+    found: dict[str, None] = {}
+    for row in rows:
+        for flag in _implausible(row):
+            found[flag] = None
+        if row.feed:
+            found["other sequence fed"] = None
+        if 0 < row.n_subjects < MIN_SUBJECTS:
+            found["few subjects"] = None
+    return tuple(flag for flag in EXPLANATIONS if flag in found)
+
+
+def _implausible(row: Row) -> list[str]:
+    found = []
+    pixel, image = row.metrics.get("pixel_auroc"), row.metrics.get("image_auroc")
+    if any(value is not None and value < 0.5 - _EXACT for value in (pixel, image)):
+        found.append("below chance")
+    if pixel is not None and abs(pixel - 0.5) <= _EXACT:
+        found.append("maps all equal")
+    if image is not None and abs(image - 0.5) <= _EXACT:
+        found.append("image scores all equal")
+    if row.n_normal and row.n_abnormal:
+        share = row.n_abnormal / (row.n_abnormal + row.n_normal)
+        found += _at_floor("image F1 at floor", row.metrics.get("image_f1"), share)
+    if row.threshold is not None:
+        counts = row.threshold
+        pixels = counts.tp + counts.fp + counts.fn + counts.tn
+        if pixels and counts.tp + counts.fn:
+            found += _at_floor("pixel F1 at floor", row.metrics.get("pixel_f1"), (counts.tp + counts.fn) / pixels)
+    return found
+
+
+def _at_floor(flag: str, value: float | None, share: float) -> list[str]:
+    return [flag] if value is not None and value <= trivial_f1(share) + _FLOOR else []

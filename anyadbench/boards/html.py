@@ -1,0 +1,85 @@
+"""The board as one HTML page that needs nothing else: no network, no second file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from anyadbench.boards import page, plots
+from anyadbench.boards.flags import EXPLANATIONS
+from anyadbench.boards.gallery import make_gallery
+from anyadbench.boards.model import Board
+from anyadbench.boards.text import DASH, KIND_TITLES, clean, decimal, metric_label, metric_short, plural, seed_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def board_html(board: Board, tables: Mapping[str, str] | None = None) -> str:
+    """Return the page: every text from results is escaped, and no script but its own may run.
+
+    Args:
+        board: The board.
+        tables: Text of the CSV files by name, if it is at hand.
+    """
+    environment = _environment()
+    script, style = _asset("page.js"), _asset("page.css")
+    context: Mapping[str, Any] = {
+        "board": board,
+        "script": script,
+        "style": style,
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        "facts": page.facts(board),
+        "cards": page.cards(board),
+        "sections": page.ranking(board),
+        "results": page.results(board),
+        "heat": page.heat_maps(board),
+        "decisions": page.decisions(board),
+        "coverage": page.coverage(board),
+        "missing": page.missing(board),
+        "flags": page.flags(board),
+        "methods": page.methods(board),
+        "intervals": plots.intervals(board),
+        "curves": plots.curves(board),
+        "costs": plots.costs(board),
+        "max_drawn": plots.MAX_DRAWN,
+        "gallery": make_gallery(board),
+        "downloads": page.downloads(tables or page.tables(board)),
+    }
+    return environment.get_template("page.html.j2").render(context)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("anyadbench.boards", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "decimal": decimal,
+        "metric": metric_label,
+        "metric_short": metric_short,
+        "clean": clean,
+        "seeds": seed_text,
+        "plural": plural,
+        "signed": lambda value: DASH if value is None else ("+" if value > 0 else "") + decimal(value),
+    }
+    environment.globals |= {"DASH": DASH, "KIND_TITLES": KIND_TITLES, "EXPLANATIONS": EXPLANATIONS, "asset": Markup}
+    return environment
+
+
+@lru_cache(maxsize=4)
+def _asset(name: str) -> str:
+    """Return a script or style sheet of this package as text."""
+    from importlib.resources import files
+
+    return (files("anyadbench.boards") / "templates" / name).read_text(encoding="utf-8").strip()

@@ -1,0 +1,190 @@
+"""What a board consists of, after aggregation and before any output format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from anyadbench.results.read import CellRecord
+from anyadbench.results.schema import MethodInfo, ProtocolInfo, Threshold, WeightsInfo
+
+KINDS = ("measured", "oracle", "reported")
+"""Kinds of rows, in the order of their sections; they are never ranked together."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number of a board.
+
+    Attributes:
+        value: Mean over seeds; ``None`` if any seed lacks it.
+        low: Low end of the 95 % subject-level interval. For several seeds the lowest of theirs, so that low to high
+            covers the choice of subjects and of the seed, and errs on the wide side.
+        high: High end, likewise.
+        seed_min: Smallest value over seeds.
+        seed_max: Largest value over seeds.
+        reason: Why there is no value.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    seed_min: float | None = None
+    seed_max: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method as it was run: cells that differ in nothing but the seed (or, for ``retrain``, the subset).
+
+    Attributes:
+        key: Short stable hash of everything that the variant is made of.
+        label: Name on this board; says how it differs where two variants share a title.
+        cells: Its finished cells, by seed.
+        flags: What a reader must know about every number of the variant.
+    """
+
+    key: str
+    label: str
+    kind: str
+    method: MethodInfo
+    weights: WeightsInfo
+    dtype: str
+    cells: tuple[CellRecord, ...] = ()
+    flags: tuple[str, ...] = ()
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Distinct run seeds of the finished cells."""
+        return tuple(sorted({cell.result.seed for cell in self.cells if cell.result is not None}))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One variant on one subset of one test set.
+
+    Attributes:
+        variant: Key of the variant.
+        covered: Whether there is any number.
+        reason: Why there is none, for a line without numbers.
+        flags: What is suspicious or special about this line alone.
+    """
+
+    variant: str
+    test: str
+    subset: str
+    sequences: tuple[str, ...] = ()
+    feed: Mapping[str, str] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    n_subjects: int = 0
+    n_scans: int = 0
+    n_slices: int = 0
+    n_normal: int = 0
+    n_abnormal: int = 0
+    metrics: Mapping[str, Estimate] = field(default_factory=dict)
+    threshold: Threshold | None = None
+    flags: tuple[str, ...] = ()
+    covered: bool = False
+    reason: str = ""
+    cell_ids: tuple[str, ...] = ()
+    fit_ids: tuple[str, ...] = ()
+
+    def value(self, metric: str) -> float | None:
+        """Return the mean over seeds, or ``None``."""
+        estimate = self.metrics.get(metric)
+        return None if estimate is None else estimate.value
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The any-modality summary of one variant on one test set for one metric.
+
+    Attributes:
+        mean: Mean over all required subsets; ``None`` if one is missing, because nothing is imputed.
+        worst: Smallest value over the required subsets, under the same condition.
+        full: Value with all sequences of the protocol.
+        drops: For each subset, ``full`` minus the subset's value.
+        covered: Number of required subsets with a value.
+        required: Number of subsets that the test set can serve.
+        rank: Place among complete variants of the same kind (ties share the better place), or ``None``.
+        reason: Why there is no rank.
+    """
+
+    variant: str
+    test: str
+    metric: str
+    mean: float | None
+    worst: float | None
+    worst_subset: str
+    full: float | None
+    drops: Mapping[str, float]
+    covered: int
+    required: int
+    rank: int | None = None
+    reason: str = ""
+
+
+def headline_metric(metrics: Sequence[str]) -> str:
+    """Return pixel AP, which lesions' small share of the pixels makes the hardest, or else the first metric."""
+    return "pixel_ap" if "pixel_ap" in metrics or not metrics else metrics[0]
+
+
+@dataclass(frozen=True)
+class Board:
+    """Everything about one protocol.
+
+    Attributes:
+        slug: Name of the board's folder.
+        subsets: The protocol's subsets, and "as available" at the end where a result has that row.
+        full: Label of the subset with all sequences.
+        metrics: Names of the metrics that occur, the usual ones first.
+        control: Lines of the control that knows only the brain area.
+        control_problem: Why there is no control, if so.
+        failures: Cells of this protocol without a result.
+        unreadable: Cells whose files are damaged.
+        notices: Sentences about what was left out and why.
+    """
+
+    slug: str
+    protocol: ProtocolInfo
+    metric_version: str
+    tests: tuple[str, ...]
+    subsets: tuple[str, ...]
+    full: str
+    metrics: tuple[str, ...]
+    variants: tuple[Variant, ...]
+    lines: tuple[Line, ...]
+    summaries: tuple[Summary, ...]
+    control: tuple[Line, ...] = ()
+    control_problem: str = ""
+    failures: tuple[CellRecord, ...] = ()
+    unreadable: tuple[CellRecord, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    def line(self, variant: str, test: str, subset: str) -> Line | None:
+        """Return one line, or ``None``."""
+        return self._index.get((variant, test, subset))
+
+    def summary(self, variant: str, test: str, metric: str) -> Summary | None:
+        """Return one summary, or ``None``."""
+        return self._summary_index.get((variant, test, metric))
+
+    def variant(self, key: str) -> Variant:
+        """Return a variant by key."""
+        return next(variant for variant in self.variants if variant.key == key)
+
+    @property
+    def headline(self) -> str:
+        """The metric that orders tables unless the reader picks another."""
+        return headline_metric(self.metrics)
+
+    def __post_init__(self) -> None:
+        """Index lines and summaries, since every format looks them up one by one."""
+        index = {(line.variant, line.test, line.subset): line for line in (*self.lines, *self.control)}
+        object.__setattr__(self, "_index", index)
+        by_metric = {(item.variant, item.test, item.metric): item for item in self.summaries}
+        object.__setattr__(self, "_summary_index", by_metric)
+
+    _index: dict[tuple[str, str, str], Line] = field(init=False, repr=False, compare=False)
+    _summary_index: dict[tuple[str, str, str], Summary] = field(init=False, repr=False, compare=False)

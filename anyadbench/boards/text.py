@@ -1,0 +1,80 @@
+"""Names and numbers as every board format writes them."""
+
+from __future__ import annotations
+
+import re
+
+DASH = "\N{EM DASH}"
+"""Stands for a number that is not defined; its reason is printed below the table."""
+
+_LABELS = {
+    "image_auroc": "Image AUROC",
+    "image_ap": "Image AP",
+    "image_f1": "Image F1-max",
+    "pixel_auroc": "Pixel AUROC",
+    "pixel_ap": "Pixel AP",
+    "pixel_f1": "Pixel F1-max",
+    "aupro": "AUPRO",
+    "dice": "Dice-max",
+}
+_SHORT = {
+    "image_auroc": "I-AUROC",
+    "image_ap": "I-AP",
+    "image_f1": "I-F1",
+    "pixel_auroc": "P-AUROC",
+    "pixel_ap": "P-AP",
+    "pixel_f1": "P-F1",
+    "aupro": "AUPRO",
+    "dice": "Dice",
+}
+KIND_TITLES = {
+    "measured": "Measured",
+    "oracle": "Oracle: selected on test data",
+    "reported": "Reported in publications",
+}
+# C0 and C1 controls, and the marks that reorder or hide text on screen.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+
+
+def metric_label(name: str) -> str:
+    """Return a metric's name as a heading."""
+    return _LABELS.get(name, clean(name.replace("_", " ")))
+
+
+def metric_short(name: str) -> str:
+    """Return a metric's name as a narrow heading."""
+    return _SHORT.get(name, clean(name))
+
+
+def clean(text: str, limit: int = 500) -> str:
+    """Replace control characters by spaces, so that text from a file cannot steer a terminal or break a line."""
+    shown = _CONTROLS.sub(" ", text)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def decimal(value: float | None, digits: int = 3) -> str:
+    """Write a share with three decimals and no leading zero, as papers do: ``.973``; a dash for ``None``."""
+    if value is None:
+        return DASH
+    shown = f"{value:.{digits}f}"
+    if float(shown) == 0:
+        return shown.lstrip("-")[1:]
+    return shown.replace("0.", ".", 1) if shown.startswith(("0.", "-0.")) else shown
+
+
+def six(value: float | None) -> str:
+    """Write a number for a file: six decimals, an empty string for ``None``, never a negative zero."""
+    if value is None:
+        return ""
+    shown = f"{value:.6f}"
+    return shown[1:] if shown == "-0.000000" else shown
+
+
+def plural(count: int, noun: str) -> str:
+    """Return ``"1 slice"`` or ``"2 slices"``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def seed_text(seeds: tuple[int, ...]) -> str:
+    """Return the seeds, e.g. ``"0, 1, 2"``."""
+    return ", ".join(map(str, seeds))
