@@ -1,0 +1,109 @@
+"""The average brain that every subject is deformed from: ICBM 152 (2009), as nilearn ships it at 1 mm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from anyadbench.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
+
+_FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
+_MARGIN = 6
+
+
+@dataclass(frozen=True)
+class Template:
+    """Maps of the average brain on one grid in RAS order.
+
+    Attributes:
+        maps: ``wm``, ``gm`` and ``csf`` (shares that sum to the brain mask), ``brain`` (soft mask), ``ventricles``
+            (soft and wide, 0 far away to 1 inside), ``depth`` (about 0 outside the brain, 1 well inside) and ``sinus``.
+        origin: Position of the first voxel in mm.
+        step: Size of a voxel in mm.
+    """
+
+    maps: dict[str, Float32[np.ndarray, "x y z"]]
+    origin: tuple[float, float, float]
+    step: float
+
+
+def _read(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return one of nilearn's maps scaled to 0..1, and its affine, without the seconds that importing nilearn takes."""
+    import nibabel
+
+    package = find_spec("nilearn")
+    if package is None or package.origin is None:
+        raise UserError("The phantom is made from brain maps that the package nilearn carries; pip install nilearn.")
+    path = Path(package.origin).parent / "datasets" / "data" / _FILE.format(kind)
+    if not path.is_file():
+        raise UserError(f"{path} is missing from the installed nilearn; pip install 'nilearn>=0.10'.")
+    image = nibabel.nifti1.load(path)  # type: ignore[no-untyped-call]
+    data = np.asarray(image.dataobj, dtype=np.float32)
+    return data / data.max(), np.asarray(image.affine)
+
+
+def _pooled(volume: np.ndarray, factor: int) -> np.ndarray:
+    """Average blocks of ``factor`` voxels along each axis, dropping what is left over."""
+    sizes = [size // factor for size in volume.shape]
+    kept = volume[tuple(slice(0, size * factor) for size in sizes)]
+    blocks = kept.reshape(sizes[0], factor, sizes[1], factor, sizes[2], factor)
+    return np.ascontiguousarray(blocks.mean(axis=(1, 3, 5), dtype=np.float32))
+
+
+def _blur(volume: np.ndarray, sigma: float) -> np.ndarray:
+    blurred: np.ndarray = ndimage.gaussian_filter(volume, sigma, truncate=3.0)
+    return blurred
+
+
+def _tissues(t1: np.ndarray, gm: np.ndarray, wm: np.ndarray, mask: np.ndarray, step: float) -> dict[str, np.ndarray]:
+    """Split the brain into white matter, grey matter and CSF, with the sulci opened.
+
+    Averaging many heads closes the sulci in the tissue maps; they are still there in the T1 template, as grey matter
+    that is darker than the grey matter around it.
+    """
+    gm, wm = gm * mask, wm * mask
+    csf = np.clip(mask - gm - wm, 0, 1)
+    around = _blur(t1 * gm, 4 / step) / np.maximum(_blur(gm, 4 / step), 1e-3)
+    sulci = np.clip((around - t1) * 5, 0, 0.85) * gm
+    return {"wm": wm, "gm": gm - sulci, "csf": csf + sulci}
+
+
+@lru_cache(maxsize=2)
+def template(factor: int) -> Template:
+    """Return the average brain at ``factor`` mm.
+
+    Raises:
+        UserError: If nilearn, or one of its maps, is not installed.
+    """
+    (t1, affine), (gm, _), (wm, _) = _read("t1"), _read("gm"), _read("wm")
+    mask = ndimage.binary_fill_holes(t1 > 0.2)
+    # Only the largest part: the optic nerves come off as islands, which skull stripping leaves out.
+    labels, count = ndimage.label(mask)
+    mask = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])) if count > 1 else mask
+    spans = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    box = tuple(slice(max(int(s[0]) - _MARGIN, 0), int(s[-1]) + 1 + _MARGIN) for s in spans)
+    t1, gm, wm, brain = (_pooled(volume[box].astype(np.float32), factor) for volume in (t1, gm, wm, mask))
+    first = np.array([part.start for part in box], dtype=float) + (factor - 1) / 2
+    origin = tuple(float(v) for v in affine[:3, :3] @ first + affine[:3, 3])
+    tissues = _tissues(t1, gm, wm, brain, factor)
+    depth = _blur(brain, 7 / factor)
+    x, y, z = (
+        (origin[axis] + factor * np.arange(brain.shape[axis])).reshape([-1 if axis == k else 1 for k in range(3)])
+        for axis in range(3)
+    )
+    # An ellipsoid around the lateral and third ventricles, with soft ends: other CSF is no ventricle.
+    near = np.clip(4 * (1.15 - np.sqrt((x / 38) ** 2 + ((y + 12) / 50) ** 2 + ((z - 14) / 26) ** 2)), 0, 1)
+    ventricles = np.clip(_blur(np.clip(brain - gm - wm, 0, 1) * near, 3.5 / factor) * 1.8, 0, 1)
+    shell = np.clip(3 * (0.8 - _blur(brain, 1.5 / factor)), 0, 1)
+    sinus = np.exp(-((x / 3.0) ** 2)) * shell * ((z > 10) | (y < -70))
+    maps = {**tissues, "brain": _blur(brain, 1 / factor), "ventricles": ventricles, "depth": depth, "sinus": sinus}
+    return Template({k: v.astype(np.float32) for k, v in maps.items()}, (origin[0], origin[1], origin[2]), factor)

@@ -1,0 +1,101 @@
+"""What a phantom is made from: its specification, its identity, and one random stream per subject and purpose."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from anyadbench.errors import UserError
+from anyadbench.sequences import SEQUENCES
+
+VERSION = 1
+"""Version of the generator; raised whenever a voxel of any phantom would change."""
+
+_INCOMPLETE_EVERY = 6
+
+
+@dataclass(frozen=True)
+class PhantomSpec:
+    """A phantom data set; equal specifications give equal files.
+
+    Attributes:
+        name: Name of the data set.
+        version: Version of the generator.
+        subjects: Number of subjects, numbered from 1.
+        seed: Seed of the whole data set.
+        shape: Voxels towards left, posterior and superior.
+        spacing: Size of a voxel in mm, in the same order.
+        shift: Another scanner, and small periventricular lesions in place of tumours.
+
+    Raises:
+        UserError: If a value is out of range, or the version is not this generator's.
+    """
+
+    name: str = "phantom"
+    version: int = VERSION
+    subjects: int = 40
+    seed: int = 0
+    shape: tuple[int, int, int] = (192, 192, 62)
+    spacing: tuple[float, float, float] = (1.25, 1.25, 2.5)
+    shift: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no phantom can be."""
+        if self.version != VERSION:
+            raise UserError(
+                f"Phantom version {self.version} cannot be made by this release, which makes version {VERSION}; "
+                f"use version={VERSION} or the release that made it."
+            )
+        if not 1 <= self.subjects <= 999:
+            raise UserError(f"A phantom of subjects={self.subjects} cannot be numbered; use 1 to 999.")
+        if min(self.shape) < 16:
+            raise UserError(f"Phantom shape={self.shape} is too small for a brain; use at least 16 voxels per axis.")
+        extent = [size * step for size, step in zip(self.shape, self.spacing, strict=True)]
+        if min(self.spacing) <= 0 or not all(140 <= length <= 400 for length in extent):
+            raise UserError(
+                f"Phantom shape={self.shape} with spacing={self.spacing} does not frame a brain; "
+                "choose them so that every axis spans 140 to 400 mm."
+            )
+
+    @classmethod
+    def tiny(cls, subjects: int = 8, seed: int = 0, shift: bool = False) -> PhantomSpec:
+        """Return a coarse phantom that is generated in seconds, for tests."""
+        return cls("phantom-tiny", VERSION, subjects, seed, (48, 48, 20), (4.5, 4.5, 7.5), shift)
+
+
+def as_json(spec: PhantomSpec) -> dict[str, Any]:
+    """Return the specification as values that survive a round trip through JSON."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(spec).items()}
+
+
+def digest(spec: PhantomSpec) -> str:
+    """Return 16 hexadecimal digits that change with the specification and with the generator."""
+    return hashlib.sha256(json.dumps(as_json(spec), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def subject_id(number: int) -> str:
+    """Return the name of a subject's folder, e.g. ``Phantom_007_1``."""
+    return f"Phantom_{number:03d}_1"
+
+
+def stream(spec: PhantomSpec, number: int, purpose: str) -> np.random.Generator:
+    """Return the random stream of one subject and purpose.
+
+    The counter-based generator is keyed by a hash, so that no stream depends on another subject, on the order of calls,
+    or on the grid on which other things are drawn.
+    """
+    key = hashlib.blake2b(f"{spec.seed}/{number}/{purpose}".encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+
+
+def missing_sequence(spec: PhantomSpec, number: int) -> str | None:
+    """Return the sequence that a subject lacks, if any: one subject in every six lacks one, each sequence in turn."""
+    block, place = divmod(number - 1, _INCOMPLETE_EVERY)
+    if place != int(stream(spec, -block, "incomplete").integers(_INCOMPLETE_EVERY)):
+        return None
+    first = int(stream(spec, 0, "first missing sequence").integers(len(SEQUENCES)))
+    return SEQUENCES[(first + block) % len(SEQUENCES)]

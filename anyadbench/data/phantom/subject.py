@@ -1,0 +1,95 @@
+"""One subject of the phantom: head, lesions, and the images a scanner makes of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from anyadbench.data.phantom.fields import smooth_noise
+from anyadbench.data.phantom.grid import Grid, block
+from anyadbench.data.phantom.head import Head, grow
+from anyadbench.data.phantom.lesions import Lesions, plaques, tumours
+from anyadbench.data.phantom.signal import SCANNER, SHIFTED, Scanner, jittered, mixed
+from anyadbench.data.phantom.spec import PhantomSpec, missing_sequence, stream
+from anyadbench.errors import UserError
+from anyadbench.sequences import SEQUENCES
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int16, Shaped
+
+
+def _with_lesions(head: Head, lesions: Lesions) -> dict[str, np.ndarray]:
+    """Return tissue shares in which lesions have pushed out what was there, the sum unchanged."""
+    taken = sum(lesions.shares.values(), start=np.zeros_like(head.shares["wm"]))
+    # Neighbouring lesions may claim one voxel together more than once over.
+    excess = np.maximum(taken, 1)
+    left = 1 - taken / excess
+    shares = {name: share * left for name, share in head.shares.items()}
+    for name, share in lesions.shares.items():
+        shares[name] = shares.get(name, np.float32(0)) + share / excess
+    return shares
+
+
+def _image(
+    rng: np.random.Generator, clean: np.ndarray, shading: np.ndarray, brain: np.ndarray, scanner: Scanner, grid: Grid
+) -> Int16[np.ndarray, "x y z"]:
+    """Return what the scanner records of a clean signal: blur, shading, Rician noise, gain, and 0 outside the brain."""
+    sigma = [scanner.blur / step for step in grid.spacing[:2]]
+    image = ndimage.gaussian_filter(clean, [*sigma, 0.0], truncate=3.0)
+    own = smooth_noise(rng, grid.shape, grid.spacing, 60.0)
+    image *= np.exp(np.float32(scanner.bias) * (np.float32(0.8) * shading + np.float32(0.6) * own))
+    spread = np.float32(scanner.noise)
+    real = image + spread * rng.standard_normal(grid.shape, dtype=np.float32)
+    imaginary = spread * rng.standard_normal(grid.shape, dtype=np.float32)
+    gain = np.float32(np.exp(rng.normal(np.log(420), 0.35)))
+    counts = np.rint(gain * np.sqrt(real**2 + imaginary**2))
+    # A voxel of the brain is never 0: 0 means background to everything that reads skull-stripped images.
+    return np.where(brain, np.clip(counts, 1, 32767), 0).astype(np.int16)
+
+
+def _framed(values: np.ndarray, spec: PhantomSpec, grid: Grid) -> Shaped[np.ndarray, "x y z"]:
+    full = np.zeros(spec.shape, dtype=values.dtype)
+    full[grid.box] = values
+    return full
+
+
+def _uneven(rng: np.random.Generator, grid: Grid) -> Float32[np.ndarray, "x y z"]:
+    """Return the small differences within one tissue, from place to place, as a factor."""
+    coarse, fine = (smooth_noise(rng, grid.shape, grid.spacing, scale) for scale in (10.0, 3.0))
+    return 1 + np.float32(0.025) * coarse + np.float32(0.02) * fine
+
+
+def synthesise(spec: PhantomSpec, number: int) -> dict[str, Shaped[np.ndarray, "x y z"]]:
+    """Return the volumes of one subject.
+
+    Args:
+        spec: The phantom.
+        number: The subject, from 1 to ``spec.subjects``.
+
+    Returns:
+        An int16 volume for each sequence that the subject has, 0 outside the brain, and the uint8 labels as ``seg``
+        (0 healthy, 1 core, 2 oedema, 4 enhancing), indexed towards left, posterior and superior.
+
+    Raises:
+        UserError: If there is no such subject, or nilearn's maps are missing.
+    """
+    if not 1 <= number <= spec.subjects:
+        raise UserError(f"Phantom {spec.name!r} has no subject {number}; use 1 to {spec.subjects}.")
+    grid = block(spec)
+    head = grow(spec, number, grid)
+    lesions = (plaques if spec.shift else tumours)(spec, number, head, grid)
+    shares = _with_lesions(head, lesions)
+    tissues, scanner = jittered(stream(spec, number, "scanner"), SHIFTED if spec.shift else SCANNER)
+    shading = smooth_noise(stream(spec, number, "shading"), grid.shape, grid.spacing, 60.0)
+    absent = missing_sequence(spec, number)
+    volumes = {}
+    for name in SEQUENCES:
+        if name == absent:
+            continue
+        rng = stream(spec, number, f"image {name}")
+        clean = mixed(shares, tissues, scanner.pulses[name]) * _uneven(rng, grid)
+        volumes[name] = _framed(_image(rng, clean, shading, head.brain, scanner, grid), spec, grid)
+    volumes["seg"] = _framed(lesions.labels, spec, grid)
+    return volumes

@@ -1,0 +1,154 @@
+"""Writing a phantom as a BraTS tree: parallel, resumable, and the same bytes every time."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anyadbench.data.phantom.grid import affine
+from anyadbench.data.phantom.spec import PhantomSpec, as_json, digest, missing_sequence, subject_id
+from anyadbench.data.phantom.subject import synthesise
+from anyadbench.errors import UserError
+from anyadbench.sequences import SEQUENCES
+
+_GRADE = "HGG"
+_DONE, _BEGUN = "phantom.json", "phantom.begun.json"
+_STALE_SECONDS = 900.0
+
+
+def _write_volume(path: Path, values: np.ndarray, spec: PhantomSpec) -> None:
+    """Write one NIfTI file whose bytes depend on nothing but its content."""
+    import nibabel
+
+    image: Any = nibabel.nifti1.Nifti1Image(values, affine(spec))  # type: ignore[no-untyped-call]
+    image.header.set_xyzt_units("mm", "sec")
+    image.set_qform(affine(spec), code=1)
+    image.set_sform(affine(spec), code=1)
+    # A gzip header holds a file name and a time unless told otherwise.
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=2, fileobj=raw, mtime=0) as packed:
+        packed.write(image.to_bytes())
+
+
+def _write_subject(root: Path, spec: PhantomSpec, number: int) -> int:
+    """Write one subject's folder in one step; if another process was faster, keep that one's."""
+    name = subject_id(number)
+    parent = root / _GRADE
+    partial = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
+    try:
+        for kind, values in synthesise(spec, number).items():
+            _write_volume(partial / f"{name}_{kind}.nii.gz", values, spec)
+        partial.chmod(0o755)
+        try:
+            os.replace(partial, parent / name)
+        except OSError:
+            if not (parent / name).is_dir():
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return number
+
+
+def _write_json(path: Path, spec: PhantomSpec) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps({"digest": digest(spec), "spec": as_json(spec)}, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _check_same(root: Path, spec: PhantomSpec) -> None:
+    """Refuse a folder that holds, or was begun for, another phantom."""
+    for path in (root / _DONE, root / _BEGUN):
+        if not path.is_file():
+            continue
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))["digest"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is not a phantom's description ({error}); remove the folder {root}.") from error
+        if found != digest(spec):
+            raise UserError(
+                f"{root} holds another phantom ({found}, wanted {digest(spec)}); name another folder or remove it."
+            )
+
+
+def _clean(parent: Path) -> None:
+    """Remove folders that a killed run left half written; a young one may belong to a run beside this one."""
+    for path in parent.glob(".Phantom_*"):
+        if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_complete(root: Path, spec: PhantomSpec, number: int) -> bool:
+    name = subject_id(number)
+    kinds = {*SEQUENCES, "seg"} - {missing_sequence(spec, number)}
+    return all((root / _GRADE / name / f"{name}_{kind}.nii.gz").is_file() for kind in kinds)
+
+
+def _written(root: Path, spec: PhantomSpec, wanted: list[int], workers: int) -> Iterator[int]:
+    """Write subjects, here or in worker processes, and yield each number as it is done."""
+    if workers <= 1:
+        for number in wanted:
+            yield _write_subject(root, spec, number)
+        return
+    # Spawned, not forked: the caller may have threads, and torch, loaded.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(_write_subject, root, spec, number) for number in wanted]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def generate(
+    root: Path,
+    spec: PhantomSpec = PhantomSpec(),
+    progress: Callable[[int, int], None] | None = None,
+    workers: int = 1,
+) -> Path:
+    """Write a phantom below ``root``, keeping subjects that are already complete.
+
+    The files are ``HGG/Phantom_NNN_1/Phantom_NNN_1_{flair,t1,t1ce,t2,seg}.nii.gz``, and ``phantom.json`` at the end.
+    The bytes do not depend on ``workers``. Several workers are spawned, so a script that asks for them needs the usual
+    ``if __name__ == "__main__"``.
+
+    Args:
+        root: Folder to write to; created if need be.
+        spec: What to make.
+        progress: Called with the number of subjects that are there and the number wanted.
+        workers: Processes to use.
+
+    Raises:
+        UserError: If ``root`` holds another phantom or cannot be created, ``workers`` is below 1, or nilearn's maps are
+            missing.
+    """
+    if workers < 1:
+        raise UserError(f"workers={workers} cannot generate a phantom; use 1 or more.")
+    root = Path(root)
+    try:
+        (root / _GRADE).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{root} cannot be created ({error.strerror}); name a folder that can be written.") from error
+    _check_same(root, spec)
+    if not (root / _DONE).is_file():
+        _write_json(root / _BEGUN, spec)
+    _clean(root / _GRADE)
+    wanted = [number for number in range(1, spec.subjects + 1) if not _is_complete(root, spec, number)]
+    report = progress or (lambda done, total: None)
+    done = spec.subjects - len(wanted)
+    report(done, spec.subjects)
+    for _ in _written(root, spec, wanted, min(workers, len(wanted))):
+        done += 1
+        report(done, spec.subjects)
+    _write_json(root / _DONE, spec)
+    (root / _BEGUN).unlink(missing_ok=True)
+    return root
