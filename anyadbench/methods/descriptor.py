@@ -1,0 +1,166 @@
+"""The light, frozen description of a method that its entry point names.
+
+A descriptor is read by every command that lists methods, so this module and whatever defines a descriptor must not
+import torch, timm or numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from anyadbench.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    from anyadbench.methods.base import Context, Method
+
+API_VERSION = 1
+"""Version of the contract between harness and method; a descriptor of another version is refused."""
+
+Value = bool | int | float | str
+Budget = Literal["tiny", "demo", "paper"]
+BUDGETS: tuple[Budget, ...] = ("tiny", "demo", "paper")
+TRAINING_MASKS = ("none", "per-sample", "per-epoch")
+MISSING = ("native", "zero-norm", "black", "replicate")
+"""What a method may do about a sequence it is not shown; ``native`` is the method's own way."""
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(:[a-z0-9_]+)?")
+
+
+@dataclass(frozen=True)
+class Param:
+    """One typed parameter of a method.
+
+    Attributes:
+        name: Identifier used in ``--set METHOD.NAME=VALUE``.
+        default: Value in the ``paper`` budget; its type is the parameter's type.
+        doc: What it is, with its source (paper, file, or "choice").
+        choices: Allowed values; empty means any value of the type.
+        minimum: Smallest allowed number.
+        maximum: Largest allowed number.
+    """
+
+    name: str
+    default: Value
+    doc: str
+    choices: tuple[Value, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def parse(self, raw: Value, owner: str) -> Value:
+        """Convert ``raw`` (a string from the command line, or a value) to the parameter's type.
+
+        Raises:
+            UserError: If the value does not fit the type, the range or the choices.
+        """
+        kind = type(self.default)
+        text = str(raw).strip()
+        value: Value
+        try:
+            if kind is bool:
+                value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+            else:
+                value = kind(text)
+        except (KeyError, ValueError):
+            raise UserError(
+                f"Parameter {owner}.{self.name} is of type {kind.__name__}, and {text!r} is not; "
+                f"give e.g. {owner}.{self.name}={self.default}."
+            ) from None
+        if self.choices and value not in self.choices:
+            raise UserError(
+                f"Parameter {owner}.{self.name} cannot be {text!r}; choose one of {', '.join(map(str, self.choices))}."
+            )
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            self._check_range(value, owner)
+        return value
+
+    def _check_range(self, value: float, owner: str) -> None:
+        low = -math.inf if self.minimum is None else self.minimum
+        high = math.inf if self.maximum is None else self.maximum
+        if not (low <= value <= high):
+            raise UserError(f"Parameter {owner}.{self.name} is {value}; it must lie between {low:g} and {high:g}.")
+
+
+@dataclass(frozen=True)
+class MethodDescriptor:
+    """Everything that the harness knows about a method without running it.
+
+    Attributes:
+        name: Lower-case name with hyphens, e.g. ``"anyad"``.
+        title: Name as printed in a paper's table.
+        summary: One sentence.
+        factory: ``"package.module:callable"``; the callable takes a :class:`~anyadbench.methods.base.Context` and
+            returns a :class:`~anyadbench.methods.base.Method`.
+        params: Typed parameters. ``batch_size`` and one of ``steps`` and ``epochs`` are read by the harness; a method
+            without gradient training has neither.
+        budgets: Overrides of the defaults by budget. ``paper`` needs no entry.
+        training_mask: How the harness draws hidden sequences in training.
+        missing: What the method does by itself about sequences that it is not shown.
+        weights: Name of the pretrained weights by profile (``published``, ``package``); empty if it needs none.
+        citation: Authors, title, venue, identifier.
+        code_licence: Licence of the published code, or ``"none"``.
+        departures: Where this implementation departs from the publication, one sentence each.
+        oracle: Whether the method uses test data for selection (never true for a method run by the harness).
+        parity: ``"package.module:callable"`` that computes this method's numbers for a parity fixture, or empty.
+        families: Groups that ``--method`` may name: ``"table"`` (the comparison table and its controls).
+    """
+
+    name: str
+    title: str
+    summary: str
+    factory: str
+    params: tuple[Param, ...] = ()
+    budgets: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    training_mask: Literal["none", "per-sample", "per-epoch"] = "none"
+    missing: str = "zero-norm"
+    weights: Mapping[str, str] = field(default_factory=dict)
+    citation: str = ""
+    code_licence: str = ""
+    departures: tuple[str, ...] = ()
+    parity: str = ""
+    families: tuple[str, ...] = ()
+    api: int = API_VERSION
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"method name {self.name!r} must be lower case letters, digits and hyphens")
+        if self.api != API_VERSION:
+            raise ValueError(f"{self.name}: written for plugin API {self.api}, this harness has {API_VERSION}")
+        if self.training_mask not in TRAINING_MASKS:
+            raise ValueError(f"{self.name}: training_mask must be one of {TRAINING_MASKS}, got {self.training_mask!r}")
+        names = [param.name for param in self.params]
+        if len(set(names)) != len(names):
+            raise ValueError(f"{self.name}: two parameters have one name")
+        for budget, values in self.budgets.items():
+            if budget not in BUDGETS:
+                raise ValueError(f"{self.name}: budget must be one of {BUDGETS}, got {budget!r}")
+            unknown = sorted(set(values) - set(names))
+            if unknown:
+                raise ValueError(f"{self.name}: budget {budget!r} sets the unknown parameter {unknown[0]!r}")
+
+    def resolve(self, budget: str, overrides: Mapping[str, Value] | None = None) -> dict[str, Value]:
+        """Return every parameter's value: defaults, then the budget's, then ``overrides``.
+
+        Raises:
+            UserError: If the budget or a parameter is unknown, or a value does not fit.
+        """
+        if budget not in BUDGETS:
+            raise UserError(f"Unknown budget {budget!r}; choose one of {', '.join(BUDGETS)}.")
+        by_name = {param.name: param for param in self.params}
+        values: dict[str, Value] = {param.name: param.default for param in self.params}
+        for name, raw in {**self.budgets.get(budget, {}), **(overrides or {})}.items():
+            if name not in by_name:
+                raise UserError(f"Method {self.name!r} has no parameter {name!r}.{suggest(name, list(by_name))}")
+            values[name] = by_name[name].parse(raw, self.name)
+        return values
+
+    def build(self, context: Context) -> Method:
+        """Import the factory and build the method. Seed the generators before calling."""
+        module, _, attribute = self.factory.partition(":")
+        factory: Callable[[Context], Any] = getattr(importlib.import_module(module), attribute)
+        method: Method = factory(context)
+        return method

@@ -1,0 +1,39 @@
+"""Fixtures shared by the tests: a tiny phantom, its protocol, and a cache of their own."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")  # before numpy and torch are imported
+
+from pathlib import Path
+
+import pytest
+from tiny import TINY_PROTOCOL
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that belongs to this test run."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["ANYADBENCH_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree of a tiny phantom."""
+    from anyadbench.data.phantom import PhantomSpec, generate
+
+    return generate(tmp_path_factory.mktemp("phantom") / "tree", PhantomSpec.tiny(10))
+
+
+@pytest.fixture(scope="session")
+def tiny_protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A protocol file for the tiny phantom."""
+    path = tmp_path_factory.mktemp("protocol") / "tiny.toml"
+    path.write_text(TINY_PROTOCOL)
+    return path

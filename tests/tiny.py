@@ -1,0 +1,25 @@
+"""The protocol of the tiny phantom."""
+
+from __future__ import annotations
+
+TINY_PROTOCOL = """
+name = "tiny"
+version = 1
+title = "Tiny phantom"
+sequences = ["flair", "t1", "t2"]
+weights = "package"
+budget = "tiny"
+threads = 1
+
+[train]
+dataset = "phantom"
+
+[slices]
+normal_margin = 1
+min_lesion_px = 4
+match_height = false
+
+[[test]]
+name = "phantom"
+dataset = "phantom"
+"""
