@@ -1,0 +1,146 @@
+"""Folders of fits and cells: names, states, locks, and atomic completion.
+
+A folder is worked on under its name with ``.partial`` appended and renamed when it is complete, so a folder without
+that ending is always whole. A lock file beside it keeps a second process out while one is at work.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from anyadbench.errors import UserError
+
+State = Literal["pending", "running", "interrupted", "failed", "done"]
+PARTIAL = ".partial"
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """The folder of one fit or cell.
+
+    Attributes:
+        final: Where it stands when complete.
+        record: Name of the JSON file with its state, ``fit.json`` or ``cell.json``.
+    """
+
+    final: Path
+    record: str
+
+    @property
+    def work(self) -> Path:
+        """Where it stands while it is being made."""
+        return self.final.with_name(self.final.name + PARTIAL)
+
+    @property
+    def done(self) -> bool:
+        """Whether the complete folder is there."""
+        return (self.final / self.record).is_file()
+
+    @property
+    def current(self) -> Path:
+        """The complete folder if there is one, else the working folder."""
+        return self.final if self.done else self.work
+
+    def state(self) -> dict[str, Any]:
+        """Return the recorded state, empty if there is none."""
+        return read_json(self.current / self.record) if (self.current / self.record).is_file() else {}
+
+    def update(self, **values: Any) -> None:
+        """Merge values into the recorded state of the working folder."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        write_json(self.work / self.record, {**self.state(), **values})
+
+    def complete(self) -> None:
+        """Rename the working folder to its final name."""
+        os.replace(self.work, self.final)
+
+    @contextmanager
+    def lock(self, *, wait: bool = True) -> Iterator[bool]:
+        """Hold the folder's lock; yields whether it was had (always, with ``wait``).
+
+        The operating system frees it when the process ends, however it ends.
+        """
+        import fcntl
+
+        self.final.parent.mkdir(parents=True, exist_ok=True)
+        path = self.final.with_name(f".{self.final.name}.lock")
+        with open(path, "a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+
+def fit_folder(runs: Path, fit_id: str, method: str) -> WorkFolder:
+    """Return the folder of a fit."""
+    return WorkFolder(runs / "fits" / f"{_safe(method)}-{fit_id[:16]}", "fit.json")
+
+
+def cell_folder(runs: Path, cell_id: str, method: str, protocol: str, seed: int) -> WorkFolder:
+    """Return the folder of a cell."""
+    return WorkFolder(runs / "cells" / f"{_safe(method)}_{_safe(protocol)}_s{seed}_{cell_id[:16]}", "cell.json")
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UserError: If the file is damaged.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); remove its folder and run again.") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds no JSON object; remove its folder and run again.")
+    return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object under a temporary name and rename it."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file under a temporary name and rename it, so that it is never seen half written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise explain_os_error(error, path) from None
+
+
+def explain_os_error(error: OSError, path: Path) -> UserError | OSError:
+    """Turn a full disk or a missing permission into a sentence; return any other error as it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(
+            f"The disk is full while writing {path}; free some space (or give --runs on another disk) and run the "
+            "same command again: it resumes."
+        )
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return UserError(f"{path} cannot be written ({error.strerror}); give --runs a folder that you may write to.")
+    return error
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,244 @@
+"""Scoring a trained method on a protocol's test sets, every subset from one read of each slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from anyadbench.methods.base import Method, Scores
+from anyadbench.metrics import PixelState, PixelStats, ScoreError, threshold_from_normals, top_fraction_mean
+from anyadbench.protocols.model import Protocol, TestSet
+from anyadbench.run.events import Reporter
+from anyadbench.run.feeding import evaluation_batch
+from anyadbench.run.kept import KeptMaps
+from anyadbench.run.numerics import Policy
+from anyadbench.run.reading import SliceReader
+from anyadbench.run.sources import ProtocolData
+from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32, Float64, Int
+
+BATCH = 16
+"""Slices per scoring call; fixed, so that results do not depend on memory."""
+
+SUBJECT_BITS = 20
+"""Bits of the per-subject histograms that intervals are computed from (see ``docs/metrics.md``)."""
+
+EXACT_PIXELS = 2**28
+"""Pixels over all rows up to which metrics are exact; beyond, the 24-bit streaming state is used and marked."""
+
+VALIDATION_SLICES = 48
+"""Most validation normals that the pixel threshold is taken from, evenly spread."""
+
+
+@dataclass
+class RowState:
+    """What is counted for one subset on one test set.
+
+    Attributes:
+        label: Subset label.
+        pixels: Pooled pixel scores.
+        subjects: Pixel histogram by subject.
+        records: One entry per slice for ``scores/slices.csv``.
+    """
+
+    label: str
+    pixels: PixelStats | PixelState
+    subjects: dict[str, PixelState] = field(default_factory=dict)
+    records: list[dict[str, str | int | float]] = field(default_factory=list)
+
+    def add(
+        self,
+        maps: Float32[np.ndarray, "B h w"],
+        masks: Bool[np.ndarray, "B h w"],
+        records: list[dict[str, str | int | float]],
+    ) -> None:
+        """Count scored slices; ``records`` are their table entries."""
+        self.pixels.update(maps, masks)
+        for subject in dict.fromkeys(str(record["subject"]) for record in records):
+            chosen = [i for i, record in enumerate(records) if record["subject"] == subject]
+            self.subjects.setdefault(subject, PixelState(SUBJECT_BITS)).update(maps[chosen], masks[chosen])
+        self.records += records
+
+
+@dataclass
+class Evaluator:
+    """Scores one method.
+
+    Attributes:
+        method: Trained, in eval mode, on its device.
+        data: The protocol's slices.
+        policy: Numeric policy.
+        reporter: Where progress goes.
+        kept: Which maps to keep.
+    """
+
+    method: Method
+    data: ProtocolData
+    policy: Policy
+    reporter: Reporter
+    kept: KeptMaps
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol."""
+        return self.data.protocol
+
+    def run_test(self, test: TestSet) -> dict[str, RowState]:
+        """Score a test set; returns the state of each row by label, in the protocol's order."""
+        normals, abnormals = self.data.test_rows(test)
+        reader = self.data.reader(test.dataset, test.feed)
+        rows = np.sort(np.concatenate([normals, abnormals]))
+        abnormal = np.isin(rows, abnormals)
+        labels = [format_subset(subset) for subset in self.protocol.subsets]
+        labels += [AS_AVAILABLE] if self.protocol.as_available else []
+        pixels = len(rows) * int(np.prod(self._grid(reader))) * len(labels)
+        exact = pixels <= EXACT_PIXELS
+        states = {label: RowState(label, PixelStats() if exact else PixelState()) for label in labels}
+        self.kept.choose(test, reader.store, rows, abnormal, reader.present(rows))
+        for start in range(0, len(rows), BATCH):
+            self.reporter.check()
+            self._score_rows(test, reader, rows[start : start + BATCH], abnormal[start : start + BATCH], states)
+            self.reporter.progress(min(start + BATCH, len(rows)), len(rows), f"scoring {test.name}")
+        return states
+
+    def _score_rows(
+        self,
+        test: TestSet,
+        reader: SliceReader,
+        rows: Int[np.ndarray, " B"],
+        abnormal: Bool[np.ndarray, " B"],
+        states: dict[str, RowState],
+    ) -> None:
+        values, present = reader.read(rows)
+        masks = self._masks(reader, rows, abnormal)
+        self.kept.add_slices(test, rows, values, present, masks)
+        for subset, members, served in self._rounds(present):
+            maps, images = self.score(values[members], subset, names=[self._name(reader, row) for row in rows[members]])
+            for label, chosen in served:
+                records = [
+                    self._record(reader, test, label, int(rows[members[i]]), bool(abnormal[members[i]]), images[i])
+                    for i in chosen
+                ]
+                states[label].add(maps[chosen], masks[members[chosen]], records)
+                self.kept.add_maps(test, label, rows[members[chosen]], maps[chosen], images[chosen])
+
+    def _rounds(
+        self, present: Bool[np.ndarray, "B S"]
+    ) -> Iterator[tuple[Subset, Int[np.ndarray, " M"], list[tuple[str, Int[np.ndarray, " K"]]]]]:
+        """Yield each subset to score, the slices that have it, and the rows that each score serves."""
+        sequences = self.protocol.sequences
+        own = [tuple(name for name, has in zip(sequences, row, strict=True) if has) for row in present]
+        extra = dict.fromkeys(own) if self.protocol.as_available else {}
+        for subset in dict.fromkeys([*self.protocol.subsets, *extra]):
+            wanted = [sequences.index(name) for name in subset]
+            listed = subset in self.protocol.subsets
+            serves = present[:, wanted].all(1)
+            exactly = np.array([has == subset for has in own]) & bool(extra)
+            members = np.flatnonzero(serves if listed else exactly)
+            if not len(members):
+                continue
+            served = [(format_subset(subset), np.arange(len(members)))] if listed else []
+            if extra and exactly.any():
+                served.append((AS_AVAILABLE, np.flatnonzero(exactly[members])))
+            yield subset, members, served
+
+    def score(
+        self, values: Float[np.ndarray, "B S H W"], subset: Subset, names: list[str]
+    ) -> tuple[Float32[np.ndarray, "B h w"], Float64[np.ndarray, " B"]]:
+        """Return maps on the scoring grid and image scores, showing the method ``subset`` only.
+
+        Raises:
+            ScoreError: If a score is NaN or infinite; the slice is named.
+            TypeError: If the method returns another shape or type than it should.
+        """
+        batch = evaluation_batch(values, subset, self.protocol.sequences, self.policy.torch_device())
+        with torch.inference_mode(), self.policy.autocast():
+            scores = self.method.score(batch)
+        maps = self._to_grid(scores, values)
+        images = None if scores.images is None else scores.images.detach().double().cpu().numpy()
+        finite = np.isfinite(maps).all(axis=(1, 2)) & (True if images is None else np.isfinite(images))
+        if not finite.all():
+            where = int(np.flatnonzero(~finite)[0])
+            raise ScoreError(f"scores of slice {names[where]} shown {format_subset(subset)}", [where])
+        return maps, top_fraction_mean(maps) if images is None else images
+
+    def _to_grid(self, scores: Scores, values: Float[np.ndarray, "B S H W"]) -> Float32[np.ndarray, "B h w"]:
+        maps = scores.maps
+        name = type(self.method).__name__
+        if (
+            not isinstance(maps, torch.Tensor)
+            or maps.ndim != 3
+            or len(maps) != len(values)
+            or not maps.is_floating_point()
+        ):
+            shape = tuple(getattr(maps, "shape", ()))
+            raise TypeError(f"{name}.score must return floating-point maps of shape ({len(values)}, h, w), got {shape}")
+        if scores.images is not None and tuple(scores.images.shape) != (len(values),):
+            raise TypeError(f"{name}.score must return one image score per slice, got {tuple(scores.images.shape)}")
+        height, width = self.protocol.scoring_grid
+        grid = (height or values.shape[2], width or values.shape[3])
+        maps = maps.detach().float()
+        if tuple(maps.shape[1:]) != grid:
+            maps = F.interpolate(maps[:, None], grid, mode="bilinear", align_corners=False)[:, 0]
+        return np.ascontiguousarray(maps.cpu().numpy())
+
+    def thresholds(self) -> dict[str, float]:
+        """Return the 99th percentile of the validation normals' pixel scores by subset label."""
+        reader = self.data.reader(self.protocol.train)
+        rows = self.data.validation_rows()
+        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), VALIDATION_SLICES)).round().astype(int)]
+        states: dict[str, PixelState] = {}
+        for start in range(0, len(rows), BATCH):
+            self.reporter.check()
+            part = rows[start : start + BATCH]
+            values, present = reader.read(part)
+            for subset, members, served in self._rounds(present):
+                names = [self._name(reader, row) for row in part[members]]
+                maps, _ = self.score(values[members], subset, names)
+                for label, chosen in served:
+                    empty = np.zeros_like(maps[chosen], dtype=bool)
+                    states.setdefault(label, PixelState()).update(maps[chosen], empty)
+            self.reporter.progress(min(start + BATCH, len(rows)), len(rows), "scoring validation normals")
+        return {label: threshold_from_normals(state) for label, state in states.items()}
+
+    def _grid(self, reader: SliceReader) -> tuple[int, int]:
+        height, width = self.protocol.scoring_grid
+        return (height or reader.store.shape[0], width or reader.store.shape[1])
+
+    def _masks(
+        self, reader: SliceReader, rows: Int[np.ndarray, " B"], abnormal: Bool[np.ndarray, " B"]
+    ) -> Bool[np.ndarray, "B h w"]:
+        masks = reader.store.abnormal(rows, self.protocol.slices.cavity) & abnormal[:, None, None]
+        grid = self._grid(reader)
+        if masks.shape[1:] == grid:
+            return masks
+        resized = F.interpolate(torch.from_numpy(masks[:, None].astype(np.float32)), grid, mode="nearest-exact")
+        return resized[:, 0].numpy() > 0.5
+
+    def _name(self, reader: SliceReader, row: int) -> str:
+        entry = reader.store.slices.iloc[int(row)]
+        return f"{entry['scan']} slice {entry['slice']}"
+
+    def _record(
+        self, reader: SliceReader, test: TestSet, label: str, row: int, abnormal: bool, image: float
+    ) -> dict[str, str | int | float]:
+        entry = reader.store.slices.iloc[row]
+        return {
+            "test": test.name,
+            "subset": label,
+            "subject": str(entry["subject"]),
+            "scan": str(entry["scan"]),
+            "slice": int(entry["slice"]),
+            "height_mm": float(entry["height_mm"]),
+            "label": int(abnormal),
+            "lesion_px": int(entry["lesion_px"]) if abnormal else 0,
+            "brain": float(entry["brain"]),
+            "image_score": float(image),
+        }

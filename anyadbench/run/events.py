@@ -1,0 +1,64 @@
+"""What a worker tells the process that started it: one JSON object per line on a pipe of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+MIN_INTERVAL = 0.1
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; what is there can be resumed."""
+
+
+class Reporter:
+    """Sends progress and looks out for a request to stop.
+
+    Args:
+        descriptor: File descriptor to write to; ``None`` keeps silent.
+    """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        self._descriptor = descriptor
+        self._last = 0.0
+        self._stop = False
+
+    def watch_signals(self) -> None:
+        """Let SIGINT and SIGTERM ask for a clean stop."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop = True
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._stop
+
+    def check(self) -> None:
+        """Raise :class:`Interrupted` if a stop was asked for."""
+        if self._stop:
+            raise Interrupted
+
+    def progress(self, done: int, total: int, label: str, **extra: Any) -> None:
+        """Report ``done`` of ``total`` of a phase; at most ten times a second, and always its end."""
+        now = time.monotonic()
+        if done < total and now - self._last < MIN_INTERVAL:
+            return
+        self._last = now
+        self.send(phase=label, done=done, total=total, **extra)
+
+    def send(self, **event: Any) -> None:
+        """Send one event; a reader that is gone is no reason to stop."""
+        if self._descriptor is None:
+            return
+        try:
+            os.write(self._descriptor, (json.dumps(event) + "\n").encode())
+        except OSError:
+            self._descriptor = None

@@ -1,0 +1,168 @@
+"""One fit: a method built, trained and stored."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from anyadbench.errors import UserError
+from anyadbench.hashing import sha256_file
+from anyadbench.methods.base import Context, Method
+from anyadbench.methods.descriptor import MethodDescriptor
+from anyadbench.plugins import MethodEntry, find_method
+from anyadbench.run.cells import explain_os_error, now, write_json
+from anyadbench.run.events import Reporter
+from anyadbench.run.feeding import TrainingFeed
+from anyadbench.run.jobs import Job
+from anyadbench.run.manifest import environment, peak_memory, plugin
+from anyadbench.run.numerics import derive_seed, seed_everything
+from anyadbench.run.sources import ProtocolData
+from anyadbench.run.trainer import Trainer
+from anyadbench.weights import ResolvedWeights, resolve
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What a fit is made of.
+
+    Attributes:
+        job: The cell that asks for it.
+        data: Slices of the protocol.
+        reporter: Where progress goes.
+    """
+
+    job: Job
+    data: ProtocolData
+    reporter: Reporter
+
+    @property
+    def found(self) -> tuple[MethodDescriptor, MethodEntry]:
+        """The method's descriptor and entry point."""
+        return find_method(self.job.method)
+
+    @property
+    def weights(self) -> ResolvedWeights:
+        """The pretrained weights."""
+        return resolve(self.job.weights, self.found[0].weights, profile=self.data.protocol.weights)
+
+    def build(self) -> Method:
+        """Seed every generator, then build the method and move it to its device."""
+        seed_everything(derive_seed(self.job.seed, self.job.method))
+        policy = self.job.numerics
+        context = Context(
+            params=self.job.params,
+            sequences=self.data.protocol.sequences,
+            grid=self.data.stores[self.data.protocol.train].shape,
+            weights=self.weights,
+            missing=self.job.missing,
+            device=policy.torch_device(),
+        )
+        return self.found[0].build(context).to(policy.torch_device())
+
+    def ensure(self) -> dict[str, Any]:
+        """Train unless the fit is there; return its record. A second process waits for the first."""
+        folder = self.job.fit
+        if not folder.done:
+            self.reporter.send(phase="waiting for the fit's lock", done=0, total=0)
+            with folder.lock():
+                if not folder.done:
+                    self._train()
+        return folder.state()
+
+    def load(self) -> Method:
+        """Return the trained method of a finished fit, in eval mode."""
+        method = self.build()
+        method.load_saved_state(load_file(self.job.fit.final / WEIGHTS, device=str(self.job.policy["device"])))
+        method.eval()
+        return method
+
+    def _train(self) -> None:
+        job, folder = self.job, self.job.fit
+        descriptor, entry = self.found
+        started = time.monotonic()
+        spent = float(folder.state().get("seconds", 0.0))
+        folder.update(state="running", fit_id=job.fit_id, method=job.method, seed=job.seed, started=now())
+        method = self.build()
+        feed = TrainingFeed(
+            reader=self.data.reader(self.data.protocol.train),
+            rows=self.data.train_rows(),
+            mask=descriptor.training_mask,
+            seed=derive_seed(job.seed, job.method),
+            batch_size=int(job.params.get("batch_size", 16)),
+            drop_last=bool(job.params.get("drop_last", False)),
+            device=job.numerics.torch_device(),
+            tick=self._tick,
+        )
+        trainer = Trainer(method, feed, job.params, job.numerics, folder.work / "checkpoints", self.reporter)
+        try:
+            trainer.run()
+        finally:
+            folder.update(seconds=spent + time.monotonic() - started, steps=trainer.step)
+        save_weights(method, folder.work / WEIGHTS)
+        selection = self.data.selections[self.data.protocol.train]
+        write_json(
+            folder.work / "manifest.json",
+            {
+                "environment": environment(job.numerics.device),
+                "plugin": plugin(entry),
+                "weights": self.weights.manifest(),
+                "params": job.params,
+                "budget": job.budget,
+                "policy": job.policy,
+                "seed": job.seed,
+                "derived_seed": derive_seed(job.seed, job.method),
+                "protocol": self.data.protocol.training_part(),
+                "data": {
+                    "dataset": self.data.protocol.train,
+                    "store": self.data.stores[self.data.protocol.train].content_hash,
+                    "training_hash": self.data.training_hash(),
+                    "selection": selection.manifest(),
+                },
+                "memory": peak_memory(job.numerics.device),
+                "history": trainer.history,
+            },
+        )
+        folder.update(
+            state="done",
+            finished=now(),
+            parameters=sum(p.numel() for p in method.parameters() if p.requires_grad),
+            train_slices=len(feed),
+            validation=selection.validation,
+            weights_sha256=sha256_file(folder.work / WEIGHTS),
+        )
+        for leftover in sorted((folder.work / "checkpoints").glob("*")):
+            leftover.unlink()
+        folder.complete()
+
+    def _tick(self, done: int, total: int, label: str) -> None:
+        self.reporter.check()
+        self.reporter.progress(done, total, label)
+
+
+def save_weights(method: Method, path: Path) -> None:
+    """Write a method's own state as safetensors.
+
+    Raises:
+        UserError: If the disk is full.
+    """
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in method.saved_state().items()}
+    try:
+        save_file(state or {"empty": torch.zeros(0)}, path)
+        with open(path, "rb") as handle:
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise explain_os_error(error, path) from None
+    except Exception as error:  # safetensors wraps a full disk in an error type of its own
+        if "No space left" in str(error):
+            raise UserError(
+                f"The disk is full while writing {path}; free some space and run again: it resumes."
+            ) from None
+        raise

@@ -1,0 +1,101 @@
+"""What a launcher gets and gives back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from anyadbench.methods.descriptor import Budget
+from anyadbench.run.cells import WorkFolder, cell_folder, fit_folder, now, read_json, write_json
+from anyadbench.run.numerics import Policy
+
+Status = Literal["done", "cached", "failed", "interrupted"]
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell to run, as plain values, so that any process can run it from ``plan.json``.
+
+    Attributes:
+        runs: Folder of all fits and cells.
+        cell_id: Hash of all that its numbers depend on.
+        fit_id: Hash of all that its trained model depends on.
+        method: Name of the method.
+        protocol: Name of the protocol.
+        protocol_file: File that the protocol was read from, copied into the cell.
+        seed: Run seed.
+        params: Resolved parameters.
+        budget: Budget that they come from.
+        missing: Policy for missing sequences.
+        weights: ``--weights`` as given, or the protocol's profile.
+        stores: Path of the slice store by data set.
+        policy: Numeric policy.
+        keep_maps: ``none``, ``sample`` or ``all``.
+    """
+
+    runs: str
+    cell_id: str
+    fit_id: str
+    method: str
+    protocol: str
+    protocol_file: str
+    seed: int
+    params: dict[str, bool | int | float | str]
+    budget: Budget
+    missing: str
+    weights: str
+    stores: dict[str, str]
+    policy: dict[str, Any] = field(default_factory=dict)
+    keep_maps: str = "sample"
+
+    @property
+    def cell(self) -> WorkFolder:
+        """Folder of the cell."""
+        return cell_folder(Path(self.runs), self.cell_id, self.method, self.protocol, self.seed)
+
+    @property
+    def fit(self) -> WorkFolder:
+        """Folder of the fit."""
+        return fit_folder(Path(self.runs), self.fit_id, self.method)
+
+    @property
+    def numerics(self) -> Policy:
+        """The numeric policy."""
+        return Policy(**self.policy)
+
+    @property
+    def label(self) -> str:
+        """Method, protocol and seed for people."""
+        return f"{self.method} · {self.protocol} · seed {self.seed}"
+
+    def save(self) -> Path:
+        """Write the job into its cell's working folder and return the folder."""
+        work = self.cell.work
+        names = {name: getattr(self, name) for name in ("cell_id", "fit_id", "method", "protocol", "seed")}
+        self.cell.update(**{"state": "pending", "created": now(), **self.cell.state(), **names})
+        write_json(work / PLAN, asdict(self))
+        return work
+
+    @staticmethod
+    def load(folder: Path) -> Job:
+        """Read the job of a cell folder."""
+        return Job(**read_json(folder / PLAN))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a cell ended.
+
+    Attributes:
+        job: The cell.
+        status: ``cached`` if it was finished before.
+        error: One sentence if it did not end well.
+        log_tail: Last lines of its log.
+    """
+
+    job: Job
+    status: Status
+    error: str = ""
+    log_tail: tuple[str, ...] = ()

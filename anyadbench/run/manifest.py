@@ -1,0 +1,81 @@
+"""Provenance of a fit or cell: what it was made with, on, and from."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+from importlib.metadata import PackageNotFoundError, distribution, version
+from typing import Any
+
+from anyadbench import __version__
+from anyadbench.plugins import MethodEntry, code_hash
+
+_LIBRARIES = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "torch",
+    "torchvision",
+    "timm",
+    "nibabel",
+    "opencv-python-headless",
+    "scikit-learn",
+)
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Return versions, processor and device of this process."""
+    import os
+
+    facts: dict[str, Any] = {
+        "anyadbench": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count(),
+        "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
+        "device": "cpu",
+    }
+    if device == "cuda":
+        import torch
+
+        facts["device"] = torch.cuda.get_device_name()
+        facts["cuda"] = torch.version.cuda
+        facts["compute_capability"] = list(torch.cuda.get_device_capability())
+    return facts
+
+
+def plugin(entry: MethodEntry) -> dict[str, Any]:
+    """Return the distribution, version, files' hash and, where it was installed from a source tree, its origin."""
+    facts: dict[str, Any] = {
+        "distribution": entry.distribution,
+        "version": entry.version,
+        "code_hash": code_hash(entry),
+    }
+    origin = distribution(entry.distribution).read_text("direct_url.json")
+    if origin:
+        record = json.loads(origin)
+        facts["editable"] = bool(record.get("dir_info", {}).get("editable", False))
+        if "vcs_info" in record:
+            facts["commit"] = record["vcs_info"].get("commit_id")
+    return facts
+
+
+def peak_memory(device: str) -> dict[str, float]:
+    """Return the peak resident memory of this process and, on a GPU, of the device, in MB (10^6 bytes)."""
+    # ru_maxrss is in kilobytes on Linux and in bytes on macOS.
+    unit = 1 if platform.system() == "Darwin" else 1024
+    memory = {"host_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+    if device == "cuda":
+        import torch
+
+        memory["device_mb"] = torch.cuda.max_memory_allocated() / 1e6
+    return memory
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

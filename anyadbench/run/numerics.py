@@ -1,0 +1,126 @@
+"""The numeric policy of a cell: device type, precision, determinism and CPU threads."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anyadbench.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = ("auto", "float32", "tf32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What byte-identity is promised for, on one type of machine.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        dtype: Autocast type of training and scoring; parameters stay float32.
+        tf32: Whether float32 matrix products may use TF32.
+        deterministic: Whether only deterministic algorithms are allowed.
+        threads: CPU threads.
+    """
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    tf32: bool = False
+    deterministic: bool = False
+    threads: int = 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the autocast context of this policy; a null context for float32."""
+        if self.dtype == "float32":
+            return nullcontext()
+        import torch
+
+        context: AbstractContextManager[Any] = torch.autocast(self.device, dtype=getattr(torch, self.dtype))
+        return context
+
+    def torch_device(self) -> torch.device:
+        """Return the device as torch knows it."""
+        import torch
+
+        return torch.device(self.device)
+
+
+def resolve_policy(device: str, precision: str, deterministic: bool, threads: int) -> Policy:
+    """Turn the command line's wishes into a policy for this machine.
+
+    ``auto`` precision is bfloat16 on GPUs that have it and float32 elsewhere.
+
+    Raises:
+        UserError: If the device is not there or cannot do the precision.
+    """
+    has_cuda = _cuda_available() if device in ("auto", "cuda") else False
+    if device == "cuda" and not has_cuda:
+        raise UserError("--device cuda: torch finds no CUDA device here; use --device cpu, or see 'anyadbench doctor'.")
+    kind = "cuda" if has_cuda else "cpu"
+    if precision == "auto":
+        precision = "bfloat16" if kind == "cuda" and _has_bfloat16() else "float32"
+    if precision == "float16" and kind == "cpu":
+        raise UserError("--precision float16 needs a GPU; use --precision float32 or bfloat16 on the CPU.")
+    tf32 = precision == "tf32"
+    return Policy(kind, "float32" if tf32 else precision, tf32, deterministic, threads)
+
+
+def _cuda_available() -> bool:
+    # Importing torch takes seconds, so it is asked only where a driver is installed at all.
+    if not any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")) and os.name == "posix":
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _has_bfloat16() -> bool:
+    import torch
+
+    return torch.cuda.is_bf16_supported()
+
+
+def apply_policy(policy: Policy) -> None:
+    """Set up this process; call it before any other use of torch.
+
+    Subnormal floats are flushed to zero: on CPU they slow this kind of training by an order of magnitude. Worker
+    threads inherit the setting from the thread that starts them, so it has to come before the first parallel region.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(policy.threads)
+    torch.backends.cuda.matmul.allow_tf32 = policy.tf32
+    torch.backends.cudnn.allow_tf32 = policy.tf32
+    torch.backends.cudnn.benchmark = policy.device == "cuda" and not policy.deterministic
+    if policy.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+
+
+def derive_seed(seed: int, method: str) -> int:
+    """Return the 63-bit seed of a cell; it depends on the run seed and the method's name only."""
+    import hashlib
+
+    return int.from_bytes(hashlib.sha256(f"{seed}:{method}".encode()).digest()[:8], "big") >> 1
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch; call it before a method is built."""
+    import random
+
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

@@ -1,0 +1,161 @@
+"""From what the user asks for to the list of cells, without training anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Any
+
+from anyadbench import __version__
+from anyadbench.errors import UserError
+from anyadbench.hashing import stable_hash
+from anyadbench.methods.descriptor import BUDGETS, MISSING, Budget, MethodDescriptor, Value
+from anyadbench.metrics import METRIC_VERSION
+from anyadbench.plugins import MethodEntry, code_hash, find_method, load_methods
+from anyadbench.protocols.model import Protocol
+from anyadbench.run.jobs import Job
+from anyadbench.run.numerics import Policy, resolve_policy
+from anyadbench.run.sources import Progress, ProtocolData, locate, open_stores
+from anyadbench.weights import ResolvedWeights, resolve
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for; ``None`` leaves a choice to the protocol."""
+
+    methods: tuple[str, ...]
+    protocol: Protocol
+    protocol_file: Path
+    runs: Path
+    data: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    budget: Budget | None = None
+    weights: str | None = None
+    missing: str = "native"
+    settings: tuple[str, ...] = ()
+    device: str = "auto"
+    precision: str = "auto"
+    deterministic: bool = False
+    threads: int | None = None
+    keep_maps: str = "sample"
+
+
+def make_plan(request: Request, progress: Progress) -> list[Job]:
+    """Return one job per method and seed, after checking everything that can be checked without training.
+
+    Raises:
+        UserError: If a name, a parameter, the data or the weights are wrong.
+    """
+    protocol = request.protocol
+    entries = [find_method(name) for name in expand_methods(request.methods)]
+    budget: Budget = request.budget or _budget(protocol)
+    settings = parse_settings(request.settings, [descriptor for descriptor, _ in entries])
+    params = {d.name: d.resolve(budget, settings.get(d.name)) for d, _ in entries}
+    if request.missing not in MISSING:
+        raise UserError(f"--missing cannot be {request.missing!r}; use one of {', '.join(MISSING)}.")
+    policy = resolve_policy(
+        request.device, request.precision, request.deterministic, request.threads or protocol.threads
+    )
+    profile = request.weights or protocol.weights
+    weights = {d.name: resolve(profile, d.weights, profile=protocol.weights) for d, _ in entries}
+    stores = open_stores(protocol, locate(protocol, request.data), progress)
+    data = ProtocolData(protocol, stores)
+    jobs = []
+    for descriptor, entry in entries:
+        name = descriptor.name
+        fit_id = stable_hash(
+            fit_identity(
+                descriptor, entry, params[name], budget, request.missing, protocol, data, weights[name], policy
+            )
+        )
+        for seed in request.seeds:
+            seeded = stable_hash([fit_id, seed])
+            cell_id = stable_hash([seeded, protocol.name, protocol.test_part(), data.test_hash(), METRIC_VERSION])
+            jobs.append(
+                Job(
+                    runs=str(request.runs), cell_id=cell_id, fit_id=seeded, method=name, protocol=protocol.name,
+                    protocol_file=str(request.protocol_file), seed=seed, params=params[name], budget=budget,
+                    missing=request.missing, weights=profile, policy=policy.to_dict(), keep_maps=request.keep_maps,
+                    stores={dataset: str(store.path.resolve()) for dataset, store in stores.items()},
+                )
+            )  # fmt: skip
+    return jobs
+
+
+def _budget(protocol: Protocol) -> Budget:
+    return next(name for name in BUDGETS if name == protocol.budget)
+
+
+def fit_identity(
+    descriptor: MethodDescriptor,
+    entry: MethodEntry,
+    params: dict[str, Value],
+    budget: str,
+    missing: str,
+    protocol: Protocol,
+    data: ProtocolData,
+    weights: ResolvedWeights,
+    policy: Policy,
+) -> dict[str, Any]:
+    """Return everything that a trained model depends on, but for the seed."""
+    return {
+        "method": descriptor.name,
+        "params": params,
+        "budget": budget,
+        "missing": missing,
+        "training_mask": descriptor.training_mask,
+        "code": code_hash(entry),
+        "harness": __version__,
+        "protocol": protocol.training_part(),
+        "data": data.training_hash(),
+        "weights": weights.identity(),
+        "policy": policy.to_dict(),
+    }
+
+
+def expand_methods(names: tuple[str, ...]) -> list[str]:
+    """Return the asked-for methods without repeats; ``all`` stands for the comparison table and its controls."""
+    expanded: list[str] = []
+    for name in names:
+        if name == "all":
+            expanded += [d.name for d in load_methods().values() if "table" in d.families]
+        elif name.endswith("*"):
+            matches = [known for known in load_methods() if known.startswith(name[:-1])]
+            if not matches:
+                raise UserError(f"--method {name!r} matches no installed method; see 'anyadbench methods'.")
+            expanded += matches
+        else:
+            expanded.append(name)
+    if not expanded:
+        raise UserError("No method is installed; 'pip install anyadbench-anyad' adds AnyAD.")
+    return list(dict.fromkeys(expanded))
+
+
+def parse_settings(settings: tuple[str, ...], descriptors: list[MethodDescriptor]) -> dict[str, dict[str, Value]]:
+    """Read ``METHOD.NAME=VALUE`` settings.
+
+    Raises:
+        UserError: If one is malformed or names a method that is not run.
+    """
+    known = {descriptor.name for descriptor in descriptors}
+    parsed: dict[str, dict[str, Value]] = {}
+    for setting in settings:
+        target, separator, value = setting.partition("=")
+        method, dot, name = target.strip().rpartition(".")
+        if not (separator and dot and name):
+            raise UserError(f"--set {setting!r} is not of the form METHOD.NAME=VALUE, e.g. anyad.align_weight=0.4.")
+        if method not in known:
+            raise UserError(f"--set {setting!r} names the method {method!r}, which this run does not include.")
+        parsed.setdefault(method, {})[name] = value.strip()
+    return parsed
+
+
+def distribution_of(entry: MethodEntry) -> tuple[str, str]:
+    """Return name and version of the distribution that offers a method."""
+    return entry.distribution, distribution_version(entry.distribution)
+
+
+def with_runs(job: Job, runs: Path) -> Job:
+    """Return the job in another runs folder."""
+    return replace(job, runs=str(runs))

@@ -1,0 +1,85 @@
+"""The process that runs one cell: ``python -m anyadbench.run.worker CELL_FOLDER [--events FD]``.
+
+Its output goes to the cell's ``log.txt``; progress goes to the given file descriptor. Exit codes: 0 done, 1 failed,
+2 a mistake that the user can mend, 75 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from anyadbench.errors import UserError
+from anyadbench.run.cells import WorkFolder, now
+from anyadbench.run.events import Interrupted, Reporter
+from anyadbench.run.jobs import Job
+
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 75
+
+
+def main(arguments: list[str]) -> int:
+    """Run the cell whose working folder is the first argument."""
+    work = Path(arguments[0])
+    descriptor = int(arguments[2]) if arguments[1:2] == ["--events"] else None
+    reporter = Reporter(descriptor)
+    reporter.watch_signals()
+    job = Job.load(work)
+    folder = job.cell
+    with folder.lock():
+        if folder.done:
+            return DONE
+        redirect_output(folder.work / "log.txt")
+        return _run(job, folder, reporter)
+
+
+def _run(job: Job, folder: WorkFolder, reporter: Reporter) -> int:
+    folder.update(state="running", pid=os.getpid(), started=now(), error=None, log_tail=[])
+    try:
+        reporter.send(phase="starting", done=0, total=0)
+        from anyadbench.run.numerics import apply_policy
+
+        apply_policy(job.numerics)
+        from anyadbench.run.cell import run_cell
+
+        run_cell(job, reporter)
+    except Interrupted:
+        folder.update(state="interrupted", finished=now(), error="Stopped on request; the same command resumes it.")
+        return INTERRUPTED
+    except UserError as error:
+        return _fail(folder, str(error), MISTAKE)
+    except Exception as error:  # a method may raise anything; the cell records it and fails alone
+        traceback.print_exc()
+        text = " ".join(str(error).split())[:500]
+        return _fail(folder, f"{type(error).__name__}: {text}" if text else type(error).__name__, FAILED)
+    return DONE
+
+
+def _fail(folder: WorkFolder, error: str, code: int) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    folder.update(state="failed", finished=now(), error=error, log_tail=log_tail(folder.work / "log.txt"))
+    return code
+
+
+def log_tail(path: Path, lines: int = 20, most: int = 20000) -> list[str]:
+    """Return the last lines of a log without reading all of it."""
+    if not path.is_file():
+        return []
+    with open(path, "rb") as handle:
+        handle.seek(max(0, path.stat().st_size - most))
+        return handle.read().decode("utf-8", "replace").splitlines()[-lines:]
+
+
+def redirect_output(path: Path) -> None:
+    """Send this process's standard output and error, of C code too, to the end of a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
