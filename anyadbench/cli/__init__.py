@@ -1,0 +1,91 @@
+"""The command line: one module per command, imported when the command is chosen."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from anyadbench import __version__
+from anyadbench.errors import UserError
+
+COMMANDS = {
+    "data": ("anyadbench.cli.data:data", "Verify a data set and prepare its slice store."),
+    "datasets": ("anyadbench.cli.datasets:datasets", "List data sets, or show where to get one."),
+    "doctor": ("anyadbench.cli.doctor:doctor", "Tell versions, devices, caches and weights, and what to mend."),
+    "leaderboard": ("anyadbench.cli.leaderboard:leaderboard", "Build boards from finished cells."),
+    "methods": ("anyadbench.cli.methods:methods", "List methods, or show one."),
+    "parity": ("anyadbench.cli.parity:parity", "Compare methods with numbers of the authors' own code."),
+    "plugins": ("anyadbench.cli.plugins:plugins", "List plugins and what is wrong with broken ones."),
+    "protocols": ("anyadbench.cli.protocols:protocols", "List protocols, or show one."),
+    "run": ("anyadbench.cli.run:run", "Train and score methods on a protocol and print the board."),
+}
+"""Command name: (module:object, one-line help), so that help needs no import."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every command's name."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command, or return ``None`` if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve a command; an unknown one is an error with a suggestion."""
+        if args and args[0] not in COMMANDS:
+            from anyadbench.errors import suggest
+
+            raise UserError(f"Unknown command {args[0]!r}.{suggest(args[0], list(COMMANDS))}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ANYADBENCH"}
+)
+@click.version_option(__version__, prog_name="anyadbench")
+def cli() -> None:
+    """Benchmark any-modality anomaly detection in multi-sequence brain MRI."""
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; user mistakes end with one sentence and exit code 2."""
+    try:
+        code = cli.main(args=arguments, prog_name="anyadbench", standalone_mode=False)
+    except UserError as error:
+        _say(str(error))
+        code = 2
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("Stopped; the same command goes on where this one ended.")
+        code = 130
+    except BrokenPipeError:
+        # The reader of a pipe has gone; keep the interpreter from complaining about it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(message: str) -> None:
+    click.echo(
+        click.style("Error: ", fg="red", bold=True) + message if sys.stderr.isatty() else f"Error: {message}", err=True
+    )

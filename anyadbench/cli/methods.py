@@ -1,0 +1,81 @@
+"""``anyadbench methods``."""
+
+from __future__ import annotations
+
+import click
+
+from anyadbench.cli.output import print_json, print_table
+from anyadbench.methods.descriptor import MethodDescriptor
+from anyadbench.plugins import find_method, method_entries, scan_methods
+
+
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def methods(ctx: click.Context, as_json: bool) -> None:
+    """List methods, or show one."""
+    if ctx.invoked_subcommand is not None:
+        return
+    found = scan_methods()
+    owners = {entry.name: f"{entry.distribution} {entry.version}" for entry in method_entries()}
+    if as_json:
+        print_json([_summary(item, owners) if isinstance(item, MethodDescriptor) else vars(item) for item in found])
+        return
+    if not found:
+        click.echo(
+            "No method is installed; 'pip install anyadbench-anyad' adds AnyAD, 'anyadbench-baselines' the rest."
+        )
+        return
+    rows = [
+        [item.name, owners[item.name], item.summary]
+        if isinstance(item, MethodDescriptor)
+        else [item.name, item.distribution, f"cannot be used: {item.reason}"]
+        for item in found
+    ]
+    print_table(["method", "from", "what it is"], rows)
+
+
+def _summary(item: MethodDescriptor, owners: dict[str, str]) -> dict[str, object]:
+    return {
+        "name": item.name,
+        "title": item.title,
+        "from": owners[item.name],
+        "summary": item.summary,
+        "training_mask": item.training_mask,
+        "missing": item.missing,
+        "weights": dict(item.weights),
+        "citation": item.citation,
+        "code_licence": item.code_licence,
+        "departures": list(item.departures),
+        "params": {p.name: {"default": p.default, "doc": p.doc, "choices": list(p.choices)} for p in item.params},
+        "budgets": {name: dict(values) for name, values in item.budgets.items()},
+    }
+
+
+@methods.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(name: str, as_json: bool) -> None:
+    """Show a method: parameters, budgets, weights, citation, departures."""
+    descriptor, entry = find_method(name)
+    owner = f"{entry.distribution} {entry.version}"
+    if as_json:
+        print_json(_summary(descriptor, {name: owner}))
+        return
+    click.echo(f"{descriptor.title} ({descriptor.name}), from {owner}")
+    click.echo(descriptor.summary)
+    click.echo(f"citation: {descriptor.citation or '-'}")
+    click.echo(f"licence of the published code: {descriptor.code_licence or '-'}")
+    click.echo(f"training mask: {descriptor.training_mask}; hidden sequences: {descriptor.missing}")
+    for profile, weights in descriptor.weights.items():
+        click.echo(f"weights ({profile}): {weights}")
+    if descriptor.params:
+        click.echo("")
+        budgets = list(descriptor.budgets)
+        rows = [
+            [p.name, str(p.default), *(str(descriptor.budgets[b].get(p.name, "")) for b in budgets), p.doc]
+            for p in descriptor.params
+        ]
+        print_table(["parameter", "default", *budgets, "what it is"], rows)
+    for departure in descriptor.departures:
+        click.echo(f"departs from the publication: {departure}")

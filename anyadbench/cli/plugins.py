@@ -1,0 +1,33 @@
+"""``anyadbench plugins``."""
+
+from __future__ import annotations
+
+import click
+
+from anyadbench.cli.output import print_json, print_table
+from anyadbench.methods.descriptor import MethodDescriptor
+from anyadbench.plugins import BrokenPlugin, hooks, method_entries, scan_methods
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plugins(as_json: bool) -> None:
+    """List plugins and what is wrong with broken ones."""
+    manager, broken_hooks = hooks()
+    owners = {entry.name: entry.distribution for entry in method_entries()}
+    rows: list[list[str]] = []
+    for item in scan_methods():
+        good = isinstance(item, MethodDescriptor)
+        reason = "" if isinstance(item, MethodDescriptor) else item.reason
+        rows.append([item.name, "method", owners[item.name], "ok" if good else reason])
+    for name, _ in manager.list_name_plugin():
+        rows.append([name, "hooks", "", "ok"])
+    rows += [
+        [item.name, "hooks", item.distribution, item.reason] for item in broken_hooks if isinstance(item, BrokenPlugin)
+    ]
+    if as_json:
+        print_json([dict(zip(("name", "kind", "distribution", "state"), row, strict=True)) for row in rows])
+    elif rows:
+        print_table(["plugin", "kind", "from", "state"], rows)
+    else:
+        click.echo("No plugin is installed; 'pip install anyadbench-anyad' adds AnyAD.")

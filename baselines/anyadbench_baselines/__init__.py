@@ -1,0 +1,1 @@
+"""The published methods of the comparison table, one or two files each, on shared parts."""

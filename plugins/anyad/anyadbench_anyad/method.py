@@ -1,0 +1,90 @@
+"""AnyAD: INP-Former on incomplete input, with an alignment towards full-modality input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from anyadbench.methods.base import Batch, Context, Losses, Normals
+from anyadbench_anyad.alignment import ALIGNMENTS, Pair
+from anyadbench_baselines.inp.network import Encoded
+from anyadbench_baselines.inp.statistics import ChannelStatistics
+from anyadbench_baselines.inpformer import InpFormer
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+
+class AnyAd(InpFormer):
+    """AnyAD (Wu et al., arXiv 2512.21264); parameter ``align`` says which form of alignment."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        form = ALIGNMENTS[str(context.params["align"])]
+        self.alignment = form(self.network.encoder.config.width, len(context.sequences))
+        self.align_weight = float(context.params["align_weight"])
+
+    def encode(self, batch: Batch) -> Encoded:
+        """Encode the shown sequences and adapt the result."""
+        return self.alignment.adapt(super().encode(batch), batch.shown)
+
+    def encode_training(self, batch: Batch) -> Encoded:
+        """Encode a training batch; the released method does it otherwise."""
+        return self.encode(batch)
+
+    def encode_full(self, batch: Batch) -> Encoded:
+        """Encode everything that the scans of a training batch have."""
+        assert batch.targets is not None and batch.present is not None
+        return self.network.encode(self.pixels(batch.targets, batch.present))
+
+    @torch.no_grad()
+    def prepare(self, normals: Normals) -> None:
+        """Collect channel statistics of both encoder groups over the full-modality training normals."""
+        if not self.alignment.needs_target:
+            return
+        groups = [ChannelStatistics() for _ in self.alignment.target_mean]
+        size = int(self.context.params["batch_size"])
+        for batch in normals.batches(size, description="full-modality statistics"):
+            for statistics, features in zip(groups, self.encode_full(batch).groups, strict=True):
+                statistics.update(features)
+        for index, statistics in enumerate(groups):
+            mean, std = statistics.result()
+            self.alignment.target_mean[index].copy_(mean)
+            self.alignment.target_std[index].copy_(std)
+
+    def training_step(self, batch: Batch, step: int, total: int) -> Mapping[str, Losses]:
+        """Return the losses of INP-Former and the weighted alignment loss."""
+        del step, total
+        encoded = self.encode_training(batch)
+        fixed = encoded.detach()
+        decoded = self.network.decode(fixed)
+        named = self.losses(fixed, decoded)
+        full = self.encode_full(batch) if self.alignment.needs_full else None
+        with torch.autocast(batch.inputs.device.type, enabled=False):
+            align = self.alignment.loss(Pair(encoded, decoded, full, self.network, self.mining_power))
+        if align is not None:
+            named["align"] = self.align_weight * align
+        return {"main": named}
+
+
+class AnyAdReleased(AnyAd):
+    """What the released code does: full input, with image row i blank while sequence i is hidden.
+
+    Its masking indexes the second axis of a single picture (channels, rows, columns), so it blanks rows.
+    """
+
+    def encode_training(self, batch: Batch) -> Encoded:
+        """Encode the full input with the rows of the hidden sequences blank."""
+        assert batch.targets is not None and batch.present is not None
+        pixels = self.pixels(batch.targets, batch.present)
+        return self.network.encode(blank_rows(pixels, batch.present & ~batch.shown))
+
+
+def blank_rows(pixels: Float[Tensor, "B 3 H W"], hidden: Bool[Tensor, "B S"]) -> Float[Tensor, "B 3 H W"]:
+    """Set row i of every channel to 0.0 where sequence i is hidden."""
+    rows = pixels.new_ones(pixels.shape[0], 1, pixels.shape[2], 1)
+    rows[:, 0, : hidden.shape[1], 0] = (~hidden).to(pixels.dtype)
+    return pixels * rows

@@ -1,0 +1,189 @@
+"""Each mistake ends with one sentence that names file, cause and fix, exit code 2, and nothing in the runs folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from anyadbench.cli import main
+
+
+@pytest.fixture
+def tree(tiny_phantom: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_phantom, tmp_path / "tree"))
+
+
+def scan(tree: Path, kind: str) -> Path:
+    return sorted(tree.rglob(f"*_{kind}.nii.gz"))[0]
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return int(ended.value.code or 0), capsys.readouterr().err
+
+
+def check(capsys: pytest.CaptureFixture[str], runs: Path, *arguments: object) -> str:
+    code, said = call(capsys, "run", *arguments, "--runs", runs)
+    lines = [line for line in said.splitlines() if line.startswith("Error: ")]
+    assert code == 2, said
+    assert len(lines) == 1, said
+    assert "Traceback" not in said
+    assert not runs.exists()
+    return lines[0]
+
+
+def edit(path: Path, change: Callable[[np.ndarray], np.ndarray], affine: np.ndarray | None = None) -> None:
+    image = nib.load(path)
+    array = change(np.asanyarray(image.dataobj))
+    nib.save(nib.Nifti1Image(array, image.affine if affine is None else affine), path)
+
+
+def truncate(tree: Path) -> None:
+    path = scan(tree, "flair")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def shifted(tree: Path) -> None:
+    path = scan(tree, "t2")
+    moved = nib.load(path).affine.copy()
+    moved[0, 3] += 30
+    edit(path, lambda a: a, moved)
+
+
+def with_nan(array: np.ndarray) -> np.ndarray:
+    array = array.astype(np.float32)
+    array[10, 10, 10] = np.nan
+    return array
+
+
+DAMAGE: list[tuple[str, Callable[[Path], object], str]] = [
+    ("truncated", truncate, "flair.nii.gz"),
+    ("empty", lambda t: scan(t, "flair").write_bytes(b""), "flair.nii.gz"),
+    ("no image", lambda t: scan(t, "t1").write_bytes(b"hello" * 200), "t1.nii.gz"),
+    ("4D", lambda t: edit(scan(t, "t2"), lambda a: np.stack([a, a], -1)), "t2.nii.gz"),
+    ("shape", lambda t: edit(scan(t, "t1"), lambda a: a[:-2]), "t1.nii.gz"),
+    ("affine", shifted, "t2.nii.gz"),
+    ("NaN", lambda t: edit(scan(t, "flair"), with_nan), "flair.nii.gz"),
+    ("fractional", lambda t: edit(scan(t, "seg"), lambda a: a.astype(np.float32) * 0.7), "seg.nii.gz"),
+]
+
+
+@pytest.mark.parametrize(("damage", "file"), [case[1:] for case in DAMAGE], ids=[case[0] for case in DAMAGE])
+def test_a_damaged_volume_is_named(
+    damage: Callable[[Path], object], file: str, tree: Path, tiny_protocol: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    damage(tree)
+    said = check(capsys, tmp_path / "runs", "--method", "pixelstats", "--protocol", tiny_protocol, "--data", tree)
+    assert file in said
+    assert ";" in said, "cause and fix are two parts of one sentence"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "anyadd"], "No installed plugin offers the method 'anyadd'. Did you mean 'anyad'"),
+        (["--method", "nothing:*"], "matches no installed method"),
+        (["--method", "pixelstats", "--set", "pixelstats.flor=1"], "no parameter 'flor'. Did you mean 'floor'"),
+        (
+            ["--method", "pixelstats", "--set", "pixelstats.floor=x"],
+            "pixelstats.floor is of type float, and 'x' is not",
+        ),
+        (["--method", "pixelstats", "--set", "floor=1"], "is not of the form METHOD.NAME=VALUE"),
+        (["--method", "pixelstats", "--set", "anyad.steps=1"], "which this run does not include"),
+        (["--method", "anyad", "--set", "anyad.align=magic"], "anyad.align cannot be 'magic'; choose one of"),
+        (["--method", "anyad", "--set", "anyad.lr=-1"], "must lie between"),
+        (["--method", "anyad", "--weights", "file:/no/such/file.safetensors"], "/no/such/file.safetensors"),
+        (["--method", "anyad", "--weights", "some"], "'some'"),
+        (["--method", "pixelstats", "--precision", "float16", "--device", "cpu"], "float16 needs a GPU"),
+    ],
+)
+def test_a_wrong_option_is_named(
+    arguments: list[str], message: str, tiny_phantom: Path, tiny_protocol: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    said = check(capsys, tmp_path / "runs", *arguments, "--protocol", tiny_protocol, "--data", tiny_phantom)
+    assert message in said
+
+
+def test_a_missing_folder_is_named(tiny_protocol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = tmp_path / "runs"
+    said = check(capsys, runs, "--method", "pixelstats", "--protocol", tiny_protocol, "--data", tmp_path / "none")
+    assert "there is no such folder" in said
+
+
+def test_an_unknown_protocol_gets_a_suggestion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = check(capsys, tmp_path / "runs", "--method", "pixelstats", "--protocol", "phantom-7subset")
+    assert "Did you mean 'phantom-7subsets'" in said
+
+
+def test_a_protocol_on_real_data_asks_for_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = check(capsys, tmp_path / "runs", "--method", "pixelstats", "--protocol", "brats-7subsets")
+    assert "reads the data set 'brats2018': give its folder with --data DIR" in said
+
+
+def test_data_of_another_name_is_refused(
+    tiny_protocol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--method", "pixelstats", "--protocol", tiny_protocol, "--data", f"mslub={tmp_path}"]
+    assert "reads phantom, not 'mslub'" in check(capsys, tmp_path / "runs", *arguments)
+
+
+def test_an_unknown_launcher_is_named(
+    tiny_phantom: Path, tiny_protocol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--method", "pixelstats", "--protocol", tiny_protocol, "--data", tiny_phantom, "--launcher", "locl"]
+    assert "Unknown launcher 'locl'. Did you mean 'local'" in check(capsys, tmp_path / "runs", *arguments)
+
+
+def test_a_set_without_lesions_is_named(
+    tree: Path, tiny_protocol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in tree.rglob("*_seg.nii.gz"):
+        edit(path, np.zeros_like)
+    said = check(capsys, tmp_path / "runs", "--method", "pixelstats", "--protocol", tiny_protocol, "--data", tree)
+    assert "lesion" in said
+
+
+def test_a_set_without_lesion_free_slices_is_named(
+    tree: Path, tiny_protocol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in tree.rglob("*_seg.nii.gz"):
+        edit(path, np.ones_like)
+    said = check(capsys, tmp_path / "runs", "--method", "pixelstats", "--protocol", tiny_protocol, "--data", tree)
+    assert "lesion-free" in said
+
+
+def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
+    import errno
+
+    from anyadbench.errors import UserError
+    from anyadbench.run.cells import explain_os_error
+
+    said = explain_os_error(OSError(errno.ENOSPC, "No space left on device"), tmp_path / "result.json")
+    assert isinstance(said, UserError)
+    assert "The disk is full while writing" in str(said)
+    assert "it resumes" in str(said)
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_one_sentence(tmp_path: Path) -> None:
+    import errno
+
+    from anyadbench.errors import UserError
+    from anyadbench.run.cells import explain_os_error
+
+    said = explain_os_error(PermissionError(errno.EACCES, "Permission denied"), tmp_path / "x")
+    assert isinstance(said, UserError)
+    assert "give --runs a folder that you may write to" in str(said)
+
+
+def test_an_unknown_command_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = call(capsys, "runn")
+    assert code == 2
+    assert "Unknown command 'runn'. Did you mean 'run'" in said
