@@ -1,0 +1,79 @@
+"""Every command block of the documents runs: on generated trees, with the smallest budget and without weights.
+
+Blocks of ``make`` are run by ``.ci/run`` itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BRATS = {name: name for name in ("flair", "t1", "t1ce", "t2", "seg")}
+MSLUB = {"flair": "FLAIR", "t1": "T1", "t2": "T2", "seg": "GOLD_STANDARD"}
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    return [body for found, body in BLOCK.findall(document.read_text()) if found == language]
+
+
+def commands() -> list[tuple[str, str]]:
+    lines = [(d.name, line) for d in DOCUMENTS for body in blocks(d, "sh") for line in body.splitlines() if line]
+    return [(name, line) for name, line in lines if not line.startswith("make ")]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, tiny_phantom: Path) -> Path:
+    """A folder with small trees under the names that the documents use."""
+    folder = tmp_path_factory.mktemp("docs")
+    for number, scan in enumerate(sorted((tiny_phantom / "HGG").iterdir()), 1):
+        for path in scan.iterdir():
+            kind = path.name.removesuffix(".nii.gz").rpartition("_")[2]
+            name = f"Brats18_2013_{number}_1"
+            copy(path, folder / "BraTS2018" / "HGG" / name / f"{name}_{BRATS[kind]}.nii.gz")
+            if kind in MSLUB:
+                copy(path, folder / "mslub" / f"patient{number:02d}" / f"{MSLUB[kind]}.nii.gz")
+    return folder
+
+
+def copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+@pytest.mark.parametrize(("document", "line"), commands(), ids=[line[:70] for _, line in commands()])
+def test_a_command_of_the_documents_runs(document: str, line: str, place: Path) -> None:
+    words = shlex.split(line)
+    assert words[0] == "anyadbench", f"{document}: only make and anyadbench commands belong in sh blocks"
+    words = [{"demo": "tiny", "package": "random"}.get(word, word) for word in words]
+    environment = {**os.environ, "ANYADBENCH_RUN_BUDGET": "tiny", "ANYADBENCH_RUN_WEIGHTS": "random"}
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=place, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if blocks(d, "python")], ids=lambda d: d.name)
+def test_python_blocks_run(document: Path) -> None:
+    import numpy as np
+
+    maps = np.random.default_rng(0).random((4, 16, 16), dtype=np.float32)
+    masks = np.zeros((4, 16, 16), dtype=bool)
+    masks[:2, 4:8, 4:8] = True
+    for body in blocks(document, "python"):
+        exec(compile(body, document.name, "exec"), {"maps": maps, "masks": masks})
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
