@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -18,8 +19,14 @@ from anyadbench import hookspecs
 from anyadbench.errors import UserError, suggest
 from anyadbench.methods.descriptor import MethodDescriptor
 
+if TYPE_CHECKING:
+    from anyadbench.data.layouts import Layout
+
 METHODS_GROUP = "anyadbench.methods"
 HOOKS_GROUP = "anyadbench"
+
+_HOMES = {"anyad": "anyadbench-anyad", "inpformer": "anyadbench-baselines", "pixelstats": "anyadbench-baselines"}
+"""This project's own distributions by the start of a method's name, to say what to install; nothing is guessed."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +122,9 @@ def find_method(name: str) -> tuple[MethodDescriptor, MethodEntry]:
     owners = [entry for entry in method_entries() if entry.name == name]
     if not owners:
         known = sorted({entry.name for entry in method_entries()})
-        guess = name.partition(":")[0].partition("-")[0]
-        raise UserError(
-            f"No installed plugin offers the method {name!r}.{suggest(name, known)} Methods come in distributions of "
-            f"their own: 'pip install anyadbench-{guess}' or 'pip install anyadbench-baselines' adds this project's."
-        )
+        home = next((home for start, home in _HOMES.items() if name.startswith(start)), None)
+        fix = f"'pip install {home}' adds it." if home else "Methods come in distributions; see 'anyadbench methods'."
+        raise UserError(f"No installed plugin offers the method {name!r}.{suggest(name, known)} {fix}")
     loaded = _conflict(name, owners) if len(owners) > 1 else _load(owners[0])
     if isinstance(loaded, BrokenPlugin):
         raise UserError(loaded.message)
@@ -159,43 +164,92 @@ def hooks() -> tuple[pluggy.PluginManager, tuple[BrokenPlugin, ...]]:
     return manager, tuple(broken)
 
 
-def code_hash(entry: MethodEntry) -> str:
+def collect(hook: str) -> tuple[list[Any], list[BrokenPlugin]]:
+    """Call a hook on every plugin; return what the good ones gave, and the plugins whose call failed."""
+    manager, _ = hooks()
+    results: list[Any] = []
+    broken: list[BrokenPlugin] = []
+    for implementation in getattr(manager.hook, hook).get_hookimpls():
+        try:
+            results.append(implementation.function())
+        except Exception as error:  # see _load
+            cause = " ".join(str(error).split())[:300]
+            reason = f"{hook} raised {type(error).__name__}: {cause}; mend, update or uninstall it."
+            broken.append(BrokenPlugin(implementation.plugin_name, implementation.plugin_name, reason))
+    return results, broken
+
+
+def all_layouts() -> dict[str, Layout]:
+    """Return every data-set layout by name: the built-in ones, and those of plugins."""
+    from anyadbench.data.layouts import LAYOUTS
+
+    added = [layout for layouts in collect("anyadbench_layouts")[0] for layout in layouts]
+    return dict(LAYOUTS) | {layout.name: layout for layout in added if layout.name not in LAYOUTS}
+
+
+def find_layout(name: str) -> Layout:
+    """Return the layout of a data set.
+
+    Raises:
+        UserError: If there is none of that name.
+    """
+    known = all_layouts()
+    if name not in known:
+        raise UserError(f"Unknown data set {name!r}.{suggest(name, list(known))}")
+    return known[name]
+
+
+def code_hash(entry: MethodEntry, factory: str = "") -> str:
     """Return the sha256 over the Python files of a method's distribution and of the plugins that it builds on.
 
     The files of every required distribution that offers methods itself are included, since a change there changes
-    this method's numbers.
+    this method's numbers; so are those of the factory's package.
+
+    Args:
+        entry: Where the method comes from.
+        factory: The descriptor's factory.
     """
     import hashlib
 
     digest = hashlib.sha256()
-    for root in _package_roots(entry):
-        for path in sorted(root.rglob("*.py")):
-            digest.update(path.relative_to(root.parent).as_posix().encode())
-            digest.update(path.read_bytes())
+    for path, base in _code_files(entry, factory):
+        digest.update(path.relative_to(base).as_posix().encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _package_roots(entry: MethodEntry) -> list[Path]:
+def _code_files(entry: MethodEntry, factory: str = "") -> list[tuple[Path, Path]]:
     from importlib.util import find_spec
 
     by_distribution: dict[str, set[str]] = {}
     for other in method_entries():
         module = other.entry_point.value.partition(":")[0].partition(".")[0]
-        by_distribution.setdefault(other.distribution.lower(), set()).add(module)
-    wanted = [entry.distribution.lower()]
+        by_distribution.setdefault(_normal(other.distribution), set()).add(module)
+    wanted = [_normal(entry.distribution)]
     for name in wanted:
-        for requirement in _requirements(name):
-            if requirement in by_distribution and requirement not in wanted:
-                wanted.append(requirement)
-    modules = sorted({module for name in wanted for module in by_distribution.get(name, set())})
-    specs = [find_spec(module) for module in modules]
-    return [Path(location) for spec in specs if spec for location in spec.submodule_search_locations or ()]
+        wanted += [other for other in _requirements(name) if other in by_distribution and other not in wanted]
+    modules = {module for name in wanted for module in by_distribution.get(name, set())}
+    modules |= {factory.partition(":")[0].partition(".")[0]} - {""}
+    files: list[tuple[Path, Path]] = []
+    for spec in (find_spec(module) for module in sorted(modules)):
+        if spec is None:
+            continue
+        for folder in map(Path, spec.submodule_search_locations or ()):
+            files += [(path, folder.parent) for path in sorted(folder.rglob("*.py"))]
+        if not spec.submodule_search_locations and spec.origin:
+            files.append((Path(spec.origin), Path(spec.origin).parent))
+    return files
+
+
+def _normal(name: str) -> str:
+    import re
+
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _requirements(name: str) -> list[str]:
     import re
     from importlib.metadata import requires
 
-    texts = requires(name) or []
-    matches = [re.match(r"[A-Za-z0-9._-]+", text) for text in texts if "extra ==" not in text]
-    return [match.group().lower() for match in matches if match]
+    matches = [re.match(r"[A-Za-z0-9._-]+", text) for text in requires(name) or [] if "extra ==" not in text]
+    return [_normal(match.group()) for match in matches if match]

@@ -101,6 +101,9 @@ def test_a_damaged_volume_is_named(
         (["--method", "anyad", "--set", "anyad.lr=-1"], "must lie between"),
         (["--method", "anyad", "--weights", "file:/no/such/file.safetensors"], "/no/such/file.safetensors"),
         (["--method", "anyad", "--weights", "some"], "'some'"),
+        (["--method", "anyad", "--set", "anyad.lr=inf"], "must lie between"),
+        (["--method", "anyad", "--set", "anyad.image_size=100"], "must be a multiple of 14, e.g. 98"),
+        (["--method", "pixelstats", "--missing", "black"], "pixelstats does not follow it; it knows native"),
         (["--method", "pixelstats", "--precision", "float16", "--device", "cpu"], "float16 needs a GPU"),
     ],
 )
@@ -158,6 +161,48 @@ def test_a_set_without_lesion_free_slices_is_named(
         edit(path, np.ones_like)
     said = check(capsys, tmp_path / "runs", "--method", "pixelstats", "--protocol", tiny_protocol, "--data", tree)
     assert "lesion-free" in said
+
+
+def test_runs_that_is_no_folder_is_named(
+    tiny_phantom: Path, tiny_protocol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    arguments = ["--method", "pixelstats", "--protocol", tiny_protocol, "--data", tiny_phantom]
+    code, said = call(capsys, "run", *arguments, "--runs", tmp_path / "file")
+    assert code == 2
+    assert "cannot be written" in said
+
+
+def test_two_folders_for_one_data_set_are_refused(
+    tiny_phantom: Path, tiny_protocol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--method", "pixelstats", "--protocol", tiny_protocol, "--data", tiny_phantom, "--data", tiny_phantom]
+    assert "two folders for 'phantom'" in check(capsys, tmp_path / "runs", *arguments)
+
+
+def test_a_disk_that_is_full_while_writing_ends_in_one_sentence(
+    tiny_phantom: Path, tiny_protocol: Path, tmp_path: Path
+) -> None:
+    import subprocess
+    import sys
+
+    runs = tmp_path / "runs"
+    arguments = ["--method", "pixelstats", "--protocol", str(tiny_protocol), "--data", str(tiny_phantom)]
+    filling = (
+        "import errno, sys\nimport numpy as np\n"
+        "def full(*a, **k):\n    raise OSError(errno.ENOSPC, 'No space left on device')\n"
+        "np.savez_compressed = full\n"
+    )
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(filling)
+    import os
+
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    command = [sys.executable, "-m", "anyadbench", "run", *arguments, "--runs", str(runs)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "The disk is full while writing" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from anyadbench.run.events import Interrupted, Reporter
 from anyadbench.run.numerics import Policy, derive_seed, seed_everything
 from anyadbench.run.trainer import NotFinite, Trainer
 
+SCALER = torch.amp.GradScaler("cpu", enabled=False)
+
 
 class Toy(Method):
     """A regression that also draws random numbers, so that generator states matter."""
@@ -57,7 +59,7 @@ class StopAt(Reporter):
         super().__init__()
         self.at = step
 
-    def progress(self, done: int, total: int, label: str, **extra: Any) -> None:
+    def progress(self, done: int, total: int, label: str) -> None:
         self._stop = done >= self.at
 
 
@@ -82,18 +84,18 @@ def test_two_checkpoints_are_kept_and_a_damaged_one_falls_back(tmp_path: Path) -
     method = Toy()
     optimizers = method.optimizers()
     for step in (1, 2, 3):
-        save_checkpoint(tmp_path, step, method, optimizers, [])
+        save_checkpoint(tmp_path, step, method, optimizers, [], SCALER)
     kept = sorted(path.name for path in tmp_path.glob("*.pt"))
     assert kept == ["step-00000002.pt", "step-00000003.pt"]
     newest = tmp_path / "step-00000003.pt"
     newest.write_bytes(newest.read_bytes()[:-10] + b"0123456789")
-    restored = load_checkpoint(tmp_path, method, optimizers)
+    restored = load_checkpoint(tmp_path, method, optimizers, SCALER)
     assert restored is not None
     assert restored[0] == 2
 
 
 def test_without_a_checkpoint_training_starts_from_the_beginning(tmp_path: Path) -> None:
-    assert load_checkpoint(tmp_path / "none", Toy(), {}) is None
+    assert load_checkpoint(tmp_path / "none", Toy(), {}, SCALER) is None
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
@@ -119,3 +121,30 @@ def test_state_that_does_not_fit_is_refused() -> None:
 def test_seeds_derive_from_run_seed_and_method_name_only() -> None:
     assert derive_seed(0, "a") == derive_seed(0, "a")
     assert len({derive_seed(0, "a"), derive_seed(1, "a"), derive_seed(0, "b")}) == 3
+
+
+def test_a_method_without_state_is_saved_and_loaded(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    from anyadbench.run.fit import save_weights
+
+    class Stateless(Toy):
+        def __init__(self) -> None:
+            super().__init__()
+            del self.layer
+
+    save_weights(Stateless(), tmp_path / "weights.safetensors")
+    Stateless().load_saved_state(load_file(tmp_path / "weights.safetensors"))
+
+
+def test_a_loss_may_have_any_name(tmp_path: Path) -> None:
+    class Named(Toy):
+        def training_step(self, batch: Batch, step: int, total: int) -> dict[str, dict[str, torch.Tensor]]:
+            (loss,) = super().training_step(batch, step, total)["main"].values()
+            return {"main": {"total": loss, "step": loss, "phase": loss}}
+
+    running = trainer(tmp_path)
+    running.method = Named()
+    running.run()
+    assert running.history[-1]["step"] == 20
+    assert set(running.history[-1]["losses"]) == {"total", "step", "phase"}

@@ -102,9 +102,17 @@ def test_an_unknown_method_gets_a_suggestion_and_a_way_to_install() -> None:
         plugins.find_method("anyadd")
 
 
+def test_nobody_is_told_to_install_a_guessed_name() -> None:
+    with pytest.raises(UserError) as raised:
+        plugins.find_method("numpyx")
+    assert "pip install" not in str(raised.value)
+
+
 def test_without_the_plugins_the_harness_works_and_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins, "method_entries", lambda: ())
-    with pytest.raises(UserError, match="No installed plugin offers the method 'anyad'.*pip install anyadbench-anyad"):
+    with pytest.raises(
+        UserError, match="No installed plugin offers the method 'anyad'.*'pip install anyadbench-anyad' adds it"
+    ):
         plugins.find_method("anyad")
     assert plugins.load_methods() == {}
 
@@ -117,8 +125,42 @@ def test_a_hook_that_does_not_exist_is_reported(site: Path) -> None:
     assert "anyadbench_layoutz" in broken[0].message
 
 
+def test_a_hook_that_raises_is_reported_and_blocks_nothing(site: Path) -> None:
+    code = (
+        "from anyadbench.hookspecs import hookimpl\n"
+        "@hookimpl\ndef anyadbench_protocols():\n    raise RuntimeError('boom')\n"
+    )
+    install(site, "dist-h", "hooky", code, group="anyadbench")
+    assert run(site, "protocols").returncode == 0
+    listed = run(site, "plugins")
+    assert listed.returncode == 0
+    assert "anyadbench_protocols raised RuntimeError: boom" in " ".join(listed.stdout.split())
+
+
+def test_a_protocol_of_a_plugin_that_is_wrong_costs_only_itself(site: Path) -> None:
+    (site / "theirs.toml").write_text("name = 3")
+    code = (
+        "from pathlib import Path\nfrom anyadbench.hookspecs import hookimpl\n"
+        "@hookimpl\ndef anyadbench_protocols():\n    return [Path(__file__).parent / 'theirs.toml']\n"
+    )
+    install(site, "dist-p", "protocols", code, group="anyadbench")
+    listed = run(site, "protocols")
+    assert listed.returncode == 0
+    assert "phantom-7subsets" in listed.stdout
+    assert "theirs.toml" in listed.stderr
+
+
 def test_the_code_hash_follows_the_plugin_and_what_it_builds_on() -> None:
     entries = {entry.name: entry for entry in plugins.method_entries()}
-    roots = {path.name for path in plugins._package_roots(entries["anyad"])}
+    roots = {path.relative_to(base).parts[0] for path, base in plugins._code_files(entries["anyad"])}
     assert roots == {"anyadbench_anyad", "anyadbench_baselines"}
     assert plugins.code_hash(entries["anyad"]) != plugins.code_hash(entries["inpformer"])
+
+
+def test_the_code_hash_follows_a_plugin_of_a_single_file(site: Path) -> None:
+    install(site, "dist-a", "mine", GOOD)
+    _, entry = plugins.find_method("mine")
+    before = plugins.code_hash(entry)
+    module = site / "dist_a.py"
+    module.write_text(module.read_text() + "# changed\n")
+    assert plugins.code_hash(entry) != before

@@ -86,11 +86,9 @@ def prepare(dataset: str, source: Path, out: Path | None, workers: int, as_json:
 
 
 def _layout(name: str) -> Layout:
-    from anyadbench.data.layouts import get_layout
-    from anyadbench.plugins import hooks
+    from anyadbench.plugins import find_layout
 
-    added = [layout for layouts in hooks()[0].hook.anyadbench_layouts() for layout in layouts]
-    return get_layout(name, added)
+    return find_layout(name)
 
 
 def _list(problems: list[Problem]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from anyadbench.cli.output import print_json, print_table
-from anyadbench.errors import UserError, suggest
 
 
 @click.group(invoke_without_command=True)
@@ -15,15 +14,14 @@ def datasets(ctx: click.Context, as_json: bool) -> None:
     """List data sets, or show where to get one."""
     if ctx.invoked_subcommand is not None:
         return
-    from anyadbench.data.layouts import LAYOUTS
+    from anyadbench.plugins import all_layouts
 
+    known = all_layouts()
     if as_json:
-        print_json(
-            [{"name": name, "title": layout.title, "licence": layout.licence} for name, layout in LAYOUTS.items()]
-        )
+        print_json([{"name": name, "title": layout.title, "licence": layout.licence} for name, layout in known.items()])
         return
     print_table(
-        ["data set", "licence", "what it is"], [[n, layout.licence, layout.title] for n, layout in LAYOUTS.items()]
+        ["data set", "licence", "what it is"], [[n, layout.licence, layout.title] for n, layout in known.items()]
     )
 
 
@@ -31,11 +29,9 @@ def datasets(ctx: click.Context, as_json: bool) -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """Show where to get a data set, its licence, its citation and the tree expected."""
-    from anyadbench.data.layouts import LAYOUTS
+    from anyadbench.plugins import find_layout
 
-    if name not in LAYOUTS:
-        raise UserError(f"Unknown data set {name!r}.{suggest(name, list(LAYOUTS))}")
-    layout = LAYOUTS[name]
+    layout = find_layout(name)
     click.echo(f"{name}: {layout.title}")
     click.echo(f"where: {layout.where}")
     click.echo(f"licence: {layout.licence}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
+from anyadbench import hookspecs
 from anyadbench.cli.output import print_json, print_table
 from anyadbench.methods.descriptor import MethodDescriptor
-from anyadbench.plugins import BrokenPlugin, hooks, method_entries, scan_methods
+from anyadbench.plugins import collect, hooks, method_entries, scan_methods
 
 
 @click.command()
@@ -14,6 +15,8 @@ from anyadbench.plugins import BrokenPlugin, hooks, method_entries, scan_methods
 def plugins(as_json: bool) -> None:
     """List plugins and what is wrong with broken ones."""
     manager, broken_hooks = hooks()
+    names = [name for name in vars(hookspecs) if name.startswith("anyadbench_")]
+    failing = [item for name in names for item in collect(name)[1]]
     owners = {entry.name: entry.distribution for entry in method_entries()}
     rows: list[list[str]] = []
     for item in scan_methods():
@@ -22,9 +25,7 @@ def plugins(as_json: bool) -> None:
         rows.append([item.name, "method", owners[item.name], "ok" if good else reason])
     for name, _ in manager.list_name_plugin():
         rows.append([name, "hooks", "", "ok"])
-    rows += [
-        [item.name, "hooks", item.distribution, item.reason] for item in broken_hooks if isinstance(item, BrokenPlugin)
-    ]
+    rows += [[item.name, "hooks", item.distribution, item.reason] for item in (*broken_hooks, *failing)]
     if as_json:
         print_json([dict(zip(("name", "kind", "distribution", "state"), row, strict=True)) for row in rows])
     elif rows:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from anyadbench.cli.output import print_json, print_table
+from anyadbench.errors import UserError
 from anyadbench.sequences import format_subset
 
 
@@ -20,7 +21,12 @@ def protocols(ctx: click.Context, as_json: bool) -> None:
     from anyadbench.protocols import protocol_files
     from anyadbench.protocols.model import read_protocol
 
-    known = [read_protocol(path) for path in protocol_files(extra_files()).values()]
+    known = []
+    for path in protocol_files(extra_files()).values():
+        try:
+            known.append(read_protocol(path))
+        except UserError as error:
+            click.echo(f"left out: {error}", err=True)
     if as_json:
         print_json([{"name": p.name, "title": p.title, "version": p.version, "hash": p.hash} for p in known])
         return
@@ -52,6 +58,6 @@ def show(name: str) -> None:
 
 def extra_files() -> tuple[Path, ...]:
     """Return the protocol files that plugins add."""
-    from anyadbench.plugins import hooks
+    from anyadbench.plugins import collect
 
-    return tuple(path for paths in hooks()[0].hook.anyadbench_protocols() for path in paths)
+    return tuple(path for paths in collect("anyadbench_protocols")[0] for path in paths)

@@ -69,11 +69,15 @@ def run(protocol: str, launcher: str, slots: int, runs: Path, as_json: bool, **o
 
     Finished cells are not run again; interrupted ones go on where they stopped.
     """
+    import signal
+
     from anyadbench.cli.protocols import extra_files
     from anyadbench.protocols import find_protocol, protocol_files
     from anyadbench.run.display import Display
     from anyadbench.run.plan import Request, make_plan
 
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # being ended is a request to stop, like Ctrl-C
     found = find_protocol(protocol, extra_files())
     file = Path(protocol) if protocol.endswith(".toml") else protocol_files(extra_files())[protocol]
     options |= {"methods": tuple(options["methods"]), "seeds": tuple(dict.fromkeys(options["seeds"]))}
@@ -83,25 +87,26 @@ def run(protocol: str, launcher: str, slots: int, runs: Path, as_json: bool, **o
     report(outcomes, runs, found.name, as_json)
     if any(outcome.status == "interrupted" for outcome in outcomes):
         raise SystemExit(130)
-    if any(outcome.status == "failed" for outcome in outcomes):
-        raise SystemExit(1)
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if failed:
+        raise SystemExit(2 if all(outcome.mistake for outcome in failed) else 1)
 
 
 def execute(jobs: list[Job], launcher: str, slots: int, display: Any) -> list[Outcome]:
     """Run the jobs that are not finished; return every job's outcome in order."""
-    import shutil
-
+    from anyadbench.run.cells import write_text
     from anyadbench.run.jobs import Outcome
     from anyadbench.run.launchers import LaunchOptions, find_launcher
 
     launch = find_launcher(launcher)
-    todo = [job for job in jobs if not job.cell.done]
+    todo = []
     for job in jobs:
-        if job.cell.done:
-            display.note(f"{job.label}: finished before, not run again")
-    for job in todo:
-        work = job.save()
-        shutil.copyfile(job.protocol_file, work / "protocol.toml")
+        with job.cell.lock(wait=False):
+            if job.cell.done:
+                display.note(f"{job.label}: finished before, not run again")
+                continue
+            todo.append(job)
+            write_text(job.save() / "protocol.toml", Path(job.protocol_file).read_text(encoding="utf-8"))
     done = {outcome.job.cell_id: outcome for outcome in (launch(todo, LaunchOptions(display, slots)) if todo else [])}
     return [done.get(job.cell_id, Outcome(job, "cached")) for job in jobs]
 
@@ -116,15 +121,13 @@ def report(outcomes: list[Outcome], runs: Path, protocol: str, as_json: bool) ->
             for line in outcome.log_tail if outcome.status == "failed" else ():
                 click.echo(f"  | {clean(line)}", err=True)
     finished = [outcome for outcome in outcomes if outcome.status in ("done", "cached")]
-    if not finished:
-        return
-    from anyadbench.boards import build_boards, print_board
-
-    built = build_boards(runs, runs / "boards", protocol)
     if as_json:
         from anyadbench.run.cells import read_json
 
         print_json([read_json(outcome.job.cell.final / "result.json") for outcome in finished])
-        return
-    for board in built:
-        print_board(board)
+    if finished:
+        from anyadbench.boards import build_boards, print_board
+
+        for board in build_boards(runs, runs / "boards", protocol):
+            if not as_json:
+                print_board(board)

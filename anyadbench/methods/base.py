@@ -146,7 +146,11 @@ class Method(nn.Module, abc.ABC):
         return {}
 
     def training_step(self, batch: Batch, step: int, total: int) -> Mapping[str, Losses]:
-        """Return named losses per optimiser for one batch of training normals."""
+        """Return named losses per optimiser for one batch of training normals.
+
+        Losses of different optimisers must not share a graph: each is back-propagated and stepped in turn. A method
+        whose losses do share one sets :attr:`manual_step`.
+        """
         raise TypeError(f"{type(self).__name__} has optimisers but no training_step")
 
     manual_step: Callable[[Batch, Loop], Mapping[str, float]] | None = None

@@ -42,6 +42,7 @@ class Param:
         choices: Allowed values; empty means any value of the type.
         minimum: Smallest allowed number.
         maximum: Largest allowed number.
+        multiple_of: What a whole number must be a multiple of; 0 for nothing.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Param:
     choices: tuple[Value, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    multiple_of: int = 0
 
     def parse(self, raw: Value, owner: str) -> Value:
         """Convert ``raw`` (a string from the command line, or a value) to the parameter's type.
@@ -81,8 +83,13 @@ class Param:
     def _check_range(self, value: float, owner: str) -> None:
         low = -math.inf if self.minimum is None else self.minimum
         high = math.inf if self.maximum is None else self.maximum
-        if not (low <= value <= high):
+        if not (low <= value <= high) or not math.isfinite(value):
             raise UserError(f"Parameter {owner}.{self.name} is {value}; it must lie between {low:g} and {high:g}.")
+        if self.multiple_of and value % self.multiple_of:
+            near = max(1, round(value / self.multiple_of)) * self.multiple_of
+            raise UserError(
+                f"Parameter {owner}.{self.name} is {value}; it must be a multiple of {self.multiple_of}, e.g. {near}."
+            )
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,7 @@ class MethodDescriptor:
         budgets: Overrides of the defaults by budget. ``paper`` needs no entry.
         training_mask: How the harness draws hidden sequences in training.
         missing: What the method does by itself about sequences that it is not shown.
+        missing_policies: Values of ``--missing`` that the method knows how to follow.
         weights: Name of the pretrained weights by profile (``published``, ``package``); empty if it needs none.
         citation: Authors, title, venue, identifier.
         code_licence: Licence of the published code, or ``"none"``.
@@ -117,6 +125,7 @@ class MethodDescriptor:
     budgets: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     training_mask: Literal["none", "per-sample", "per-epoch"] = "none"
     missing: str = "zero-norm"
+    missing_policies: tuple[str, ...] = ("native",)
     weights: Mapping[str, str] = field(default_factory=dict)
     citation: str = ""
     code_licence: str = ""

@@ -6,6 +6,7 @@ change it; every rule that can change a number is written in the file or has the
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -163,8 +164,8 @@ class _Reader:
         for key, value in raw.items():
             kind: type = type(defaults[key])
             self.value(prefix + key, value, (float, int) if kind is float else kind)
-            if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
-                raise self.fail(prefix + key, f"must not be negative, got {value!r}; correct the value.")
+            if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value < math.inf:
+                raise self.fail(prefix + key, f"must not be negative nor infinite, got {value!r}; correct the value.")
             values[key] = kind(value)
         return cls(**values)
 
@@ -201,6 +202,8 @@ def _build(reader: _Reader, raw: dict[str, Any]) -> Protocol:
         subsets = all_subsets(sequences) if listed == "all" else tuple(parse_subset(str(item)) for item in listed)
     except (UserError, TypeError) as error:
         raise reader.fail("subsets" if "subset" in str(error) else "sequences", f"is wrong: {error}") from None
+    if not subsets:
+        raise reader.fail("subsets", 'is empty; name at least one, or write "all".')
     for subset in subsets:
         if not set(subset) <= set(sequences):
             raise reader.fail("subsets", f"names {format_subset(subset)}, which is not among the protocol's sequences.")

@@ -91,6 +91,7 @@ class Row(_Strict):
     Attributes:
         test: Name of the test set.
         subset: Label such as ``F+T1`` or ``as available``.
+        pixels: ``exact``, or ``streaming`` for a 24-bit histogram, whose ``error_bound`` then stands beside it.
         metrics: Value by metric name; ``None`` where it is undefined.
         reasons: One sentence for each undefined metric, and for a row without scans (key ``row``).
         intervals: Low and high end of the 95 % subject-level bootstrap interval by metric name.
@@ -105,6 +106,8 @@ class Row(_Strict):
     n_slices: int
     n_normal: int
     n_abnormal: int
+    pixels: Literal["exact", "streaming"] = "exact"
+    error_bound: dict[str, float] = {}
     metrics: dict[str, Number]
     reasons: dict[str, str] = {}
     intervals: dict[str, tuple[Number, Number]] = {}

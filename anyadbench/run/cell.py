@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.metrics import METRIC_VERSION, METRICS, at_threshold, image_metrics, subject_bootstrap
+from anyadbench.metrics import METRIC_VERSION, METRICS, PixelState, at_threshold, image_metrics, subject_bootstrap
 from anyadbench.metrics.evaluation import reasons_from_counts
 from anyadbench.plugins import code_hash
 from anyadbench.protocols.model import TestSet, read_protocol
@@ -118,6 +118,8 @@ def build_row(
         )
     if threshold is None:
         reasons["threshold"] = "No threshold: no validation normal slice can serve this subset."
+    if isinstance(state.pixels, PixelState):
+        common |= {"pixels": "streaming", "error_bound": state.pixels.error_bound}
     return Row(**common, metrics=metrics, reasons=reasons, intervals=intervals, threshold=_threshold(state, threshold))
 
 
@@ -201,7 +203,8 @@ def build_result(fitting: Fitting, fit: dict[str, Any], rows: list[Row], timings
         fit_id=job.fit_id,
         method=MethodInfo(
             name=descriptor.name, title=descriptor.title, distribution=entry.distribution, version=entry.version,
-            code_hash=code_hash(entry), params=job.params, budget=job.budget, training_mask=descriptor.training_mask,
+            code_hash=code_hash(entry, descriptor.factory), params=job.params, budget=job.budget,
+            training_mask=descriptor.training_mask,
             missing=descriptor.missing if job.missing == "native" else job.missing,
             departures=list(descriptor.departures), citation=descriptor.citation,
         ),
@@ -231,7 +234,7 @@ def _write_manifest(fitting: Fitting, work: Path, result: CellResult) -> None:
         work / "manifest.json",
         {
             "environment": environment(job.numerics.device),
-            "plugin": plugin(fitting.found[1]),
+            "plugin": plugin(fitting.found[1], fitting.found[0].factory),
             "weights": fitting.weights.manifest(),
             "policy": job.policy,
             "seed": job.seed,
@@ -254,4 +257,7 @@ def link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        shutil.copyfile(source, target)
+        try:
+            shutil.copyfile(source, target)
+        except OSError as error:
+            raise explain_os_error(error, target) from None

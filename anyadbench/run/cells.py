@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from anyadbench.errors import UserError
 
 State = Literal["pending", "running", "interrupted", "failed", "done"]
 PARTIAL = ".partial"
+LOCK_INTERVAL = 0.2
+"""Seconds between two tries to get a lock."""
 
 
 @dataclass(frozen=True)
@@ -55,30 +57,54 @@ class WorkFolder:
 
     def update(self, **values: Any) -> None:
         """Merge values into the recorded state of the working folder."""
-        self.work.mkdir(parents=True, exist_ok=True)
+        make_folder(self.work)
         write_json(self.work / self.record, {**self.state(), **values})
 
     def complete(self) -> None:
         """Rename the working folder to its final name."""
-        os.replace(self.work, self.final)
+        try:
+            os.replace(self.work, self.final)
+        except OSError as error:
+            raise explain_os_error(error, self.final) from None
 
     @contextmanager
-    def lock(self, *, wait: bool = True) -> Iterator[bool]:
+    def lock(self, *, wait: bool = True, waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
         """Hold the folder's lock; yields whether it was had (always, with ``wait``).
 
         The operating system frees it when the process ends, however it ends.
+
+        Args:
+            wait: Whether to wait for a process that holds it.
+            waiting: Called again and again while it is waited for; it may raise to give up.
         """
         import fcntl
 
-        self.final.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.final.parent)
         path = self.final.with_name(f".{self.final.name}.lock")
         with open(path, "a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if not wait:
+                        yield False
+                        return
+                waiting()
+                time.sleep(LOCK_INTERVAL)
             yield True
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        UserError: If that cannot be done.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_os_error(error, path) from None
 
 
 def fit_folder(runs: Path, fit_id: str, method: str) -> WorkFolder:
@@ -136,7 +162,15 @@ def explain_os_error(error: OSError, path: Path) -> UserError | OSError:
             f"The disk is full while writing {path}; free some space (or give --runs on another disk) and run the "
             "same command again: it resumes."
         )
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+    if error.errno in (
+        errno.EACCES,
+        errno.EROFS,
+        errno.EPERM,
+        errno.ENOTDIR,
+        errno.EEXIST,
+        errno.ENOENT,
+        errno.ENOTEMPTY,
+    ):
         return UserError(f"{path} cannot be written ({error.strerror}); give --runs a folder that you may write to.")
     return error
 

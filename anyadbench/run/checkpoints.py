@@ -19,7 +19,12 @@ KEEP = 2
 
 
 def save_checkpoint(
-    folder: Path, step: int, method: Method, optimizers: Mapping[str, OptimizerSpec], history: list[dict[str, float]]
+    folder: Path,
+    step: int,
+    method: Method,
+    optimizers: Mapping[str, OptimizerSpec],
+    history: list[dict[str, Any]],
+    scaler: torch.amp.GradScaler,
 ) -> None:
     """Write the state after ``step`` steps, then drop all but the newest two checkpoints."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -27,6 +32,7 @@ def save_checkpoint(
         "step": step,
         "method": method.saved_state(),
         "optimizers": {name: spec.optimizer.state_dict() for name, spec in optimizers.items()},
+        "scaler": scaler.state_dict(),
         "generators": _generator_states(),
         "history": history,
     }
@@ -48,8 +54,8 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, method: Method, optimizers: Mapping[str, OptimizerSpec]
-) -> tuple[int, list[dict[str, float]]] | None:
+    folder: Path, method: Method, optimizers: Mapping[str, OptimizerSpec], scaler: torch.amp.GradScaler
+) -> tuple[int, list[dict[str, Any]]] | None:
     """Restore the newest undamaged checkpoint; return its step and history, or ``None`` if there is none."""
     for path in sorted(folder.glob("step-*.pt"), reverse=True):
         digest = path.with_suffix(".sha256")
@@ -59,6 +65,7 @@ def load_checkpoint(
         method.load_saved_state(state["method"])
         for name, spec in optimizers.items():
             spec.optimizer.load_state_dict(state["optimizers"][name])
+        scaler.load_state_dict(state["scaler"])
         _restore_generators(state["generators"])
         return int(state["step"]), list(state["history"])
     return None

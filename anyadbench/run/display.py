@@ -21,15 +21,13 @@ class Display:
 
     Args:
         quiet: Show nothing.
-        jobs: Cells of the whole run, for the overall bar.
     """
 
-    def __init__(self, *, quiet: bool = False, jobs: int = 0) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._progress: Progress | None = None
         self._tasks: dict[str, tuple[str, TaskID]] = {}
         self._plain: dict[str, tuple[str, float, float]] = {}
-        self._jobs = jobs
 
     def __enter__(self) -> Display:
         if not self._quiet and sys.stderr.isatty():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ SUBJECT_BITS = 20
 """Bits of the per-subject histograms that intervals are computed from (see ``docs/metrics.md``)."""
 
 EXACT_PIXELS = 2**28
-"""Pixels over all rows up to which metrics are exact; beyond, the 24-bit streaming state is used and marked."""
+"""Pixels over all rows up to which metrics are exact; beyond, a 24-bit histogram counts; the row says so."""
 
 VALIDATION_SLICES = 48
 """Most validation normals that the pixel threshold is taken from, evenly spread."""
@@ -226,6 +226,9 @@ class Evaluator:
         entry = reader.store.slices.iloc[int(row)]
         return f"{entry['scan']} slice {entry['slice']}"
 
+    def _lesion_px(self, entry: Any) -> int:
+        return int(entry["lesion_px"]) - (0 if self.protocol.slices.cavity else int(entry["cavity_px"]))
+
     def _record(
         self, reader: SliceReader, test: TestSet, label: str, row: int, abnormal: bool, image: float
     ) -> dict[str, str | int | float]:
@@ -238,7 +241,7 @@ class Evaluator:
             "slice": int(entry["slice"]),
             "height_mm": float(entry["height_mm"]),
             "label": int(abnormal),
-            "lesion_px": int(entry["lesion_px"]) if abnormal else 0,
+            "lesion_px": self._lesion_px(entry) if abnormal else 0,
             "brain": float(entry["brain"]),
             "image_score": float(image),
         }

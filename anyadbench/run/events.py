@@ -16,6 +16,12 @@ class Interrupted(Exception):
     """The run was asked to stop; what is there can be resumed."""
 
 
+def wait_for(what: str, reporter: Reporter) -> None:
+    """Say what is waited for, unless a stop was asked for."""
+    reporter.check()
+    reporter.progress(0, 0, f"waiting for {what}")
+
+
 class Reporter:
     """Sends progress and looks out for a request to stop.
 
@@ -46,13 +52,13 @@ class Reporter:
         if self._stop:
             raise Interrupted
 
-    def progress(self, done: int, total: int, label: str, **extra: Any) -> None:
+    def progress(self, done: int, total: int, label: str) -> None:
         """Report ``done`` of ``total`` of a phase; at most ten times a second, and always its end."""
         now = time.monotonic()
-        if done < total and now - self._last < MIN_INTERVAL:
+        if (done < total or not total) and now - self._last < MIN_INTERVAL:
             return
         self._last = now
-        self.send(phase=label, done=done, total=total, **extra)
+        self.send(phase=label, done=done, total=total)
 
     def send(self, **event: Any) -> None:
         """Send one event; a reader that is gone is no reason to stop."""

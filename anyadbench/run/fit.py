@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 
 from anyadbench.errors import UserError
@@ -17,7 +17,7 @@ from anyadbench.methods.base import Context, Method
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.plugins import MethodEntry, find_method
 from anyadbench.run.cells import explain_os_error, now, write_json
-from anyadbench.run.events import Reporter
+from anyadbench.run.events import Interrupted, Reporter, wait_for
 from anyadbench.run.feeding import TrainingFeed
 from anyadbench.run.jobs import Job
 from anyadbench.run.manifest import environment, peak_memory, plugin
@@ -71,8 +71,7 @@ class Fitting:
         """Train unless the fit is there; return its record. A second process waits for the first."""
         folder = self.job.fit
         if not folder.done:
-            self.reporter.send(phase="waiting for the fit's lock", done=0, total=0)
-            with folder.lock():
+            with folder.lock(waiting=lambda: wait_for("another process on this fit", self.reporter)):
                 if not folder.done:
                     self._train()
         return folder.state()
@@ -102,17 +101,22 @@ class Fitting:
             tick=self._tick,
         )
         trainer = Trainer(method, feed, job.params, job.numerics, folder.work / "checkpoints", self.reporter)
+        state = "failed"
         try:
             trainer.run()
+            state = "running"
+        except Interrupted:
+            state = "interrupted"
+            raise
         finally:
-            folder.update(seconds=spent + time.monotonic() - started, steps=trainer.step)
+            folder.update(state=state, seconds=spent + time.monotonic() - started, steps=trainer.step)
         save_weights(method, folder.work / WEIGHTS)
         selection = self.data.selections[self.data.protocol.train]
         write_json(
             folder.work / "manifest.json",
             {
                 "environment": environment(job.numerics.device),
-                "plugin": plugin(entry),
+                "plugin": plugin(entry, descriptor.factory),
                 "weights": self.weights.manifest(),
                 "params": job.params,
                 "budget": job.budget,
@@ -138,8 +142,7 @@ class Fitting:
             validation=selection.validation,
             weights_sha256=sha256_file(folder.work / WEIGHTS),
         )
-        for leftover in sorted((folder.work / "checkpoints").glob("*")):
-            leftover.unlink()
+        shutil.rmtree(folder.work / "checkpoints", ignore_errors=True)
         folder.complete()
 
     def _tick(self, done: int, total: int, label: str) -> None:
@@ -155,7 +158,7 @@ def save_weights(method: Method, path: Path) -> None:
     """
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in method.saved_state().items()}
     try:
-        save_file(state or {"empty": torch.zeros(0)}, path)
+        save_file(state, path)
         with open(path, "rb") as handle:
             os.fsync(handle.fileno())
     except OSError as error:

@@ -93,9 +93,11 @@ class Outcome:
         status: ``cached`` if it was finished before.
         error: One sentence if it did not end well.
         log_tail: Last lines of its log.
+        mistake: Whether the user can mend it (the command's exit code is then 2).
     """
 
     job: Job
     status: Status
     error: str = ""
     log_tail: tuple[str, ...] = ()
+    mistake: bool = False

@@ -10,6 +10,7 @@ from typing import Any
 
 from anyadbench import __version__
 from anyadbench.plugins import MethodEntry, code_hash
+from anyadbench.run.numerics import fast_products
 
 _LIBRARIES = (
     "numpy",
@@ -36,6 +37,7 @@ def environment(device: str) -> dict[str, Any]:
         "processors": os.cpu_count(),
         "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
         "device": "cpu",
+        "cpu_products": "oneDNN" if fast_products() else "default",
     }
     if device == "cuda":
         import torch
@@ -46,12 +48,12 @@ def environment(device: str) -> dict[str, Any]:
     return facts
 
 
-def plugin(entry: MethodEntry) -> dict[str, Any]:
+def plugin(entry: MethodEntry, factory: str) -> dict[str, Any]:
     """Return the distribution, version, files' hash and, where it was installed from a source tree, its origin."""
     facts: dict[str, Any] = {
         "distribution": entry.distribution,
         "version": entry.version,
-        "code_hash": code_hash(entry),
+        "code_hash": code_hash(entry, factory),
     }
     origin = distribution(entry.distribution).read_text("direct_url.json")
     if origin:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from importlib.metadata import version as distribution_version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +53,10 @@ def make_plan(request: Request, progress: Progress) -> list[Job]:
     params = {d.name: d.resolve(budget, settings.get(d.name)) for d, _ in entries}
     if request.missing not in MISSING:
         raise UserError(f"--missing cannot be {request.missing!r}; use one of {', '.join(MISSING)}.")
+    for descriptor, _ in entries:
+        if request.missing not in descriptor.missing_policies:
+            known = ", ".join(descriptor.missing_policies)
+            raise UserError(f"--missing {request.missing}: {descriptor.name} does not follow it; it knows {known}.")
     policy = resolve_policy(
         request.device, request.precision, request.deterministic, request.threads or protocol.threads
     )
@@ -105,7 +108,7 @@ def fit_identity(
         "budget": budget,
         "missing": missing,
         "training_mask": descriptor.training_mask,
-        "code": code_hash(entry),
+        "code": code_hash(entry, descriptor.factory),
         "harness": __version__,
         "protocol": protocol.training_part(),
         "data": data.training_hash(),
@@ -149,13 +152,3 @@ def parse_settings(settings: tuple[str, ...], descriptors: list[MethodDescriptor
             raise UserError(f"--set {setting!r} names the method {method!r}, which this run does not include.")
         parsed.setdefault(method, {})[name] = value.strip()
     return parsed
-
-
-def distribution_of(entry: MethodEntry) -> tuple[str, str]:
-    """Return name and version of the distribution that offers a method."""
-    return entry.distribution, distribution_version(entry.distribution)
-
-
-def with_runs(job: Job, runs: Path) -> Job:
-    """Return the job in another runs folder."""
-    return replace(job, runs=str(runs))

@@ -8,12 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anyadbench.data.layouts import Layout, get_layout
+from anyadbench.data.layouts import LAYOUTS
+from anyadbench.data.part import percentile_column
 from anyadbench.data.splits import Selection, select_slices, split_subjects
 from anyadbench.data.store import SliceStore, find_or_prepare, open_store
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.paths import cache_dir
+from anyadbench.plugins import find_layout
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.run.reading import SliceReader, usable_rows
 from anyadbench.sequences import format_subset
@@ -39,14 +41,18 @@ def locate(protocol: Protocol, data: tuple[str, ...]) -> dict[str, Path]:
     given: dict[str, Path] = {}
     for item in data:
         name, separator, folder = item.partition("=")
-        if not separator:
-            name, folder = wanted[0], item
+        if not (separator and (name in wanted or name in LAYOUTS)):  # a path may hold an equals sign itself
             if len(wanted) > 1:
                 raise UserError(
                     f"Protocol {protocol.name} reads the data sets {', '.join(wanted)}; give --data NAME=DIR for each."
                 )
+            name, folder = wanted[0], item
         if name not in wanted:
             raise UserError(f"--data {item}: protocol {protocol.name} reads {', '.join(wanted)}, not {name!r}.")
+        if name in given:
+            raise UserError(f"--data gives two folders for {name!r}; put all patients below one folder and give that.")
+        if not folder:
+            raise UserError(f"--data {item}: the folder is empty; give --data {name}=DIR.")
         given[name] = Path(folder).expanduser()
     for name, path in given.items():
         if not path.is_dir():
@@ -73,13 +79,6 @@ def open_stores(protocol: Protocol, given: Mapping[str, Path], progress: Progres
             raise UserError(f"{source}: no scan has any of {', '.join(lacking)}, which {protocol.name} needs.")
         stores[name] = store
     return stores
-
-
-def find_layout(name: str) -> Layout:
-    """Return the layout of a data set, built in or from a plugin."""
-    from anyadbench.plugins import hooks
-
-    return get_layout(name, [layout for more in hooks()[0].hook.anyadbench_layouts() for layout in more])
 
 
 def embedded_phantom(progress: Progress) -> Path:
@@ -157,7 +156,7 @@ class ProtocolData:
     def training_hash(self) -> str:
         """Return the hash of everything that a fit reads."""
         store = self.stores[self.protocol.train]
-        return stable_hash([_fingerprint(store, self.train_rows()), _fingerprint(store, self.validation_rows())])
+        return stable_hash([self._fingerprint(store, rows) for rows in (self.train_rows(), self.validation_rows())])
 
     def test_hash(self) -> str:
         """Return the hash of everything that is scored."""
@@ -165,10 +164,23 @@ class ProtocolData:
         for test in self.protocol.tests:
             normals, abnormals = self.test_rows(test)
             store = self.stores[test.dataset]
-            parts.append([test.name, _fingerprint(store, normals), _fingerprint(store, abnormals)])
+            parts.append([test.name, *(self._fingerprint(store, rows) for rows in (normals, abnormals))])
         return stable_hash(parts)
 
-
-def _fingerprint(store: SliceStore, rows: Int[ndarray, " N"]) -> str:
-    chosen = store.slices.iloc[rows]
-    return stable_hash([[int(k), str(s)] for k, s in zip(chosen["key"], chosen["sha"], strict=True)])
+    def _fingerprint(self, store: SliceStore, rows: Int[ndarray, " N"]) -> str:
+        """Hash what is read of some slices: their pixels, and how their scans' values are decoded and scaled."""
+        chosen = store.slices.iloc[rows]
+        names = [name for name in store.sequences if f"has_{name}" in store.scans]
+        scaled = [percentile_column(self.protocol.intensity.percentile, name) for name in names]
+        columns = [f"{part}_{name}" for part in ("has", "zero", "scale") for name in names] + scaled
+        scans = store.scans.loc[sorted(set(chosen["scan"])), columns]
+        return stable_hash(
+            [
+                [[int(key), str(sha)] for key, sha in zip(chosen["key"], chosen["sha"], strict=True)],
+                [
+                    [str(scan), *(repr(float(value)) for value in row)]
+                    for scan, row in zip(scans.index, scans.to_numpy(float), strict=True)
+                ],
+                None if store.abnormal_regions is None else [int(region) for region in store.abnormal_regions],
+            ]
+        )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -52,7 +52,7 @@ class Trainer:
     checkpoint_seconds: float = 60.0
     step: int = 0
     total: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
     optimizers: dict[str, OptimizerSpec] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -68,7 +68,7 @@ class Trainer:
         }
         self._scaler = torch.amp.GradScaler(self.policy.device, enabled=self.policy.dtype == "float16")
         self.total = self._length()
-        restored = load_checkpoint(self.checkpoints, self.method, self.optimizers)
+        restored = load_checkpoint(self.checkpoints, self.method, self.optimizers, self._scaler)
         if restored is None:
             self._prepare()
         else:
@@ -99,19 +99,20 @@ class Trainer:
             self.method.prepare(self.feed)
 
     def _save(self) -> None:
-        save_checkpoint(self.checkpoints, self.step, self.method, self.optimizers, self.history)
+        save_checkpoint(self.checkpoints, self.step, self.method, self.optimizers, self.history, self._scaler)
 
     def _train_step(self) -> None:
         batch = self.feed.at(self.step)
         self.method.train()
         if self.method.manual_step is not None:
-            values: Mapping[str, float | torch.Tensor] = self.method.manual_step(batch, self)
+            with self.policy.autocast():
+                values: Mapping[str, float | torch.Tensor] = self.method.manual_step(batch, self)
         else:
             values = self._automatic_step(batch)
         self.step += 1
         if self.step % CHECK_EVERY == 0 or self.step == self.total:
             self._look(values)
-        self.reporter.progress(self.step, self.total, "training", **(self.history[-1] if self.history else {}))
+        self.reporter.progress(self.step, self.total, "training")
 
     def _automatic_step(self, batch: Batch) -> dict[str, torch.Tensor]:
         with self.policy.autocast():
@@ -141,4 +142,4 @@ class Trainer:
         bad = [name for name, value in record.items() if not math.isfinite(value)]
         if bad:
             raise NotFinite(f"loss {bad[0]!r} is {record[bad[0]]} at step {self.step}")
-        self.history.append({"step": self.step, **record})
+        self.history.append({"step": self.step, "losses": record})

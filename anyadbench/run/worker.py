@@ -7,13 +7,14 @@ Its output goes to the cell's ``log.txt``; progress goes to the given file descr
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import traceback
 from pathlib import Path
 
 from anyadbench.errors import UserError
 from anyadbench.run.cells import WorkFolder, now
-from anyadbench.run.events import Interrupted, Reporter
+from anyadbench.run.events import Interrupted, Reporter, wait_for
 from anyadbench.run.jobs import Job
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 75
@@ -27,11 +28,15 @@ def main(arguments: list[str]) -> int:
     reporter.watch_signals()
     job = Job.load(work)
     folder = job.cell
-    with folder.lock():
-        if folder.done:
-            return DONE
-        redirect_output(folder.work / "log.txt")
-        return _run(job, folder, reporter)
+    try:
+        with folder.lock(waiting=lambda: wait_for("another process on this cell", reporter)):
+            if folder.done:  # by another process, while this one waited
+                shutil.rmtree(folder.work, ignore_errors=True)
+                return DONE
+            redirect_output(folder.work / "log.txt")
+            return _run(job, folder, reporter)
+    except Interrupted:
+        return INTERRUPTED
 
 
 def _run(job: Job, folder: WorkFolder, reporter: Reporter) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyadbench.methods.descriptor import MethodDescriptor, Param, Value
+from anyadbench.methods.descriptor import MISSING, MethodDescriptor, Param, Value
 
 ODD = (1, 3, 5, 7, 9, 11, 15, 21, 33)
 """Sides that a filter may have; 1 filters nothing."""
@@ -16,6 +16,7 @@ INP_PARAMS: tuple[Param, ...] = (
         "Side in pixels that slices are resized to, a multiple of 14; " + INP_SOURCE + " (crop_size).",
         minimum=14,
         maximum=2048,
+        multiple_of=14,
     ),
     Param("batch_size", 16, "Slices per step; " + INP_SOURCE + ".", minimum=1),
     Param("epochs", 200, "Passes over the training normals, 0 to count steps; " + INP_SOURCE + ".", minimum=0),
@@ -74,6 +75,7 @@ INPFORMER = MethodDescriptor(
     factory="anyadbench_baselines.inpformer:InpFormer",
     params=INP_PARAMS,
     budgets=INP_BUDGETS,
+    missing_policies=MISSING,
     weights=INP_WEIGHTS,
     citation=_INP_CITATION,
     code_licence="unknown",
@@ -89,6 +91,7 @@ INPFORMER_MODDROP = MethodDescriptor(
     factory="anyadbench_baselines.inpformer:InpFormer",
     params=INP_PARAMS,
     budgets=INP_BUDGETS,
+    missing_policies=MISSING,
     training_mask="per-sample",
     weights=INP_WEIGHTS,
     citation=_INP_CITATION,

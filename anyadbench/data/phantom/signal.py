@@ -28,13 +28,13 @@ TISSUES: dict[str, Tissue] = {
     "gm": Tissue(0.83, 1330.0, 92.0, 0.05),
     "csf": Tissue(1.00, 4100.0, 1100.0, 0.0),
     "blood": Tissue(0.75, 1650.0, 45.0, 3.0),
-    "oedema": Tissue(0.84, 1260.0, 160.0, 0.03),
-    "solid": Tissue(0.86, 1500.0, 175.0, 0.10),
-    "necrosis": Tissue(0.92, 1950.0, 260.0, 0.05),
-    "rim": Tissue(0.84, 1360.0, 140.0, 1.6),
+    "oedema": Tissue(0.84, 1500.0, 185.0, 0.03),
+    "solid": Tissue(0.86, 1850.0, 200.0, 0.10),
+    "necrosis": Tissue(0.92, 2600.0, 280.0, 0.05),
+    "rim": Tissue(0.84, 1500.0, 150.0, 1.6),
 }
 """At 3 T, near Wansapura 1999 and Stanisz 2005 for healthy tissue; lesions lie near grey matter in T1 and between
-it and fluid in T2, so that T1 alone shows them faintly."""
+it and fluid in T2, so that T1 shows oedema faintly and only the core plainly."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ SCANNER = Scanner(
         "flair": Pulse(118.0, 9000.0, 2420.0),
         "t1": Pulse(4.0, 2100.0, 1000.0),
         "t1ce": Pulse(4.0, 2100.0, 1000.0, True),
-        "t2": Pulse(100.0, 4200.0),
+        "t2": Pulse(85.0, 3000.0),
     },
     noise=0.035,
     bias=0.08,

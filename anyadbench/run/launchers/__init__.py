@@ -39,11 +39,11 @@ def find_launcher(name: str) -> Launcher:
     """
     from importlib import import_module
 
-    from anyadbench.plugins import hooks
+    from anyadbench.plugins import collect
 
     known = dict(BUILTIN)
-    for added in hooks()[0].hook.anyadbench_launchers():
-        known.update(added)
+    for added in collect("anyadbench_launchers")[0]:
+        known = {**added, **known}
     if name not in known:
         raise UserError(f"Unknown launcher {name!r}.{suggest(name, list(known))}")
     module, _, attribute = known[name].partition(":")

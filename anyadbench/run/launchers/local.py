@@ -10,13 +10,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import Queue
 
 from anyadbench.run.jobs import Job, Outcome, Status
 from anyadbench.run.launchers import LaunchOptions
-from anyadbench.run.worker import DONE, INTERRUPTED, log_tail
+from anyadbench.run.worker import DONE, INTERRUPTED, MISTAKE, log_tail
 
 
 class _Pool:
@@ -44,19 +44,17 @@ def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
     for i in range(options.slots or max(1, len(gpus))):
         slots.put(gpus[i % len(gpus)] if gpus else None)
     pool = _Pool()
-    with ThreadPoolExecutor(slots.qsize()) as executor:
-        futures = [executor.submit(_run_in_slot, job, slots, pool, options) for job in jobs]
-        while not all(future.done() for future in futures):
-            try:
-                for future in futures:
-                    future.exception()
-            except KeyboardInterrupt:
-                again = pool.stopping
-                options.display.note(
-                    "stopping at once" if again else "stopping: writing checkpoints (Ctrl-C again: at once)"
-                )
-                pool.interrupt(signal.SIGKILL if again else signal.SIGINT)
-    return [future.result() for future in futures]
+    executor = ThreadPoolExecutor(slots.qsize())
+    futures = [executor.submit(_run_in_slot, job, slots, pool, options) for job in jobs]
+    while True:
+        try:
+            wait(futures)
+            return [future.result() for future in futures]
+        except KeyboardInterrupt:
+            again = pool.stopping
+            later = "stopping: writing checkpoints (Ctrl-C again: at once)"
+            options.display.note("stopping at once" if again else later)
+            pool.interrupt(signal.SIGKILL if again else signal.SIGINT)
 
 
 def _run_in_slot(job: Job, slots: Queue[str | None], pool: _Pool, options: LaunchOptions) -> Outcome:
@@ -113,9 +111,12 @@ def outcome(job: Job, code: int, early: str = "") -> Outcome:
     error = state.get("error")
     if not error:
         cause = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        error = f"The worker process ended {cause} without saying why; see {job.cell.work / 'log.txt'}."
+        hint = "; if nobody killed it, memory ran out: lower batch_size" if code == -signal.SIGKILL else ""
+        error = f"The worker process ended {cause} without saying why; see {job.cell.work / 'log.txt'}{hint}."
         if job.cell.work.is_dir():
             job.cell.update(state=status, error=error, log_tail=list(tail))
+    if code == MISTAKE:
+        return Outcome(job, status, str(error), mistake=True)
     return Outcome(job, status, str(error), tuple(tail))
 
 

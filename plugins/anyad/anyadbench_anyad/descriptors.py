@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from anyadbench.methods.descriptor import MethodDescriptor, Param
+from anyadbench.methods.descriptor import MISSING, MethodDescriptor, Param
 from anyadbench_baselines.descriptors import INP_BUDGETS, INP_DEPARTURES, INP_PARAMS, INP_WEIGHTS
 
 _SOURCE = "train.py of wuchangw/AnyAD"
@@ -42,6 +42,7 @@ ANYAD = MethodDescriptor(
     params=_params("teacher", _FORMS, registers=True),
     budgets=INP_BUDGETS,
     training_mask="per-sample",
+    missing_policies=MISSING,
     weights=INP_WEIGHTS,
     citation=_CITATION,
     code_licence="none",

@@ -1,0 +1,63 @@
+"""What a fit and a cell depend on is in their hashes, and nothing else is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anyadbench.data.store import SliceStore, find_or_prepare
+from anyadbench.protocols.model import Protocol, read_protocol
+from anyadbench.run.sources import ProtocolData
+
+
+@pytest.fixture(scope="module")
+def store(tiny_phantom: Path) -> SliceStore:
+    return find_or_prepare(tiny_phantom, "phantom", lambda done, total, label: None)
+
+
+@pytest.fixture(scope="module")
+def protocol(tiny_protocol: Path) -> Protocol:
+    return read_protocol(tiny_protocol)
+
+
+def hashes(protocol: Protocol, store: SliceStore) -> tuple[str, str]:
+    data = ProtocolData(protocol, {"phantom": store})
+    return data.training_hash(), data.test_hash()
+
+
+def scan_of(protocol: Protocol, store: SliceStore, part: str) -> str:
+    split = ProtocolData(protocol, {"phantom": store}).selections["phantom"].split
+    return next(str(scan) for scan, subject in store.scans["subject"].items() if split[subject] == part)
+
+
+@pytest.mark.parametrize("column", ["p99.8_flair", "scale_flair"])
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_how_a_scan_is_scaled_is_part_of_the_hash_of_whatever_reads_it(
+    column: str, part: str, protocol: Protocol, store: SliceStore
+) -> None:
+    scans = store.scans.copy()
+    scans.loc[scan_of(protocol, store, part), column] *= 3
+    before, after = hashes(protocol, store), hashes(protocol, replace(store, scans=scans))
+    changed = [one != other for one, other in zip(before, after, strict=True)]
+    assert changed == [part == "train", part == "test"]
+
+
+def test_a_changed_slice_changes_the_hash_of_whatever_reads_it(protocol: Protocol, store: SliceStore) -> None:
+    data = ProtocolData(protocol, {"phantom": store})
+    for rows, place in ((data.train_rows(), 0), (np.concatenate(data.test_rows(protocol.tests[0])), 1)):
+        slices = store.slices.copy()
+        slices.loc[slices.index[rows[0]], "sha"] = "0" * 64
+        before, after = hashes(protocol, store), hashes(protocol, replace(store, slices=slices))
+        assert [one != other for one, other in zip(before, after, strict=True)] == [place == 0, place == 1]
+
+
+def test_what_no_rule_selects_changes_nothing(protocol: Protocol, store: SliceStore) -> None:
+    data = ProtocolData(protocol, {"phantom": store})
+    used = np.concatenate([data.train_rows(), data.validation_rows(), *data.test_rows(protocol.tests[0])])
+    unused = np.setdiff1d(np.arange(len(store)), used)
+    slices = store.slices.copy()
+    slices.loc[slices.index[unused], "sha"] = "0" * 64
+    assert hashes(protocol, store) == hashes(protocol, replace(store, slices=slices))
