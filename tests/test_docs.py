@@ -32,10 +32,15 @@ def commands() -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, tiny_phantom: Path) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with small trees under the names that the documents use."""
+    from anyadbench.data.phantom import PhantomSpec, generate
+
     folder = tmp_path_factory.mktemp("docs")
-    for number, scan in enumerate(sorted((tiny_phantom / "HGG").iterdir()), 1):
+    # Slices as thin as the default phantom's: the built-in rules count margins in slices and match heights in mm.
+    spec = PhantomSpec("phantom-docs", subjects=10, shape=(48, 48, 62), spacing=(4.5, 4.5, 2.5))
+    tree = generate(tmp_path_factory.mktemp("phantom-docs") / "tree", spec)
+    for number, scan in enumerate(sorted((tree / "HGG").iterdir()), 1):
         for path in scan.iterdir():
             kind = path.name.removesuffix(".nii.gz").rpartition("_")[2]
             name = f"Brats18_2013_{number}_1"

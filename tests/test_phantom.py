@@ -158,7 +158,7 @@ def test_missing_sequences_are_not_written(tree: Path) -> None:
 def test_one_subject_in_six_lacks_a_sequence_and_every_sequence_has_its_turn(seed: int) -> None:
     spec = PhantomSpec(seed=seed)
     absent = [missing_sequence(spec, number) for number in range(1, spec.subjects + 1)]
-    assert sum(name is not None for name in absent) == 5
+    assert sum(name is not None for name in absent[:36]) == 6
     assert {name for name in absent if name} == set(SEQUENCES)
 
 
@@ -225,14 +225,15 @@ def test_lesions_are_plain_in_flair_and_t2() -> None:
 
 
 def test_lesions_are_subtle_in_t1() -> None:
-    assert 0.35 < lesion_ranking(MEDIUM, "t1") < 0.65
+    # Darker than most tissue, far less plainly than they are bright in FLAIR.
+    assert 0.2 < lesion_ranking(MEDIUM, "t1") < 0.45
 
 
 def test_lesions_are_darker_than_white_matter_in_t1(
     subject: dict[str, np.ndarray], tissue_medians: dict[str, dict[str, float]]
 ) -> None:
     lesion = np.median(subject["t1"][subject["seg"] > 0])
-    assert 0.6 < lesion / tissue_medians["t1"]["wm"] < 0.9
+    assert 0.45 < lesion / tissue_medians["t1"]["wm"] < 0.9
 
 
 def test_the_shifted_phantom_has_many_small_lesions_of_one_kind() -> None:
