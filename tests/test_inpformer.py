@@ -100,7 +100,7 @@ def test_smoothing_has_zeros_outside_the_map() -> None:
 
 
 def test_an_input_size_that_does_not_fit_the_patches_is_refused() -> None:
-    with pytest.raises(UserError, match=r"image_size is 60, which is no multiple of .* patch of 14 pixels; use 56"):
+    with pytest.raises(UserError, match=r"image_size is 60; it must be a multiple of 14, e.g. 56"):
         build(INPFORMER, image_size=60)
 
 

@@ -68,7 +68,7 @@ def _fail(folder: WorkFolder, error: str, code: int) -> int:
     return code
 
 
-def log_tail(path: Path, lines: int = 20, most: int = 20000) -> list[str]:
+def log_tail(path: Path, lines: int = 40, most: int = 20000) -> list[str]:
     """Return the last lines of a log without reading all of it."""
     if not path.is_file():
         return []

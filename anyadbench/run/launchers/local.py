@@ -107,7 +107,7 @@ def outcome(job: Job, code: int, early: str = "") -> Outcome:
         "interrupted" if code in (INTERRUPTED, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT) else "failed"
     )
     state = job.cell.state()
-    tail = log_tail(job.cell.work / "log.txt") or early.splitlines()[-20:]
+    tail = log_tail(job.cell.work / "log.txt") or early.splitlines()[-40:]
     error = state.get("error")
     if not error:
         cause = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
