@@ -164,7 +164,7 @@ def test_one_failing_method_costs_its_own_row_only(
     assert done.returncode == 1
     assert "failing · tiny · seed 0: failed: RuntimeError: no such luck" in done.stderr
     assert "about to fail" in done.stderr
-    assert "pixelstats" in done.stdout
+    assert "Pixel statistics" in done.stdout
     state = json.loads((cell_of(runs, "failing") / "cell.json").read_text())
     assert state["state"] == "failed"
     assert any("Traceback" in line for line in state["log_tail"])

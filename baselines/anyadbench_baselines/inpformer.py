@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from anyadbench.errors import UserError
 from anyadbench.methods.base import Batch, Context, Losses, Method, OptimizerSpec, Scores
 from anyadbench.methods.inputs import as_rgb, resize
 from anyadbench_baselines.inp import losses, maps
@@ -38,6 +39,12 @@ class InpFormer(Method):
             context.weights, prototypes=int(params["prototypes"]), registers=bool(params["registers"])
         )
         self.image_size = int(params["image_size"])
+        patch = self.network.encoder.config.patch
+        if self.image_size % patch:
+            raise UserError(
+                f"Parameter image_size is {self.image_size}, which is no multiple of the encoder's patch of {patch} "
+                f"pixels; use {max(self.image_size // patch, 1) * patch}."
+            )
         self.missing = "zero-norm" if context.missing == "native" else context.missing
         self.gather_weight = float(params["gather_weight"])
         self.mining_power = float(params["mining_power"])
