@@ -324,3 +324,16 @@ def test_a_nilearn_without_the_maps_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(anatomy, "_FILE", "nothing_{}.nii.gz")
     with pytest.raises(UserError, match="is missing from the installed nilearn"):
         synthesise(TINY, 1)
+
+
+def test_a_disk_that_fills_up_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    from anyadbench.data.phantom import write
+
+    def full(path: Path, values: np.ndarray, spec: PhantomSpec) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(write, "_write_volume", full)
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\); free some space"):
+        generate(tmp_path / "tree", PhantomSpec.tiny(1))

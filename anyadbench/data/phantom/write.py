@@ -128,7 +128,7 @@ def generate(
         workers: Processes to use.
 
     Raises:
-        UserError: If ``root`` holds another phantom or cannot be created, ``workers`` is below 1, or nilearn's maps are
+        UserError: If ``root`` holds another phantom or cannot be written, ``workers`` is below 1, or nilearn's maps are
             missing.
     """
     if workers < 1:
@@ -146,9 +146,15 @@ def generate(
     report = progress or (lambda done, total: None)
     done = spec.subjects - len(wanted)
     report(done, spec.subjects)
-    for _ in _written(root, spec, wanted, min(workers, len(wanted))):
-        done += 1
-        report(done, spec.subjects)
-    _write_json(root / _DONE, spec)
+    try:
+        for _ in _written(root, spec, wanted, min(workers, len(wanted))):
+            done += 1
+            report(done, spec.subjects)
+        _write_json(root / _DONE, spec)
+    except OSError as error:
+        raise UserError(
+            f"{root} cannot be written ({error.strerror}); free some space, or set ANYADBENCH_CACHE to another disk: "
+            "finished subjects are kept."
+        ) from error
     (root / _BEGUN).unlink(missing_ok=True)
     return root
