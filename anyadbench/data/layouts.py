@@ -295,6 +295,16 @@ _ENTRIES = (
         citation="Fonov et al., NeuroImage 2011",
         notes="Some subjects have no T1, T1ce or T2, as in real cohorts.",
     ),
+    _brats(
+        "phantom-shift",
+        "The built-in phantom with other heads, another scanner, and small plaques in place of tumours",
+        r"(?P<scan>(?P<subject>Phantom~[^/]+?))",
+        "HGG/Phantom_001_1/Phantom_001_1_{flair,t1,t1ce,t2,seg}.nii.gz",
+        where="made on this machine when first used",
+        licence="ICBM 152 licence (free use with its copyright notice)",
+        citation="Fonov et al., NeuroImage 2011",
+        notes="Only tested on; its files are named as those of the data set phantom.",
+    ),
     Layout(
         "anyad-png",
         "Tree of 8-bit PNG slices as the AnyAD release reads it",

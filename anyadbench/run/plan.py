@@ -50,7 +50,7 @@ def make_plan(request: Request, progress: Progress) -> list[Job]:
     entries = [find_method(name) for name in expand_methods(request.methods)]
     budget: Budget = request.budget or _budget(protocol)
     settings = parse_settings(request.settings, [descriptor for descriptor, _ in entries])
-    params = {d.name: d.resolve(budget, settings.get(d.name)) for d, _ in entries}
+    params = {d.name: d.resolve(budget, _own_filter_off(protocol, d) | settings.get(d.name, {})) for d, _ in entries}
     if request.missing not in MISSING:
         raise UserError(f"--missing cannot be {request.missing!r}; use one of {', '.join(MISSING)}.")
     for descriptor, _ in entries:
@@ -90,6 +90,12 @@ def _budget(protocol: Protocol) -> Budget:
     return next(name for name in BUDGETS if name == protocol.budget)
 
 
+def _own_filter_off(protocol: Protocol, descriptor: MethodDescriptor) -> dict[str, Value]:
+    """Return what switches a method's own filter off where the protocol filters every map."""
+    has = any(param.name == "smoothing_size" for param in descriptor.params)
+    return {"smoothing_size": 1} if protocol.scoring.smoothing_size and has else {}
+
+
 def fit_identity(
     descriptor: MethodDescriptor,
     entry: MethodEntry,
@@ -114,6 +120,7 @@ def fit_identity(
         "data": data.training_hash(),
         "weights": weights.identity(),
         "policy": policy.to_dict(),
+        **({"selected_on": data.test_hash()} if protocol.selects_on_test else {}),
     }
 
 

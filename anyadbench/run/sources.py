@@ -18,7 +18,7 @@ from anyadbench.paths import cache_dir
 from anyadbench.plugins import find_layout
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.run.reading import SliceReader, usable_rows
-from anyadbench.sequences import format_subset
+from anyadbench.sequences import SHORT, all_subsets, format_subset
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -28,7 +28,7 @@ Progress = Callable[[int, int, str], None]
 
 
 def locate(protocol: Protocol, data: tuple[str, ...]) -> dict[str, Path]:
-    """Return the source folder of each data set that the protocol reads; the phantom needs none.
+    """Return the source folder of each data set that the protocol reads; the phantoms need none.
 
     Args:
         protocol: The protocol.
@@ -37,6 +37,8 @@ def locate(protocol: Protocol, data: tuple[str, ...]) -> dict[str, Path]:
     Raises:
         UserError: If a folder is missing, or a data set has none.
     """
+    from anyadbench.data.phantom.embedded import EMBEDDED
+
     wanted = protocol.datasets
     given: dict[str, Path] = {}
     for item in data:
@@ -58,7 +60,7 @@ def locate(protocol: Protocol, data: tuple[str, ...]) -> dict[str, Path]:
         if not path.is_dir():
             raise UserError(f"--data {path}: there is no such folder; give the folder of the data set {name!r}.")
     for name in wanted:
-        if name not in given and name != "phantom":
+        if name not in given and name not in EMBEDDED:
             raise UserError(
                 f"Protocol {protocol.name} reads the data set {name!r}: give its folder with --data DIR "
                 f"('anyadbench datasets show {name}' says where to get it)."
@@ -72,22 +74,49 @@ def open_stores(protocol: Protocol, given: Mapping[str, Path], progress: Progres
     for name in protocol.datasets:
         source = given.get(name)
         if source is None:
-            source = embedded_phantom(progress)
+            source = embedded_phantom(name, progress)
         store = find_or_prepare(source, find_layout(name), progress)
-        lacking = [sequence for sequence in protocol.sequences if sequence not in store.sequences]
-        if len(lacking) == len(protocol.sequences):
-            raise UserError(f"{source}: no scan has any of {', '.join(lacking)}, which {protocol.name} needs.")
+        _check_sequences(protocol, store, source)
         stores[name] = store
     return stores
 
 
-def embedded_phantom(progress: Progress) -> Path:
-    """Return the folder of the embedded phantom, generating it into the cache the first time."""
-    from anyadbench.data.phantom import PhantomSpec, digest, generate
+def _check_sequences(protocol: Protocol, store: SliceStore, source: Path) -> None:
+    """Refuse a data set that cannot serve its part in a protocol at all.
 
-    spec = PhantomSpec()
+    Raises:
+        UserError: If no scan has a sequence that is trained on, or none has a subset that is tested.
+    """
+    lacking = [name for name in protocol.sequences if name not in store.sequences]
+    if lacking and store.dataset == protocol.train:
+        names = " or ".join(SHORT[name] for name in lacking)
+        raise UserError(
+            f"{source}: no scan of {store.dataset} has {names}, which {protocol.name} trains on; give a set that has "
+            "it, or leave the sequence out in a protocol of your own."
+        )
+    for test in protocol.tests:
+        if test.dataset != store.dataset:
+            continue
+        needs = [{test.feed.get(name, name) for name in subset} for subset in test.subsets or protocol.subsets]
+        has = store.availability(store.sequences)
+        own = [{name for name, there in zip(store.sequences, row, strict=True) if there} for row in has]
+        if not any(need <= scan for need in needs for scan in own):
+            names = " or ".join(sorted({"+".join(SHORT[n] for n in SHORT if n in need) for need in needs}))
+            raise UserError(
+                f"{source}: no scan of {store.dataset} has {names}, which {protocol.name} tests; give a set that has "
+                "it."
+            )
+
+
+def embedded_phantom(name: str, progress: Progress) -> Path:
+    """Return the folder of an embedded phantom, generating it into the cache the first time."""
+    from anyadbench.data.phantom import digest, generate
+    from anyadbench.data.phantom.embedded import EMBEDDED
+
+    spec = EMBEDDED[name]
     root = cache_dir() / "phantom" / digest(spec)[:16]
-    return generate(root, spec, progress=lambda done, total: progress(done, total, "making the phantom"), workers=2)
+    label = f"making the data set {name}"
+    return generate(root, spec, progress=lambda done, total: progress(done, total, label), workers=2)
 
 
 @dataclass(frozen=True)
@@ -118,9 +147,12 @@ class ProtocolData:
         cover: dict[str, frozenset[str]] | None = None
         if rules.cover_subsets:
             cover = {}
+            # All subsets of the sequences, not only those evaluated: protocols that share a fit share the split.
+            every = all_subsets(self.protocol.sequences)
             for subject, has in zip(subjects, store.availability(self.protocol.sequences), strict=True):
                 own = {name for name, there in zip(self.protocol.sequences, has, strict=True) if there}
-                served = {format_subset(subset) for subset in self.protocol.subsets if set(subset) <= own}
+                # All subsets of the sequences, not only those evaluated: protocols that share a fit share the split.
+                served = {format_subset(subset) for subset in every if set(subset) <= own}
                 cover[subject] = cover.get(subject, frozenset()) | served
         split = split_subjects(subjects, rules, cover)
         roles = [test for test in self.protocol.tests if test.dataset == store.dataset]
@@ -131,7 +163,10 @@ class ProtocolData:
 
     def reader(self, dataset: str, feed: Mapping[str, str] | None = None) -> SliceReader:
         """Return a reader of one data set."""
-        return SliceReader(self.stores[dataset], self.protocol.sequences, self.protocol.intensity, dict(feed or {}))
+        protocol = self.protocol
+        return SliceReader(
+            self.stores[dataset], protocol.sequences, protocol.intensity, dict(feed or {}), protocol.geometry
+        )
 
     def train_rows(self) -> Int[ndarray, " N"]:
         """Return the store rows of the training normals that have any of the protocol's sequences."""
@@ -145,7 +180,13 @@ class ProtocolData:
 
     def validation_rows(self) -> Int[ndarray, " N"]:
         """Return the store rows of the validation normals."""
-        return usable_rows(self.reader(self.protocol.train), self.selections[self.protocol.train].val_normals)
+        rows = usable_rows(self.reader(self.protocol.train), self.selections[self.protocol.train].val_normals)
+        if self.protocol.selection == "validation" and not len(rows):
+            raise UserError(
+                f"{self.stores[self.protocol.train].path}: no lesion-free slice is left to validate on, but "
+                f'{self.protocol.name} selects on validation normals; add patients, or use selection = "last".'
+            )
+        return rows
 
     def test_rows(self, test: TestSet) -> tuple[Int[ndarray, " N"], Int[ndarray, " M"]]:
         """Return the store rows of a test set's normal and abnormal slices."""
