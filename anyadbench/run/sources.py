@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyadbench.data.layouts import LAYOUTS
 from anyadbench.data.part import percentile_column
-from anyadbench.data.splits import Selection, select_slices, split_subjects
+from anyadbench.data.splits import Selection, select_slices, split_store
 from anyadbench.data.store import SliceStore, find_or_prepare, open_store
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
@@ -18,7 +18,7 @@ from anyadbench.paths import cache_dir
 from anyadbench.plugins import find_layout
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.run.reading import SliceReader, usable_rows
-from anyadbench.sequences import SHORT, all_subsets, format_subset
+from anyadbench.sequences import SHORT
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -142,19 +142,7 @@ class ProtocolData:
         return {name: self._select(store) for name, store in self.stores.items()}
 
     def _select(self, store: SliceStore) -> Selection:
-        rules = self.protocol.split
-        subjects = store.scans["subject"].tolist()
-        cover: dict[str, frozenset[str]] | None = None
-        if rules.cover_subsets:
-            cover = {}
-            # All subsets of the sequences, not only those evaluated: protocols that share a fit share the split.
-            every = all_subsets(self.protocol.sequences)
-            for subject, has in zip(subjects, store.availability(self.protocol.sequences), strict=True):
-                own = {name for name, there in zip(self.protocol.sequences, has, strict=True) if there}
-                # All subsets of the sequences, not only those evaluated: protocols that share a fit share the split.
-                served = {format_subset(subset) for subset in every if set(subset) <= own}
-                cover[subject] = cover.get(subject, frozenset()) | served
-        split = split_subjects(subjects, rules, cover)
+        split = split_store(store, self.protocol.split, self.protocol.sequences)
         roles = [test for test in self.protocol.tests if test.dataset == store.dataset]
         if any(test.split == "all" for test in roles):
             split = dict.fromkeys(split, "test")
