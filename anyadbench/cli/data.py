@@ -30,17 +30,24 @@ def data() -> None:
 @click.argument("dataset")
 @_SOURCE
 @_WORKERS
+@click.option(
+    "--against", multiple=True, type=click.Path(path_type=Path), help="Store of another set; may be repeated."
+)
 @_JSON
 @click.pass_context
-def verify(ctx: click.Context, dataset: str, source: Path, workers: int, as_json: bool) -> None:
+def verify(
+    ctx: click.Context, dataset: str, source: Path, workers: int, against: tuple[Path, ...], as_json: bool
+) -> None:
     """Read every file of a data set and list all that is wrong; exit code 1 if anything would be left out."""
     layout = _layout(dataset)
     from anyadbench.data.discover import discover
+    from anyadbench.data.store import open_store
     from anyadbench.data.verify import verify as verify_tree
     from anyadbench.run.display import Display
 
+    others = [open_store(path) for path in against]
     with Display(quiet=as_json) as display:
-        problems = verify_tree(source, layout, workers, display.progress)
+        problems = verify_tree(source, layout, workers, display.progress, others)
     left_out = {problem.scan for problem in problems if problem.severity == "error"}
     usable = [scan.scan for scan in discover(source, layout) if scan.scan not in left_out]
     if as_json:
@@ -100,12 +107,14 @@ def export(store: Path, out: Path, protocol: str | None, t1ce: bool, as_json: bo
     """Write slices of a store as the AnyAD release's tree of 8-bit PNGs."""
     from dataclasses import asdict
 
+    from anyadbench.data.checked import check_store
     from anyadbench.data.export_png import export_png
     from anyadbench.data.store import open_store
     from anyadbench.run.display import Display
     from anyadbench.run.sources import ProtocolData
 
     opened = open_store(store)
+    check_store(opened)
     rules = _rules(opened.dataset, protocol)
     selection = ProtocolData(rules, {opened.dataset: opened}).selections[opened.dataset]
     sequences = [name for name in SEQUENCES if name != "t1ce" or t1ce]

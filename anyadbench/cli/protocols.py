@@ -105,6 +105,7 @@ def _count(
     policy = resolve_policy("auto", "auto", False, protocol.threads)
     with Display(quiet=quiet) as display:
         found = ProtocolData(protocol, open_stores(protocol, locate(protocol, data), display.progress))
+    found.check_apart()
     outlook, costs = look_ahead(found), []
     for descriptor in descriptors:
         params = method_params(descriptor, protocol, budget or protocol.budget)

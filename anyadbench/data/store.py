@@ -125,14 +125,17 @@ class SliceStore:
         mask = labels > 0 if self.abnormal_regions is None else np.isin(labels, self.abnormal_regions)
         return mask if cavity else mask & (labels != REGIONS["cavity"])
 
-    def verify_slices(self, rows: Int[np.ndarray, " n"] | None = None) -> None:
+    def verify_slices(self, rows: Int[np.ndarray, " n"] | None = None, progress: Progress | None = None) -> None:
         """Check slices against their hashes; all of them by default.
 
         Raises:
             UserError: If one was changed.
         """
         shas = self.slices["sha"].to_numpy()
-        for row in range(len(self)) if rows is None else rows:
+        wanted = range(len(self)) if rows is None else [int(row) for row in rows]
+        for done, row in enumerate(wanted, 1):
+            if progress is not None:
+                progress(done, len(wanted), f"checking the store of {self.dataset}")
             if slice_sha(self.images[row], self.masks[row]) != shas[row]:
                 raise UserError(
                     f"{self.path / 'images.npy'} or masks.npy was changed after it was made (slice {row}); "
@@ -209,12 +212,18 @@ def is_store(path: Path) -> bool:
 
 
 def overlap(first: SliceStore, second: SliceStore) -> list[tuple[str, str, str]]:
-    """Return (scan of the first, scan of the second, sequence) for images that both stores hold."""
+    """Return (scan of the first, scan of the second, sequence) for images that both stores hold.
+
+    An image that one set has as FLAIR and the other as T1 counts too: sequences are sometimes mixed up.
+    """
+    theirs: dict[str, str] = {}
+    for name in second.sequences:
+        for scan, sha in second.scans[f"sha_{name}"].items():
+            if sha:
+                theirs.setdefault(sha, str(scan))
     found = []
     for name in first.sequences:
-        if name in second.sequences:
-            theirs = {sha: scan for scan, sha in second.scans[f"sha_{name}"].items() if sha}
-            found += [(str(s), str(theirs[h]), name) for s, h in first.scans[f"sha_{name}"].items() if h in theirs]
+        found += [(str(s), theirs[h], name) for s, h in first.scans[f"sha_{name}"].items() if h in theirs]
     return sorted(found)
 
 

@@ -66,6 +66,7 @@ def make_plan(request: Request, progress: Progress) -> list[Job]:
     weights = {d.name: resolve(profile, d.weights, profile=protocol.weights) for d, _ in entries}
     stores = open_stores(protocol, locate(protocol, request.data), progress)
     data = ProtocolData(protocol, stores)
+    data.check_apart()
     jobs = []
     for descriptor, entry in entries:
         name = descriptor.name

@@ -8,10 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from anyadbench.data.checked import check_store
 from anyadbench.data.layouts import LAYOUTS
 from anyadbench.data.part import percentile_column
 from anyadbench.data.splits import Selection, select_slices, split_store
-from anyadbench.data.store import SliceStore, find_or_prepare, open_store
+from anyadbench.data.store import SliceStore, find_or_prepare, open_store, overlap
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.paths import cache_dir
@@ -77,6 +80,7 @@ def open_stores(protocol: Protocol, given: Mapping[str, Path], progress: Progres
             source = embedded_phantom(name, progress)
         store = find_or_prepare(source, find_layout(name), progress)
         _check_sequences(protocol, store, source)
+        check_store(store, progress)
         stores[name] = store
     return stores
 
@@ -182,6 +186,27 @@ class ProtocolData:
         normals, abnormals = selection.test_normals, selection.test_abnormals
         return usable_rows(reader, normals), usable_rows(reader, abnormals)
 
+    def check_apart(self) -> None:
+        """Refuse to test on an image that is also trained or validated on, under whatever name.
+
+        Raises:
+            UserError: If a scan or a slice stands on both sides.
+        """
+        own = self.stores[self.protocol.train]
+        learnt = np.concatenate([self.train_rows(), self.validation_rows()])
+        for test in self.protocol.tests:
+            store = self.stores[test.dataset]
+            tested = np.concatenate(self.test_rows(test))
+            pairs = _same_scans(own, learnt, store, tested) if store.path != own.path else []
+            pairs = pairs or _same_slices(own, learnt, store, tested)
+            if pairs:
+                first, second = pairs[0]
+                more = f" ({len(pairs)} such pairs)" if len(pairs) > 1 else ""
+                raise UserError(
+                    f"{second} of {test.dataset}, which {self.protocol.name} tests, holds the same image as {first} of "
+                    f"{own.dataset}, which it trains on{more}; remove one of each pair from its folder."
+                )
+
     def training_hash(self) -> str:
         """Return the hash of everything that a fit reads."""
         store = self.stores[self.protocol.train]
@@ -213,3 +238,21 @@ class ProtocolData:
                 None if store.abnormal_regions is None else [int(region) for region in store.abnormal_regions],
             ]
         )
+
+
+def _same_scans(
+    own: SliceStore, learnt: Int[ndarray, " N"], other: SliceStore, tested: Int[ndarray, " M"]
+) -> list[tuple[str, str]]:
+    left, right = (set(store.slices["scan"].to_numpy()[rows]) for store, rows in ((own, learnt), (other, tested)))
+    return sorted({(a, b) for a, b, _ in overlap(own, other) if a in left and b in right})
+
+
+def _same_slices(
+    own: SliceStore, learnt: Int[ndarray, " N"], other: SliceStore, tested: Int[ndarray, " M"]
+) -> list[tuple[str, str]]:
+    """Return slices that are the same in every pixel of every sequence, for trees that are cut into slices already."""
+    names = [
+        {sha: f"{scan} slice {number}" for sha, scan, number in zip(t["sha"], t["scan"], t["slice"], strict=True)}
+        for t in (own.slices.iloc[learnt], other.slices.iloc[tested])
+    ]
+    return sorted((names[0][sha], names[1][sha]) for sha in names[0].keys() & names[1].keys())
