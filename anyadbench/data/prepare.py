@@ -127,7 +127,7 @@ def _build(
     metas = each(found.scans, lambda scan: extract(scan, layout, parts), workers, progress, f"preparing {layout.name}")
     problems += [Problem(**item) for meta in metas for item in meta["problems"]]
     metas = [meta for meta in metas if meta["part"] is not None]
-    twins = find_duplicates({m["scan"]: (m["subject"], m["hashes"], m["files"][0]) for m in metas})
+    twins = find_duplicates({m["scan"]: (m["subject"], m["hashes"], m["file"]) for m in metas})
     problems += twins
     _refuse(source, layout, problems, quarantine)
     out_of_it = {problem.scan for problem in errors(twins)}

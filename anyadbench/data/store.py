@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from jaxtyping import Bool, Float32, Int, UInt8, UInt16
 
+_REPEATED = 64
+"""Texts shorter than this are kept once; longer ones are hashes, no two of which are equal."""
+
 _TEXT = {"subject", "timepoint", "scan", "part", "sha", "files"}
 _WHOLE = {
     "row", "key", "slice", "lesion_px", "cavity_px", "lesion_distance", "slices", "height", "width", "pad_y", "pad_x",
@@ -255,9 +258,15 @@ def _table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     with path.open(encoding="utf-8", newline="") as file:
-        header, *lines = csv.reader(file)
-    columns = dict(zip(header, zip(*lines, strict=True), strict=True))
-    return pd.DataFrame({name: _column(name, values) for name, values in columns.items()})
+        reader = csv.reader(file)
+        header = next(reader)
+        columns: list[list[str]] = [[] for _ in header]
+        known: dict[str, str] = {}
+        for line in reader:
+            for column, value in zip(columns, line, strict=True):
+                # Subjects and scans repeat from slice to slice: one text each is enough.
+                column.append(known.setdefault(value, value) if len(value) < _REPEATED else value)
+    return pd.DataFrame({name: _column(name, values) for name, values in zip(header, columns, strict=True)})
 
 
 def _column(name: str, values: Sequence[str]) -> Any:
