@@ -45,8 +45,9 @@ def run(
     )  # fmt: skip
     done = []
     for job in make_plan(request, lambda finished, total, label: None):
-        (job.save() / "protocol.toml").write_text(file.read_text())
-        run_cell(job, Reporter())
+        if not job.cell.done:
+            (job.save() / "protocol.toml").write_text(file.read_text())
+            run_cell(job, Reporter())
         result = CellResult.model_validate_json((job.cell.final / "result.json").read_text())
         done.append(Done(result, job.cell.final, job))
     return done

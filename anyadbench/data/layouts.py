@@ -221,7 +221,7 @@ _ENTRIES = (
         labels=_POST_OP,
         where="TCIA, https://doi.org/10.7937/7K9K-3C83",
         licence="CC BY 4.0",
-        citation="MU-Glioma-Post, Scientific Data 2025, 12:1847",
+        citation="MU-Glioma-Post, TCIA, doi:10.7937/7K9K-3C83; Scientific Data 2025, 12:1847",
         tree="PKG - MU-Glioma-Post/MU-Glioma-Post/PatientID_0003/Timepoint_1/"
         "PatientID_0003_Timepoint_1_{brain_t2f,brain_t1n,brain_t1c,brain_t2w,tumorMask}.nii.gz",
         notes="Label 4 is the resection cavity. Two time points have no mask, and 11 pairs of time points hold "
@@ -238,8 +238,8 @@ _ENTRIES = (
         _NEW,
         labels=_SINCE_2023,
         where="TCIA, https://doi.org/10.7937/6be1-r748",
-        licence="see the TCIA page",
-        citation="Ramakrishnan et al., Pretreat-MetsToBrain-Masks, TCIA 2023",
+        licence="open, on the terms of its TCIA page (CC BY 4.0 as far as known, unverified)",
+        citation="Ramakrishnan et al., Pretreat-MetsToBrain-Masks, version 1, TCIA 2023, doi:10.7937/6be1-r748",
         tree="PKG - Pretreat-MetsToBrain-Masks/Pretreat-MetsToBrain-Masks/BraTS-MET-00086-000/"
         "BraTS-MET-00086-000-{t2f,t1n,t1c,t2w,seg}.nii.gz",
         notes="Readers disagree on the order of the labels; the region names are those of BraTS-METS, and unverified.",
