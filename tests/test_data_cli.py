@@ -94,3 +94,23 @@ def test_the_command_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_verify_compares_with_other_stores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = make_tree("brats2018", tmp_path / "a", 1, TINY)
+    assert call("data", "prepare", "brats2018", "--source", first, "--out", tmp_path / "store") == 0
+    second = make_tree("mu", tmp_path / "b", [1], TINY)
+    capsys.readouterr()
+    assert call("data", "verify", "mu", "--source", second, "--against", tmp_path / "store") == 0
+    said = capsys.readouterr().out
+    assert "warning: " in said and "do not train on one set and test on the other" in said
+    assert call("data", "verify", "mu", "--source", second, "--against", tmp_path / "none") == 2
+
+
+def test_a_store_of_another_set_or_version_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = make_tree("brats2018", tmp_path / "a", 1, TINY)
+    assert call("data", "prepare", "brats2018", "--source", tree, "--out", tmp_path / "store") == 0
+    path = tmp_path / "store" / "store.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 0'))
+    assert call("data", "export-png", tmp_path / "store", "--out", tmp_path / "png") == 2
+    assert "has format 0, but this version of anyadbench reads format 1; delete it" in capsys.readouterr().err

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from trees import make_tree, path_of
 
+from anyadbench.cli import main
 from anyadbench.data.discover import discover, survey
 from anyadbench.data.layouts import LAYOUTS, Layout, get_layout
 from anyadbench.errors import UserError
@@ -169,3 +171,25 @@ def test_a_layout_with_unknown_words_is_refused() -> None:
 def test_every_layout_says_where_it_comes_from(name: str) -> None:
     layout = LAYOUTS[name]
     assert all([layout.title, layout.where, layout.licence, layout.citation, layout.tree])
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_command_tells_it_all(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    layout = LAYOUTS[name]
+    with pytest.raises(SystemExit) as ended:
+        main(["datasets", "show", name])
+    said = capsys.readouterr().out
+    assert not ended.value.code
+    assert all(text in said for text in (layout.where, layout.licence, layout.citation, layout.tree))
+
+
+def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["datasets", "show", "mu", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["labels"]["4"] == "cavity" and "cross-brats-mu" in told["protocols"]
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_has_a_tiny_tree(tmp_path: Path, name: str) -> None:
+    assert len(discover(make_tree(name, tmp_path / "tree", 2, TINY), LAYOUTS[name])) == 2

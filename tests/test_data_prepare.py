@@ -242,3 +242,20 @@ def test_a_broken_link_is_a_missing_file(tmp_path: Path) -> None:
     path.symlink_to(tmp_path / "gone.nii.gz")
     with pytest.raises(UserError, match=r"_t1\.nii\.gz is missing; check the path"):
         prepare(tree, LAYOUT, tmp_path / "store")
+
+
+@pytest.mark.parametrize("name", ["brats2018", "anyad-png"])
+def test_memory_does_not_grow_with_the_patients(tmp_path: Path, name: str) -> None:
+    """Twenty patients more cost a small part of their pixels: their rows of the tables."""
+    import tracemalloc
+
+    layout, peaks, sizes = get_layout(name), [], []
+    prepare(make_tree(name, tmp_path / "first", 2, (48, 48, 24)), layout, tmp_path / "warm")
+    for subjects in (4, 24):
+        tree = make_tree(name, tmp_path / f"tree-{subjects}", subjects, (48, 48, 24))
+        tracemalloc.start()
+        store = prepare(tree, layout, tmp_path / f"store-{subjects}", workers=1)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        sizes.append(sum((store.path / file).stat().st_size for file in ("images.npy", "masks.npy")))
+    assert peaks[1] - peaks[0] < 0.25 * (sizes[1] - sizes[0])

@@ -21,6 +21,8 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BRATS = {name: name for name in ("flair", "t1", "t1ce", "t2", "seg")}
 MSLUB = {"flair": "FLAIR", "t1": "T1", "t2": "T2", "seg": "GOLD_STANDARD"}
 
+MU = {"flair": "brain_t2f", "t1": "brain_t1n", "t1ce": "brain_t1c", "t2": "brain_t2w", "seg": "tumorMask"}
+
 
 def blocks(document: Path, language: str) -> list[str]:
     return [body for found, body in BLOCK.findall(document.read_text()) if found == language]
@@ -47,6 +49,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             copy(path, folder / "BraTS2018" / "HGG" / name / f"{name}_{BRATS[kind]}.nii.gz")
             if kind in MSLUB:
                 copy(path, folder / "mslub" / f"patient{number:02d}" / f"{MSLUB[kind]}.nii.gz")
+    other = PhantomSpec("phantom-docs", subjects=10, seed=1, shape=(48, 48, 62), spacing=(4.5, 4.5, 2.5))
+    for number, scan in enumerate(sorted((generate(tree.parent / "other", other) / "HGG").iterdir()), 1):
+        for path in scan.iterdir():
+            kind = path.name.removesuffix(".nii.gz").rpartition("_")[2]
+            name = f"PatientID_{number:04d}_Timepoint_1"
+            copy(path, folder / "MU" / f"PatientID_{number:04d}" / "Timepoint_1" / f"{name}_{MU[kind]}.nii.gz")
     return folder
 
 
@@ -76,6 +84,17 @@ def test_python_blocks_run(document: Path) -> None:
     masks[:2, 4:8, 4:8] = True
     for body in blocks(document, "python"):
         exec(compile(body, document.name, "exec"), {"maps": maps, "masks": masks})
+
+
+def test_every_builtin_protocol_has_its_page() -> None:
+    from anyadbench.protocols import protocol_files
+
+    index = (ROOT / "docs" / "protocols.md").read_text()
+    for name in protocol_files():
+        page = (ROOT / "docs" / "protocols" / f"{name}.md").read_text()
+        assert page.startswith(f"# {name}\n") and "**Ours.**" in page and f"--protocol {name}" in page
+        assert f"(protocols/{name}.md)" in index
+    assert {path.stem for path in (ROOT / "docs" / "protocols").glob("*.md")} == set(protocol_files())
 
 
 def test_links_between_documents_lead_somewhere() -> None:

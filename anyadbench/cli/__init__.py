@@ -13,7 +13,7 @@ from anyadbench import __version__
 from anyadbench.errors import UserError
 
 COMMANDS = {
-    "data": ("anyadbench.cli.data:data", "Verify a data set and prepare its slice store."),
+    "data": ("anyadbench.cli.data:data", "Verify a data set, prepare its slice store, and export it."),
     "datasets": ("anyadbench.cli.datasets:datasets", "List data sets, or show where to get one."),
     "doctor": ("anyadbench.cli.doctor:doctor", "Tell versions, devices, caches and weights, and what to mend."),
     "leaderboard": ("anyadbench.cli.leaderboard:leaderboard", "Build boards from finished cells."),

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from anyadbench.cli.output import clean, print_json
+from anyadbench.errors import UserError
+from anyadbench.sequences import SEQUENCES
 
 if TYPE_CHECKING:
     from anyadbench.data.layouts import Layout
     from anyadbench.data.problems import Problem
+    from anyadbench.protocols import Protocol
 
 _SOURCE = click.option("--source", required=True, type=click.Path(path_type=Path), help="Folder with the data set.")
 _WORKERS = click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Scans read at a time.")
@@ -20,24 +23,31 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group()
 def data() -> None:
-    """Verify a data set and prepare its slice store."""
+    """Verify a data set, prepare its slice store, and export it."""
 
 
 @data.command()
 @click.argument("dataset")
 @_SOURCE
 @_WORKERS
+@click.option(
+    "--against", multiple=True, type=click.Path(path_type=Path), help="Store of another set; may be repeated."
+)
 @_JSON
 @click.pass_context
-def verify(ctx: click.Context, dataset: str, source: Path, workers: int, as_json: bool) -> None:
+def verify(
+    ctx: click.Context, dataset: str, source: Path, workers: int, against: tuple[Path, ...], as_json: bool
+) -> None:
     """Read every file of a data set and list all that is wrong; exit code 1 if anything would be left out."""
     layout = _layout(dataset)
     from anyadbench.data.discover import discover
+    from anyadbench.data.store import open_store
     from anyadbench.data.verify import verify as verify_tree
     from anyadbench.run.display import Display
 
+    others = [open_store(path) for path in against]
     with Display(quiet=as_json) as display:
-        problems = verify_tree(source, layout, workers, display.progress)
+        problems = verify_tree(source, layout, workers, display.progress, others)
     left_out = {problem.scan for problem in problems if problem.severity == "error"}
     usable = [scan.scan for scan in discover(source, layout) if scan.scan not in left_out]
     if as_json:
@@ -83,6 +93,69 @@ def prepare(dataset: str, source: Path, out: Path | None, workers: int, as_json:
         f"{store.path}: {_count(counts['slices'], 'slice')} of {_count(counts['scans'], 'scan')} and "
         f"{_count(counts['subjects'], 'subject')}; {_count(left_out, 'scan')} left out."
     )
+
+
+@data.command("export-png")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
+@click.option(
+    "--protocol", help="Protocol whose rules choose the slices; the data set's own of seven subsets by default."
+)
+@click.option("--t1ce", is_flag=True, help="Write T1ce too, for the release's test on an unseen sequence.")
+@_JSON
+def export(store: Path, out: Path, protocol: str | None, t1ce: bool, as_json: bool) -> None:
+    """Write slices of a store as the AnyAD release's tree of 8-bit PNGs."""
+    from dataclasses import asdict
+
+    from anyadbench.data.checked import check_store
+    from anyadbench.data.export_png import export_png
+    from anyadbench.data.store import open_store
+    from anyadbench.run.display import Display
+    from anyadbench.run.sources import ProtocolData
+
+    opened = open_store(store)
+    check_store(opened)
+    rules = _rules(opened.dataset, protocol)
+    selection = ProtocolData(rules, {opened.dataset: opened}).selections[opened.dataset]
+    sequences = [name for name in SEQUENCES if name != "t1ce" or t1ce]
+    with Display(quiet=as_json) as display:
+        done = export_png(opened, out, selection, sequences, display.progress)
+    if as_json:
+        print_json({**asdict(done), "out": str(done.out), "protocol": rules.name})
+        return
+    counts = ", ".join(f"{number} in {part}" for part, number in done.slices.items())
+    click.echo(f"{done.out}: {counts}, chosen by {rules.name}.")
+    if done.incomplete:
+        click.echo(f"{_count(done.incomplete, 'slice')} lack a sequence; the release passes over them in silence.")
+    if done.validation:
+        click.echo(
+            f"{_count(done.validation, 'validation normal')} left out: the release's tree has no place for them."
+        )
+
+
+def _rules(dataset: str, name: str | None) -> Protocol:
+    """Return the protocol that chooses the slices of a data set.
+
+    Raises:
+        UserError: If the protocol does not read the data set.
+    """
+    from dataclasses import replace
+
+    from anyadbench.cli.protocols import extra_files
+    from anyadbench.protocols import TestSet, find_protocol, protocol_files
+
+    if name is not None:
+        found = find_protocol(name, extra_files())
+        if dataset not in found.datasets:
+            raise UserError(
+                f"--protocol {name} reads {', '.join(found.datasets)}, but the store is one of {dataset}; give another."
+            )
+        return found
+    for known in protocol_files():
+        if known.endswith("-7subsets") and find_protocol(known).train == dataset:
+            return find_protocol(known)
+    common = find_protocol("brats-7subsets")
+    return replace(common, train=dataset, tests=(TestSet(dataset, dataset),))
 
 
 def _layout(name: str) -> Layout:

@@ -27,15 +27,40 @@ def datasets(ctx: click.Context, as_json: bool) -> None:
 
 @datasets.command()
 @click.argument("name")
-def show(name: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(name: str, as_json: bool) -> None:
     """Show where to get a data set, its licence, its citation and the tree expected."""
     from anyadbench.plugins import find_layout
 
     layout = find_layout(name)
+    readers = _protocols(name)
+    if as_json:
+        fields = ("name", "title", "where", "licence", "citation", "tree", "notes")
+        told: dict[str, object] = {key: getattr(layout, key) for key in fields}
+        labels = {str(value): region for value, region in layout.labels.items()}
+        print_json({**told, "sequences": list(layout.expected), "labels": labels, "protocols": readers})
+        return
     click.echo(f"{name}: {layout.title}")
     click.echo(f"where: {layout.where}")
     click.echo(f"licence: {layout.licence}")
     click.echo(f"citation: {layout.citation}")
-    click.echo(f"tree:\n{layout.tree}")
+    click.echo(
+        f"tree (nested as you like, .nii or .nii.gz):\n  {layout.tree}"
+        if layout.reader != "png"
+        else f"tree:\n  {layout.tree}"
+    )
+    click.echo(f"sequences: {', '.join(layout.expected)}")
+    if layout.labels:
+        click.echo("labels: " + ", ".join(f"{value} {region}" for value, region in layout.labels.items()))
     if layout.notes:
         click.echo(f"notes: {layout.notes}")
+    if readers:
+        click.echo(f"protocols: {', '.join(readers)}")
+    click.echo(f"check it: anyadbench data verify {name} --source DIR")
+
+
+def _protocols(dataset: str) -> list[str]:
+    """Return the built-in protocols that read a data set."""
+    from anyadbench.protocols import find_protocol, protocol_files
+
+    return [name for name in protocol_files() if dataset in find_protocol(name).datasets]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from anyadbench.cli.output import print_json, print_table
+from anyadbench.cli.output import clean, print_json, print_table
 from anyadbench.errors import UserError
-from anyadbench.sequences import format_subset
+from anyadbench.methods.descriptor import BUDGETS
+
+if TYPE_CHECKING:
+    from anyadbench.protocols import Protocol
+    from anyadbench.run.outlook import Cost, Outlook
 
 
 @click.group(invoke_without_command=True)
@@ -35,25 +40,124 @@ def protocols(ctx: click.Context, as_json: bool) -> None:
 
 @protocols.command()
 @click.argument("name")
-def show(name: str) -> None:
-    """Show a protocol's rules."""
+@click.option("--data", multiple=True, metavar="[NAME=]DIR", help="Count what would be trained and tested in DIR.")
+@click.option("--method", "methods", multiple=True, help="Method whose cost is told; all of the table by default.")
+@click.option("--budget", type=click.Choice(BUDGETS), help="Set of parameters; the protocol's by default.")
+@click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), help="Finished cells to take times from."
+)
+@click.option("--measure", is_flag=True, help="Time a few steps of each method here.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(name: str, as_json: bool, **options: Any) -> None:
+    """Show a protocol's rules and, with --data, what will be trained and tested and what it will cost."""
     from anyadbench.protocols import find_protocol
 
     protocol = find_protocol(name, extra_files())
-    click.echo(f"{protocol.name} (version {protocol.version}, hash {protocol.hash[:16]}): {protocol.title}")
-    click.echo(f"trained on: {protocol.train}")
+    counted = bool(options["data"] or options["methods"] or options["measure"])
+    outlook, costs = _count(protocol, quiet=as_json, **options) if counted else (None, [])
+    if as_json:
+        from dataclasses import asdict
+
+        rules = {**protocol.training_part(), **protocol.test_part()}
+        known = {"name": protocol.name, "version": protocol.version, "hash": protocol.hash, "rules": rules}
+        print_json(known | {"outlook": asdict(outlook) if outlook else None, "costs": [asdict(cost) for cost in costs]})
+        return
+    _print_rules(protocol)
+    if outlook is not None:
+        _print_outlook(protocol, outlook)
+        _print_costs(costs)
+
+
+def _print_rules(protocol: Protocol) -> None:
+    oracle = " ORACLE: chooses on test data." if protocol.oracle else ""
+    click.echo(f"{protocol.name} (version {protocol.version}, hash {protocol.hash[:16]}): {protocol.title}.{oracle}")
+    click.echo(f"trained on: {protocol.train}; state tested: {protocol.selection}")
     for test in protocol.tests:
         feed = ", ".join(f"{slot} fed {source}" for slot, source in test.feed.items())
         click.echo(f"tested on: {test.name} ({test.dataset}, split {test.split}){'; ' + feed if feed else ''}")
-    rows = [format_subset(subset) for subset in protocol.subsets] + (["as available"] if protocol.as_available else [])
-    click.echo(f"rows: {', '.join(rows)}")
+        click.echo(f"  rows: {', '.join(protocol.rows(test))}")
     click.echo(f"weights: {protocol.weights}; budget: {protocol.budget}; threads: {protocol.threads}")
-    for part in (protocol.slices, protocol.split, protocol.intensity):
+    for part in (protocol.slices, protocol.split, protocol.intensity, protocol.geometry, protocol.scoring):
         values = ", ".join(f"{key} = {value}" for key, value in vars(part).items())
         click.echo(f"{type(part).__name__}: {values}")
     click.echo(f"scoring grid: {'native' if protocol.scoring_grid == (0, 0) else protocol.scoring_grid}")
     if protocol.notes:
         click.echo(protocol.notes.strip())
+
+
+def _count(
+    protocol: Protocol,
+    quiet: bool,
+    data: tuple[str, ...],
+    methods: tuple[str, ...],
+    budget: str | None,
+    runs: Path,
+    measure: bool,
+) -> tuple[Outlook, list[Cost]]:
+    from anyadbench.plugins import find_method
+    from anyadbench.run.display import Display
+    from anyadbench.run.numerics import resolve_policy
+    from anyadbench.run.outlook import count_cost, look_ahead, time_from_cells
+    from anyadbench.run.plan import expand_methods, method_params
+    from anyadbench.run.sources import ProtocolData, locate, open_stores
+
+    descriptors = [find_method(method)[0] for method in expand_methods(methods or ("all",))]
+    policy = resolve_policy("auto", "auto", False, protocol.threads)
+    with Display(quiet=quiet) as display:
+        found = ProtocolData(protocol, open_stores(protocol, locate(protocol, data), display.progress))
+    found.check_apart()
+    outlook, costs = look_ahead(found), []
+    for descriptor in descriptors:
+        params = method_params(descriptor, protocol, budget or protocol.budget)
+        cost = count_cost(descriptor, params, budget or protocol.budget, outlook)
+        if measure:
+            from anyadbench.run.timing import time_here
+
+            costs.append(time_here(cost, descriptor, params, found, policy))
+        else:
+            costs.append(time_from_cells(cost, params, policy.device, runs))
+    return outlook, costs
+
+
+def _print_outlook(protocol: Protocol, outlook: Outlook) -> None:
+    train, validation = outlook.train, outlook.validation
+    click.echo("\nwith this data:")
+    kind = "" if outlook.validation_kind == "subjects" else f" ({outlook.validation_kind})"
+    click.echo(
+        f"trains on {train.normal} lesion-free slices of {train.subjects} subjects of {protocol.train}; validates on "
+        f"{validation.normal} of {validation.subjects}{kind}"
+    )
+    for test in outlook.tests:
+        feed = ", ".join(f"{slot} fed {source}" for slot, source in test.feed.items())
+        click.echo(f"tests on {test.name}{' (' + feed + ')' if feed else ''}: {_names(test.subjects)}")
+        rows = [[r.name, *(str(n) for n in (r.subjects, r.normal, r.abnormal))] for r in test.rows]
+        print_table(["row", "subjects", "normal", "abnormal"], rows)
+
+
+def _names(subjects: list[str], most: int = 8) -> str:
+    more = f" and {len(subjects) - most} more" if len(subjects) > most else ""
+    return ", ".join(clean(name) for name in subjects[:most]) + more
+
+
+def _print_costs(costs: list[Cost]) -> None:
+    click.echo("\nwhat one cell (one seed) costs:")
+    rows = [
+        [
+            cost.method, cost.budget, str(cost.steps), str(cost.slices), str(cost.maps), _time(cost.fit_seconds),
+            _time(cost.score_seconds), cost.basis,
+        ]
+        for cost in costs
+    ]  # fmt: skip
+    print_table(["method", "budget", "steps", "slices", "maps", "training", "scoring", "times from"], rows)
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
 
 
 def extra_files() -> tuple[Path, ...]:

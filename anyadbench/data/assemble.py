@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import numpy as np
 
+from anyadbench.data.extract import read_meta
 from anyadbench.data.layouts import REGIONS, Layout
 from anyadbench.data.npy import write_header
 from anyadbench.data.part import FORMAT, PERCENTILES, percentile_column
@@ -66,21 +67,24 @@ def assemble(metas: Sequence[Mapping[str, Any]], layout: Layout, folder: Path) -
     """
     sequences = [name for name in SEQUENCES if any(name in meta["sequences"] for meta in metas)]
     height, width = (max(meta["shape"][axis] for meta in metas) for axis in (0, 1))
-    total = sum(len(meta["slices"]) for meta in metas)
-    scans: list[dict[str, Any]] = []
-    slices: list[dict[str, Any]] = []
-    with (folder / "images.npy").open("wb") as images, (folder / "masks.npy").open("wb") as masks:
+    total = sum(meta["slices"] for meta in metas)
+    with ExitStack() as files:
+        images, masks = (files.enter_context((folder / name).open("wb")) for name in ("images.npy", "masks.npy"))
         write_header(images, (total, len(sequences), height, width), np.dtype("<u2"))
         write_header(masks, (total, height, width), np.dtype("u1"))
-        for meta in metas:
+        add_scan, add_slice = (
+            _table(files.enter_context((folder / name).open("w", encoding="utf-8", newline="")), columns)
+            for name, columns in (("scans.csv", scan_columns(sequences)), ("slices.csv", SLICE_COLUMNS))
+        )
+        number = 0
+        for light in metas:
+            meta = {**read_meta(Path(light["part"])), "part": light["part"]}
             pad = ((height - meta["shape"][0]) // 2, (width - meta["shape"][1]) // 2)
             shas = _append(meta, sequences, (height, width), pad, images, masks)
-            scans.append(_scan_row(meta, sequences, pad))
+            add_scan(_scan_row(meta, sequences, pad))
             for item, sha in zip(meta["slices"], shas, strict=True):
-                slices.append(_slice_row(layout.name, meta, item, sha, len(slices)))
-    _write_csv(folder / "scans.csv", scan_columns(sequences), scans)
-    _write_csv(folder / "slices.csv", SLICE_COLUMNS, slices)
-    row = metas[0]["row"]
+                add_slice(_slice_row(layout.name, meta, item, sha, number))
+                number += 1
     tables = table_hash(folder)
     head = {
         "format": FORMAT,
@@ -88,8 +92,8 @@ def assemble(metas: Sequence[Mapping[str, Any]], layout: Layout, folder: Path) -
         "layout": layout.fingerprint,
         "sequences": sequences,
         "shape": [height, width],
-        "spacing": [row["spacing_y"], row["spacing_x"]],
-        "scans": len(scans),
+        "spacing": metas[0]["spacing"],
+        "scans": len(metas),
         "slices": total,
         "regions": REGIONS,
         "abnormal": None if layout.abnormal is None else sorted(REGIONS[region] for region in layout.abnormal),
@@ -114,12 +118,12 @@ def spacing_warnings(metas: Sequence[Mapping[str, Any]]) -> list[Problem]:
     """Warn of scans whose in-plane spacing differs from the first one's."""
     found = []
     for meta in metas[1:]:
-        own, first = ([m["row"]["spacing_y"], m["row"]["spacing_x"]] for m in (meta, metas[0]))
+        own, first = meta["spacing"], metas[0]["spacing"]
         if not np.allclose(own, first, rtol=0, atol=1e-2):
             sizes = [f"{y:.3g} x {x:.3g} mm" for y, x in (own, first)]
             cause = f"has pixels of {sizes[0]} where {metas[0]['scan']} has {sizes[1]}"
             fix = "resample the set to one spacing if sizes are to be compared"
-            found.append(Problem(meta["files"][0], cause, fix, "warning", meta["scan"]))
+            found.append(Problem(meta["file"], cause, fix, "warning", meta["scan"]))
     return found
 
 
@@ -164,10 +168,11 @@ def _slice_row(dataset: str, meta: Mapping[str, Any], item: Mapping[str, Any], s
     return {"row": row, "key": key, **names, "part": "", **item, "sha": sha}
 
 
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+def _table(file: TextIO, columns: Sequence[str]) -> Callable[[Mapping[str, Any]], object]:
+    """Write the header of a table and return what adds a row.
+
+    Floats are written as repr writes them: shortest text that reads back as the same number.
+    """
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
-    # Floats are written as repr writes them: shortest text that reads back as the same number.
-    writer.writerows([[row.get(column, "") for column in columns] for row in rows])
-    path.write_text(text.getvalue(), encoding="utf-8")
+    return lambda row: writer.writerow([row.get(column, "") for column in columns])

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from anyadbench.data.problems import Problem
+
+if TYPE_CHECKING:
+    from anyadbench.data.store import SliceStore
 
 
 def find_duplicates(scans: Mapping[str, tuple[str, Mapping[str, str], str]]) -> list[Problem]:
@@ -33,4 +37,25 @@ def find_duplicates(scans: Mapping[str, tuple[str, Mapping[str, str], str]]) -> 
             problems.append(Problem(file, cause, "check whether a time point was copied twice", "warning", scan))
         for sha in hashes.values():
             seen.setdefault(sha, scan)
+    return problems
+
+
+def shared_images(scans: Mapping[str, tuple[Mapping[str, str], str]], store: SliceStore) -> list[Problem]:
+    """Name the scans with an image that a store of another data set holds too.
+
+    Args:
+        scans: For each scan the hash of each sequence, and a file to name.
+        store: The other data set.
+    """
+    theirs: dict[str, str] = {}
+    for name in store.sequences:
+        for scan, sha in store.scans[f"sha_{name}"].items():
+            theirs.setdefault(sha, str(scan))
+    problems = []
+    for scan, (hashes, file) in sorted(scans.items()):
+        same = [name for name, sha in hashes.items() if sha in theirs]
+        if same:
+            cause = f"belongs to {scan}, whose {', '.join(same)} is the same image as in {theirs[hashes[same[0]]]}"
+            cause += f" of {store.dataset} ({store.path})"
+            problems.append(Problem(file, cause, "do not train on one set and test on the other", "warning", scan))
     return problems

@@ -45,7 +45,8 @@ def read_part(files: ScanFiles, layout: Layout) -> tuple[Part | None, list[Probl
 def extract(files: ScanFiles, layout: Layout, parts: Path) -> dict[str, Any]:
     """Write one scan's part below ``parts`` unless it is there, and return what its ``meta.json`` says.
 
-    A scan with an error leaves no part; its meta then holds the problems alone.
+    Of its slices only the number is returned, since the metas of all scans are in memory at once. A scan with an error
+    leaves no part; its meta then holds the problems alone.
     """
     target = parts / fingerprint(files, layout)[:40]
     if not target.is_dir():
@@ -53,8 +54,16 @@ def extract(files: ScanFiles, layout: Layout, parts: Path) -> dict[str, Any]:
         if part is None:
             return {"scan": files.scan, "problems": [problem.as_json() for problem in problems], "part": None}
         _write(part, files, problems, target)
-    meta: dict[str, Any] = json.loads((target / "meta.json").read_text(encoding="utf-8"))
-    return {**meta, "part": str(target)}
+    meta = read_meta(target)
+    light = {key: value for key, value in meta.items() if key not in ("slices", "row", "files")}
+    spacing = [meta["row"]["spacing_y"], meta["row"]["spacing_x"]]
+    return {**light, "slices": len(meta["slices"]), "spacing": spacing, "file": meta["files"][0], "part": str(target)}
+
+
+def read_meta(part: Path) -> dict[str, Any]:
+    """Return everything that is known of a part but its pixels."""
+    meta: dict[str, Any] = json.loads((part / "meta.json").read_text(encoding="utf-8"))
+    return meta
 
 
 def _write(part: Part, files: ScanFiles, problems: list[Problem], target: Path) -> None:

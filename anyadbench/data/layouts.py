@@ -221,7 +221,7 @@ _ENTRIES = (
         labels=_POST_OP,
         where="TCIA, https://doi.org/10.7937/7K9K-3C83",
         licence="CC BY 4.0",
-        citation="MU-Glioma-Post, Scientific Data 2025, 12:1847",
+        citation="MU-Glioma-Post, TCIA, doi:10.7937/7K9K-3C83; Scientific Data 2025, 12:1847",
         tree="PKG - MU-Glioma-Post/MU-Glioma-Post/PatientID_0003/Timepoint_1/"
         "PatientID_0003_Timepoint_1_{brain_t2f,brain_t1n,brain_t1c,brain_t2w,tumorMask}.nii.gz",
         notes="Label 4 is the resection cavity. Two time points have no mask, and 11 pairs of time points hold "
@@ -238,8 +238,8 @@ _ENTRIES = (
         _NEW,
         labels=_SINCE_2023,
         where="TCIA, https://doi.org/10.7937/6be1-r748",
-        licence="see the TCIA page",
-        citation="Ramakrishnan et al., Pretreat-MetsToBrain-Masks, TCIA 2023",
+        licence="open, on the terms of its TCIA page (CC BY 4.0 as far as known, unverified)",
+        citation="Ramakrishnan et al., Pretreat-MetsToBrain-Masks, version 1, TCIA 2023, doi:10.7937/6be1-r748",
         tree="PKG - Pretreat-MetsToBrain-Masks/Pretreat-MetsToBrain-Masks/BraTS-MET-00086-000/"
         "BraTS-MET-00086-000-{t2f,t1n,t1c,t2w,seg}.nii.gz",
         notes="Readers disagree on the order of the labels; the region names are those of BraTS-METS, and unverified.",
@@ -294,6 +294,16 @@ _ENTRIES = (
         licence="ICBM 152 licence (free use with its copyright notice)",
         citation="Fonov et al., NeuroImage 2011",
         notes="Some subjects have no T1, T1ce or T2, as in real cohorts.",
+    ),
+    _brats(
+        "phantom-shift",
+        "The built-in phantom with other heads, another scanner, and small plaques in place of tumours",
+        r"(?P<scan>(?P<subject>Phantom~[^/]+?))",
+        "HGG/Phantom_001_1/Phantom_001_1_{flair,t1,t1ce,t2,seg}.nii.gz",
+        where="made on this machine when first used",
+        licence="ICBM 152 licence (free use with its copyright notice)",
+        citation="Fonov et al., NeuroImage 2011",
+        notes="Only tested on; its files are named as those of the data set phantom.",
     ),
     Layout(
         "anyad-png",

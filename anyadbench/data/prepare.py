@@ -20,6 +20,7 @@ from anyadbench.data.assemble import (
     write_json,
     write_quarantine,
 )
+from anyadbench.data.checked import remember
 from anyadbench.data.discover import ScanFiles, Survey, check_source, survey
 from anyadbench.data.duplicates import find_duplicates
 from anyadbench.data.extract import extract, fingerprint
@@ -63,16 +64,21 @@ def prepare(
     _check_target(source, out)
     found = survey(source, layout)
     inputs = inputs_hash(found, layout)
+    made = False
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with _lock(out):
             if not is_store(out):
                 _build(found, layout, out, inputs, workers, quarantine, progress)
+                made = True
             else:
                 shutil.rmtree(_work(out), ignore_errors=True)
     except OSError as error:
         raise _disk_error(out, error) from error
-    return _reuse(source, layout, out, inputs, quarantine)
+    store = _reuse(source, layout, out, inputs, quarantine)
+    if made:
+        remember(store)
+    return store
 
 
 def default_target(source: Path, layout: Layout) -> Path:
@@ -121,7 +127,7 @@ def _build(
     metas = each(found.scans, lambda scan: extract(scan, layout, parts), workers, progress, f"preparing {layout.name}")
     problems += [Problem(**item) for meta in metas for item in meta["problems"]]
     metas = [meta for meta in metas if meta["part"] is not None]
-    twins = find_duplicates({m["scan"]: (m["subject"], m["hashes"], m["files"][0]) for m in metas})
+    twins = find_duplicates({m["scan"]: (m["subject"], m["hashes"], m["file"]) for m in metas})
     problems += twins
     _refuse(source, layout, problems, quarantine)
     out_of_it = {problem.scan for problem in errors(twins)}

@@ -61,3 +61,16 @@ class IntensityRules:
 
     mode: str = "volume"
     percentile: float = 99.8
+
+
+@dataclass(frozen=True)
+class GeometryRules:
+    """What becomes of the field of view before a method sees it; (0, 0) leaves it alone.
+
+    Attributes:
+        resize: Height and width that every slice is resized to, bilinearly.
+        crop: Height and width of the centre that is cut out of it; what lies outside is neither seen nor scored.
+    """
+
+    resize: tuple[int, int] = (0, 0)
+    crop: tuple[int, int] = (0, 0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from anyadbench.data.rules import SliceRules, SplitRules
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
+from anyadbench.sequences import all_subsets, format_subset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,22 @@ def split_subjects(
         if joining is not None:
             split[joining] = "test"
     return {name: split[name] for name in sorted(split)}
+
+
+def split_store(store: SliceStore, rules: SplitRules, sequences: Sequence[str]) -> dict[str, str]:
+    """Split the subjects of a store; with ``cover_subsets``, every subset of the sequences counts.
+
+    Not only those that a protocol evaluates: protocols that share a fit share the split.
+    """
+    subjects = [str(name) for name in store.scans["subject"]]
+    if not rules.cover_subsets:
+        return split_subjects(subjects, rules)
+    cover: dict[str, frozenset[str]] = {}
+    for subject, has in zip(subjects, store.availability(sequences), strict=True):
+        own = {name for name, there in zip(sequences, has, strict=True) if there}
+        served = {format_subset(subset) for subset in all_subsets(sequences) if set(subset) <= own}
+        cover[subject] = cover.get(subject, frozenset()) | served
+    return split_subjects(subjects, rules, cover)
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from jaxtyping import Bool, Float32, Int, UInt8, UInt16
 
+_REPEATED = 64
+"""Texts shorter than this are kept once; longer ones are hashes, no two of which are equal."""
+
 _TEXT = {"subject", "timepoint", "scan", "part", "sha", "files"}
 _WHOLE = {
     "row", "key", "slice", "lesion_px", "cavity_px", "lesion_distance", "slices", "height", "width", "pad_y", "pad_x",
@@ -125,14 +128,17 @@ class SliceStore:
         mask = labels > 0 if self.abnormal_regions is None else np.isin(labels, self.abnormal_regions)
         return mask if cavity else mask & (labels != REGIONS["cavity"])
 
-    def verify_slices(self, rows: Int[np.ndarray, " n"] | None = None) -> None:
+    def verify_slices(self, rows: Int[np.ndarray, " n"] | None = None, progress: Progress | None = None) -> None:
         """Check slices against their hashes; all of them by default.
 
         Raises:
             UserError: If one was changed.
         """
         shas = self.slices["sha"].to_numpy()
-        for row in range(len(self)) if rows is None else rows:
+        wanted = range(len(self)) if rows is None else [int(row) for row in rows]
+        for done, row in enumerate(wanted, 1):
+            if progress is not None:
+                progress(done, len(wanted), f"checking the store of {self.dataset}")
             if slice_sha(self.images[row], self.masks[row]) != shas[row]:
                 raise UserError(
                     f"{self.path / 'images.npy'} or masks.npy was changed after it was made (slice {row}); "
@@ -209,12 +215,18 @@ def is_store(path: Path) -> bool:
 
 
 def overlap(first: SliceStore, second: SliceStore) -> list[tuple[str, str, str]]:
-    """Return (scan of the first, scan of the second, sequence) for images that both stores hold."""
+    """Return (scan of the first, scan of the second, sequence) for images that both stores hold.
+
+    An image that one set has as FLAIR and the other as T1 counts too: sequences are sometimes mixed up.
+    """
+    theirs: dict[str, str] = {}
+    for name in second.sequences:
+        for scan, sha in second.scans[f"sha_{name}"].items():
+            if sha:
+                theirs.setdefault(sha, str(scan))
     found = []
     for name in first.sequences:
-        if name in second.sequences:
-            theirs = {sha: scan for scan, sha in second.scans[f"sha_{name}"].items() if sha}
-            found += [(str(s), str(theirs[h]), name) for s, h in first.scans[f"sha_{name}"].items() if h in theirs]
+        found += [(str(s), theirs[h], name) for s, h in first.scans[f"sha_{name}"].items() if h in theirs]
     return sorted(found)
 
 
@@ -246,9 +258,15 @@ def _table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     with path.open(encoding="utf-8", newline="") as file:
-        header, *lines = csv.reader(file)
-    columns = dict(zip(header, zip(*lines, strict=True), strict=True))
-    return pd.DataFrame({name: _column(name, values) for name, values in columns.items()})
+        reader = csv.reader(file)
+        header = next(reader)
+        columns: list[list[str]] = [[] for _ in header]
+        known: dict[str, str] = {}
+        for line in reader:
+            for column, value in zip(columns, line, strict=True):
+                # Subjects and scans repeat from slice to slice: one text each is enough.
+                column.append(known.setdefault(value, value) if len(value) < _REPEATED else value)
+    return pd.DataFrame({name: _column(name, values) for name, values in zip(header, columns, strict=True)})
 
 
 def _column(name: str, values: Sequence[str]) -> Any:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from anyadbench.data.discover import ScanFiles, survey
-from anyadbench.data.duplicates import find_duplicates
+from anyadbench.data.duplicates import find_duplicates, shared_images
 from anyadbench.data.layouts import Layout
 from anyadbench.data.png import png_part
 from anyadbench.data.prepare import each
 from anyadbench.data.problems import Problem, Progress
 from anyadbench.data.scan import read_scan
+from anyadbench.data.store import SliceStore
 
 
-def verify(source: str | Path, layout: Layout, workers: int = 2, progress: Progress | None = None) -> list[Problem]:
+def verify(
+    source: str | Path,
+    layout: Layout,
+    workers: int = 2,
+    progress: Progress | None = None,
+    against: Sequence[SliceStore] = (),
+) -> list[Problem]:
     """Read every scan of a tree and return every problem, errors first and then by file.
+
+    Args:
+        source: Folder with the data set.
+        layout: How it lies on disk.
+        workers: Scans read at a time.
+        progress: Called after each scan.
+        against: Stores of other data sets; images that they hold too are named.
 
     Raises:
         UserError: If the folder is missing, holds no scan of the layout, or holds two releases.
@@ -28,6 +43,8 @@ def verify(source: str | Path, layout: Layout, workers: int = 2, progress: Progr
         if shas:
             hashes[scan.scan] = (scan.subject, shas, scan.relative(scan.paths[0]))
     problems += find_duplicates(hashes)
+    for store in against:
+        problems += shared_images({scan: (own, file) for scan, (_, own, file) in hashes.items()}, store)
     return sorted(problems, key=lambda problem: (problem.severity, problem))
 
 

@@ -156,6 +156,10 @@ class Method(nn.Module, abc.ABC):
     manual_step: Callable[[Batch, Loop], Mapping[str, float]] | None = None
     """Set to a method that runs alternating updates itself (GANs); it replaces ``training_step``."""
 
+    validate: Callable[[Normals], float] | None = None
+    """Set to a function of the validation normals that returns a number, lower for a better state. Without it a
+    protocol that selects on validation normals compares the mean of the training losses."""
+
     @abc.abstractmethod
     def score(self, batch: Batch) -> Scores:
         """Return anomaly maps for slices of any subject, from the shown sequences alone."""

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from anyadbench.data.rules import IntensityRules, SliceRules, SplitRules
+from anyadbench.data.rules import GeometryRules, IntensityRules, SliceRules, SplitRules
 from anyadbench.errors import UserError, suggest
 from anyadbench.hashing import stable_hash
-from anyadbench.sequences import Subset, all_subsets, format_subset, order, parse_subset
+from anyadbench.sequences import AS_AVAILABLE, Subset, all_subsets, format_subset, order, parse_subset
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class TestSet:
         dataset: Name of the data set.
         split: ``test`` for the subjects that the split rules keep for testing, ``all`` for every subject.
         feed: Which sequence stands in which slot; empty for the sequences themselves.
+        subsets: Subsets evaluated on this test set in place of the protocol's; it then has no row "as available".
     """
 
     __test__ = False
@@ -37,6 +38,26 @@ class TestSet:
     dataset: str
     split: str = "test"
     feed: Mapping[str, str] = field(default_factory=dict)
+    subsets: tuple[Subset, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoringRules:
+    """What is done to a method's maps on the scoring grid; the defaults do nothing.
+
+    Attributes:
+        smoothing_size: Side in pixels of a Gaussian filter with zeros beyond the border; 0 for none. A method's own
+            filter (its parameter ``smoothing_size``) is then switched off, so that no map is filtered twice.
+        smoothing_sigma: Standard deviation of that filter in pixels.
+        top_fraction: The image score is the mean of this part of a map's highest pixels, whatever score the method
+            gives; 0 leaves the choice to the method.
+        masks: How masks come to the scoring grid: ``nearest-exact`` (pixel centres) or ``nearest`` (pixel corners).
+    """
+
+    smoothing_size: int = 0
+    smoothing_sigma: float = 4.0
+    top_fraction: float = 0.0
+    masks: str = "nearest-exact"
 
 
 @dataclass(frozen=True)
@@ -53,7 +74,11 @@ class Protocol:
         train: Data set to train on.
         tests: Test sets.
         scoring_grid: Height and width of the scoring grid; (0, 0) for the slices' own.
-        selection: ``last``: the last state of a fixed budget is tested.
+        selection: Which state of a training is tested: ``last``; ``validation``, the one that is best on validation
+            normals; ``test-image-ap``, the one with the best image AP on the first test set (an oracle).
+        candidates: How many states are compared, spread evenly with the last one among them; 0 for one per epoch.
+        geometry: Resizing and cropping before a method sees a slice.
+        scoring: What is done to maps on the scoring grid.
         weights: Weights profile.
         budget: Default budget.
         threads: CPU threads per cell.
@@ -72,8 +97,11 @@ class Protocol:
     slices: SliceRules = field(default_factory=SliceRules)
     split: SplitRules = field(default_factory=SplitRules)
     intensity: IntensityRules = field(default_factory=IntensityRules)
+    geometry: GeometryRules = field(default_factory=GeometryRules)
     scoring_grid: tuple[int, int] = (0, 0)
+    scoring: ScoringRules = field(default_factory=ScoringRules)
     selection: str = "last"
+    candidates: int = 0
     weights: str = "published"
     budget: str = "paper"
     threads: int = 2
@@ -87,7 +115,7 @@ class Protocol:
 
     def training_part(self) -> dict[str, Any]:
         """Return what a fit depends on; protocols that agree here share their fits."""
-        return {
+        part: dict[str, Any] = {
             "sequences": list(self.sequences),
             "train": self.train,
             "slices": asdict(self.slices),
@@ -95,16 +123,37 @@ class Protocol:
             "intensity": asdict(self.intensity),
             "selection": self.selection,
         }
+        # What is at its default is left out, so that a new rule does not change the identity of older fits.
+        if self.geometry != GeometryRules():
+            part["geometry"] = asdict(self.geometry)
+        if self.selection != "last":
+            part["candidates"] = self.candidates
+        if self.selects_on_test:
+            part["selected_on"] = self.test_part()
+        return part
 
     def test_part(self) -> dict[str, Any]:
         """Return what only the scores depend on."""
-        return {
+        part: dict[str, Any] = {
             "subsets": [format_subset(subset) for subset in self.subsets],
             "as_available": self.as_available,
-            "tests": [{**asdict(test), "feed": dict(test.feed)} for test in self.tests],
+            "tests": [_test_part(test) for test in self.tests],
             "scoring_grid": list(self.scoring_grid),
             "oracle": self.oracle,
         }
+        if self.scoring != ScoringRules():
+            part["scoring"] = asdict(self.scoring)
+        return part
+
+    @property
+    def selects_on_test(self) -> bool:
+        """Whether a fit depends on test data."""
+        return self.selection == "test-image-ap"
+
+    def rows(self, test: TestSet) -> tuple[str, ...]:
+        """Return the labels of a test set's rows in the order of a board."""
+        labels = tuple(format_subset(subset) for subset in test.subsets or self.subsets)
+        return labels + ((AS_AVAILABLE,) if self.as_available and not test.subsets else ())
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -112,16 +161,24 @@ class Protocol:
         return tuple(dict.fromkeys([self.train, *(test.dataset for test in self.tests)]))
 
 
+def _test_part(test: TestSet) -> dict[str, Any]:
+    part = {name: getattr(test, name) for name in ("name", "dataset", "split")}
+    part["feed"] = dict(test.feed)
+    return part | ({"subsets": [format_subset(subset) for subset in test.subsets]} if test.subsets else {})
+
+
 _TOP: dict[str, type | tuple[type, ...]] = {
     "name": str, "version": int, "title": str, "notes": str, "sequences": list, "subsets": (list, str),
-    "as_available": bool, "weights": str, "budget": str, "threads": int, "selection": str, "oracle": bool,
-    "train": dict, "slices": dict, "split": dict, "intensity": dict, "scoring": dict, "test": list,
+    "as_available": bool, "weights": str, "budget": str, "threads": int, "selection": str, "candidates": int,
+    "oracle": bool, "train": dict, "slices": dict, "split": dict, "intensity": dict, "geometry": dict,
+    "scoring": dict, "test": list,
 }  # fmt: skip
 _REQUIRED = ("name", "version", "title", "sequences", "train", "test")
 _CHOICES = {
     "weights": ("published", "package"),
     "budget": ("tiny", "demo", "paper"),
-    "selection": ("last",),
+    "selection": ("last", "validation", "test-image-ap"),
+    "masks": ("nearest-exact", "nearest"),
     "mode": ("volume", "slice-minmax8"),
     "percentile": (99, 99.5, 99.8, 99.9),
 }
@@ -157,12 +214,22 @@ class _Reader:
             raise self.fail(key, f"cannot be {value!r}; use one of {', '.join(map(str, _CHOICES[leaf]))}.")
         return value
 
+    def size(self, key: str, value: Any, absent: str, example: str) -> tuple[int, int]:
+        if value == absent:
+            return (0, 0)
+        if not (isinstance(value, list) and len(value) == 2 and all(type(n) is int and 1 <= n <= 4096 for n in value)):
+            raise self.fail(key, f"must be '{absent}' or two sizes such as {example}, got {value!r}; correct it.")
+        return (value[0], value[1])
+
     def table(self, cls: type[Any], raw: Mapping[str, Any], prefix: str) -> Any:
         defaults = {f.name: getattr(cls(), f.name) for f in fields(cls)}
         self.keys(raw, list(defaults), prefix)
         values = {}
         for key, value in raw.items():
             kind: type = type(defaults[key])
+            if kind is tuple:
+                values[key] = self.size(prefix + key, value, "none", "[448, 448]")
+                continue
             self.value(prefix + key, value, (float, int) if kind is float else kind)
             if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value < math.inf:
                 raise self.fail(prefix + key, f"must not be negative nor infinite, got {value!r}; correct the value.")
@@ -198,15 +265,10 @@ def _build(reader: _Reader, raw: dict[str, Any]) -> Protocol:
         raise reader.fail("name", f"must be lower case letters, digits and hyphens, got {raw['name']!r}; rename it.")
     try:
         sequences = order(raw["sequences"])
-        listed = raw.get("subsets", "all")
-        subsets = all_subsets(sequences) if listed == "all" else tuple(parse_subset(str(item)) for item in listed)
     except (UserError, TypeError) as error:
-        raise reader.fail("subsets" if "subset" in str(error) else "sequences", f"is wrong: {error}") from None
-    if not subsets:
-        raise reader.fail("subsets", 'is empty; name at least one, or write "all".')
-    for subset in subsets:
-        if not set(subset) <= set(sequences):
-            raise reader.fail("subsets", f"names {format_subset(subset)}, which is not among the protocol's sequences.")
+        raise reader.fail("sequences", f"is wrong: {error}") from None
+    listed = raw.get("subsets", "all")
+    subsets = all_subsets(sequences) if listed == "all" else _subsets(reader, "subsets", listed, sequences)
     reader.keys(raw["train"], ["dataset"], "train.")
     split = reader.table(SplitRules, raw.get("split", {}), "split.")
     if abs(split.train + split.validation + split.test - 1) > 1e-6:
@@ -214,32 +276,73 @@ def _build(reader: _Reader, raw: dict[str, Any]) -> Protocol:
     tests = tuple(_test_set(reader, item, sequences) for item in raw["test"])
     if not tests or len({test.name for test in tests}) < len(tests):
         raise reader.fail("test", "must be one or more [[test]] tables with different names; add or rename one.")
+    train = reader.value("train.dataset", raw["train"].get("dataset"), str)
+    _check_splits(reader, train, tests)
     optional = {key: raw[key] for key in _TOP if key in raw and _TOP[key] in (str, int, bool)}
     if optional.get("threads", 1) < 1:
         raise reader.fail("threads", "must be at least 1; correct the value.")
+    if optional.get("candidates", 0) < 0:
+        raise reader.fail("candidates", "must be 0 (one per epoch) or more; correct the value.")
+    if optional.get("selection") == "test-image-ap" and not optional.get("oracle"):
+        raise reader.fail("selection", "chooses on test data, so the protocol must say oracle = true; add it.")
+    scoring_grid, scoring = _scoring(reader, raw.get("scoring", {}))
     return Protocol(
         **optional,
         sequences=sequences,
         subsets=subsets,
-        train=reader.value("train.dataset", raw["train"].get("dataset"), str),
+        train=train,
         tests=tests,
         slices=reader.table(SliceRules, raw.get("slices", {}), "slices."),
         split=split,
         intensity=reader.table(IntensityRules, raw.get("intensity", {}), "intensity."),
-        scoring_grid=_grid(reader, raw.get("scoring", {})),
+        geometry=_geometry(reader, raw.get("geometry", {})),
+        scoring_grid=scoring_grid,
+        scoring=scoring,
     )
 
 
-def _grid(reader: _Reader, raw: dict[str, Any]) -> tuple[int, int]:
-    reader.keys(raw, ["grid"], "scoring.")
-    grid = raw.get("grid", "native")
-    if grid == "native":
-        return (0, 0)
-    if not (isinstance(grid, list) and len(grid) == 2 and all(type(n) is int and 1 <= n <= 4096 for n in grid)):
-        raise reader.fail(
-            "scoring.grid", f"must be 'native' or two sizes such as [256, 256], got {grid!r}; correct it."
-        )
-    return (grid[0], grid[1])
+def _check_splits(reader: _Reader, train: str, tests: tuple[TestSet, ...]) -> None:
+    for test in tests:
+        if test.split == "all" and test.dataset == train:
+            raise reader.fail("test.split", f"cannot be 'all' for {train}, which trains too; use test.")
+        if any(other.split != test.split for other in tests if other.dataset == test.dataset):
+            raise reader.fail("test.split", f"must be the same in every test set of {test.dataset}; correct one.")
+
+
+def _subsets(reader: _Reader, key: str, listed: Any, sequences: Subset) -> tuple[Subset, ...]:
+    if not isinstance(listed, list):
+        raise reader.fail(key, f'must be a list such as ["F", "F+T1"], got {listed!r}; correct it.')
+    try:
+        subsets = tuple(parse_subset(str(item)) for item in listed)
+    except UserError as error:
+        raise reader.fail(key, f"is wrong: {error}") from None
+    if not subsets:
+        raise reader.fail(key, 'is empty; name at least one, or write "all".')
+    for subset in subsets:
+        if not set(subset) <= set(sequences):
+            raise reader.fail(key, f"names {format_subset(subset)}, which is not among the protocol's sequences.")
+    if len(set(subsets)) < len(subsets):
+        raise reader.fail(key, "names a subset twice; remove one.")
+    return subsets
+
+
+def _geometry(reader: _Reader, raw: dict[str, Any]) -> GeometryRules:
+    rules: GeometryRules = reader.table(GeometryRules, raw, "geometry.")
+    if any(rules.resize) and any(have < want for have, want in zip(rules.resize, rules.crop, strict=True)):
+        raise reader.fail("geometry.crop", "is larger than geometry.resize; make it smaller.")
+    return rules
+
+
+def _scoring(reader: _Reader, raw: dict[str, Any]) -> tuple[tuple[int, int], ScoringRules]:
+    grid = reader.size("scoring.grid", raw.get("grid", "native"), "native", "[256, 256]")
+    names = [f.name for f in fields(ScoringRules)]
+    reader.keys(raw, ["grid", *names], "scoring.")
+    rules: ScoringRules = reader.table(ScoringRules, {k: v for k, v in raw.items() if k in names}, "scoring.")
+    if rules.smoothing_size and (rules.smoothing_size % 2 == 0 or rules.smoothing_sigma <= 0):
+        raise reader.fail("scoring.smoothing_size", "must be odd, with a smoothing_sigma above 0; correct one.")
+    if rules.top_fraction > 1:
+        raise reader.fail("scoring.top_fraction", "must lie between 0 and 1; correct the value.")
+    return grid, rules
 
 
 def _test_set(reader: _Reader, raw: Any, sequences: Subset) -> TestSet:
@@ -260,4 +363,5 @@ def _test_set(reader: _Reader, raw: Any, sequences: Subset) -> TestSet:
             order([source])
         except UserError as error:
             raise reader.fail("test.feed", f"is wrong: {error}") from None
-    return TestSet(reader.value("test.name", raw.get("name", dataset), str), dataset, split, dict(feed))
+    subsets = _subsets(reader, "test.subsets", raw["subsets"], sequences) if "subsets" in raw else ()
+    return TestSet(reader.value("test.name", raw.get("name", dataset), str), dataset, split, dict(feed), subsets)

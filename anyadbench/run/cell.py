@@ -16,7 +16,7 @@ import numpy as np
 from anyadbench.metrics import METRIC_VERSION, METRICS, PixelState, at_threshold, image_metrics, subject_bootstrap
 from anyadbench.metrics.evaluation import reasons_from_counts
 from anyadbench.plugins import code_hash
-from anyadbench.protocols.model import TestSet, read_protocol
+from anyadbench.protocols.model import Protocol, TestSet, read_protocol
 from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, Threshold, WeightsInfo
 from anyadbench.run.cells import explain_os_error, now, write_json, write_text
 from anyadbench.run.evaluate import Evaluator, RowState
@@ -48,7 +48,7 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     fit = fitting.ensure()
     started = time.monotonic()
     method = fitting.load()
-    labels = [format_subset(subset) for subset in protocol.subsets] + ([AS_AVAILABLE] if protocol.as_available else [])
+    labels = list(dict.fromkeys(label for test in protocol.tests for label in protocol.rows(test)))
     kept = KeptMaps(job.keep_maps, protocol.sequences, labels)
     evaluator = Evaluator(method, data, job.numerics, reporter, kept)
     thresholds = evaluator.thresholds()
@@ -221,11 +221,19 @@ def build_result(fitting: Fitting, fit: dict[str, Any], rows: list[Row], timings
         numerics=Numerics(**job.policy),
         seed=job.seed,
         metric_version=METRIC_VERSION,
-        train={"slices": int(fit["train_slices"]), "validation": str(fit["validation"]), "steps": int(fit["steps"])},
+        train=_training(protocol, fit),
         rows=rows,
         timings={"fit_seconds": float(fit["seconds"]), **timings},
         memory=peak_memory(job.numerics.device),
     )  # fmt: skip
+
+
+def _training(protocol: Protocol, fit: dict[str, Any]) -> dict[str, int | str]:
+    facts: dict[str, int | str] = {"slices": int(fit["train_slices"]), "validation": str(fit["validation"])}
+    facts["steps"] = int(fit["steps"])
+    if "selected" in fit:
+        facts |= {"selection": protocol.selection, "selected_step": int(fit["selected"]["step"])}
+    return facts
 
 
 def _write_manifest(fitting: Fitting, work: Path, result: CellResult) -> None:

@@ -33,7 +33,7 @@ def save_checkpoint(
         "method": method.saved_state(),
         "optimizers": {name: spec.optimizer.state_dict() for name, spec in optimizers.items()},
         "scaler": scaler.state_dict(),
-        "generators": _generator_states(),
+        "generators": generator_states(),
         "history": history,
     }
     path = folder / f"step-{step:08d}.pt"
@@ -66,12 +66,13 @@ def load_checkpoint(
         for name, spec in optimizers.items():
             spec.optimizer.load_state_dict(state["optimizers"][name])
         scaler.load_state_dict(state["scaler"])
-        _restore_generators(state["generators"])
+        restore_generators(state["generators"])
         return int(state["step"]), list(state["history"])
     return None
 
 
-def _generator_states() -> dict[str, Any]:
+def generator_states() -> dict[str, Any]:
+    """Return the states of all random streams that a method may draw from."""
     kind, keys, position, has_gauss, cached = np.random.get_state()
     states: dict[str, Any] = {
         "torch": torch.get_rng_state(),
@@ -89,7 +90,8 @@ def _generator_states() -> dict[str, Any]:
     return states
 
 
-def _restore_generators(states: Mapping[str, Any]) -> None:
+def restore_generators(states: Mapping[str, Any]) -> None:
+    """Put the streams back to what :func:`generator_states` returned."""
     torch.set_rng_state(states["torch"])
     kind, keys, position, has_gauss, cached = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from anyadbench.methods.base import Method, Scores
 from anyadbench.metrics import PixelState, PixelStats, ScoreError, threshold_from_normals, top_fraction_mean
+from anyadbench.metrics.smoothing import apply_separable, gaussian_matrix
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.run.events import Reporter
 from anyadbench.run.feeding import evaluation_batch
@@ -96,8 +97,7 @@ class Evaluator:
         reader = self.data.reader(test.dataset, test.feed)
         rows = np.sort(np.concatenate([normals, abnormals]))
         abnormal = np.isin(rows, abnormals)
-        labels = [format_subset(subset) for subset in self.protocol.subsets]
-        labels += [AS_AVAILABLE] if self.protocol.as_available else []
+        labels = self.protocol.rows(test)
         pixels = len(rows) * int(np.prod(self._grid(reader))) * len(labels)
         exact = pixels <= EXACT_PIXELS
         states = {label: RowState(label, PixelStats() if exact else PixelState()) for label in labels}
@@ -107,6 +107,23 @@ class Evaluator:
             self._score_rows(test, reader, rows[start : start + BATCH], abnormal[start : start + BATCH], states)
             self.reporter.progress(min(start + BATCH, len(rows)), len(rows), f"scoring {test.name}")
         return states
+
+    def image_scores(self, test: TestSet) -> tuple[Float64[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+        """Return the image score of every test slice, shown all that its scan has, and whether it is abnormal."""
+        normals, abnormals = self.data.test_rows(test)
+        reader = self.data.reader(test.dataset, test.feed)
+        rows = np.sort(np.concatenate([normals, abnormals]))
+        scores = np.zeros(len(rows))
+        for start in range(0, len(rows), BATCH):
+            self.reporter.check()
+            part = rows[start : start + BATCH]
+            values, present = reader.read(part)
+            own = [tuple(np.array(self.protocol.sequences)[has]) for has in present]
+            for subset in dict.fromkeys(own):
+                members = np.flatnonzero([has == subset for has in own])
+                names = [self._name(reader, row) for row in part[members]]
+                scores[start + members] = self.score(values[members], subset, names)[1]
+        return scores, np.isin(rows, abnormals)
 
     def _score_rows(
         self,
@@ -119,7 +136,7 @@ class Evaluator:
         values, present = reader.read(rows)
         masks = self._masks(reader, rows, abnormal)
         self.kept.add_slices(test, rows, values, present, masks)
-        for subset, members, served in self._rounds(present):
+        for subset, members, served in self._rounds(present, test):
             maps, images = self.score(values[members], subset, names=[self._name(reader, row) for row in rows[members]])
             for label, chosen in served:
                 records = [
@@ -130,15 +147,17 @@ class Evaluator:
                 self.kept.add_maps(test, label, rows[members[chosen]], maps[chosen], images[chosen])
 
     def _rounds(
-        self, present: Bool[np.ndarray, "B S"]
+        self, present: Bool[np.ndarray, "B S"], test: TestSet | None = None
     ) -> Iterator[tuple[Subset, Int[np.ndarray, " M"], list[tuple[str, Int[np.ndarray, " K"]]]]]:
         """Yield each subset to score, the slices that have it, and the rows that each score serves."""
         sequences = self.protocol.sequences
+        wants = test.subsets if test and test.subsets else self.protocol.subsets
+        as_available = self.protocol.as_available and wants is self.protocol.subsets
         own = [tuple(name for name, has in zip(sequences, row, strict=True) if has) for row in present]
-        extra = dict.fromkeys(own) if self.protocol.as_available else {}
-        for subset in dict.fromkeys([*self.protocol.subsets, *extra]):
+        extra = dict.fromkeys(own) if as_available else {}
+        for subset in dict.fromkeys([*wants, *extra]):
             wanted = [sequences.index(name) for name in subset]
-            listed = subset in self.protocol.subsets
+            listed = subset in wants
             serves = present[:, wanted].all(1)
             exactly = np.array([has == subset for has in own]) & bool(extra)
             members = np.flatnonzero(serves if listed else exactly)
@@ -167,6 +186,9 @@ class Evaluator:
         if not finite.all():
             where = int(np.flatnonzero(~finite)[0])
             raise ScoreError(f"scores of slice {names[where]} shown {format_subset(subset)}", [where])
+        top = self.protocol.scoring.top_fraction
+        if top:
+            images = top_fraction_mean(maps, top)
         return maps, top_fraction_mean(maps) if images is None else images
 
     def _to_grid(self, scores: Scores, values: Float[np.ndarray, "B S H W"]) -> Float32[np.ndarray, "B h w"]:
@@ -187,6 +209,10 @@ class Evaluator:
         maps = maps.detach().float()
         if tuple(maps.shape[1:]) != grid:
             maps = F.interpolate(maps[:, None], grid, mode="bilinear", align_corners=False)[:, 0]
+        rules = self.protocol.scoring
+        if rules.smoothing_size:
+            blur = [gaussian_matrix(n, rules.smoothing_sigma, "zero", rules.smoothing_size // 2) for n in grid]
+            return apply_separable(maps.cpu().numpy(), *blur)
         return np.ascontiguousarray(maps.cpu().numpy())
 
     def thresholds(self) -> dict[str, float]:
@@ -210,16 +236,17 @@ class Evaluator:
 
     def _grid(self, reader: SliceReader) -> tuple[int, int]:
         height, width = self.protocol.scoring_grid
-        return (height or reader.store.shape[0], width or reader.store.shape[1])
+        return (height or reader.shape[0], width or reader.shape[1])
 
     def _masks(
         self, reader: SliceReader, rows: Int[np.ndarray, " B"], abnormal: Bool[np.ndarray, " B"]
     ) -> Bool[np.ndarray, "B h w"]:
-        masks = reader.store.abnormal(rows, self.protocol.slices.cavity) & abnormal[:, None, None]
+        masks = reader.masks(rows, self.protocol.slices.cavity) & abnormal[:, None, None]
         grid = self._grid(reader)
         if masks.shape[1:] == grid:
             return masks
-        resized = F.interpolate(torch.from_numpy(masks[:, None].astype(np.float32)), grid, mode="nearest-exact")
+        mode = self.protocol.scoring.masks
+        resized = F.interpolate(torch.from_numpy(masks[:, None].astype(np.float32)), grid, mode=mode)
         return resized[:, 0].numpy() > 0.5
 
     def _name(self, reader: SliceReader, row: int) -> str:

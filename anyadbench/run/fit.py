@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,19 @@ from anyadbench.methods.base import Context, Method
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.plugins import MethodEntry, find_method
 from anyadbench.run.cells import explain_os_error, now, write_json
+from anyadbench.run.evaluate import Evaluator
 from anyadbench.run.events import Interrupted, Reporter, wait_for
 from anyadbench.run.feeding import TrainingFeed
 from anyadbench.run.jobs import Job
+from anyadbench.run.kept import KeptMaps
 from anyadbench.run.manifest import environment, peak_memory, plugin
 from anyadbench.run.numerics import derive_seed, seed_everything
+from anyadbench.run.selection import Selector, test_image_ap, validation_score
 from anyadbench.run.sources import ProtocolData
 from anyadbench.run.trainer import Trainer
 from anyadbench.weights import ResolvedWeights, resolve
 
-WEIGHTS = "weights.safetensors"
+WEIGHTS, SELECTED = "weights.safetensors", "selected"
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Fitting:
         context = Context(
             params=self.job.params,
             sequences=self.data.protocol.sequences,
-            grid=self.data.stores[self.data.protocol.train].shape,
+            grid=self.data.reader(self.data.protocol.train).shape,
             weights=self.weights,
             missing=self.job.missing,
             device=policy.torch_device(),
@@ -101,6 +104,7 @@ class Fitting:
             tick=self._tick,
         )
         trainer = Trainer(method, feed, job.params, job.numerics, folder.work / "checkpoints", self.reporter)
+        trainer.selector = self._selector(trainer)
         state = "failed"
         try:
             trainer.run()
@@ -110,6 +114,9 @@ class Fitting:
             raise
         finally:
             folder.update(state=state, seconds=spent + time.monotonic() - started, steps=trainer.step)
+        chosen = {}
+        if trainer.selector is not None and trainer.selector.records:
+            chosen = {"selected": trainer.selector.take_best()}
         save_weights(method, folder.work / WEIGHTS)
         selection = self.data.selections[self.data.protocol.train]
         write_json(
@@ -132,6 +139,7 @@ class Fitting:
                 },
                 "memory": peak_memory(job.numerics.device),
                 "history": trainer.history,
+                "candidates": trainer.selector.records if trainer.selector else [],
             },
         )
         folder.update(
@@ -141,9 +149,31 @@ class Fitting:
             train_slices=len(feed),
             validation=selection.validation,
             weights_sha256=sha256_file(folder.work / WEIGHTS),
+            **chosen,
         )
-        shutil.rmtree(folder.work / "checkpoints", ignore_errors=True)
+        for leftover in ("checkpoints", SELECTED):
+            shutil.rmtree(folder.work / leftover, ignore_errors=True)
         folder.complete()
+
+    def _selector(self, trainer: Trainer) -> Selector | None:
+        """Return what judges the states of a training by the protocol's rule, or ``None`` to take the last one."""
+        protocol, method, feed = self.data.protocol, trainer.method, trainer.feed
+        if protocol.selection == "last":
+            return None
+        if protocol.selects_on_test:
+            kept = KeptMaps("none", protocol.sequences)
+            evaluator = Evaluator(method, self.data, self.job.numerics, self.reporter, kept)
+
+            def judge() -> float:
+                return test_image_ap(evaluator)
+        else:
+            normals = replace(feed, rows=self.data.validation_rows())
+
+            def judge() -> float:
+                return validation_score(method, normals, self.job.numerics, trainer.step, trainer.total)
+
+        folder = self.job.fit.work / SELECTED
+        return Selector(method, judge, folder, save_weights, protocol.candidates, feed.batches_per_epoch)
 
     def _tick(self, done: int, total: int, label: str) -> None:
         self.reporter.check()

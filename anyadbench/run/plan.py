@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from anyadbench import __version__
@@ -50,7 +52,7 @@ def make_plan(request: Request, progress: Progress) -> list[Job]:
     entries = [find_method(name) for name in expand_methods(request.methods)]
     budget: Budget = request.budget or _budget(protocol)
     settings = parse_settings(request.settings, [descriptor for descriptor, _ in entries])
-    params = {d.name: d.resolve(budget, settings.get(d.name)) for d, _ in entries}
+    params = {d.name: method_params(d, protocol, budget, settings.get(d.name, {})) for d, _ in entries}
     if request.missing not in MISSING:
         raise UserError(f"--missing cannot be {request.missing!r}; use one of {', '.join(MISSING)}.")
     for descriptor, _ in entries:
@@ -64,6 +66,7 @@ def make_plan(request: Request, progress: Progress) -> list[Job]:
     weights = {d.name: resolve(profile, d.weights, profile=protocol.weights) for d, _ in entries}
     stores = open_stores(protocol, locate(protocol, request.data), progress)
     data = ProtocolData(protocol, stores)
+    data.check_apart()
     jobs = []
     for descriptor, entry in entries:
         name = descriptor.name
@@ -90,6 +93,15 @@ def _budget(protocol: Protocol) -> Budget:
     return next(name for name in BUDGETS if name == protocol.budget)
 
 
+def method_params(
+    descriptor: MethodDescriptor, protocol: Protocol, budget: str, settings: Mapping[str, Value] = MappingProxyType({})
+) -> dict[str, Value]:
+    """Return a method's parameters in a protocol; its own filter is off where the protocol filters every map."""
+    has = any(param.name == "smoothing_size" for param in descriptor.params)
+    off: dict[str, Value] = {"smoothing_size": 1} if protocol.scoring.smoothing_size and has else {}
+    return descriptor.resolve(budget, off | dict(settings))
+
+
 def fit_identity(
     descriptor: MethodDescriptor,
     entry: MethodEntry,
@@ -114,6 +126,7 @@ def fit_identity(
         "data": data.training_hash(),
         "weights": weights.identity(),
         "policy": policy.to_dict(),
+        **({"selected_on": data.test_hash()} if protocol.selects_on_test else {}),
     }
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from anyadbench.data.geometry import apply_geometry, apply_to_masks, grid_after
 from anyadbench.data.intensity import apply_scale
+from anyadbench.data.rules import GeometryRules
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -26,12 +28,19 @@ class SliceReader:
         sequences: The protocol's sequences; only these are ever read.
         intensity: The protocol's intensity rules.
         feed: Which sequence stands in which slot; empty for the sequences themselves.
+        geometry: The protocol's resizing and cropping.
     """
 
     store: SliceStore
     sequences: tuple[str, ...]
     intensity: IntensityRules
     feed: Mapping[str, str] = field(default_factory=dict)
+    geometry: GeometryRules = field(default_factory=GeometryRules)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of what :meth:`read` returns."""
+        return grid_after(self.store.shape, self.geometry)
 
     def read(self, rows: Int[np.ndarray, " B"]) -> tuple[Float[np.ndarray, "B S H W"], Bool[np.ndarray, "B S"]]:
         """Return scaled slices, absent sequences zero, and which sequences are there."""
@@ -41,8 +50,13 @@ class SliceReader:
         scaled = apply_scale(
             values, present, self.store, rows, distinct, self.intensity.mode, self.intensity.percentile
         )
+        scaled = apply_geometry(scaled, self.geometry, self.intensity.mode == "slice-minmax8")
         slots = [distinct.index(name) for name in sources]
         return scaled[:, slots], present[:, slots]
+
+    def masks(self, rows: Int[np.ndarray, " B"], cavity: bool) -> Bool[np.ndarray, "B H W"]:
+        """Return where slices are abnormal, on the grid of :meth:`read`."""
+        return apply_to_masks(self.store.abnormal(rows, cavity), self.geometry)
 
     def present(self, rows: Int[np.ndarray, " N"]) -> Bool[np.ndarray, "N S"]:
         """Return which slots each slice can serve, from the scan table alone."""

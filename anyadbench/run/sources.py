@@ -8,17 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from anyadbench.data.checked import check_store
 from anyadbench.data.layouts import LAYOUTS
 from anyadbench.data.part import percentile_column
-from anyadbench.data.splits import Selection, select_slices, split_subjects
-from anyadbench.data.store import SliceStore, find_or_prepare, open_store
+from anyadbench.data.splits import Selection, select_slices, split_store
+from anyadbench.data.store import SliceStore, find_or_prepare, open_store, overlap
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.paths import cache_dir
 from anyadbench.plugins import find_layout
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.run.reading import SliceReader, usable_rows
-from anyadbench.sequences import format_subset
+from anyadbench.sequences import SHORT
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -28,7 +31,7 @@ Progress = Callable[[int, int, str], None]
 
 
 def locate(protocol: Protocol, data: tuple[str, ...]) -> dict[str, Path]:
-    """Return the source folder of each data set that the protocol reads; the phantom needs none.
+    """Return the source folder of each data set that the protocol reads; the phantoms need none.
 
     Args:
         protocol: The protocol.
@@ -37,6 +40,8 @@ def locate(protocol: Protocol, data: tuple[str, ...]) -> dict[str, Path]:
     Raises:
         UserError: If a folder is missing, or a data set has none.
     """
+    from anyadbench.data.phantom.embedded import EMBEDDED
+
     wanted = protocol.datasets
     given: dict[str, Path] = {}
     for item in data:
@@ -58,7 +63,7 @@ def locate(protocol: Protocol, data: tuple[str, ...]) -> dict[str, Path]:
         if not path.is_dir():
             raise UserError(f"--data {path}: there is no such folder; give the folder of the data set {name!r}.")
     for name in wanted:
-        if name not in given and name != "phantom":
+        if name not in given and name not in EMBEDDED:
             raise UserError(
                 f"Protocol {protocol.name} reads the data set {name!r}: give its folder with --data DIR "
                 f"('anyadbench datasets show {name}' says where to get it)."
@@ -72,22 +77,50 @@ def open_stores(protocol: Protocol, given: Mapping[str, Path], progress: Progres
     for name in protocol.datasets:
         source = given.get(name)
         if source is None:
-            source = embedded_phantom(progress)
+            source = embedded_phantom(name, progress)
         store = find_or_prepare(source, find_layout(name), progress)
-        lacking = [sequence for sequence in protocol.sequences if sequence not in store.sequences]
-        if len(lacking) == len(protocol.sequences):
-            raise UserError(f"{source}: no scan has any of {', '.join(lacking)}, which {protocol.name} needs.")
+        _check_sequences(protocol, store, source)
+        check_store(store, progress)
         stores[name] = store
     return stores
 
 
-def embedded_phantom(progress: Progress) -> Path:
-    """Return the folder of the embedded phantom, generating it into the cache the first time."""
-    from anyadbench.data.phantom import PhantomSpec, digest, generate
+def _check_sequences(protocol: Protocol, store: SliceStore, source: Path) -> None:
+    """Refuse a data set that cannot serve its part in a protocol at all.
 
-    spec = PhantomSpec()
+    Raises:
+        UserError: If no scan has a sequence that is trained on, or none has a subset that is tested.
+    """
+    lacking = [name for name in protocol.sequences if name not in store.sequences]
+    if lacking and store.dataset == protocol.train:
+        names = " or ".join(SHORT[name] for name in lacking)
+        raise UserError(
+            f"{source}: no scan of {store.dataset} has {names}, which {protocol.name} trains on; give a set that has "
+            "it, or leave the sequence out in a protocol of your own."
+        )
+    for test in protocol.tests:
+        if test.dataset != store.dataset:
+            continue
+        needs = [{test.feed.get(name, name) for name in subset} for subset in test.subsets or protocol.subsets]
+        has = store.availability(store.sequences)
+        own = [{name for name, there in zip(store.sequences, row, strict=True) if there} for row in has]
+        if not any(need <= scan for need in needs for scan in own):
+            names = " or ".join(sorted({"+".join(SHORT[n] for n in SHORT if n in need) for need in needs}))
+            raise UserError(
+                f"{source}: no scan of {store.dataset} has {names}, which {protocol.name} tests; give a set that has "
+                "it."
+            )
+
+
+def embedded_phantom(name: str, progress: Progress) -> Path:
+    """Return the folder of an embedded phantom, generating it into the cache the first time."""
+    from anyadbench.data.phantom import digest, generate
+    from anyadbench.data.phantom.embedded import EMBEDDED
+
+    spec = EMBEDDED[name]
     root = cache_dir() / "phantom" / digest(spec)[:16]
-    return generate(root, spec, progress=lambda done, total: progress(done, total, "making the phantom"), workers=2)
+    label = f"making the data set {name}"
+    return generate(root, spec, progress=lambda done, total: progress(done, total, label), workers=2)
 
 
 @dataclass(frozen=True)
@@ -113,16 +146,7 @@ class ProtocolData:
         return {name: self._select(store) for name, store in self.stores.items()}
 
     def _select(self, store: SliceStore) -> Selection:
-        rules = self.protocol.split
-        subjects = store.scans["subject"].tolist()
-        cover: dict[str, frozenset[str]] | None = None
-        if rules.cover_subsets:
-            cover = {}
-            for subject, has in zip(subjects, store.availability(self.protocol.sequences), strict=True):
-                own = {name for name, there in zip(self.protocol.sequences, has, strict=True) if there}
-                served = {format_subset(subset) for subset in self.protocol.subsets if set(subset) <= own}
-                cover[subject] = cover.get(subject, frozenset()) | served
-        split = split_subjects(subjects, rules, cover)
+        split = split_store(store, self.protocol.split, self.protocol.sequences)
         roles = [test for test in self.protocol.tests if test.dataset == store.dataset]
         if any(test.split == "all" for test in roles):
             split = dict.fromkeys(split, "test")
@@ -131,7 +155,10 @@ class ProtocolData:
 
     def reader(self, dataset: str, feed: Mapping[str, str] | None = None) -> SliceReader:
         """Return a reader of one data set."""
-        return SliceReader(self.stores[dataset], self.protocol.sequences, self.protocol.intensity, dict(feed or {}))
+        protocol = self.protocol
+        return SliceReader(
+            self.stores[dataset], protocol.sequences, protocol.intensity, dict(feed or {}), protocol.geometry
+        )
 
     def train_rows(self) -> Int[ndarray, " N"]:
         """Return the store rows of the training normals that have any of the protocol's sequences."""
@@ -145,13 +172,40 @@ class ProtocolData:
 
     def validation_rows(self) -> Int[ndarray, " N"]:
         """Return the store rows of the validation normals."""
-        return usable_rows(self.reader(self.protocol.train), self.selections[self.protocol.train].val_normals)
+        rows = usable_rows(self.reader(self.protocol.train), self.selections[self.protocol.train].val_normals)
+        if self.protocol.selection == "validation" and not len(rows):
+            raise UserError(
+                f"{self.stores[self.protocol.train].path}: no lesion-free slice is left to validate on, but "
+                f'{self.protocol.name} selects on validation normals; add patients, or use selection = "last".'
+            )
+        return rows
 
     def test_rows(self, test: TestSet) -> tuple[Int[ndarray, " N"], Int[ndarray, " M"]]:
         """Return the store rows of a test set's normal and abnormal slices."""
         reader, selection = self.reader(test.dataset, test.feed), self.selections[test.dataset]
         normals, abnormals = selection.test_normals, selection.test_abnormals
         return usable_rows(reader, normals), usable_rows(reader, abnormals)
+
+    def check_apart(self) -> None:
+        """Refuse to test on an image that is also trained or validated on, under whatever name.
+
+        Raises:
+            UserError: If a scan or a slice stands on both sides.
+        """
+        own = self.stores[self.protocol.train]
+        learnt = np.concatenate([self.train_rows(), self.validation_rows()])
+        for test in self.protocol.tests:
+            store = self.stores[test.dataset]
+            tested = np.concatenate(self.test_rows(test))
+            pairs = _same_scans(own, learnt, store, tested) if store.path != own.path else []
+            pairs = pairs or _same_slices(own, learnt, store, tested)
+            if pairs:
+                first, second = pairs[0]
+                more = f" ({len(pairs)} such pairs)" if len(pairs) > 1 else ""
+                raise UserError(
+                    f"{second} of {test.dataset}, which {self.protocol.name} tests, holds the same image as {first} of "
+                    f"{own.dataset}, which it trains on{more}; remove one of each pair from its folder."
+                )
 
     def training_hash(self) -> str:
         """Return the hash of everything that a fit reads."""
@@ -184,3 +238,21 @@ class ProtocolData:
                 None if store.abnormal_regions is None else [int(region) for region in store.abnormal_regions],
             ]
         )
+
+
+def _same_scans(
+    own: SliceStore, learnt: Int[ndarray, " N"], other: SliceStore, tested: Int[ndarray, " M"]
+) -> list[tuple[str, str]]:
+    left, right = (set(store.slices["scan"].to_numpy()[rows]) for store, rows in ((own, learnt), (other, tested)))
+    return sorted({(a, b) for a, b, _ in overlap(own, other) if a in left and b in right})
+
+
+def _same_slices(
+    own: SliceStore, learnt: Int[ndarray, " N"], other: SliceStore, tested: Int[ndarray, " M"]
+) -> list[tuple[str, str]]:
+    """Return slices that are the same in every pixel of every sequence, for trees that are cut into slices already."""
+    names = [
+        {sha: f"{scan} slice {number}" for sha, scan, number in zip(t["sha"], t["scan"], t["slice"], strict=True)}
+        for t in (own.slices.iloc[learnt], other.slices.iloc[tested])
+    ]
+    return sorted((names[0][sha], names[1][sha]) for sha in names[0].keys() & names[1].keys())

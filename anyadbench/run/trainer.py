@@ -20,6 +20,7 @@ from anyadbench.run.numerics import Policy
 
 if TYPE_CHECKING:
     from anyadbench.methods.descriptor import Value
+    from anyadbench.run.selection import Selector
 
 CHECK_EVERY = 10
 """Steps between looks at the losses: each look makes a GPU wait."""
@@ -41,6 +42,7 @@ class Trainer:
         checkpoints: Folder of checkpoints.
         reporter: Where progress goes, and where a request to stop comes from.
         checkpoint_seconds: Time between checkpoints.
+        selector: Judges the states on the way; ``None`` if the last one is taken.
     """
 
     method: Method
@@ -50,6 +52,7 @@ class Trainer:
     checkpoints: Path
     reporter: Reporter
     checkpoint_seconds: float = 60.0
+    selector: Selector | None = None
     step: int = 0
     total: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -73,13 +76,17 @@ class Trainer:
             self._prepare()
         else:
             self.step, self.history = restored
+        if self.selector is not None:
+            self.selector.resume(self.step)
         saved = time.monotonic()
         while self.step < self.total:
             if self.reporter.stopping:
                 self._save()
                 raise Interrupted
             self._train_step()
-            if time.monotonic() - saved > self.checkpoint_seconds and self.step < self.total:
+            better = self.selector is not None and self.selector.look(self.step, self.total)
+            late = time.monotonic() - saved > self.checkpoint_seconds
+            if (better or late) and self.step < self.total:
                 self._save()
                 saved = time.monotonic()
         self.method.eval()
@@ -100,6 +107,8 @@ class Trainer:
 
     def _save(self) -> None:
         save_checkpoint(self.checkpoints, self.step, self.method, self.optimizers, self.history, self._scaler)
+        if self.selector is not None:
+            self.selector.tidy()
 
     def _train_step(self) -> None:
         batch = self.feed.at(self.step)

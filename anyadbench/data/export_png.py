@@ -1,0 +1,181 @@
+"""Writing slices of a store as the AnyAD release's tree of 8-bit PNGs, so that its code can run on them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anyadbench.data.assemble import write_json
+from anyadbench.data.intensity import apply_scale
+from anyadbench.data.problems import Progress
+from anyadbench.data.store import SliceStore
+from anyadbench.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxtyping import Int, Shaped, UInt8
+
+    from anyadbench.data.splits import Selection
+
+PARTS = {"train": "train", "test/normal": "test/NORMAL", "test/abnormal": "test/ABNORMAL"}
+"""Folder of each part, in the release's spelling."""
+
+_FIELD = (("pad_y", "height"), ("pad_x", "width"))
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        out: The tree.
+        slices: Slices by part.
+        incomplete: Slices that lack a sequence which others of the tree have; the release's loader passes over them.
+        validation: Validation normals, for which the release's tree has no place.
+    """
+
+    out: Path
+    slices: dict[str, int]
+    incomplete: int
+    validation: int
+
+
+def export_png(
+    store: SliceStore,
+    out: Path,
+    selection: Selection,
+    sequences: Sequence[str] = ("flair", "t1", "t2"),
+    progress: Progress | None = None,
+) -> Exported:
+    """Write the slices that a selection chooses; the tree appears whole or not at all.
+
+    Each sequence of a slice is scaled from its minimum to its maximum and cut to 8 bits, as the release's own loader
+    does first of all. Slices of a store that was itself made from PNGs are written as they are, in the parts that their
+    tree gave them. Masks hold 0 and 255.
+
+    Args:
+        store: The slices.
+        out: Folder to make.
+        selection: Which slices train and test.
+        sequences: Sequences to write, where a scan has them.
+        progress: Called after each slice.
+
+    Raises:
+        UserError: If the folder is taken or cannot be written, or a name would be cut or taken twice.
+    """
+    out = Path(os.path.abspath(out))
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and is not empty; name a new folder, nothing was changed.")
+    if out.is_relative_to(store.path):
+        raise UserError(f"{out} lies inside the store {store.path}; name a folder outside it.")
+    lists = _parts(store, selection)
+    names = _names(store, np.concatenate(list(lists.values())))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        try:
+            incomplete = _write(store, work, lists, names, sequences, selection.rules.cavity, progress)
+            write_json(work / "export.json", {"store": store.content_hash, "selection": selection.manifest()["hash"]})
+            work.chmod(0o755)
+            os.replace(work, out)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror or error}); name another folder.") from error
+    counts = {part: len(rows) for part, rows in lists.items()}
+    left = np.setdiff1d(selection.val_normals, np.concatenate(list(lists.values())))
+    return Exported(out, counts, incomplete, len(left))
+
+
+def _parts(store: SliceStore, selection: Selection) -> dict[str, Int[np.ndarray, " n"]]:
+    own = store.slices["part"].to_numpy()
+    if (own != "").any():
+        return {part: np.flatnonzero(own == part) for part in PARTS}
+    chosen = (selection.train_normals, selection.test_normals, selection.test_abnormals)
+    return dict(zip(PARTS, chosen, strict=True))
+
+
+def _names(store: SliceStore, rows: Int[np.ndarray, " n"]) -> dict[int, str]:
+    """Return each slice's name: subject, time point if there is one, and the number of the slice."""
+    names: dict[int, str] = {}
+    for row, entry in zip(rows, store.slices.iloc[rows].to_dict("records"), strict=True):
+        time = f"_Timepoint_{entry['timepoint']}" if entry["timepoint"] else ""
+        scan = str(entry["scan"]) if store.dataset == "anyad-png" else f"{entry['subject']}{time}"
+        name = f"{scan}_slice{entry['slice']}"
+        if "." in name:
+            raise UserError(f"The slice {name} has a dot in its name, at which the release cuts it; rename the scan.")
+        names[int(row)] = name
+    twice = sorted(name for name, count in Counter(names.values()).items() if count > 1)
+    if twice:
+        raise UserError(
+            f"Two slices of {store.path} would be called {twice[0]}; prepare the scans with time points of their own."
+        )
+    return names
+
+
+def _write(
+    store: SliceStore,
+    work: Path,
+    lists: Mapping[str, Int[np.ndarray, " n"]],
+    names: Mapping[int, str],
+    sequences: Sequence[str],
+    cavity: bool,
+    progress: Progress | None,
+) -> int:
+    """Write every slice below ``work`` and return how many lack a sequence."""
+    wanted = [name for name in sequences if name in store.sequences]
+    done = incomplete = 0
+    for part, rows in lists.items():
+        folder = work / PARTS[part]
+        for name in wanted:
+            (folder / name).mkdir(parents=True)
+        if part == "test/abnormal":
+            (folder / "mask").mkdir(parents=True)
+        for row in rows:
+            pictures = _eight_bit(store, int(row), wanted)
+            for name, picture in pictures.items():
+                _save(folder / name / f"{names[int(row)]}.png", picture)
+            if part == "test/abnormal":
+                mask = store.abnormal(np.array([row]), cavity)[0][_own_field(store, int(row))]
+                _save(folder / "mask" / f"{names[int(row)]}_mask.png", mask.astype(np.uint8) * np.uint8(255))
+            incomplete += len(pictures) < len(sequences)
+            done += 1
+            if progress is not None:
+                progress(done, len(names), "writing slices")
+    return incomplete
+
+
+def _eight_bit(store: SliceStore, row: int, sequences: Sequence[str]) -> dict[str, UInt8[np.ndarray, "H W"]]:
+    """Return the sequences that a slice has as 8-bit pictures, without the padding of the store."""
+    rows = np.array([row])
+    values, present = store.read(rows, sequences)
+    y, x = _own_field(store, row)
+    values = np.ascontiguousarray(values[:, :, y, x])
+    if store.dataset != "anyad-png":
+        values = apply_scale(values, present, store, rows, sequences, "slice-minmax8") * np.float32(255)
+    return {
+        name: np.rint(values[0, place]).astype(np.uint8)
+        for place, name in enumerate(sequences)
+        if present[0, place]
+    }  # fmt: skip
+
+
+def _own_field(store: SliceStore, row: int) -> tuple[slice, slice]:
+    scan = store.scans.iloc[store.scan_of_row[row]]
+    y, x = (slice(int(scan[pad]), int(scan[pad]) + int(scan[size])) for pad, size in _FIELD)
+    return y, x
+
+
+def _save(path: Path, picture: Shaped[np.ndarray, "H W"]) -> None:
+    import cv2
+
+    done, data = cv2.imencode(".png", picture)
+    assert done, "8-bit grey pictures can always be coded"
+    path.write_bytes(data.tobytes())

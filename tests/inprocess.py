@@ -1,0 +1,53 @@
+"""Runs whole cells in this process: what the command line does, without its subprocesses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anyadbench.results import CellResult
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished cell: its result, its folder, and its job."""
+
+    result: CellResult
+    folder: Path
+    job: Any
+
+    def rows(self, test: str) -> dict[str, Any]:
+        """Return the rows of a test set by subset."""
+        return {row.subset: row for row in self.result.rows if row.test == test}
+
+
+def run(
+    protocol: str | Path,
+    data: Mapping[str, Path],
+    runs: Path,
+    methods: Sequence[str] = ("pixelstats",),
+    settings: Sequence[str] = (),
+) -> list[Done]:
+    """Plan and run one cell per method with the smallest budget and random weights."""
+    from anyadbench.protocols import protocol_files
+    from anyadbench.protocols.model import read_protocol
+    from anyadbench.run.cell import run_cell
+    from anyadbench.run.events import Reporter
+    from anyadbench.run.plan import Request, make_plan
+
+    file = Path(protocol) if isinstance(protocol, Path) else protocol_files()[protocol]
+    request = Request(
+        methods=tuple(methods), protocol=read_protocol(file), protocol_file=file, runs=runs,
+        data=tuple(f"{name}={path}" for name, path in data.items()), budget="tiny", weights="random",
+        settings=tuple(settings), device="cpu", threads=1,
+    )  # fmt: skip
+    done = []
+    for job in make_plan(request, lambda finished, total, label: None):
+        if not job.cell.done:
+            (job.save() / "protocol.toml").write_text(file.read_text())
+            run_cell(job, Reporter())
+        result = CellResult.model_validate_json((job.cell.final / "result.json").read_text())
+        done.append(Done(result, job.cell.final, job))
+    return done

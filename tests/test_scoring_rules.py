@@ -1,0 +1,74 @@
+"""What a protocol does to a method's maps on the scoring grid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from anyadbench.methods.base import Scores
+from anyadbench.protocols.model import Protocol, ScoringRules, read_protocol
+from anyadbench.run.evaluate import Evaluator
+from anyadbench.run.events import Reporter
+from anyadbench.run.kept import KeptMaps
+from anyadbench.run.numerics import Policy
+
+
+@pytest.fixture(scope="module")
+def protocol(tiny_protocol: Path) -> Protocol:
+    return replace(read_protocol(tiny_protocol), scoring_grid=(32, 32))
+
+
+def scored(protocol: Protocol, maps: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    method: Any = SimpleNamespace(score=lambda batch: Scores(maps, torch.full((len(maps),), 7.0)))
+    data: Any = SimpleNamespace(protocol=protocol)
+    evaluator = Evaluator(method, data, Policy(), Reporter(), KeptMaps("none", protocol.sequences))
+    values = np.ones((len(maps), 3, 40, 40), np.float32)
+    return evaluator.score(values, ("flair",), ["a"] * len(maps))
+
+
+def test_by_default_maps_and_scores_are_the_methods_own(protocol: Protocol) -> None:
+    maps = torch.rand(2, 32, 32)
+    own, images = scored(protocol, maps)
+    np.testing.assert_array_equal(own, maps.numpy())
+    assert (images == 7).all()
+
+
+def test_maps_are_filtered_as_the_release_does(protocol: Protocol) -> None:
+    maps = torch.rand(2, 32, 32)
+    out, _ = scored(replace(protocol, scoring=ScoringRules(5, 4.0)), maps)
+    x = torch.arange(5) - 2.0
+    kernel = torch.exp(-(x[:, None] ** 2 + x[None] ** 2) / 32)
+    expected = torch.nn.functional.conv2d(maps[:, None], (kernel / kernel.sum())[None, None], padding=2)[:, 0]
+    np.testing.assert_allclose(out, expected.numpy(), atol=1e-6)
+
+
+def test_the_image_score_is_the_mean_of_the_highest_part(protocol: Protocol) -> None:
+    maps = torch.rand(2, 32, 32)
+    _, images = scored(replace(protocol, scoring=ScoringRules(top_fraction=0.01)), maps)
+    expected = maps.flatten(1).topk(10).values.mean(1)
+    np.testing.assert_allclose(images, expected.numpy(), rtol=1e-6)
+
+
+def test_masks_can_be_chosen_by_corner_or_centre(protocol: Protocol, tiny_phantom: Path) -> None:
+    from anyadbench.data.store import find_or_prepare
+    from anyadbench.run.sources import ProtocolData
+
+    store = find_or_prepare(tiny_phantom, "phantom")
+    found = {}
+    for masks in ("nearest", "nearest-exact"):
+        rules = replace(protocol, scoring_grid=(20, 20), scoring=ScoringRules(masks=masks))
+        data = ProtocolData(rules, {"phantom": store})
+        rows = data.test_rows(rules.tests[0])[1]
+        method: Any = None
+        evaluator = Evaluator(method, data, Policy(), Reporter(), KeptMaps("none", rules.sequences))
+        found[masks] = evaluator._masks(data.reader("phantom"), rows, np.ones(len(rows), bool))
+        own = store.abnormal(rows)
+        pick = np.floor((np.arange(20) + (0.5 if masks == "nearest-exact" else 0)) * own.shape[1] / 20).astype(int)
+        np.testing.assert_array_equal(found[masks], own[:, pick][:, :, pick])
+    assert (found["nearest"] != found["nearest-exact"]).any()
