@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from anyadbench.methods.base import Method, Scores
 from anyadbench.metrics import PixelState, PixelStats, ScoreError, threshold_from_normals, top_fraction_mean
 from anyadbench.protocols.model import Protocol, TestSet
+from anyadbench.run.compiling import Compiled
 from anyadbench.run.events import Reporter
 from anyadbench.run.feeding import evaluation_batch
 from anyadbench.run.kept import KeptMaps
@@ -84,6 +86,11 @@ class Evaluator:
     policy: Policy
     reporter: Reporter
     kept: KeptMaps
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        """The method's scoring, compiled if the policy says so."""
+        return Compiled(self.method.score, self.method, self.reporter, enabled=self.policy.compile)
 
     @property
     def protocol(self) -> Protocol:
@@ -160,7 +167,7 @@ class Evaluator:
         """
         batch = evaluation_batch(values, subset, self.protocol.sequences, self.policy.torch_device())
         with torch.inference_mode(), self.policy.autocast():
-            scores = self.method.score(batch)
+            scores = self.compiled(batch)
         maps = self._to_grid(scores, values)
         images = None if scores.images is None else scores.images.detach().double().cpu().numpy()
         finite = np.isfinite(maps).all(axis=(1, 2)) & (True if images is None else np.isfinite(images))

@@ -77,9 +77,16 @@ class Fitting:
         return folder.state()
 
     def load(self) -> Method:
-        """Return the trained method of a finished fit, in eval mode."""
+        """Return the trained method of a finished fit, in eval mode.
+
+        Raises:
+            UserError: If its weights were changed since.
+        """
+        path, said = self.job.fit.final / WEIGHTS, self.job.fit.state().get("weights_sha256")
+        if not path.is_file() or sha256_file(path) != said:
+            raise UserError(f"{path} is damaged; remove {path.parent} and run the same command again.")
         method = self.build()
-        method.load_saved_state(load_file(self.job.fit.final / WEIGHTS, device=str(self.job.policy["device"])))
+        method.load_saved_state(load_file(path, device=str(self.job.policy["device"])))
         method.eval()
         return method
 
@@ -100,7 +107,9 @@ class Fitting:
             device=job.numerics.torch_device(),
             tick=self._tick,
         )
-        trainer = Trainer(method, feed, job.params, job.numerics, folder.work / "checkpoints", self.reporter)
+        trainer = Trainer(
+            method, feed, job.params, job.numerics, folder.work / "checkpoints", self.reporter, job.checkpoint_seconds
+        )
         state = "failed"
         try:
             trainer.run()
@@ -109,7 +118,8 @@ class Fitting:
             state = "interrupted"
             raise
         finally:
-            folder.update(state=state, seconds=spent + time.monotonic() - started, steps=trainer.step)
+            seconds = spent + time.monotonic() - started
+            folder.update(state=state, seconds=seconds, steps=trainer.step, compile=trainer.compile_state)
         save_weights(method, folder.work / WEIGHTS)
         selection = self.data.selections[self.data.protocol.train]
         write_json(
@@ -142,8 +152,9 @@ class Fitting:
             validation=selection.validation,
             weights_sha256=sha256_file(folder.work / WEIGHTS),
         )
-        shutil.rmtree(folder.work / "checkpoints", ignore_errors=True)
+        # In this order: a process that is killed between the two leaves a finished fit, not one to train again.
         folder.complete()
+        shutil.rmtree(folder.final / "checkpoints", ignore_errors=True)
 
     def _tick(self, done: int, total: int, label: str) -> None:
         self.reporter.check()
