@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from anyadbench.methods.base import Method, Scores
-from anyadbench.metrics import PixelState, PixelStats, ScoreError, threshold_from_normals, top_fraction_mean
+from anyadbench.metrics import PixelState, PixelStats, threshold_from_normals, top_fraction_mean
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.run.compiling import Compiled
 from anyadbench.run.events import Reporter
@@ -21,6 +21,7 @@ from anyadbench.run.kept import KeptMaps
 from anyadbench.run.numerics import Policy
 from anyadbench.run.reading import SliceReader
 from anyadbench.run.sources import ProtocolData
+from anyadbench.run.trainer import NotFinite
 from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class Evaluator:
         """Return maps on the scoring grid and image scores, showing the method ``subset`` only.
 
         Raises:
-            ScoreError: If a score is NaN or infinite; the slice is named.
+            NotFinite: If a score is NaN or infinite; the slice is named.
             TypeError: If the method returns another shape or type than it should.
         """
         batch = evaluation_batch(values, subset, self.protocol.sequences, self.policy.torch_device())
@@ -173,7 +174,7 @@ class Evaluator:
         finite = np.isfinite(maps).all(axis=(1, 2)) & (True if images is None else np.isfinite(images))
         if not finite.all():
             where = int(np.flatnonzero(~finite)[0])
-            raise ScoreError(f"scores of slice {names[where]} shown {format_subset(subset)}", [where])
+            raise NotFinite(f"the scores of {names[where]}, shown {format_subset(subset)}, hold NaN or infinity")
         return maps, top_fraction_mean(maps) if images is None else images
 
     def _to_grid(self, scores: Scores, values: Float[np.ndarray, "B S H W"]) -> Float32[np.ndarray, "B h w"]:

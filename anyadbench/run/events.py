@@ -37,7 +37,7 @@ class Reporter:
     def __init__(self, descriptor: int | None = None) -> None:
         self._process = os.getpid()
         self._descriptor = descriptor
-        self._last = 0.0
+        self._last, self._label = 0.0, ""
         self._stop = False
 
     def watch_signals(self) -> None:
@@ -65,11 +65,11 @@ class Reporter:
             os._exit(1)
 
     def progress(self, done: int, total: int, label: str) -> None:
-        """Report ``done`` of ``total`` of a phase; at most ten times a second, and always its end."""
+        """Report ``done`` of ``total`` of a phase; at most ten times a second, and always its beginning and end."""
         now = time.monotonic()
-        if (done < total or not total) and now - self._last < MIN_INTERVAL:
+        if label == self._label and (done < total or not total) and now - self._last < MIN_INTERVAL:
             return
-        self._last = now
+        self._last, self._label = now, label
         self.send(phase=label, done=done, total=total)
 
     def send(self, **event: Any) -> None:
