@@ -37,3 +37,18 @@ def tiny_protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("protocol") / "tiny.toml"
     path.write_text(TINY_PROTOCOL)
     return path
+
+
+@pytest.fixture(scope="session")
+def toy_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for ``PYTHONPATH`` with the toy plugin installed in it."""
+    from toy_plugin import install
+
+    return install(tmp_path_factory.mktemp("toy") / "site")
+
+
+@pytest.fixture
+def toys(toy_site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The toy plugin on the path of every process that the test starts."""
+    monkeypatch.setenv("PYTHONPATH", str(toy_site))
+    return toy_site

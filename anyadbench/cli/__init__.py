@@ -22,6 +22,7 @@ COMMANDS = {
     "plugins": ("anyadbench.cli.plugins:plugins", "List plugins and what is wrong with broken ones."),
     "protocols": ("anyadbench.cli.protocols:protocols", "List protocols, or show one."),
     "run": ("anyadbench.cli.run:run", "Train and score methods on a protocol and print the board."),
+    "runs": ("anyadbench.cli.runs:runs", "List cells with state, age and size; rerun or prune them."),
 }
 """Command name: (module:object, one-line help), so that help needs no import."""
 

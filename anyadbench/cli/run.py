@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import BUDGETS, MISSING
 
 if TYPE_CHECKING:
-    from anyadbench.run.jobs import Job, Outcome
+    from anyadbench.run.jobs import Outcome
+
+STATUSES = ("done", "cached", "failed", "interrupted")
 
 
 @click.command()
@@ -52,10 +56,25 @@ if TYPE_CHECKING:
     show_default=True,
 )
 @click.option("--deterministic", is_flag=True, help="Allow deterministic algorithms only.")
+@click.option("--compile", is_flag=True, help="Use torch.compile; where it fails, that is said and recorded.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads per cell; the protocol's by default.")
 @click.option("--keep-maps", type=click.Choice(["none", "sample", "all"]), default="sample", show_default=True)
-@click.option("--launcher", default="local", show_default=True, help="How cells become processes.")
+@click.option("--launcher", default="local", show_default=True, help="local, shell, slurm, or one of a plugin: ray.")
+@click.option(
+    "--launcher-option", "settings_", multiple=True, metavar="NAME=VALUE", help="A setting of the launcher's own."
+)
 @click.option("--slots", type=click.IntRange(0), default=0, help="Cells at once; one per GPU, or one, by default.")
+@click.option("--time-limit", default="0", metavar="DURATION", help="End a cell as failed after e.g. 90s, 30m or 2h.")
+@click.option(
+    "--checkpoint-every", default="60s", show_default=True, metavar="DURATION", help="Time between checkpoints."
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    help="How often a cell that was killed from outside is started again.",
+)
 @click.option(
     "--runs",
     type=click.Path(path_type=Path),
@@ -64,54 +83,88 @@ if TYPE_CHECKING:
     help="Folder of fits, cells and boards.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-def run(protocol: str, launcher: str, slots: int, runs: Path, as_json: bool, **options: Any) -> None:
+def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
     """Train and score methods on a protocol and print the board.
 
     Finished cells are not run again; interrupted ones go on where they stopped.
     """
-    import signal
-
     from anyadbench.cli.protocols import extra_files
     from anyadbench.protocols import find_protocol, protocol_files
     from anyadbench.run.display import Display
+    from anyadbench.run.execute import execute
+    from anyadbench.run.launchers import LaunchOptions
     from anyadbench.run.plan import Request, make_plan
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # being ended is a request to stop, like Ctrl-C
+    stop_on_signals()
+    launcher, slots = str(options.pop("launcher")), int(options.pop("slots"))
+    settings = parse_settings(options.pop("settings_"))
+    if launcher == "shell" and as_json:
+        raise UserError("--launcher shell prints commands where --json prints results; give only one of them.")
     found = find_protocol(protocol, extra_files())
     file = Path(protocol) if protocol.endswith(".toml") else protocol_files(extra_files())[protocol]
     options |= {"methods": tuple(options["methods"]), "seeds": tuple(dict.fromkeys(options["seeds"]))}
+    options["time_limit"] = parse_duration("--time-limit", options["time_limit"])
+    options["checkpoint_seconds"] = parse_duration("--checkpoint-every", options.pop("checkpoint_every"))
+    options["elsewhere"] = launcher not in ("local", "shell")
     with Display() as display:
         jobs = make_plan(Request(protocol=found, protocol_file=file, runs=runs, **options), display.progress)
-        outcomes = execute(jobs, launcher, slots, display)
+        outcomes = execute(jobs, launcher, LaunchOptions(display, slots, settings))
     report(outcomes, runs, found.name, as_json)
-    if any(outcome.status == "interrupted" for outcome in outcomes):
-        raise SystemExit(130)
+    end(outcomes)
+
+
+def stop_on_signals() -> None:
+    """Make being ended a request to stop, like Ctrl-C; schedulers announce an end with SIGUSR1 or SIGUSR2."""
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.default_int_handler)
+
+
+def end(outcomes: Sequence[Outcome]) -> None:
+    """Exit with the code that the outcomes ask for, after a summary of a grid that did not end well."""
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    interrupted = any(outcome.status == "interrupted" for outcome in outcomes)
+    if (failed or interrupted) and len(outcomes) > 1:
+        counts = {name: sum(outcome.status == name for outcome in outcomes) for name in STATUSES}
+        said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        click.echo(f"{len(outcomes)} cells: {said}. The same command goes on with those that are not done.", err=True)
+    if interrupted:
+        raise SystemExit(130)
     if failed:
         raise SystemExit(2 if all(outcome.mistake for outcome in failed) else 1)
 
 
-def execute(jobs: list[Job], launcher: str, slots: int, display: Any) -> list[Outcome]:
-    """Run the jobs that are not finished; return every job's outcome in order."""
-    from anyadbench.run.cells import write_text
-    from anyadbench.run.jobs import Outcome
-    from anyadbench.run.launchers import LaunchOptions, find_launcher
+def parse_settings(given: Sequence[str]) -> dict[str, str]:
+    """Read ``NAME=VALUE`` settings of a launcher.
 
-    launch = find_launcher(launcher)
-    todo = []
-    for job in jobs:
-        with job.cell.lock(wait=False):
-            if job.cell.done:
-                display.note(f"{job.label}: finished before, not run again")
-                continue
-            todo.append(job)
-            write_text(job.save() / "protocol.toml", Path(job.protocol_file).read_text(encoding="utf-8"))
-    done = {outcome.job.cell_id: outcome for outcome in (launch(todo, LaunchOptions(display, slots)) if todo else [])}
-    return [done.get(job.cell_id, Outcome(job, "cached")) for job in jobs]
+    Raises:
+        UserError: If one has another form.
+    """
+    parsed = {}
+    for item in given:
+        name, separator, value = item.partition("=")
+        if not (separator and name.strip()):
+            raise UserError(f"--launcher-option {item!r} is not of the form NAME=VALUE, e.g. partition=gpu.")
+        parsed[name.strip()] = value.strip()
+    return parsed
 
 
-def report(outcomes: list[Outcome], runs: Path, protocol: str, as_json: bool) -> None:
+def parse_duration(option: str, text: str) -> float:
+    """Return a duration such as ``90``, ``90s``, ``30m`` or ``2h`` in seconds.
+
+    Raises:
+        UserError: If it is none.
+    """
+    import re
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
+    if match is None:
+        raise UserError(f"{option} {text!r} is no duration; give seconds, or e.g. 90s, 30m or 2h.")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def report(outcomes: Sequence[Outcome], runs: Path, protocol: str, as_json: bool) -> None:
     """Say what failed, write the boards, and print the protocol's board."""
     from anyadbench.cli.output import clean, print_json
 
@@ -120,6 +173,8 @@ def report(outcomes: list[Outcome], runs: Path, protocol: str, as_json: bool) ->
             click.echo(f"{outcome.job.label}: {outcome.status}: {clean(outcome.error)}", err=True)
             for line in outcome.log_tail if outcome.status == "failed" else ():
                 click.echo(f"  | {clean(line)}", err=True)
+    if any(outcome.status == "planned" for outcome in outcomes):
+        return
     finished = [outcome for outcome in outcomes if outcome.status in ("done", "cached")]
     if as_json:
         from anyadbench.run.cells import read_json

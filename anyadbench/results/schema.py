@@ -62,13 +62,19 @@ class WeightsInfo(_Strict):
 
 
 class Numerics(_Strict):
-    """The numeric policy; byte-identity is promised for one policy on one type of machine."""
+    """The numeric policy; byte-identity is promised for one policy on one type of machine.
+
+    ``compile`` says whether ``torch.compile`` was used, or failed and was left out; ``products`` which library made the
+    CPU's float32 matrix products, empty on a GPU.
+    """
 
     device: str
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     tf32: bool = False
     deterministic: bool = False
     threads: int = 2
+    compile: Literal["off", "on", "fell back"] = "off"
+    products: Literal["", "default", "oneDNN"] = ""
 
 
 class Threshold(_Strict):

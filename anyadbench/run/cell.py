@@ -13,18 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anyadbench.errors import UserError
 from anyadbench.metrics import METRIC_VERSION, METRICS, PixelState, at_threshold, image_metrics, subject_bootstrap
 from anyadbench.metrics.evaluation import reasons_from_counts
 from anyadbench.plugins import code_hash
 from anyadbench.protocols.model import Protocol, TestSet, read_protocol
 from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, Threshold, WeightsInfo
-from anyadbench.run.cells import explain_os_error, now, write_json, write_text
+from anyadbench.run.cells import explain_os_error, make_folder, now, write_json, write_text
+from anyadbench.run.compiling import FELL_BACK
 from anyadbench.run.evaluate import Evaluator, RowState
 from anyadbench.run.events import Reporter
 from anyadbench.run.fit import WEIGHTS, Fitting
 from anyadbench.run.jobs import Job
 from anyadbench.run.kept import KeptMaps
 from anyadbench.run.manifest import environment, peak_memory, plugin
+from anyadbench.run.numerics import numerics_record
+from anyadbench.run.plan import identified
 from anyadbench.run.sources import ProtocolData
 from anyadbench.sequences import AS_AVAILABLE, SHORT, format_subset, parse_subset
 
@@ -45,6 +49,7 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     protocol = read_protocol(folder.work / "protocol.toml")
     data = ProtocolData.from_paths(protocol, job.stores)
     fitting = Fitting(job, data, reporter)
+    check_unchanged(job, data, fitting)
     fit = fitting.ensure()
     started = time.monotonic()
     method = fitting.load()
@@ -55,7 +60,8 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     states: States = [(test, evaluator.run_test(test)) for test in protocol.tests]
     scored = time.monotonic() - started
     scores = folder.work / "scores"
-    scores.mkdir(exist_ok=True)
+    shutil.rmtree(scores, ignore_errors=True)  # of a process that was killed while it wrote
+    make_folder(scores)
     rows = [
         build_row(test, state, thresholds.get(label), protocol.sequences, reporter)
         for test, by_label in states
@@ -66,7 +72,9 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     write_curves(scores / "curves.json", states)
     kept.write(scores / "maps.npz")
     slices = sum(len(state.records) for _, by_label in states for state in by_label.values())
-    result = build_result(fitting, fit, rows, {"score_seconds": scored, "scored_slices": float(slices)})
+    compiled = FELL_BACK if FELL_BACK in (fit.get("compile"), evaluator.compiled.state) else evaluator.compiled.state
+    timings = {"score_seconds": scored, "scored_slices": float(slices)}
+    result = build_result(fitting, fit, rows, timings, numerics_record(job.numerics, compiled))
     write_text(folder.work / "result.json", result.model_dump_json(indent=1) + "\n")
     _write_manifest(fitting, folder.work, result)
     link_or_copy(job.fit.final / WEIGHTS, folder.work / WEIGHTS)
@@ -192,7 +200,23 @@ def write_curves(path: Path, states: States) -> None:
     write_json(path, curves)
 
 
-def build_result(fitting: Fitting, fit: dict[str, Any], rows: list[Row], timings: dict[str, float]) -> CellResult:
+def check_unchanged(job: Job, data: ProtocolData, fitting: Fitting) -> None:
+    """Make sure that the cell still is what its id says: it may have waited for days since it was planned.
+
+    Raises:
+        UserError: If the method's files, its weights, the data or the protocol are others than then.
+    """
+    now_is = identified(job, *fitting.found, data, fitting.weights)
+    if (now_is.fit_id, now_is.cell_id) != (job.fit_id, job.cell_id):
+        raise UserError(
+            f"{job.label}: the method's files, its weights, the data or the protocol changed since the cell was "
+            "planned; run the same command again, which plans anew ('anyadbench runs prune' removes this cell)."
+        )
+
+
+def build_result(
+    fitting: Fitting, fit: dict[str, Any], rows: list[Row], timings: dict[str, float], numerics: dict[str, Any]
+) -> CellResult:
     """Return the schema-checked result of a cell."""
     job, protocol = fitting.job, fitting.data.protocol
     descriptor, entry = fitting.found
@@ -218,7 +242,7 @@ def build_result(fitting: Fitting, fit: dict[str, Any], rows: list[Row], timings
             sha256=weights.sha256, licence=weights.licence or "", provenance=weights.provenance or "",
             marked=weights.marked,
         ),
-        numerics=Numerics(**job.policy),
+        numerics=Numerics(**numerics),
         seed=job.seed,
         metric_version=METRIC_VERSION,
         train=_training(protocol, fit),

@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -67,32 +67,90 @@ class WorkFolder:
         except OSError as error:
             raise explain_os_error(error, self.final) from None
 
+    @property
+    def lock_file(self) -> Path:
+        """The file that a process at work on the folder holds a lock on."""
+        return self.final.with_name(f".{self.final.name}.lock")
+
     @contextmanager
     def lock(self, *, wait: bool = True, waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
         """Hold the folder's lock; yields whether it was had (always, with ``wait``).
 
-        The operating system frees it when the process ends, however it ends.
+        The operating system frees it when the process ends, however it ends. A process that is forked off meanwhile
+        does not share it.
 
         Args:
             wait: Whether to wait for a process that holds it.
             waiting: Called again and again while it is waited for; it may raise to give up.
         """
-        import fcntl
-
         make_folder(self.final.parent)
-        path = self.final.with_name(f".{self.final.name}.lock")
-        with open(path, "a") as handle:
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if not wait:
-                        yield False
-                        return
-                waiting()
-                time.sleep(LOCK_INTERVAL)
+        while True:
+            descriptor = _try_lock(self.lock_file)
+            if descriptor is not None:
+                break
+            if not wait:
+                yield False
+                return
+            waiting()
+            time.sleep(LOCK_INTERVAL)
+        _HELD.add(descriptor)
+        try:
             yield True
+        finally:
+            if descriptor in _HELD:  # not in a forked process
+                _HELD.discard(descriptor)
+                os.close(descriptor)
+
+    @property
+    def held(self) -> bool:
+        """Whether some process is at work on the folder now."""
+        if not self.lock_file.is_file():
+            return False
+        descriptor = _try_lock(self.lock_file)
+        if descriptor is None:
+            return True
+        os.close(descriptor)
+        return False
+
+
+_HELD: set[int] = set()
+"""Descriptors of the locks that this process holds."""
+
+
+def _try_lock(path: Path) -> int | None:
+    """Return a locked descriptor of the file, or ``None`` if another process holds it."""
+    import fcntl
+
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise explain_os_error(error, path) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError as error:
+            os.close(descriptor)
+            raise UserError(
+                f"{path} cannot be locked ({error.strerror}); give --runs on a file system that has locks."
+            ) from None
+        # Whoever had the lock before may have removed the file: then the lock is on a file that nobody else sees.
+        with suppress(FileNotFoundError):
+            if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        os.close(descriptor)
+
+
+def _drop_locks() -> None:
+    # A forked process shares the locks of its parent and would keep them after the parent's death.
+    for descriptor in _HELD:
+        os.close(descriptor)
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_drop_locks)
 
 
 def make_folder(path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -40,10 +42,11 @@ def save_checkpoint(
     temporary = path.with_suffix(".tmp")
     try:
         with open(temporary, "wb") as handle:
-            torch.save(state, handle)
+            hashing = _HashingWriter(handle)
+            torch.save(state, cast("IO[bytes]", hashing))
             handle.flush()
             os.fsync(handle.fileno())
-        write_text(path.with_suffix(".sha256"), sha256_file(temporary))
+        write_text(path.with_suffix(".sha256"), hashing.digest.hexdigest())
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -57,9 +60,12 @@ def load_checkpoint(
     folder: Path, method: Method, optimizers: Mapping[str, OptimizerSpec], scaler: torch.amp.GradScaler
 ) -> tuple[int, list[dict[str, Any]]] | None:
     """Restore the newest undamaged checkpoint; return its step and history, or ``None`` if there is none."""
+    for leftover in folder.glob("*.tmp"):  # of a process that was killed while it wrote
+        leftover.unlink()
     for path in sorted(folder.glob("step-*.pt"), reverse=True):
         digest = path.with_suffix(".sha256")
         if not digest.is_file() or sha256_file(path) != digest.read_text():
+            print(f"Checkpoint {path.name} is damaged; the one before it is used.", file=sys.stderr)
             continue
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         method.load_saved_state(state["method"])
@@ -71,8 +77,23 @@ def load_checkpoint(
     return None
 
 
+class _HashingWriter:
+    """Hashes what is written, so that the file need not be read again."""
+
+    def __init__(self, handle: BinaryIO) -> None:
+        self._handle = handle
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return self._handle.write(data)
+
+    def flush(self) -> None:
+        self._handle.flush()
+
+
 def generator_states() -> dict[str, Any]:
-    """Return the states of all random streams that a method may draw from."""
+    """Return the states of Python's, NumPy's and torch's generators as plain values."""
     kind, keys, position, has_gauss, cached = np.random.get_state()
     states: dict[str, Any] = {
         "torch": torch.get_rng_state(),
@@ -91,7 +112,7 @@ def generator_states() -> dict[str, Any]:
 
 
 def restore_generators(states: Mapping[str, Any]) -> None:
-    """Put the streams back to what :func:`generator_states` returned."""
+    """Put back what :func:`generator_states` returned."""
     torch.set_rng_state(states["torch"])
     kind, keys, position, has_gauss, cached = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,15 +12,17 @@ import torch
 import torch.nn.functional as F
 
 from anyadbench.methods.base import Method, Scores
-from anyadbench.metrics import PixelState, PixelStats, ScoreError, threshold_from_normals, top_fraction_mean
+from anyadbench.metrics import PixelState, PixelStats, threshold_from_normals, top_fraction_mean
 from anyadbench.metrics.smoothing import apply_separable, gaussian_matrix
 from anyadbench.protocols.model import Protocol, TestSet
+from anyadbench.run.compiling import Compiled
 from anyadbench.run.events import Reporter
 from anyadbench.run.feeding import evaluation_batch
 from anyadbench.run.kept import KeptMaps
 from anyadbench.run.numerics import Policy
 from anyadbench.run.reading import SliceReader
 from anyadbench.run.sources import ProtocolData
+from anyadbench.run.trainer import NotFinite
 from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
 
 if TYPE_CHECKING:
@@ -85,6 +88,11 @@ class Evaluator:
     policy: Policy
     reporter: Reporter
     kept: KeptMaps
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        """The method's scoring, compiled if the policy says so."""
+        return Compiled(self.method.score, self.method, self.reporter, enabled=self.policy.compile)
 
     @property
     def protocol(self) -> Protocol:
@@ -174,18 +182,18 @@ class Evaluator:
         """Return maps on the scoring grid and image scores, showing the method ``subset`` only.
 
         Raises:
-            ScoreError: If a score is NaN or infinite; the slice is named.
+            NotFinite: If a score is NaN or infinite; the slice is named.
             TypeError: If the method returns another shape or type than it should.
         """
         batch = evaluation_batch(values, subset, self.protocol.sequences, self.policy.torch_device())
         with torch.inference_mode(), self.policy.autocast():
-            scores = self.method.score(batch)
+            scores = self.compiled(batch)
         maps = self._to_grid(scores, values)
         images = None if scores.images is None else scores.images.detach().double().cpu().numpy()
         finite = np.isfinite(maps).all(axis=(1, 2)) & (True if images is None else np.isfinite(images))
         if not finite.all():
             where = int(np.flatnonzero(~finite)[0])
-            raise ScoreError(f"scores of slice {names[where]} shown {format_subset(subset)}", [where])
+            raise NotFinite(f"the scores of {names[where]}, shown {format_subset(subset)}, hold NaN or infinity")
         top = self.protocol.scoring.top_fraction
         if top:
             images = top_fraction_mean(maps, top)

@@ -80,9 +80,16 @@ class Fitting:
         return folder.state()
 
     def load(self) -> Method:
-        """Return the trained method of a finished fit, in eval mode."""
+        """Return the trained method of a finished fit, in eval mode.
+
+        Raises:
+            UserError: If its weights were changed since.
+        """
+        path, said = self.job.fit.final / WEIGHTS, self.job.fit.state().get("weights_sha256")
+        if not path.is_file() or sha256_file(path) != said:
+            raise UserError(f"{path} is damaged; remove {path.parent} and run the same command again.")
         method = self.build()
-        method.load_saved_state(load_file(self.job.fit.final / WEIGHTS, device=str(self.job.policy["device"])))
+        method.load_saved_state(load_file(path, device=str(self.job.policy["device"])))
         method.eval()
         return method
 
@@ -103,7 +110,9 @@ class Fitting:
             device=job.numerics.torch_device(),
             tick=self._tick,
         )
-        trainer = Trainer(method, feed, job.params, job.numerics, folder.work / "checkpoints", self.reporter)
+        trainer = Trainer(
+            method, feed, job.params, job.numerics, folder.work / "checkpoints", self.reporter, job.checkpoint_seconds
+        )
         trainer.selector = self._selector(trainer)
         state = "failed"
         try:
@@ -113,7 +122,8 @@ class Fitting:
             state = "interrupted"
             raise
         finally:
-            folder.update(state=state, seconds=spent + time.monotonic() - started, steps=trainer.step)
+            seconds = spent + time.monotonic() - started
+            folder.update(state=state, seconds=seconds, steps=trainer.step, compile=trainer.compile_state)
         chosen = {}
         if trainer.selector is not None and trainer.selector.records:
             chosen = {"selected": trainer.selector.take_best()}
@@ -151,9 +161,10 @@ class Fitting:
             weights_sha256=sha256_file(folder.work / WEIGHTS),
             **chosen,
         )
-        for leftover in ("checkpoints", SELECTED):
-            shutil.rmtree(folder.work / leftover, ignore_errors=True)
+        # In this order: a process that is killed between the two leaves a finished fit, not one to train again.
         folder.complete()
+        for leftover in ("checkpoints", SELECTED):
+            shutil.rmtree(folder.final / leftover, ignore_errors=True)
 
     def _selector(self, trainer: Trainer) -> Selector | None:
         """Return what judges the states of a training by the protocol's rule, or ``None`` to take the last one."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import Budget
 from anyadbench.run.cells import WorkFolder, cell_folder, fit_folder, now, read_json, write_json
 from anyadbench.run.numerics import Policy
 
-Status = Literal["done", "cached", "failed", "interrupted"]
+Status = Literal["done", "cached", "failed", "interrupted", "planned"]
 PLAN = "plan.json"
+CHECKPOINT_SECONDS = 60.0
+RETRIES = 2
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Job:
         stores: Path of the slice store by data set.
         policy: Numeric policy.
         keep_maps: ``none``, ``sample`` or ``all``.
+        time_limit: Seconds after which the cell is ended as failed; 0 for none.
+        checkpoint_seconds: Seconds between checkpoints.
+        retries: How often a worker that was killed from outside is started again.
+
+    The last four decide how a cell is run and not what comes out, so they are no part of its id.
     """
 
     runs: str
@@ -49,6 +57,9 @@ class Job:
     stores: dict[str, str]
     policy: dict[str, Any] = field(default_factory=dict)
     keep_maps: str = "sample"
+    time_limit: float = 0.0
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    retries: int = RETRIES
 
     @property
     def cell(self) -> WorkFolder:
@@ -70,18 +81,40 @@ class Job:
         """Method, protocol and seed for people."""
         return f"{self.method} · {self.protocol} · seed {self.seed}"
 
-    def save(self) -> Path:
-        """Write the job into its cell's working folder and return the folder."""
+    def save(self, *, begin: bool = True) -> Path:
+        """Write the job into its cell's working folder and return the folder.
+
+        Args:
+            begin: Whether the cell is now waiting to be run; ``False`` leaves the state to the process that runs it.
+        """
         work = self.cell.work
         names = {name: getattr(self, name) for name in ("cell_id", "fit_id", "method", "protocol", "seed")}
-        self.cell.update(**{"state": "pending", "created": now(), **self.cell.state(), **names})
+        known = {"state": "pending", "created": now(), **self.cell.state()}
+        fresh: dict[str, Any] = {"state": "pending", "error": None, "log_tail": [], "mistake": False} if begin else {}
+        self.cell.update(**{**known, **names, **fresh})
         write_json(work / PLAN, asdict(self))
         return work
 
     @staticmethod
     def load(folder: Path) -> Job:
-        """Read the job of a cell folder."""
-        return Job(**read_json(folder / PLAN))
+        """Read the job of a cell folder, complete or not.
+
+        The folder may come from elsewhere: the job is checked, and works in the runs folder that it was found in.
+
+        Raises:
+            UserError: If its plan is damaged, or is of another cell.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            found = TypeAdapter(Job).validate_python(read_json(folder / PLAN))
+            job = replace(found, runs=str(folder.absolute().parent.parent))
+            job.numerics  # noqa: B018  (its fields are checked here)
+        except (ValidationError, TypeError):
+            raise UserError(f"{folder / PLAN} is no plan of a cell; remove {folder} and run again.") from None
+        if folder.name not in (job.cell.work.name, job.cell.final.name):
+            raise UserError(f"{folder / PLAN} is the plan of another cell; remove {folder} and run again.")
+        return job
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class Policy:
         tf32: Whether float32 matrix products may use TF32.
         deterministic: Whether only deterministic algorithms are allowed.
         threads: CPU threads.
+        compile: Whether training steps and scoring go through ``torch.compile``.
     """
 
     device: str = "cpu"
@@ -36,6 +37,11 @@ class Policy:
     tf32: bool = False
     deterministic: bool = False
     threads: int = 2
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.device not in ("cpu", "cuda") or self.dtype not in ("float32", "bfloat16", "float16"):
+            raise TypeError(f"a numeric policy cannot have device {self.device!r} and dtype {self.dtype!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -57,15 +63,30 @@ class Policy:
         return torch.device(self.device)
 
 
-def resolve_policy(device: str, precision: str, deterministic: bool, threads: int) -> Policy:
+def resolve_policy(
+    device: str, precision: str, deterministic: bool, threads: int, *, compile: bool = False, elsewhere: bool = False
+) -> Policy:
     """Turn the command line's wishes into a policy for this machine.
 
     ``auto`` precision is bfloat16 on GPUs that have it and float32 elsewhere.
 
+    Args:
+        device: ``auto``, ``cpu`` or ``cuda``.
+        precision: One of :data:`PRECISIONS`.
+        deterministic: Whether only deterministic algorithms are allowed.
+        threads: CPU threads of a cell.
+        compile: Whether to use ``torch.compile``.
+        elsewhere: Whether cells run on other machines, which cannot be asked; then nothing may be left to ``auto``
+            that depends on the device.
+
     Raises:
         UserError: If the device is not there or cannot do the precision.
     """
-    has_cuda = _cuda_available() if device in ("auto", "cuda") else False
+    if elsewhere and device == "auto":
+        raise UserError("--device auto asks this machine, and the cells run on others; give --device cpu or cuda.")
+    if elsewhere and device == "cuda" and precision == "auto":
+        raise UserError("--precision auto asks this machine's GPU, and the cells run on others; give --precision.")
+    has_cuda = device == "cuda" if elsewhere else device in ("auto", "cuda") and _cuda_available()
     if device == "cuda" and not has_cuda:
         raise UserError("--device cuda: torch finds no CUDA device here; use --device cpu, or see 'anyadbench doctor'.")
     kind = "cuda" if has_cuda else "cpu"
@@ -74,7 +95,9 @@ def resolve_policy(device: str, precision: str, deterministic: bool, threads: in
     if precision == "float16" and kind == "cpu":
         raise UserError("--precision float16 needs a GPU; use --precision float32 or bfloat16 on the CPU.")
     tf32 = precision == "tf32"
-    return Policy(kind, "float32" if tf32 else precision, tf32, deterministic, threads)
+    if tf32 and kind == "cpu":
+        raise UserError("--precision tf32 needs a GPU; use --precision float32 or bfloat16 on the CPU.")
+    return Policy(kind, "float32" if tf32 else precision, tf32, deterministic, threads, compile)
 
 
 def _cuda_available() -> bool:
@@ -97,9 +120,16 @@ def apply_policy(policy: Policy) -> None:
 
     Subnormal floats are flushed to zero: on CPU they slow this kind of training by an order of magnitude. Worker
     threads inherit the setting from the thread that starts them, so it has to come before the first parallel region.
+
+    Raises:
+        UserError: If the device is not there.
     """
     import torch
 
+    if policy.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "The cell was planned for a GPU and torch finds none on this machine; run it where there is one."
+        )
     torch.set_flush_denormal(True)
     torch.set_num_threads(policy.threads)
     if policy.device == "cpu" and policy.dtype == "float32":
@@ -110,6 +140,21 @@ def apply_policy(policy: Policy) -> None:
     if policy.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+
+
+def numerics_record(policy: Policy, compiled: str) -> dict[str, Any]:
+    """Return the policy as results record it: what was asked for, and what became of it on this machine.
+
+    Which library makes the CPU's float32 products is a property of the machine, like the kernels that it picks: both
+    are float32, they differ in the last bits. It is recorded and not hashed, so that a cell that is planned on one
+    machine and run on another keeps its id.
+
+    Args:
+        policy: The policy of the cell.
+        compiled: What became of ``compile``: ``off``, ``on`` or ``fell back``.
+    """
+    products = {"products": "oneDNN" if fast_products() else "default"} if policy.device == "cpu" else {}
+    return {**policy.to_dict(), "compile": compiled, **products}
 
 
 def prefer_fast_products() -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,7 @@ from anyadbench.methods.descriptor import BUDGETS, MISSING, Budget, MethodDescri
 from anyadbench.metrics import METRIC_VERSION
 from anyadbench.plugins import MethodEntry, code_hash, find_method, load_methods
 from anyadbench.protocols.model import Protocol
-from anyadbench.run.jobs import Job
+from anyadbench.run.jobs import CHECKPOINT_SECONDS, RETRIES, Job
 from anyadbench.run.numerics import Policy, resolve_policy
 from anyadbench.run.sources import Progress, ProtocolData, locate, open_stores
 from anyadbench.weights import ResolvedWeights, resolve
@@ -23,7 +24,10 @@ from anyadbench.weights import ResolvedWeights, resolve
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks for; ``None`` leaves a choice to the protocol."""
+    """What the user asks for; ``None`` leaves a choice to the protocol.
+
+    ``elsewhere`` means that the cells run on other machines than this one.
+    """
 
     methods: tuple[str, ...]
     protocol: Protocol
@@ -38,8 +42,13 @@ class Request:
     device: str = "auto"
     precision: str = "auto"
     deterministic: bool = False
+    compile: bool = False
     threads: int | None = None
     keep_maps: str = "sample"
+    time_limit: float = 0.0
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    retries: int = RETRIES
+    elsewhere: bool = False
 
 
 def make_plan(request: Request, progress: Progress) -> list[Job]:
@@ -60,33 +69,52 @@ def make_plan(request: Request, progress: Progress) -> list[Job]:
             known = ", ".join(descriptor.missing_policies)
             raise UserError(f"--missing {request.missing}: {descriptor.name} does not follow it; it knows {known}.")
     policy = resolve_policy(
-        request.device, request.precision, request.deterministic, request.threads or protocol.threads
+        request.device,
+        request.precision,
+        request.deterministic,
+        request.threads or protocol.threads,
+        compile=request.compile,
+        elsewhere=request.elsewhere,
     )
-    profile = request.weights or protocol.weights
+    profile = anchored(request.weights or protocol.weights)
     weights = {d.name: resolve(profile, d.weights, profile=protocol.weights) for d, _ in entries}
     stores = open_stores(protocol, locate(protocol, request.data), progress)
     data = ProtocolData(protocol, stores)
     data.check_apart()
     jobs = []
     for descriptor, entry in entries:
-        name = descriptor.name
-        fit_id = stable_hash(
-            fit_identity(
-                descriptor, entry, params[name], budget, request.missing, protocol, data, weights[name], policy
-            )
-        )
         for seed in request.seeds:
-            seeded = stable_hash([fit_id, seed])
-            cell_id = stable_hash([seeded, protocol.name, protocol.test_part(), data.test_hash(), METRIC_VERSION])
-            jobs.append(
-                Job(
-                    runs=str(request.runs), cell_id=cell_id, fit_id=seeded, method=name, protocol=protocol.name,
-                    protocol_file=str(request.protocol_file), seed=seed, params=params[name], budget=budget,
-                    missing=request.missing, weights=profile, policy=policy.to_dict(), keep_maps=request.keep_maps,
-                    stores={dataset: str(store.path.resolve()) for dataset, store in stores.items()},
-                )
+            job = Job(
+                runs=os.path.abspath(request.runs), cell_id="", fit_id="", method=descriptor.name,
+                protocol=protocol.name, protocol_file=str(request.protocol_file), seed=seed,
+                params=params[descriptor.name], budget=budget, missing=request.missing, weights=profile,
+                policy=policy.to_dict(), keep_maps=request.keep_maps, time_limit=request.time_limit,
+                checkpoint_seconds=request.checkpoint_seconds, retries=request.retries,
+                stores={dataset: str(store.path.resolve()) for dataset, store in stores.items()},
             )  # fmt: skip
+            jobs.append(identified(job, descriptor, entry, data, weights[descriptor.name]))
     return jobs
+
+
+def anchored(weights: str) -> str:
+    """Return a choice of weights whose path, if it names one, holds in any working folder."""
+    kind, separator, path = weights.partition(":")
+    return f"file:{os.path.abspath(os.path.expanduser(path))}" if separator and kind == "file" and path else weights
+
+
+def identified(
+    job: Job, descriptor: MethodDescriptor, entry: MethodEntry, data: ProtocolData, weights: ResolvedWeights
+) -> Job:
+    """Return the job with the ids of its fit and its cell as everything stands now."""
+    protocol = data.protocol
+    fit = stable_hash(
+        fit_identity(
+            descriptor, entry, job.params, job.budget, job.missing, protocol, data, weights, job.numerics
+        )
+    )  # fmt: skip
+    seeded = stable_hash([fit, job.seed])
+    cell = stable_hash([seeded, protocol.name, protocol.test_part(), data.test_hash(), METRIC_VERSION])
+    return replace(job, fit_id=seeded, cell_id=cell)
 
 
 def _budget(protocol: Protocol) -> Budget:

@@ -209,11 +209,19 @@ class ProtocolData:
 
     def training_hash(self) -> str:
         """Return the hash of everything that a fit reads."""
+        return self._training_hash
+
+    @cached_property
+    def _training_hash(self) -> str:
         store = self.stores[self.protocol.train]
         return stable_hash([self._fingerprint(store, rows) for rows in (self.train_rows(), self.validation_rows())])
 
     def test_hash(self) -> str:
         """Return the hash of everything that is scored."""
+        return self._test_hash
+
+    @cached_property
+    def _test_hash(self) -> str:
         parts: list[Any] = []
         for test in self.protocol.tests:
             normals, abnormals = self.test_rows(test)

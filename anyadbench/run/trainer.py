@@ -14,6 +14,7 @@ import torch
 from anyadbench.errors import UserError
 from anyadbench.methods.base import Batch, Losses, Method, OptimizerSpec
 from anyadbench.run.checkpoints import load_checkpoint, save_checkpoint
+from anyadbench.run.compiling import Compiled
 from anyadbench.run.events import Interrupted, Reporter
 from anyadbench.run.feeding import TrainingFeed
 from anyadbench.run.numerics import Policy
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 CHECK_EVERY = 10
 """Steps between looks at the losses: each look makes a GPU wait."""
+
+
+CHECKPOINT_SHARE = 0.02
+"""Largest share of the time that may go into writing checkpoints; a slow disk makes them rarer."""
 
 
 class NotFinite(Exception):
@@ -41,7 +46,7 @@ class Trainer:
         policy: Numeric policy.
         checkpoints: Folder of checkpoints.
         reporter: Where progress goes, and where a request to stop comes from.
-        checkpoint_seconds: Time between checkpoints.
+        checkpoint_seconds: Time between checkpoints; longer where writing one takes more than 2 % of it.
         selector: Judges the states on the way; ``None`` if the last one is taken.
     """
 
@@ -69,27 +74,41 @@ class Trainer:
         self._base_rates = {
             name: [group["lr"] for group in spec.optimizer.param_groups] for name, spec in self.optimizers.items()
         }
+        self.compiled = Compiled(
+            self.method.training_step,
+            self.method,
+            self.reporter,
+            enabled=self.policy.compile and self.method.manual_step is None and bool(self.optimizers),
+        )
         self._scaler = torch.amp.GradScaler(self.policy.device, enabled=self.policy.dtype == "float16")
         self.total = self._length()
         restored = load_checkpoint(self.checkpoints, self.method, self.optimizers, self._scaler)
+        saved, interval = time.monotonic(), self.checkpoint_seconds
         if restored is None:
             self._prepare()
         else:
             self.step, self.history = restored
         if self.selector is not None:
             self.selector.resume(self.step)
-        saved = time.monotonic()
         while self.step < self.total:
             if self.reporter.stopping:
                 self._save()
                 raise Interrupted
             self._train_step()
             better = self.selector is not None and self.selector.look(self.step, self.total)
-            late = time.monotonic() - saved > self.checkpoint_seconds
+            late = time.monotonic() - saved >= interval
             if (better or late) and self.step < self.total:
+                began = time.monotonic()
                 self._save()
                 saved = time.monotonic()
+                if self.checkpoint_seconds:
+                    interval = max(self.checkpoint_seconds, (saved - began) / CHECKPOINT_SHARE)
         self.method.eval()
+
+    @property
+    def compile_state(self) -> str:
+        """What became of ``compile``."""
+        return self.compiled.state if hasattr(self, "compiled") else "off"
 
     def _length(self) -> int:
         if not self.optimizers:
@@ -125,7 +144,7 @@ class Trainer:
 
     def _automatic_step(self, batch: Batch) -> dict[str, torch.Tensor]:
         with self.policy.autocast():
-            losses = self.method.training_step(batch, self.step, self.total)
+            losses: Mapping[str, Losses] = self.compiled(batch, self.step, self.total)
         for name, named in losses.items():
             self.update(name, named)
         return {key: value.detach() for named in losses.values() for key, value in named.items()}

@@ -6,14 +6,17 @@ Its output goes to the cell's ``log.txt``; progress goes to the given file descr
 
 from __future__ import annotations
 
+import errno
+import faulthandler
 import os
+import platform
 import shutil
 import sys
 import traceback
 from pathlib import Path
 
 from anyadbench.errors import UserError
-from anyadbench.run.cells import WorkFolder, now
+from anyadbench.run.cells import WorkFolder, explain_os_error, now
 from anyadbench.run.events import Interrupted, Reporter, wait_for
 from anyadbench.run.jobs import Job
 
@@ -22,25 +25,28 @@ DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 75
 
 def main(arguments: list[str]) -> int:
     """Run the cell whose working folder is the first argument."""
-    work = Path(arguments[0])
     descriptor = int(arguments[2]) if arguments[1:2] == ["--events"] else None
     reporter = Reporter(descriptor)
     reporter.watch_signals()
-    job = Job.load(work)
-    folder = job.cell
     try:
+        job = Job.load(Path(arguments[0]))
+        folder = job.cell
         with folder.lock(waiting=lambda: wait_for("another process on this cell", reporter)):
             if folder.done:  # by another process, while this one waited
                 shutil.rmtree(folder.work, ignore_errors=True)
                 return DONE
             redirect_output(folder.work / "log.txt")
+            faulthandler.enable()
             return _run(job, folder, reporter)
     except Interrupted:
         return INTERRUPTED
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return MISTAKE
 
 
 def _run(job: Job, folder: WorkFolder, reporter: Reporter) -> int:
-    folder.update(state="running", pid=os.getpid(), started=now(), error=None, log_tail=[])
+    folder.update(state="running", pid=os.getpid(), host=platform.node(), started=now(), error=None, log_tail=[])
     try:
         reporter.send(phase="starting", done=0, total=0)
         from anyadbench.run.numerics import apply_policy
@@ -53,28 +59,56 @@ def _run(job: Job, folder: WorkFolder, reporter: Reporter) -> int:
         folder.update(state="interrupted", finished=now(), error="Stopped on request; the same command resumes it.")
         return INTERRUPTED
     except UserError as error:
-        return _fail(folder, str(error), MISTAKE)
+        return _fail(folder, str(error), MISTAKE, reporter)
     except Exception as error:  # a method may raise anything; the cell records it and fails alone
         traceback.print_exc()
         text = " ".join(str(error).split())[:500]
-        return _fail(folder, f"{type(error).__name__}: {text}" if text else type(error).__name__, FAILED)
+        said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        if is_out_of_memory(error):
+            said = f"Memory ran out ({said}); {smaller_batch(job)}"
+        elif isinstance(error, OSError):
+            said = str(explain_os_error(error, folder.work)) if error.errno == errno.ENOSPC else said
+        return _fail(folder, said, FAILED, reporter)
     return DONE
 
 
-def _fail(folder: WorkFolder, error: str, code: int) -> int:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of the host or of the device was not enough.
+
+    Torch has a type of its own for GPUs only; its allocator for the CPU raises a plain ``RuntimeError``.
+    """
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text))
+    )
+
+
+def smaller_batch(job: Job) -> str:
+    """Return the advice for a cell that ran out of memory."""
+    batch = job.params.get("batch_size")
+    if isinstance(batch, int) and batch > 1:
+        return f"try --set {job.method}.batch_size={batch // 2} (another cell: its numbers differ)."
+    return "run fewer cells at once (--slots), or a smaller budget."
+
+
+def _fail(folder: WorkFolder, error: str, code: int, reporter: Reporter) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
-    folder.update(state="failed", finished=now(), error=error, log_tail=log_tail(folder.work / "log.txt"))
+    reporter.send(phase="failed", error=error)  # reaches the launcher even where the disk is full
+    tail = log_tail(folder.work / "log.txt")
+    folder.update(state="failed", finished=now(), error=error, log_tail=tail, mistake=code == MISTAKE)
     return code
 
 
 def log_tail(path: Path, lines: int = 40, most: int = 20000) -> list[str]:
-    """Return the last lines of a log without reading all of it."""
+    """Return the last lines of a log, none of them long, without reading all of it."""
     if not path.is_file():
         return []
     with open(path, "rb") as handle:
         handle.seek(max(0, path.stat().st_size - most))
-        return handle.read().decode("utf-8", "replace").splitlines()[-lines:]
+        return [line[:500] for line in handle.read().decode("utf-8", "replace").splitlines()[-lines:]]
 
 
 def redirect_output(path: Path) -> None:

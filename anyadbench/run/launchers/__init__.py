@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from anyadbench.errors import UserError, suggest
@@ -12,7 +12,11 @@ from anyadbench.run.jobs import Job, Outcome
 if TYPE_CHECKING:
     from anyadbench.run.display import Display
 
-BUILTIN = {"local": "anyadbench.run.launchers.local:launch"}
+BUILTIN = {
+    "local": "anyadbench.run.launchers.local:launch",
+    "shell": "anyadbench.run.launchers.shell:launch",
+    "slurm": "anyadbench.run.launchers.slurm:launch",
+}
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,13 @@ class LaunchOptions:
 
     Attributes:
         display: Where progress goes.
-        slots: Cells that may run at once; 0 for one per GPU, or one on the CPU.
+        slots: Cells that may run at once; 0 for the launcher's own choice (local: one per GPU, or one on the CPU).
+        settings: The launcher's own settings by name.
     """
 
     display: Display
     slots: int = 0
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 Launcher = Callable[[Sequence[Job], LaunchOptions], list[Outcome]]
@@ -45,7 +51,53 @@ def find_launcher(name: str) -> Launcher:
     for added in collect("anyadbench_launchers")[0]:
         known = {**added, **known}
     if name not in known:
-        raise UserError(f"Unknown launcher {name!r}.{suggest(name, list(known))}")
+        fix = " 'pip install anyadbench-ray' adds it." if name == "ray" else suggest(name, list(known))
+        raise UserError(f"Unknown launcher {name!r}.{fix}")
     module, _, attribute = known[name].partition(":")
     launcher: Launcher = getattr(import_module(module), attribute)
     return launcher
+
+
+def cell_command(job: Job) -> list[str]:
+    """Return the command that runs one planned cell, on any machine that sees the same files.
+
+    It may be run in any order, twice, and in parallel: a finished cell is not run again, and of two processes one
+    waits.
+    """
+    import sys
+
+    return [sys.executable, "-m", "anyadbench", "runs", "work", job.cell.final.name, "--runs", job.runs]
+
+
+def known_settings(options: LaunchOptions, launcher: str, known: Sequence[str]) -> dict[str, str]:
+    """Return a launcher's settings.
+
+    Raises:
+        UserError: If one is unknown.
+    """
+    for name in options.settings:
+        if name not in known:
+            fix = suggest(name, list(known)) if known else " It takes none."
+            raise UserError(f"--launcher-option {name}: the launcher {launcher} has no such setting.{fix}")
+    return dict(options.settings)
+
+
+def recorded_outcome(job: Job, log: str = "") -> Outcome:
+    """Return how a job ended that ran out of this process's sight, from what its folder says.
+
+    Args:
+        job: The job.
+        log: What the scheduler wrote about it, for a cell that never began.
+    """
+    if job.cell.done:
+        return Outcome(job, "done")
+    state = job.cell.state()
+    error = str(state.get("error") or "")
+    if state.get("state") == "failed":
+        tail = tuple(str(line) for line in state.get("log_tail") or ())
+        return Outcome(job, "failed", error, tail, mistake=bool(state.get("mistake")))
+    if state.get("state") == "pending" and log:
+        return Outcome(
+            job, "failed", "The cell did not begin; what was said of it follows.", tuple(log.splitlines()[-40:])
+        )
+    return Outcome(job, "interrupted", error or "It was ended from outside; the same command resumes it.")

@@ -1,0 +1,194 @@
+"""``anyadbench runs``: the cells of a runs folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from anyadbench.cli.output import clean, print_json, print_table
+from anyadbench.errors import UserError
+
+RUNS = click.option(
+    "--runs", type=click.Path(path_type=Path), default=None, help="Folder that 'anyadbench run' wrote; runs by default."
+)
+DEFAULT = Path("runs")
+
+
+@click.group(invoke_without_command=True)
+@RUNS
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def runs(ctx: click.Context, runs: Path | None, as_json: bool) -> None:
+    """List cells with state, age and size, or work on them."""
+    ctx.obj = runs
+    if ctx.invoked_subcommand is not None:
+        return
+    from anyadbench.run.inventory import human_age, human_size, list_cells
+
+    entries = list_cells(runs or DEFAULT)
+    if as_json:
+        print_json([entry.to_dict() for entry in entries])
+        return
+    if not entries:
+        click.echo(f"{runs or DEFAULT} holds no cells yet.")
+        return
+    rows = []
+    for entry in entries:
+        said = (entry.record.error or entry.record.problem or "")[:200]
+        rows.append([entry.name, entry.state, human_age(entry.age), human_size(entry.size), said])
+    print_table(["cell", "state", "age", "size", "what is wrong"], rows)
+
+
+@runs.command()
+@click.argument("cell")
+@RUNS
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def show(above: Path | None, /, cell: str, runs: Path | None, as_json: bool) -> None:
+    """Show one cell, by its name or the beginning of it or of its id."""
+    from anyadbench.run.inventory import find_cell, human_age, human_size
+
+    entry = find_cell(runs or above or DEFAULT, cell)
+    record, result = entry.record, entry.record.result
+    if as_json:
+        print_json(
+            entry.to_dict()
+            | {"log_tail": list(record.log_tail), "result": None if result is None else result.model_dump(mode="json")}
+        )
+        return
+    pairs: list[tuple[str, Any]] = [
+        ("cell", entry.name), ("state", entry.state), ("method", record.method), ("protocol", record.protocol),
+        ("seed", record.seed), ("age", human_age(entry.age)), ("size", human_size(entry.size)),
+        ("folder", record.folder), ("error", record.error), ("problem", record.problem),
+    ]  # fmt: skip
+    if result is not None:
+        numerics = ", ".join(f"{name} {value}" for name, value in result.numerics.model_dump().items())
+        pairs += [
+            ("fit", result.fit_id[:16]),
+            ("budget", result.method.budget),
+            ("parameters", ", ".join(f"{name}={value}" for name, value in sorted(result.method.params.items()))),
+            ("numerics", numerics),
+            ("rows", len(result.rows)),
+            ("timings", ", ".join(f"{name} {value:.1f}" for name, value in sorted(result.timings.items()))),
+            ("memory", ", ".join(f"{name} {value:.0f}" for name, value in sorted(result.memory.items()))),
+        ]
+    for name, value in pairs:
+        if value is not None:
+            click.echo(f"{name + ':':<12}{clean(str(value))}")
+    for line in record.log_tail:
+        click.echo(f"  | {clean(line)}")
+
+
+@runs.command()
+@click.argument("cells", nargs=-1)
+@click.option("--failed", is_flag=True, help="Every failed cell.")
+@click.option("--unfinished", is_flag=True, help="Every cell that was interrupted, is waiting, or failed.")
+@click.option("--launcher", default="local", show_default=True, help="How cells become processes.")
+@click.option("--launcher-option", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the launcher's.")
+@click.option("--slots", type=click.IntRange(0), default=0, help="Cells at once.")
+@RUNS
+@click.pass_obj
+def rerun(
+    above: Path | None, /, cells: tuple[str, ...], failed: bool, unfinished: bool, runs: Path | None, **options: Any
+) -> None:
+    """Run cells again as they were planned, but with the method's files and the data as they are now."""
+    from anyadbench.cli.run import end, parse_settings, report, stop_on_signals
+    from anyadbench.run.display import Display
+    from anyadbench.run.execute import execute
+    from anyadbench.run.inventory import find_cell, list_cells
+    from anyadbench.run.launchers import LaunchOptions
+    from anyadbench.run.replan import replan
+
+    folder = runs or above or DEFAULT
+    if not (cells or failed or unfinished):
+        raise UserError("Say which cells to run again: --failed, --unfinished, or their names.")
+    states = {"failed"} | ({"interrupted", "pending"} if unfinished else set())
+    entries = [find_cell(folder, name) for name in cells]
+    if failed or unfinished:
+        entries += [entry for entry in list_cells(folder) if entry.state in states]
+    entries = list({entry.name: entry for entry in entries if entry.state != "done"}.values())
+    if not entries:
+        click.echo(f"{folder} holds no such cell.", err=True)
+        return
+    stop_on_signals()
+    with Display() as display:
+        jobs = [replan(entry, display) for entry in entries]
+        jobs = list({job.cell_id: job for job in jobs}.values())
+        launch = LaunchOptions(display, options["slots"], parse_settings(options["settings"]))
+        outcomes = execute(jobs, options["launcher"], launch)
+    for protocol in sorted({outcome.job.protocol for outcome in outcomes}):
+        report([outcome for outcome in outcomes if outcome.job.protocol == protocol], folder, protocol, False)
+    end(outcomes)
+
+
+@runs.command()
+@click.argument("cells", nargs=-1)
+@click.option("--unfinished", is_flag=True, help="Also cells that could be resumed.")
+@click.option("--yes", is_flag=True, help="Remove; without it, only tell what would go.")
+@RUNS
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def prune(
+    above: Path | None, /, cells: tuple[str, ...], unfinished: bool, yes: bool, runs: Path | None, as_json: bool
+) -> None:
+    """Remove failed cells, trained models that no cell uses, and leftovers; or the named cells."""
+    from anyadbench.run.inventory import human_size, removable, remove, sizes
+
+    removals = removable(runs or above or DEFAULT, cells, unfinished=unfinished)
+    freed = sizes([removal.path for removal in removals])[1]
+    if as_json:
+        listed = [{"path": str(r.path), "reason": r.reason, "bytes": sizes([r.path])[0]} for r in removals]
+        print_json({"removed": yes, "freed_bytes": freed, "folders": listed})
+    else:
+        if removals:
+            rows = [[r.path.name, human_size(sizes([r.path])[0]), r.reason] for r in removals]
+            print_table(["folder", "size", "why"], rows)
+        done = "freed" if yes else "would be freed; --yes removes them"
+        click.echo(f"{len(removals)} folders, {human_size(freed)} {done}.")
+    if yes:
+        remove(removals)
+
+
+@runs.command()
+@click.argument("cell")
+@RUNS
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.pass_obj
+def work(above: Path | None, /, cell: str, runs: Path | None, quiet: bool) -> None:
+    """Run one planned cell here; the launchers print and submit this command."""
+    from anyadbench.cli.output import clean
+    from anyadbench.cli.run import end, stop_on_signals
+    from anyadbench.run.display import Display
+    from anyadbench.run.jobs import Job, Outcome
+    from anyadbench.run.launchers import LaunchOptions
+    from anyadbench.run.launchers.local import launch
+
+    stop_on_signals()
+    folder = planned_folder(runs or above or DEFAULT, cell)
+    with Display(quiet=quiet) as display:
+        job = Job.load(folder)
+        outcome = Outcome(job, "cached") if job.cell.done else launch([job], LaunchOptions(display, 1))[0]
+        if outcome.status == "cached":
+            display.note(f"{job.label}: finished before, not run again")
+    if outcome.error:
+        click.echo(f"{job.label}: {outcome.status}: {clean(outcome.error)}", err=True)
+        for line in outcome.log_tail if outcome.status == "failed" else ():
+            click.echo(f"  | {clean(line)}", err=True)
+    end([outcome])
+
+
+def planned_folder(runs: Path, name: str) -> Path:
+    """Return the folder of a cell by its full name.
+
+    Raises:
+        UserError: If there is none.
+    """
+    from anyadbench.run.cells import PARTIAL
+
+    if name not in (".", "..") and "/" not in name:
+        for folder in (runs / "cells" / name, runs / "cells" / f"{name}{PARTIAL}"):
+            if (folder / "plan.json").is_file():
+                return folder
+    raise UserError(f"{runs} holds no planned cell {name!r}; plan it with 'anyadbench run --launcher shell'.")

@@ -1,0 +1,81 @@
+"""``torch.compile`` with a fall-back that is said aloud and recorded."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from anyadbench.run.checkpoints import generator_states, restore_generators
+
+if TYPE_CHECKING:
+    from anyadbench.methods.base import Method
+    from anyadbench.run.events import Reporter
+
+OFF, ON, FELL_BACK = "off", "on", "fell back"
+
+
+class Compiled:
+    """A function of a method through ``torch.compile``; the function itself where compiling fails.
+
+    Only failures of the compiler count, and only at the first call: then the method and the random generators are put
+    back, so the result is that of a run without ``--compile``. What the method itself raises is passed on.
+
+    Args:
+        function: The function.
+        method: The method that it belongs to.
+        reporter: Where a fall-back is said.
+        enabled: Whether to compile at all.
+    """
+
+    def __init__(self, function: Callable[..., Any], method: Method, reporter: Reporter, *, enabled: bool) -> None:
+        self._plain, self._method, self._reporter = function, method, reporter
+        self._proven = False
+        self.state, self.reason = OFF, ""
+        if enabled:
+            import torch
+
+            self.state = ON
+            try:
+                self._fast: Callable[..., Any] = torch.compile(function)
+            except RuntimeError as error:  # an interpreter or a system that torch cannot compile on
+                self._fall_back(error)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function."""
+        if self.state != ON:
+            return self._plain(*arguments)
+        if self._proven:
+            return self._fast(*arguments)
+        undo = self._snapshot()
+        try:
+            value = self._fast(*arguments)
+        except Exception as error:
+            if not is_compiler_error(error):
+                raise
+            self._fall_back(error)
+            undo()
+            return self._plain(*arguments)
+        self._proven = True
+        return value
+
+    def _snapshot(self) -> Callable[[], None]:
+        generators = generator_states()
+        state = {name: tensor.clone() for name, tensor in self._method.saved_state().items()}
+
+        def undo() -> None:
+            self._method.load_saved_state(state)
+            restore_generators(generators)
+
+        return undo
+
+    def _fall_back(self, error: Exception) -> None:
+        self.state, self.reason = FELL_BACK, " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        said = f"torch.compile failed and is not used: {self.reason}"
+        print(said, file=sys.stderr, flush=True)
+        self._reporter.send(note=said)
+
+
+def is_compiler_error(error: BaseException) -> bool:
+    """Whether an error comes from torch's compiler, not from what was compiled."""
+    return any(kind.__module__.startswith(("torch._dynamo", "torch._inductor")) for kind in type(error).__mro__)
