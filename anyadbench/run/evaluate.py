@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from anyadbench.methods.base import Method, Scores
-from anyadbench.metrics import PixelState, PixelStats, ScoreError, threshold_from_normals, top_fraction_mean
+from anyadbench.metrics import PixelState, PixelStats, ScoreError, top_fraction_mean
+from anyadbench.metrics.rowpixels import RowPixels, exact_pixels, streaming_pixels
+from anyadbench.metrics.thresholds import Quantile, quantile_of_state
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.run.events import Reporter
 from anyadbench.run.feeding import evaluation_batch
@@ -28,7 +30,10 @@ BATCH = 16
 """Slices per scoring call; fixed, so that results do not depend on memory."""
 
 SUBJECT_BITS = 20
-"""Bits of the per-subject histograms that intervals are computed from (see ``docs/metrics.md``)."""
+"""Bits of the subjects' histograms where a row counts in bins (see ``docs/metrics.md``)."""
+
+SUBJECT_CHUNK = 2**20
+"""Unsorted scores that each subject's exact state holds."""
 
 EXACT_PIXELS = 2**28
 """Pixels over all rows up to which metrics are exact; beyond, a 24-bit histogram counts; the row says so."""
@@ -43,14 +48,14 @@ class RowState:
 
     Attributes:
         label: Subset label.
-        pixels: Pooled pixel scores.
-        subjects: Pixel histogram by subject.
+        pooled: Pixel histogram of all subjects; ``None`` where every subject is counted exactly.
+        subjects: Pixel scores by subject, exact or as a coarser histogram.
         records: One entry per slice for ``scores/slices.csv``.
     """
 
     label: str
-    pixels: PixelStats | PixelState
-    subjects: dict[str, PixelState] = field(default_factory=dict)
+    pooled: PixelState | None
+    subjects: dict[str, PixelStats | PixelState] = field(default_factory=dict)
     records: list[dict[str, str | int | float]] = field(default_factory=list)
 
     def add(
@@ -60,11 +65,25 @@ class RowState:
         records: list[dict[str, str | int | float]],
     ) -> None:
         """Count scored slices; ``records`` are their table entries."""
-        self.pixels.update(maps, masks)
+        if self.pooled is not None:
+            self.pooled.update(maps, masks)
         for subject in dict.fromkeys(str(record["subject"]) for record in records):
             chosen = [i for i, record in enumerate(records) if record["subject"] == subject]
-            self.subjects.setdefault(subject, PixelState(SUBJECT_BITS)).update(maps[chosen], masks[chosen])
+            if subject not in self.subjects:
+                empty = PixelStats(SUBJECT_CHUNK) if self.pooled is None else PixelState(SUBJECT_BITS)
+                self.subjects[subject] = empty
+            self.subjects[subject].update(maps[chosen], masks[chosen])
         self.records += records
+
+    def pixels(self, test: str, quantile: Quantile | None) -> RowPixels | None:
+        """Return the row's pixel statistics; ``None`` if no slice was counted."""
+        if not self.subjects:
+            return None
+        if self.pooled is None:
+            exact = {name: state for name, state in self.subjects.items() if isinstance(state, PixelStats)}
+            return exact_pixels(test, self.label, exact, quantile)
+        binned = {name: state for name, state in self.subjects.items() if isinstance(state, PixelState)}
+        return streaming_pixels(test, self.label, self.pooled, binned, quantile)
 
 
 @dataclass
@@ -100,7 +119,7 @@ class Evaluator:
         labels += [AS_AVAILABLE] if self.protocol.as_available else []
         pixels = len(rows) * int(np.prod(self._grid(reader))) * len(labels)
         exact = pixels <= EXACT_PIXELS
-        states = {label: RowState(label, PixelStats() if exact else PixelState()) for label in labels}
+        states = {label: RowState(label, None if exact else PixelState()) for label in labels}
         self.kept.choose(test, reader.store, rows, abnormal, reader.present(rows))
         for start in range(0, len(rows), BATCH):
             self.reporter.check()
@@ -166,7 +185,7 @@ class Evaluator:
         finite = np.isfinite(maps).all(axis=(1, 2)) & (True if images is None else np.isfinite(images))
         if not finite.all():
             where = int(np.flatnonzero(~finite)[0])
-            raise ScoreError(f"scores of slice {names[where]} shown {format_subset(subset)}", [where])
+            raise ScoreError(f"scores of {names[where]} shown {format_subset(subset)}", [where], named=True)
         return maps, top_fraction_mean(maps) if images is None else images
 
     def _to_grid(self, scores: Scores, values: Float[np.ndarray, "B S H W"]) -> Float32[np.ndarray, "B h w"]:
@@ -189,7 +208,7 @@ class Evaluator:
             maps = F.interpolate(maps[:, None], grid, mode="bilinear", align_corners=False)[:, 0]
         return np.ascontiguousarray(maps.cpu().numpy())
 
-    def thresholds(self) -> dict[str, float]:
+    def thresholds(self) -> dict[str, Quantile]:
         """Return the 99th percentile of the validation normals' pixel scores by subset label."""
         reader = self.data.reader(self.protocol.train)
         rows = self.data.validation_rows()
@@ -206,7 +225,7 @@ class Evaluator:
                     empty = np.zeros_like(maps[chosen], dtype=bool)
                     states.setdefault(label, PixelState()).update(maps[chosen], empty)
             self.reporter.progress(min(start + BATCH, len(rows)), len(rows), "scoring validation normals")
-        return {label: threshold_from_normals(state) for label, state in states.items()}
+        return {label: quantile_of_state(state) for label, state in states.items()}
 
     def _grid(self, reader: SliceReader) -> tuple[int, int]:
         height, width = self.protocol.scoring_grid
