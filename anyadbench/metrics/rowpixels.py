@@ -160,7 +160,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> tuple[list[RowPixels], dict
         if not isinstance(head, dict) or head.get("format") != FORMAT:
             raise UserError("Pixel statistics are of an earlier version, which held no exact counts; run it again.")
         subjects = {str(name): tuple(map(str, listed)) for name, listed in head["tests"].items()}
-        rows = [_row(arrays, number, entry) for number, entry in enumerate(head["rows"])]
+        rows = [_named_row(arrays, number, entry) for number, entry in enumerate(head["rows"])]
     except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
         raise UserError(_DAMAGED) from None
     for row in rows:
@@ -171,6 +171,16 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> tuple[list[RowPixels], dict
         except UserError as error:
             raise UserError(f"{row.test}, {row.subset}: {error}") from None
     return rows, subjects
+
+
+def _named_row(arrays: Mapping[str, np.ndarray], number: int, entry: Mapping[str, Any]) -> RowPixels:
+    where = f"{entry['test']}, {entry['subset']}"
+    try:
+        return _row(arrays, number, entry)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError):
+        raise UserError(f"{where}: {_DAMAGED}") from None
 
 
 def _row(arrays: Mapping[str, np.ndarray], number: int, entry: Mapping[str, Any]) -> RowPixels:
