@@ -193,7 +193,7 @@ def write_resamples(folder: Path, rows: list[dict[str, Any]], rng: np.random.Gen
     shared = np.random.default_rng(5).normal(0, 0.03, (len(rows), len(names), 1000))
     points = np.array([[row["metrics"][name] for name in names] for row in rows])
     values = points[:, :, None] + shared + rng.normal(0, 0.01, shared.shape)
-    np.savez(folder / "scores/bootstrap.npz", values=values.astype(np.float32))
+    np.savez(folder / "scores/bootstrap.npz", values=np.clip(values, 0, 1).astype(np.float32))
 
 
 def _slices(tests: tuple[str, ...], skill: float, rng: np.random.Generator, subjects: int) -> list[list[Any]]:

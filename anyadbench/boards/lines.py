@@ -54,7 +54,7 @@ def _line(variant: Variant, test: str, subset: str, found: Sequence[Found]) -> L
         subset=subset,
         sequences=tuple(first.sequences),
         feed=dict(first.feed),
-        seeds=tuple(result.seed for result, *_ in found),
+        seeds=tuple(result.seed for result, *_ in found) if variant.kind != "reported" else (),
         n_subjects=first.n_subjects,
         n_scans=first.n_scans,
         n_slices=first.n_slices,

@@ -87,7 +87,9 @@ class Variant:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Distinct run seeds of the finished cells."""
+        """Distinct run seeds of the finished cells; none for reported rows."""
+        if self.kind == "reported":
+            return ()
         return tuple(sorted({cell.result.seed for cell in self.cells if cell.result is not None}))
 
 

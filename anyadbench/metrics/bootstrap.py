@@ -65,7 +65,8 @@ def replicates(
     if len(cohort) < MIN_SUBJECTS:
         return {name: np.full(len(draws) - 1, np.nan) for name in METRICS}
     values = resample(cohort, images, draws)
-    return {name: found[1:] + _shift(found[0], points[name]) for name, found in values.items()}
+    moved = {name: found[1:] + _shift(found[0], points[name]) for name, found in values.items()}
+    return {name: np.clip(found, 0.0, 1.0) for name, found in moved.items()}
 
 
 def subject_bootstrap(
