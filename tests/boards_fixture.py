@@ -32,12 +32,23 @@ class FakeMethod:
     changes: dict[str, Any] = field(default_factory=dict)
     maps: bool = True
     slow: float = 1.0
+    resamples: bool = False
 
 
 DEFAULT_METHODS = (
-    FakeMethod("anyad", "AnyAD", 2.6, (0, 1), departures=["Trained with a ViT-S/14 instead of ViT-B/14."], slow=1.6),
-    FakeMethod("inpformer", "INPFormer", 2.0, departures=["Missing sequences are zero after normalisation."]),
-    FakeMethod("pixel-normal", "Per-pixel normal", 0.9, budget="paper", slow=0.1),
+    FakeMethod(
+        "anyad",
+        "AnyAD",
+        2.6,
+        (0, 1),
+        departures=["Trained with a ViT-S/14 instead of ViT-B/14."],
+        slow=1.6,
+        resamples=True,
+    ),
+    FakeMethod(
+        "inpformer", "INPFormer", 2.0, departures=["Missing sequences are zero after normalisation."], resamples=True
+    ),
+    FakeMethod("pixel-normal", "Per-pixel normal", 0.9, budget="paper", slow=0.1, resamples=True),
 )
 
 
@@ -158,7 +169,31 @@ def _row(test: str, subset: str, skill: float, rng: np.random.Generator, slices:
         "metrics": metrics,
         "intervals": {name: [max(0, v - width[name]), min(1, v + width[name])] for name, v in metrics.items()},
         "threshold": threshold,
+        "sizes": _sizes(image["image_auroc"], abnormal),
     }
+
+
+def _sizes(auroc: float, abnormal: int) -> list[dict[str, Any]]:
+    bins = []
+    for low, high, share, gain in (
+        (1, 100, 0.2, 0.8),
+        (100, 400, 0.3, 0.95),
+        (400, 1600, 0.5, 1.05),
+        (1600, None, 0, 0),
+    ):
+        value = min(1.0, auroc * gain) if share else None
+        part = {"image_auroc": value, "image_ap": value, "image_f1": value}
+        bins.append({"low": low, "high": high, "n": int(abnormal * share), **part})
+    return bins
+
+
+def write_resamples(folder: Path, rows: list[dict[str, Any]], rng: np.random.Generator) -> None:
+    """Write ``scores/bootstrap.npz``: what all methods share when a subject is drawn, and a little of their own."""
+    names = [name for name in METRICS if name != "dice"]
+    shared = np.random.default_rng(5).normal(0, 0.03, (len(rows), len(names), 1000))
+    points = np.array([[row["metrics"][name] for name in names] for row in rows])
+    values = points[:, :, None] + shared + rng.normal(0, 0.01, shared.shape)
+    np.savez(folder / "scores/bootstrap.npz", values=np.clip(values, 0, 1).astype(np.float32))
 
 
 def _slices(tests: tuple[str, ...], skill: float, rng: np.random.Generator, subjects: int) -> list[list[Any]]:
@@ -198,7 +233,7 @@ def _curves(tests: tuple[str, ...], skill: float) -> dict[str, Any]:
 def result_data(method: FakeMethod, seed: int, rows: list[dict[str, Any]], protocol: str) -> dict[str, Any]:
     """Return what ``result.json`` holds."""
     data: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": 2,
         "kind": "measured",
         "cell_id": f"c{abs(hash_text(method.name + str(seed))):012x}",
         "fit_id": f"f{abs(hash_text(method.name + 'fit' + str(seed))):012x}",
@@ -270,6 +305,9 @@ def write_cell(
     slices = _slices(tests, method.skill, rng, subjects)
     rows = [_row(test, subset, method.skill, rng, slices) for test in tests for subset in SUBSETS]
     data = result_data(method, seed, rows, protocol)
+    if method.resamples:
+        write_resamples(folder, rows, rng)
+        data["files"] = {"scores/bootstrap.npz": "0" * 64}
     (folder / "result.json").write_text(json.dumps(data), encoding="utf-8")
     write_head(folder, "done", method.name, seed, data["protocol"]["name"], cell_id=data["cell_id"])
     manifest = {"versions": {"torch": "2.11.0", "numpy": "2.4.0"}, "data": {"phantom": "sha256:77ab"}, "device": "cpu"}

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from anyadbench.errors import UserError
-from anyadbench.metrics import METRICS, PixelState, bootstrap, evaluate, holm, paired_bootstrap, subject_bootstrap
+from anyadbench.metrics import (
+    METRICS,
+    PixelState,
+    PixelStats,
+    bootstrap,
+    evaluate,
+    holm,
+    paired_bootstrap,
+    subject_bootstrap,
+)
+from anyadbench.metrics import cohort as cohort_counts
+from anyadbench.metrics.cohort import binned_cohort
+from anyadbench.metrics.resample import draw_subjects, resample
+from anyadbench.metrics.steps import Steps
 
 Subjects = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
@@ -33,15 +48,15 @@ def statistics(rows: Subjects, bits: int = 24) -> tuple[list[PixelState], list[t
 
 def test_each_resample_has_the_values_of_the_drawn_subjects() -> None:
     rows = cohort()
-    values, points = bootstrap._resampled(*statistics(rows), n_resamples=6, seed=3)
-    draws = bootstrap._draws(len(rows), 6, 3)
+    states, images = statistics(rows)
+    draws = draw_subjects(len(rows), 6, 3)
+    values = resample(binned_cohort(states), images, draws)
     assert draws.sum(axis=1).tolist() == [8.0] * 7
     for number, draw in enumerate(draws):
         chosen = [rows[i] for i in np.repeat(np.arange(len(rows)), draw.astype(int))]
         expected = evaluate(*(np.concatenate(parts) for parts in zip(*chosen, strict=True)))
         # Bins of 20 bits tie neighbours that rounding to one decimal leaves close to zero.
         assert {name: values[name][number] for name in METRICS} == pytest.approx(expected, abs=2e-3)
-    assert {name: values[name][0] for name in METRICS} == pytest.approx(points, abs=2e-3)
 
 
 def test_intervals_hold_the_point_and_depend_only_on_the_seed() -> None:
@@ -55,14 +70,65 @@ def test_intervals_hold_the_point_and_depend_only_on_the_seed() -> None:
     assert subject_bootstrap(states, image, n_resamples=200, seed=2) != intervals
 
 
-def test_coarser_bins_hardly_move_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [(np.exp(maps / 3), masks, scores) for maps, masks, scores in cohort()]
-    fine = subject_bootstrap(*statistics(rows), n_resamples=100, seed=1)
-    monkeypatch.setattr(bootstrap, "FINEST_BITS", 16)
-    coarse = subject_bootstrap(*statistics(rows), n_resamples=100, seed=1)
-    assert np.abs(np.asarray(list(fine.values())) - np.asarray(list(coarse.values()))).max() < 5e-3
-    monkeypatch.setattr(bootstrap, "_MOST_STEPS", 5)
-    assert subject_bootstrap(*statistics(rows), n_resamples=100, seed=1) != coarse
+def exact_cohort_of(rows: Subjects) -> tuple[cohort_counts.Cohort, Steps]:
+    states = []
+    for maps, masks, _ in rows:
+        state = PixelStats(1 << 12)
+        state.update(maps, masks)
+        states.append(state)
+    pooled = PixelStats()
+    for state in states:
+        pooled.merge(state)
+    return cohort_counts.exact_cohort(states, pooled.steps(), cohort_counts.lesion_owners(states)), pooled.steps()
+
+
+def test_exact_counts_give_each_resample_its_exact_values() -> None:
+    rows = cohort()
+    counts, steps = exact_cohort_of(rows)
+    counts.check(steps)
+    draws = draw_subjects(len(rows), 6, 3)
+    values = resample(counts, statistics(rows)[1], draws)
+    for number, draw in enumerate(draws):
+        chosen = [rows[i] for i in np.repeat(np.arange(len(rows)), draw.astype(int))]
+        expected = evaluate(*(np.concatenate(parts) for parts in zip(*chosen, strict=True)))
+        assert {name: values[name][number] for name in METRICS} == pytest.approx(expected, abs=1e-7)
+
+
+def test_fewer_groups_hardly_move_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(maps + np.random.default_rng(4).random(maps.shape, np.float32), *rest) for maps, *rest in cohort(20)]
+    images, draws = statistics(rows)[1], draw_subjects(20, 200, 1)
+    points = evaluate(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
+
+    def ends(groups: int) -> np.ndarray:
+        monkeypatch.setattr(cohort_counts, "MOST_GROUPS", groups)
+        counts, steps = exact_cohort_of(rows)
+        counts.check(steps)
+        assert counts.tied.shape[1] <= groups
+        return np.array([bootstrap.interval(v) for v in bootstrap.replicates(counts, images, draws, points).values()])
+
+    assert np.abs(ends(200) - ends(10_000)).max() < 2e-3
+
+
+def test_counts_that_do_not_belong_to_the_row_are_found() -> None:
+    counts, steps = exact_cohort_of(cohort())
+    tied = counts.tied.copy()
+    tied[2, 5] += 1
+    with pytest.raises(UserError, match="do not add up to those of the row"):
+        replace(counts, tied=tied).check(steps)
+    with pytest.raises(UserError, match="are impossible"):
+        replace(counts, tied=tied[:, 1:]).check()
+
+
+def test_several_seeds_widen_an_interval_by_their_spread() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(0.5, 0.01, (3, 2, 1000))
+    values[2] += 0.2
+    nested = bootstrap.over_seeds(values)
+    assert nested.shape == (2, 1000)
+    low, high = bootstrap.interval(nested[0])
+    assert low < 0.52 and high > 0.62
+    assert bootstrap.over_seeds(values[:1]).tolist() == values[0].tolist()
+    assert bootstrap.over_seeds(values).tolist() == nested.tolist()
 
 
 def test_known_points_centre_the_intervals() -> None:

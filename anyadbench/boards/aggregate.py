@@ -11,6 +11,8 @@ from anyadbench.boards.control import control_lines
 from anyadbench.boards.lines import variant_lines
 from anyadbench.boards.model import KINDS, Board, Line, Summary, Variant, headline_metric
 from anyadbench.boards.ranks import summarise
+from anyadbench.boards.reported import NOT_STATED
+from anyadbench.boards.uncertainty import Resamples, add_uncertainty
 from anyadbench.boards.variants import group_variants
 from anyadbench.errors import UserError
 from anyadbench.metrics import METRICS
@@ -21,8 +23,12 @@ _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Version = tuple[str, str]
 
+_NO_CONTROL = "No cell has a readable slice table, so brain area could not be scored."
 
-def make_boards(records: Sequence[CellRecord], protocol: str | None = None) -> list[Board]:
+
+def make_boards(
+    records: Sequence[CellRecord], protocol: str | None = None, reported: Sequence[CellRecord] = ()
+) -> list[Board]:
     """Aggregate records into boards, sorted by name.
 
     Cells of one protocol name whose protocol or metric differs in version are never on one board: the newest keeps the
@@ -31,10 +37,15 @@ def make_boards(records: Sequence[CellRecord], protocol: str | None = None) -> l
     Args:
         records: What `anyadbench.results.read.read_cells` returned.
         protocol: Name of the only protocol wanted.
+        reported: Rows from publications; they join every board of their protocol, or make one of their own.
     """
     records = [_checked(record) for record in records]
     damaged = [record for record in records if record.problem is not None]
-    names = sorted({record.result.protocol.name for record in records if record.result is not None})
+    published: dict[str, list[CellRecord]] = defaultdict(list)
+    for record in reported:
+        if record.result is not None:
+            published[record.result.protocol.name].append(record)
+    names = sorted({record.result.protocol.name for record in records if record.result is not None} | set(published))
     boards = []
     for name in names:
         if protocol is not None and name != protocol:
@@ -43,13 +54,15 @@ def make_boards(records: Sequence[CellRecord], protocol: str | None = None) -> l
         for record in records:
             if record.result is not None and record.result.protocol.name == name:
                 groups[record.result.protocol.hash, record.result.metric_version].append(record)
+        if not groups:
+            groups["", ""] = []
         failures = [r for r in records if r.result is None and r.problem is None and r.protocol in ("", name)]
         # A damaged cell of which no board knows the protocol is listed on every board, so that it is not lost.
         unreadable = [r for r in damaged if r.protocol == name or r.protocol not in names]
-        newest = max(groups, key=lambda version: (max(cell.finished for cell in groups[version]), version))
+        newest = max(groups, key=lambda version: (max((c.finished for c in groups[version]), default=""), version))
         for version in sorted(groups):
             slug = name if version == newest else f"{name}@{_short(version)}"
-            board = _board(slug, groups[version], failures, unreadable)
+            board = _board(slug, groups[version], published[name], failures, unreadable)
             boards.append(_with_siblings(board, len(groups)))
     return boards
 
@@ -86,15 +99,20 @@ def _with_siblings(board: Board, count: int) -> Board:
 
 
 def _board(
-    slug: str, cells: Sequence[CellRecord], failures: Sequence[CellRecord], unreadable: Sequence[CellRecord]
+    slug: str,
+    measured: Sequence[CellRecord],
+    reported: Sequence[CellRecord],
+    failures: Sequence[CellRecord],
+    unreadable: Sequence[CellRecord],
 ) -> Board:
+    cells = [*measured, *reported]
     variants = sorted(group_variants(cells), key=lambda variant: KINDS.index(variant.kind))
     results = [cell.result for cell in cells if cell.result is not None]
     info = results[0].protocol
     tests = tuple(dict.fromkeys(row.test for result in results for row in result.rows))
     subsets = tuple(dict.fromkeys(subset for subset in info.subsets if subset != AS_AVAILABLE))
-    if any(row.subset == AS_AVAILABLE for result in results for row in result.rows):
-        subsets = (*subsets, AS_AVAILABLE)
+    labels = {row.subset for result in results for row in result.rows}
+    subsets = (*subsets, *(label for label in (NOT_STATED, AS_AVAILABLE) if label in labels))
     metrics = _metric_names(name for result in results for row in result.rows for name in row.metrics)
     lines: list[Line] = []
     notices: list[str] = []
@@ -108,6 +126,9 @@ def _board(
             )
     full = format_subset(info.sequences)
     summaries, strangers = summarise(variants, lines, tests, subsets, full, metrics)
+    resamples = Resamples()
+    lines, summaries = add_uncertainty(lines, summaries, variants, full, resamples)
+    notices += [f"Resamples could not be read: {problem}" for problem in dict.fromkeys(resamples.problems)]
     control = control_lines(cells, tests, subsets)
     return Board(
         slug=slug,
@@ -121,7 +142,7 @@ def _board(
         lines=tuple(_marked(line, strangers) for line in lines),
         summaries=tuple(summaries),
         control=tuple(control),
-        control_problem="" if control else "No cell has a readable slice table, so brain area could not be scored.",
+        control_problem="" if control or not measured else _NO_CONTROL,
         failures=tuple(failures),
         unreadable=tuple(unreadable),
         notices=tuple(notices),

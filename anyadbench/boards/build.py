@@ -12,6 +12,7 @@ from anyadbench.boards.aggregate import make_boards
 from anyadbench.boards.csvfile import leaderboard_csv, summary_csv
 from anyadbench.boards.markdown import board_markdown
 from anyadbench.boards.model import Board
+from anyadbench.boards.reported import read_reported
 from anyadbench.boards.table import plain_console
 from anyadbench.boards.table import print_board as print_table
 from anyadbench.errors import UserError, suggest
@@ -34,14 +35,19 @@ class BuiltBoard:
     board: Board
 
 
-def load_boards(runs: Path, protocol: str | None = None) -> list[Board]:
+def load_boards(runs: Path, protocol: str | None = None, reported: Path | None = None) -> list[Board]:
     """Aggregate a runs folder.
+
+    Args:
+        runs: Folder with a folder ``cells``.
+        protocol: Name of the only protocol wanted.
+        reported: Folder with tables from publications.
 
     Raises:
         UserError: If it is no runs folder, or holds no finished result (of ``protocol``).
     """
     records = read_cells(runs)
-    boards = make_boards(records, protocol)
+    boards = make_boards(records, protocol, read_reported(reported) if reported is not None else ())
     if boards:
         return boards
     known = sorted({record.result.protocol.name for record in records if record.result is not None})
@@ -53,25 +59,36 @@ def load_boards(runs: Path, protocol: str | None = None) -> list[Board]:
     raise UserError(f"{runs} holds no finished result; run a method first with 'anyadbench run'.{why}")
 
 
-def build_boards(runs: Path, out: Path, protocol: str | None = None) -> list[BuiltBoard]:
+def reported_of(runs: Path) -> Path | None:
+    """Return the folder with tables from publications beside results, if there is one."""
+    folder = runs.parent / "reported"
+    return folder if runs.name == "results" and folder.is_dir() else None
+
+
+def board_files(board: Board) -> dict[str, str]:
+    """Return the text of each file of a board by name."""
+    from anyadbench.boards.html import board_html
+
+    tables = {"leaderboard.csv": leaderboard_csv(board), "summary.csv": summary_csv(board)}
+    return {**tables, "leaderboard.md": board_markdown(board), "report.html": board_html(board, tables)}
+
+
+def build_boards(runs: Path, out: Path, protocol: str | None = None, reported: Path | None = None) -> list[BuiltBoard]:
     """Write the boards of a runs folder to ``out``, each file replaced in one step.
 
     Args:
         runs: Folder that 'anyadbench run' wrote.
         out: Folder that receives one folder per protocol; it is made if missing.
         protocol: Name of the only protocol wanted.
+        reported: Folder with tables from publications, whose rows are added.
 
     Raises:
         UserError: If there is nothing to show or ``out`` cannot be written.
     """
-    from anyadbench.boards.html import board_html
-
     built = []
-    for board in load_boards(runs, protocol):
+    for board in load_boards(runs, protocol, reported):
         folder = out / board.slug
-        tables = {"leaderboard.csv": leaderboard_csv(board), "summary.csv": summary_csv(board)}
-        page = board_html(board, tables)
-        files = {**tables, "leaderboard.md": board_markdown(board), "report.html": page}
+        files = board_files(board)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, text in files.items():

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from anyadbench.boards.control import CONTROL, LABEL
 from anyadbench.boards.model import Board, Line, Variant
+from anyadbench.boards.reported import NOT_STATED
 from anyadbench.boards.text import clean, six
 from anyadbench.sequences import AS_AVAILABLE
 
@@ -37,7 +38,8 @@ def leaderboard_csv(board: Board) -> str:
     for metric in board.metrics:
         columns += [metric, f"{metric}_low", f"{metric}_high", f"{metric}_seed_min", f"{metric}_seed_max"]
     columns += [f"threshold_{name}" for name in _THRESHOLD]
-    columns += ["flags", "reasons", "cell_ids", "fit_ids", *_PROTOCOL]
+    columns += list(dict.fromkeys(name for line in board.lines for name in _size_cells(line)))
+    columns += ["flags", "reasons", "cell_ids", "fit_ids", "source", *_PROTOCOL]
     rows = []
     for variant in board.variants:
         for test in board.tests:
@@ -53,9 +55,10 @@ def leaderboard_csv(board: Board) -> str:
 def summary_csv(board: Board) -> str:
     """Return one row per variant, test set and metric, with a column for each subset."""
     columns = [
-        *_METHOD, "test", "metric", "rank", "mean", "worst", "worst_subset", "full_subset",
-        *(f"value {subset}" for subset in board.subsets), *(f"drop {subset}" for subset in _partial(board)),
-        "subsets_covered", "subsets_required", "seeds", "flags", "reason", "departures", *_PROTOCOL,
+        *_METHOD, "test", "metric", "rank", "tie_group", "mean", "mean_low", "mean_high", "worst", "worst_low",
+        "worst_high", "worst_subset", "full_subset", *(f"value {subset}" for subset in board.subsets),
+        *(f"drop {subset}{end}" for subset in _partial(board) for end in ("", " low", " high")),
+        "subsets_covered", "subsets_required", "seeds", "flags", "reason", "departures", "source", *_PROTOCOL,
     ]  # fmt: skip
     rows = []
     for variant in board.variants:
@@ -77,7 +80,7 @@ def summary_csv(board: Board) -> str:
 
 def _partial(board: Board) -> list[str]:
     """Return the subsets that lack some sequence."""
-    return [subset for subset in board.subsets if subset not in (board.full, AS_AVAILABLE)]
+    return [subset for subset in board.subsets if subset not in (board.full, AS_AVAILABLE, NOT_STATED)]
 
 
 def _write(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
@@ -107,6 +110,7 @@ def _method_cells(variant: Variant) -> dict[str, str]:
         "missing": safe_text(method.missing),
         "training_mask": safe_text(method.training_mask),
         "dtype": variant.dtype,
+        "source": safe_text(variant.source),
     }
 
 
@@ -145,6 +149,16 @@ def _line_cells(board: Board, line: Line, flags: Sequence[str]) -> dict[str, str
         for name in _THRESHOLD:
             value = getattr(line.threshold, name)
             cells[f"threshold_{name}"] = str(value) if isinstance(value, int) else six(value)
+    return cells | _size_cells(line)
+
+
+def _size_cells(line: Line) -> dict[str, str]:
+    """Return the metrics by lesion size, in pixels of the native slice."""
+    cells = {}
+    for size in line.sizes:
+        name = f"size_{size.low}_{'up' if size.high is None else size.high - 1}"
+        cells[f"{name}_n"] = str(size.n)
+        cells |= {f"{name}_{metric}": six(value) for metric, value in size.metrics.items()}
     return cells
 
 
@@ -164,8 +178,13 @@ def _summary_cells(board: Board, variant: Variant, test: str, metric: str) -> di
         "test": safe_text(test),
         "metric": safe_text(metric),
         "rank": "" if item.rank is None else str(item.rank),
+        "tie_group": "" if item.group is None else str(item.group),
         "mean": six(item.mean),
+        "mean_low": six(item.mean_interval[0]),
+        "mean_high": six(item.mean_interval[1]),
         "worst": six(item.worst),
+        "worst_low": six(item.worst_interval[0]),
+        "worst_high": six(item.worst_interval[1]),
         "worst_subset": safe_text(item.worst_subset),
         "full_subset": safe_text(board.full),
         "subsets_covered": str(item.covered),
@@ -177,5 +196,8 @@ def _summary_cells(board: Board, variant: Variant, test: str, metric: str) -> di
     }
     for subset, line in lines.items():
         cells[safe_text(f"value {subset}")] = six(line.value(metric)) if line else ""
-    cells |= {safe_text(f"drop {subset}"): six(item.drops.get(subset)) for subset in _partial(board)}
+    for subset in _partial(board):
+        low, high = item.drop_intervals.get(subset, (None, None))
+        cells[safe_text(f"drop {subset}")] = six(item.drops.get(subset))
+        cells |= {safe_text(f"drop {subset} low"): six(low), safe_text(f"drop {subset} high"): six(high)}
     return cells | _protocol_cells(board)

@@ -8,7 +8,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 from anyadbench.errors import UserError
-from anyadbench.results.read import read_json
+from anyadbench.results.read import inside, read_json
 
 Points = tuple[tuple[float, float], ...]
 
@@ -20,9 +20,12 @@ _MAX_READ = 200_000
 
 
 def read_curves(folder: Path) -> Mapping[tuple[str, str], Mapping[str, Points]]:
-    """Read ``scores/curves.json`` by test set and subset; whatever is not a list of finite pairs is left out."""
+    """Return curves by test set and subset; whatever is not a list of finite pairs is left out.
+
+    They come from ``scores/curves.json`` or, where a cell was published without it, from its pixel statistics.
+    """
     try:
-        data = read_json(folder, "scores/curves.json")
+        data = read_json(folder, "scores/curves.json") if inside(folder, "scores/curves.json") else _computed(folder)
     except UserError:
         return {}
     found: dict[tuple[str, str], dict[str, Points]] = {}
@@ -33,6 +36,17 @@ def read_curves(folder: Path) -> Mapping[tuple[str, str], Mapping[str, Points]]:
             if drawn:
                 found[test, subset] = drawn
     return found
+
+
+def _computed(folder: Path) -> dict[str, object]:
+    from anyadbench.boards.recompute import read_statistics
+    from anyadbench.metrics.steps import curve_points
+
+    if inside(folder, "scores/pixels.npz") is None:
+        return {}
+    return {
+        f"{test}|{label}": curve_points(part.steps) for (test, label), part in read_statistics(folder).pixels.items()
+    }
 
 
 def _points(value: object) -> Points:

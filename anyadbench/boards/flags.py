@@ -23,6 +23,7 @@ EXPLANATIONS: Mapping[str, str] = {
     "pixel F1 at floor": "Pixel F1-max is what calling every pixel abnormal gives.",
     "few subjects": f"Fewer than {MIN_SUBJECTS} test subjects: no interval is given.",
     "other test slices": "Scored on another number of slices than the other methods, and therefore not ranked.",
+    "external maps": "Maps of another program, scored here; how it was trained is not known.",
     "other sequence fed": "The test set puts another sequence into a slot of the method.",
 }
 
@@ -39,6 +40,8 @@ def variant_flags(result: CellResult) -> tuple[str, ...]:
         found.append("random weights")
     if result.kind == "measured" and result.method.budget != "paper":
         found.append(f"{result.method.budget} budget")
+    if result.kind == "external":
+        found.append("external maps")
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""The anomaly maps of a page: which slices, which are a method's best and worst, and all tiles within a byte budget."""
+"""The anomaly maps of a page: which slices, who is a method's best and worst, and all tiles within a byte budget."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class MethodTiles:
-    """The maps of one variant for one slice; ``badge`` is best, median or worst of its kept slices."""
+    """The maps of one variant for one slice; ``badge`` is best, median or worst of its kept subjects."""
 
     variant: str
     label: str
@@ -68,7 +68,7 @@ class SliceView:
 
 @dataclass(frozen=True)
 class Showcase:
-    """Best, median and worst slice of one variant: badge, title, outline and map."""
+    """Best, median and worst subject of one variant: badge, title, outline and map."""
 
     label: str
     panels: tuple[tuple[str, str, Tile, Tile], ...]
@@ -174,9 +174,13 @@ def _sources(board: Board) -> tuple[list[_Source], list[str]]:
 def _source(variant: Variant, data: KeptMaps) -> _Source:
     index = {info.key: k for k, info in enumerate(data.slices)}
     low, high = _ends(data)
-    quality = {
-        place: value for place, k in index.items() if data.masks[k].any() and (value := _slice_ap(data, k)) is not None
-    }
+    quality: dict[Place, float] = {}
+    for test, subject in dict.fromkeys((info.test, info.subject) for info in data.slices):
+        mine = [k for k, info in enumerate(data.slices) if (info.test, info.subject) == (test, subject)]
+        value = _subject_ap(data, mine)
+        if value is not None:
+            largest = max(mine, key=lambda k: (data.slices[k].lesion_px, -k))
+            quality[data.slices[largest].key] = value
     ordered = sorted(quality, key=lambda place: (-quality[place], place))
     badges: dict[Place, str] = {}
     if len(ordered) >= 3:
@@ -202,14 +206,15 @@ def _fullest(data: KeptMaps, k: int) -> int | None:
     return max(served, key=lambda r: (data.subsets[r].count("+"), -r), default=None)
 
 
-def _slice_ap(data: KeptMaps, k: int) -> float | None:
-    """Return the pixel AP within one slice, by which slices are called best and worst."""
+def _subject_ap(data: KeptMaps, mine: Sequence[int]) -> float | None:
+    """Return the pixel AP over a subject's kept slices, by which subjects are called best and worst."""
     from anyadbench.metrics import evaluate
 
-    r = _fullest(data, k)
-    if r is None:
+    shown = [(k, r) for k in mine if (r := _fullest(data, k)) is not None]
+    if not any(data.masks[k].any() for k, _ in shown):
         return None
-    value = evaluate(data.maps[k, r][None], data.masks[k][None])["pixel_ap"]
+    maps = np.stack([data.maps[k, r] for k, r in shown])
+    value = evaluate(maps, np.stack([data.masks[k] for k, _ in shown]))["pixel_ap"]
     return float(value) if np.isfinite(value) else None
 
 
@@ -311,6 +316,6 @@ def _showcase(source: _Source, size: int) -> Showcase:
         r = _fullest(source.data, source.index[place])
         if r is not None:
             view = _view([source], place, [source.data.subsets[r]], size)
-            title = f"{view.title}; pixel AP {decimal(source.quality[place])}"
+            title = f"{view.title}; pixel AP of the subject {decimal(source.quality[place])}"
             panels.append((badge, title, view.truth, view.methods[0].maps[0]))
     return Showcase(source.variant.label, tuple(panels))

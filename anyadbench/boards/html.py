@@ -12,7 +12,18 @@ from anyadbench.boards import page, plots
 from anyadbench.boards.flags import EXPLANATIONS
 from anyadbench.boards.gallery import make_gallery
 from anyadbench.boards.model import Board
-from anyadbench.boards.text import DASH, KIND_TITLES, clean, decimal, metric_label, metric_short, plural, seed_text
+from anyadbench.boards.text import (
+    DASH,
+    KIND_TITLES,
+    clean,
+    decimal,
+    group_letter,
+    metric_label,
+    metric_short,
+    plural,
+    seed_text,
+    span,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -38,6 +49,7 @@ def board_html(board: Board, tables: Mapping[str, str] | None = None) -> str:
         "results": page.results(board),
         "heat": page.heat_maps(board),
         "decisions": page.decisions(board),
+        "sizes": page.sizes(board),
         "coverage": page.coverage(board),
         "missing": page.missing(board),
         "flags": page.flags(board),
@@ -70,6 +82,8 @@ def _environment() -> Environment:
         "metric_short": metric_short,
         "clean": clean,
         "seeds": seed_text,
+        "letter": group_letter,
+        "ends": lambda pair: span(*pair),
         "plural": plural,
         "signed": lambda value: DASH if value is None else ("+" if value > 0 else "") + decimal(value),
     }

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from anyadbench.boards.flags import row_flags
-from anyadbench.boards.model import Estimate, Line, Variant
+from anyadbench.boards.model import Estimate, Line, Size, Variant
+from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import CellResult, Row, Threshold
 
-Found = tuple[CellResult, Row]
+Found = tuple[CellResult, Row, CellRecord, int]
 
 
 def has_numbers(row: Row) -> bool:
@@ -23,12 +24,12 @@ def variant_lines(variant: Variant, tests: Iterable[str], subsets: Iterable[str]
     for cell in variant.cells:
         if cell.result is None:
             continue
-        for row in cell.result.rows:
+        for number, row in enumerate(cell.result.rows):
             seeds = by_place.setdefault((row.test, row.subset), {})
             old = seeds.get(cell.result.seed)
             # One fit per subset leaves empty rows beside the one that counts; cells come newest first.
             if old is None or (has_numbers(row) and not has_numbers(old[1])):
-                seeds[cell.result.seed] = (cell.result, row)
+                seeds[cell.result.seed] = (cell.result, row, cell, number)
             elif has_numbers(row):
                 repeated += 1
     lines = []
@@ -42,7 +43,7 @@ def variant_lines(variant: Variant, tests: Iterable[str], subsets: Iterable[str]
 def _line(variant: Variant, test: str, subset: str, found: Sequence[Found]) -> Line:
     if not found:
         return Line(variant.key, test, subset, reason="There is no result for this subset.")
-    rows = [row for _, row in found]
+    rows = [row for _, row, *_ in found]
     names = list(dict.fromkeys(name for row in rows for name in row.metrics))
     metrics = {name: _estimate(name, found) for name in names}
     first = rows[0]
@@ -53,30 +54,32 @@ def _line(variant: Variant, test: str, subset: str, found: Sequence[Found]) -> L
         subset=subset,
         sequences=tuple(first.sequences),
         feed=dict(first.feed),
-        seeds=tuple(result.seed for result, _ in found),
+        seeds=tuple(result.seed for result, *_ in found) if variant.kind != "reported" else (),
         n_subjects=first.n_subjects,
         n_scans=first.n_scans,
         n_slices=first.n_slices,
         n_normal=first.n_normal,
         n_abnormal=first.n_abnormal,
         metrics=metrics,
+        sizes=_sizes(rows),
         threshold=_threshold(rows),
         flags=row_flags(rows),
         covered=any(estimate.value is not None for estimate in metrics.values()),
         reason=next((reason for reason in reasons if reason), ""),
-        cell_ids=tuple(dict.fromkeys(result.cell_id for result, _ in found)),
-        fit_ids=tuple(dict.fromkeys(result.fit_id for result, _ in found)),
+        cell_ids=tuple(dict.fromkeys(result.cell_id for result, *_ in found)),
+        fit_ids=tuple(dict.fromkeys(result.fit_id for result, *_ in found)),
+        sources=tuple((cell, number) for *_, cell, number in found),
     )
 
 
 def _estimate(name: str, found: Sequence[Found]) -> Estimate:
     """Average one metric over seeds; a seed without it leaves the number undefined."""
-    for result, row in found:
+    for result, row, *_ in found:
         if row.metrics.get(name) is None:
             reason = row.reasons.get(name) or row.reasons.get("row") or "The result gives no reason."
             return Estimate(None, reason=reason if len(found) == 1 else f"Seed {result.seed}: {reason}")
-    values = [value for _, row in found if (value := row.metrics[name]) is not None]
-    ends = [row.intervals.get(name, (None, None)) for _, row in found]
+    values = [value for _, row, *_ in found if (value := row.metrics[name]) is not None]
+    ends = [row.intervals.get(name, (None, None)) for _, row, *_ in found]
     lows = [low for low, _ in ends if low is not None]
     highs = [high for _, high in ends if high is not None]
     complete = len(lows) == len(highs) == len(found)
@@ -87,6 +90,21 @@ def _estimate(name: str, found: Sequence[Found]) -> Estimate:
         seed_min=min(values),
         seed_max=max(values),
     )
+
+
+def _sizes(rows: Sequence[Row]) -> tuple[Size, ...]:
+    """Average the metrics of lesion-size bins over seeds, where all have the same bins."""
+    bins = [[(item.low, item.high, item.n) for item in row.sizes] for row in rows]
+    if any(found != bins[0] for found in bins):
+        return ()
+    sizes = []
+    for place, (low, high, n) in enumerate(bins[0]):
+        values = {
+            name: [getattr(row.sizes[place], name) for row in rows] for name in ("image_auroc", "image_ap", "image_f1")
+        }
+        means = {name: None if None in found else sum(found) / len(found) for name, found in values.items()}
+        sizes.append(Size(low, high, n, means))
+    return tuple(sizes)
 
 
 def _threshold(rows: Sequence[Row]) -> Threshold | None:

@@ -7,8 +7,19 @@ from collections.abc import Sequence
 
 from anyadbench.boards.control import CONTROL, LABEL
 from anyadbench.boards.flags import EXPLANATIONS
-from anyadbench.boards.model import KINDS, Board, Line, Variant
-from anyadbench.boards.text import DASH, KIND_TITLES, clean, decimal, metric_label, metric_short, plural, seed_text
+from anyadbench.boards.model import KINDS, Board, Line, Summary, Variant
+from anyadbench.boards.text import (
+    DASH,
+    KIND_TITLES,
+    clean,
+    decimal,
+    metric_label,
+    metric_short,
+    plural,
+    rank_text,
+    seed_text,
+    span,
+)
 from anyadbench.results.read import CellRecord
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#!|~$@])")
@@ -28,8 +39,9 @@ def board_markdown(board: Board) -> str:
         f"# {escape(info.title)}",
         f"Protocol {escape(board.slug)}, version {info.version}, hash {escape(info.hash)}; "
         f"metrics version {escape(board.metric_version)}. Higher is better. Brackets hold 95 % intervals over test "
-        "subjects; for several seeds, the value is their mean and the brackets span all their intervals. "
-        "Ranks need a number for every subset.",
+        "subjects; for several seeds, the value is their mean, and seeds are resampled, too. Ranks need a number for "
+        "every subset. Letters beside ranks are tie groups: a paired test over subjects, with Holm's correction, "
+        "does not tell a method from the first of its group.",
     ]
     for test in board.tests:
         for kind in KINDS:
@@ -38,6 +50,7 @@ def board_markdown(board: Board) -> str:
                 parts.append(f"## {escape(test)}: {KIND_TITLES[kind].lower()}")
                 parts.append(_summary_table(board, group, test))
                 parts += [_subset_table(board, group, test, metric) for metric in board.metrics]
+                parts += _decision_table(board, group, test) + _size_table(board, group, test)
     parts += _notes(board)
     return "\n\n".join(parts) + "\n"
 
@@ -67,11 +80,15 @@ def _summary_table(board: Board, group: Sequence[Variant], test: str) -> str:
                 escape(variant.weights.name),
                 escape(variant.method.missing),
                 f"{head.covered}/{head.required}",
-                *(decimal(item.mean if item else None) for item in items),
-                DASH if head.rank is None else str(head.rank),
+                *(_mean(item) for item in items),
+                rank_text(head.rank, head.group),
             ]
         )
     return _grid(heads, rows, left=4)
+
+
+def _mean(item: Summary | None) -> str:
+    return DASH if item is None else f"{decimal(item.mean)} {span(*item.mean_interval)}".strip()
 
 
 def _subset_table(board: Board, group: Sequence[Variant], test: str, metric: str) -> str:
@@ -97,6 +114,32 @@ def _cell(line: Line | None, metric: str) -> str:
     return f"{decimal(estimate.value)} [{decimal(estimate.low)}, {decimal(estimate.high)}]"
 
 
+def _decision_table(board: Board, group: Sequence[Variant], test: str) -> list[str]:
+    rows = []
+    for variant in group:
+        for subset in board.subsets:
+            line = board.line(variant.key, test, subset)
+            found = line.threshold if line is not None else None
+            if found is not None:
+                shares = (found.dice, found.sensitivity, found.specificity, found.precision)
+                counts = (found.tp, found.fp, found.fn, found.tn)
+                rows.append([_name(variant), escape(subset), *map(decimal, shares), *map(str, counts)])
+    heads = ["Method", "Subset", "Dice", "Sensitivity", "Specificity", "Precision", "TP", "FP", "FN", "TN"]
+    title = "### At the threshold from validation normals (pixels)\n\n"
+    return [title + _grid(heads, rows, left=2)] if rows else []
+
+
+def _size_table(board: Board, group: Sequence[Variant], test: str) -> list[str]:
+    """Return image AUROC by lesion size with all sequences, or "as available" where nothing else has sizes."""
+    lines = [(variant, board.line(variant.key, test, board.full)) for variant in group]
+    sized = [(variant, line.sizes) for variant, line in lines if line is not None and line.sizes]
+    if not sized:
+        return []
+    heads = ["Method", *(f"{size.label} px (n = {size.n})" for size in sized[0][1])]
+    rows = [[_name(variant), *(decimal(size.metrics["image_auroc"]) for size in sizes)] for variant, sizes in sized]
+    return [f"### Image AUROC by lesion size, {escape(board.full)}\n\n" + _grid(heads, rows)]
+
+
 def _notes(board: Board) -> list[str]:
     labels = {variant.key: variant.label for variant in board.variants}
     sizes = [_size(line) for line in _sizes(board)]
@@ -111,6 +154,7 @@ def _notes(board: Board) -> list[str]:
         for flag in line.flags:
             flagged[f"{labels[line.variant]}, {line.test}, {line.subset}: {flag}. {EXPLANATIONS[flag]}"] = None
     departures = [f"{v.label}: {text}" for v in board.variants for text in v.method.departures]
+    sources = [f"{v.label}: {v.source}" for v in board.variants if v.source]
     special = [f"{v.label}: {flag}. {EXPLANATIONS.get(flag, '')}" for v in board.variants for flag in v.flags]
     failures = [_failure(record) for record in board.failures]
     unreadable = [record.problem or "" for record in board.unreadable]
@@ -123,6 +167,7 @@ def _notes(board: Board) -> list[str]:
         f"Missing numbers ({DASH})": list(missing),
         "Flags": [*special, *flagged],
         "Departures from the publications": departures,
+        "Sources": list(dict.fromkeys(sources)),
         "Cells without a result": failures,
         "Unreadable results": unreadable,
         "Notices": list(board.notices),

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import MethodInfo, ProtocolInfo, Threshold, WeightsInfo
 
-KINDS = ("measured", "oracle", "reported")
+Ends = tuple[float | None, float | None]
+"""Low and high end of an interval."""
+
+KINDS = ("measured", "oracle", "external", "reported")
 """Kinds of rows, in the order of their sections; they are never ranked together."""
 
 
@@ -18,12 +21,13 @@ class Estimate:
 
     Attributes:
         value: Mean over seeds; ``None`` if any seed lacks it.
-        low: Low end of the 95 % subject-level interval. For several seeds the lowest of theirs, so that low to high
-            covers the choice of subjects and of the seed, and errs on the wide side.
+        low: Low end of the 95 % subject-level interval. For several seeds that of their mean, with seeds and subjects
+            resampled; where cells store no resamples the lowest of theirs, which errs on the wide side.
         high: High end, likewise.
         seed_min: Smallest value over seeds.
         seed_max: Largest value over seeds.
         reason: Why there is no value.
+        nested: Whether the interval is that of a mean over seeds.
     """
 
     value: float | None
@@ -32,6 +36,28 @@ class Estimate:
     seed_min: float | None = None
     seed_max: float | None = None
     reason: str = ""
+    nested: bool = False
+
+
+@dataclass(frozen=True)
+class Size:
+    """Image metrics of one bin of lesion areas, averaged over seeds.
+
+    Attributes:
+        low: Smallest area in pixels.
+        high: First area above the bin; ``None`` for the last.
+        n: Abnormal slices in the bin.
+    """
+
+    low: int
+    high: int | None
+    n: int
+    metrics: Mapping[str, float | None]
+
+    @property
+    def label(self) -> str:
+        """The bin as text, e.g. ``"100 to 399"``."""
+        return f"from {self.low}" if self.high is None else f"{self.low} to {self.high - 1}"
 
 
 @dataclass(frozen=True)
@@ -55,8 +81,15 @@ class Variant:
     flags: tuple[str, ...] = ()
 
     @property
+    def source(self) -> str:
+        """Where reported numbers were read, or what external maps were made with."""
+        return next((cell.result.source for cell in self.cells if cell.result is not None), "")
+
+    @property
     def seeds(self) -> tuple[int, ...]:
-        """Distinct run seeds of the finished cells."""
+        """Distinct run seeds of the finished cells; none for reported rows."""
+        if self.kind == "reported":
+            return ()
         return tuple(sorted({cell.result.seed for cell in self.cells if cell.result is not None}))
 
 
@@ -69,6 +102,7 @@ class Line:
         covered: Whether there is any number.
         reason: Why there is none, for a line without numbers.
         flags: What is suspicious or special about this line alone.
+        sources: The cell of each seed, and the number of the row in its result.
     """
 
     variant: str
@@ -83,12 +117,14 @@ class Line:
     n_normal: int = 0
     n_abnormal: int = 0
     metrics: Mapping[str, Estimate] = field(default_factory=dict)
+    sizes: tuple[Size, ...] = ()
     threshold: Threshold | None = None
     flags: tuple[str, ...] = ()
     covered: bool = False
     reason: str = ""
     cell_ids: tuple[str, ...] = ()
     fit_ids: tuple[str, ...] = ()
+    sources: tuple[tuple[CellRecord, int], ...] = field(default=(), repr=False, compare=False)
 
     def value(self, metric: str) -> float | None:
         """Return the mean over seeds, or ``None``."""
@@ -109,6 +145,11 @@ class Summary:
         required: Number of subsets that the test set can serve.
         rank: Place among complete variants of the same kind (ties share the better place), or ``None``.
         reason: Why there is no rank.
+        subsets: The required subsets.
+        group: Tie group, from 1: within one, a paired test does not tell a variant from the group's first.
+        mean_interval: 95 % subject-level interval of the mean.
+        worst_interval: Likewise, of the worst in each resample.
+        drop_intervals: Likewise, of each drop.
     """
 
     variant: str
@@ -123,6 +164,11 @@ class Summary:
     required: int
     rank: int | None = None
     reason: str = ""
+    subsets: tuple[str, ...] = ()
+    group: int | None = None
+    mean_interval: Ends = (None, None)
+    worst_interval: Ends = (None, None)
+    drop_intervals: Mapping[str, Ends] = field(default_factory=dict)
 
 
 def headline_metric(metrics: Sequence[str]) -> str:

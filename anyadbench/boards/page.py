@@ -13,6 +13,7 @@ from anyadbench.boards.extras import read_manifest
 from anyadbench.boards.heat import Shade, shade
 from anyadbench.boards.model import KINDS, Board, Estimate, Line, Summary, Variant
 from anyadbench.boards.text import DASH, clean, decimal, metric_label, plural, seed_text
+from anyadbench.sequences import AS_AVAILABLE
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,21 @@ def decisions(board: Board) -> list[tuple[Variant, list[Line]]]:
         lines = [line for line in board.lines if line.variant == variant.key and line.threshold is not None]
         if lines:
             found.append((variant, lines))
+    return found
+
+
+def sizes(board: Board) -> list[dict[str, Any]]:
+    """Return image AUROC by lesion size for each test set: with all sequences, and with whatever a scan has."""
+    found = []
+    for test in board.tests:
+        for subset in (board.full, AS_AVAILABLE):
+            lines = [(v.label, board.line(v.key, test, subset)) for v in board.variants]
+            sized = [(label, line.sizes) for label, line in lines if line is not None and line.sizes]
+            if sized and any(size.n for size in sized[0][1]):
+                heads = [(size.label, size.n) for size in sized[0][1]]
+                rows = [(label, [size.metrics["image_auroc"] for size in bins]) for label, bins in sized]
+                title = f"{metric_label('image_auroc')}, {subset}"
+                found.append({"test": test, "title": title, "heads": heads, "rows": rows})
     return found
 
 

@@ -97,6 +97,7 @@ def _summary(variant: Variant, index: Lines, test: str, metric: str, required: l
         covered=len(values),
         required=len(required),
         reason=reason,
+        subsets=tuple(required),
     )
 
 

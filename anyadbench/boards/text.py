@@ -30,6 +30,7 @@ _SHORT = {
 KIND_TITLES = {
     "measured": "Measured",
     "oracle": "Oracle: selected on test data",
+    "external": "Scored from maps of other programs",
     "reported": "Reported in publications",
 }
 # C0 and C1 controls, and the marks that reorder or hide text on screen.
@@ -68,6 +69,25 @@ def six(value: float | None) -> str:
         return ""
     shown = f"{value:.6f}"
     return shown[1:] if shown == "-0.000000" else shown
+
+
+def rank_text(rank: int | None, group: int | None = None) -> str:
+    """Return a rank with the letter of its tie group, e.g. ``"2 a"``; a dash for ``None``."""
+    return DASH if rank is None else f"{rank} {group_letter(group)}".strip()
+
+
+def group_letter(group: int | None) -> str:
+    """Return ``a`` for the first tie group, ``b`` for the second, and so on; ``aa`` follows ``z``."""
+    letters = ""
+    while group:
+        group, rest = divmod(group - 1, 26)
+        letters = chr(ord("a") + rest) + letters
+    return letters
+
+
+def span(low: float | None, high: float | None) -> str:
+    """Return an interval in brackets, or nothing if there is none."""
+    return "" if low is None or high is None else f"[{decimal(low)}, {decimal(high)}]"
 
 
 def plural(count: int, noun: str) -> str:

@@ -9,7 +9,7 @@ import click
 
 @click.group()
 def leaderboard() -> None:
-    """Build boards from results."""
+    """Build boards from results, and check submissions."""
 
 
 @leaderboard.command()
@@ -26,12 +26,17 @@ def leaderboard() -> None:
     help="Folder that receives one folder per protocol; RUNS/boards by default.",
 )
 @click.option("--protocol", help="Only the board of this protocol.")
+@click.option(
+    "--reported",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder with tables from publications, whose rows join the boards.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the written paths as JSON.")
-def build(runs: Path, out: Path | None, protocol: str | None, as_json: bool) -> None:
+def build(runs: Path, out: Path | None, protocol: str | None, reported: Path | None, as_json: bool) -> None:
     """Write CSV, Markdown and a self-contained HTML page for every protocol with results, and print the tables."""
     from anyadbench.boards import build_boards, print_board
 
-    built = build_boards(runs, out or runs / "boards", protocol)
+    built = build_boards(runs, out or runs / "boards", protocol, reported)
     if as_json:
         from anyadbench.cli.output import print_json
 
@@ -40,3 +45,35 @@ def build(runs: Path, out: Path | None, protocol: str | None, as_json: bool) -> 
         return
     for one in built:
         print_board(one)
+
+
+@leaderboard.command("check")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--runs", type=click.Path(path_type=Path), help="Results of a board that does not lie beside them.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def check_command(path: Path, runs: Path | None, as_json: bool) -> None:
+    """Recompute every number of a cell, a runs folder or a board from what it stores, and name what differs.
+
+    The exit code is 1 if anything is wrong.
+    """
+    from anyadbench.boards.check import check
+    from anyadbench.cli.output import clean, print_json
+
+    report = check(path, runs)
+    absent = sorted({name for cell in report.cells for name in cell.absent})
+    if as_json:
+        found = {"cells": len(report.cells), "boards": list(map(str, report.boards)), "numbers": report.numbers}
+        print_json(found | {"absent": absent, "problems": report.problems})
+    else:
+        for problem in report.problems:
+            click.echo(clean(problem))
+        if absent:
+            click.echo(f"Not there, and not needed: {', '.join(absent)}")
+        count = len(report.problems)
+        verdict = f"{count} problem{'' if count == 1 else 's'}" if count else "nothing wrong"
+        click.echo(
+            f"{len(report.cells)} cells, {report.numbers} numbers recomputed, "
+            f"{len(report.boards)} board files compared: {verdict}."
+        )
+    if report.problems:
+        raise SystemExit(1)

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from anyadbench.metrics.image import image_metrics, lesion_size_metrics, top_fraction_mean
     from anyadbench.metrics.keys import ScoreError
     from anyadbench.metrics.labels import component_areas, components
+    from anyadbench.metrics.steps import Steps
     from anyadbench.metrics.streaming import PixelState
     from anyadbench.metrics.thresholds import at_threshold, threshold_from_normals
 
-METRIC_VERSION = "1"
-"""Stamped into results; it changes with any change of a definition or of a value."""
+METRIC_VERSION = "2"
+"""Stamped into results; it changes with any change of a definition or of a value.
+
+Version 2 groups the steps of subjects by lesion pixels instead of fixed bins (intervals), draws subjects from the whole
+test set, and adds metrics by lesion size.
+"""
 
 METRICS: tuple[str, ...] = (
     "image_auroc",
@@ -38,6 +43,7 @@ _HOMES = {
     "PixelState": "streaming",
     "PixelStats": "exact",
     "ScoreError": "keys",
+    "Steps": "steps",
     "at_threshold": "thresholds",
     "component_areas": "labels",
     "components": "labels",
@@ -59,6 +65,7 @@ __all__ = [
     "PixelState",
     "PixelStats",
     "ScoreError",
+    "Steps",
     "at_threshold",
     "component_areas",
     "components",

@@ -1,39 +1,34 @@
-"""Subject-level bootstrap from per-subject statistics.
+"""Subject-level bootstrap: intervals, paired comparison, several seeds, and correction for many tests.
 
 Slices of one subject are not independent, so whole subjects are drawn. A resample is a vector of how often each subject
-was drawn, and its pooled counts are a matrix product; no map is needed again. The pixel bins are made coarser until few
-enough are occupied, and the intervals are moved by the difference that makes to the point value.
+was drawn, and its pooled counts are a matrix product; no map is needed again. Grouping steps makes a small difference
+to the value of the sample itself, by which all its resamples are moved.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anyadbench.errors import UserError
-from anyadbench.metrics import METRICS, curves
-from anyadbench.metrics.curves import Curve
+from anyadbench.metrics import METRICS
+from anyadbench.metrics.cohort import Cohort, binned_cohort
 from anyadbench.metrics.image import image_metrics
-from anyadbench.metrics.inputs import as_labels, as_scores
-from anyadbench.metrics.keys import float64_keys
+from anyadbench.metrics.inputs import as_labels
+from anyadbench.metrics.resample import ImageData, Values, draw_subjects, joined, resample
 from anyadbench.metrics.streaming import PixelState
 
 if TYPE_CHECKING:
-    from jaxtyping import Float64, Int64
-
-    ImageData = Sequence[tuple[Any, Any]]
+    from jaxtyping import Float, Float64
 
 LEVEL = 0.95
 MIN_SUBJECTS = 5
 """With fewer subjects there is no interval: all ends are NaN."""
 
-FINEST_BITS = 20
-_COARSEST_BITS = 12
-_MOST_STEPS = 1 << 14
-_BLOCK = 64
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -53,10 +48,31 @@ class PairedEffect:
     p_value: float
 
 
+def replicates(
+    cohort: Cohort, images: ImageData, draws: Float64[np.ndarray, "r+1 s"], points: Mapping[str, float]
+) -> Values:
+    """Return every metric in each resample, moved so that the sample itself has the value it is known to have.
+
+    Args:
+        cohort: Pixel counts by subject.
+        images: For the same subjects, image scores and labels of their slices.
+        draws: What `anyadbench.metrics.resample.draw_subjects` gives, or its columns of these subjects.
+        points: Values of the sample itself.
+
+    Returns:
+        One value per resample by name; all NaN for fewer than 5 subjects.
+    """
+    if len(cohort) < MIN_SUBJECTS:
+        return {name: np.full(len(draws) - 1, np.nan) for name in METRICS}
+    values = resample(cohort, images, draws)
+    moved = {name: found[1:] + _shift(found[0], points[name]) for name, found in values.items()}
+    return {name: np.clip(found, 0.0, 1.0) for name, found in moved.items()}
+
+
 def subject_bootstrap(
     pixel_states: Sequence[PixelState],
     image: ImageData,
-    n_resamples: int = 1000,
+    n_resamples: int = RESAMPLES,
     seed: int = 0,
     *,
     points: Mapping[str, float] | None = None,
@@ -77,15 +93,14 @@ def subject_bootstrap(
     Raises:
         UserError: If the two lists differ in length or states in bits.
     """
-    values, own = _resampled(pixel_states, image, n_resamples, seed)
-    known = own | dict(points or {})
-    return {name: _interval(values[name] + _shift(values[name], known[name])) for name in METRICS}
+    values, _ = _resampled(pixel_states, image, n_resamples, seed, points)
+    return {name: interval(found) for name, found in values.items()}
 
 
 def paired_bootstrap(
     first: tuple[Sequence[PixelState], ImageData],
     second: tuple[Sequence[PixelState], ImageData],
-    n_resamples: int = 1000,
+    n_resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, PairedEffect]:
     """Compare two methods on the same subjects, in the same order.
@@ -109,15 +124,39 @@ def paired_bootstrap(
         raise UserError(f"One method has {len(first[0])} subjects, the other {len(second[0])}; compare equal tests.")
     ours, our_points = _resampled(*first, n_resamples, seed)
     theirs, their_points = _resampled(*second, n_resamples, seed)
-    result = {}
-    for name in METRICS:
-        effect = our_points[name] - their_points[name]
-        differences = ours[name] - theirs[name]
-        differences = differences + _shift(differences, effect)
-        low, high = _interval(differences)
-        p_value = float("nan") if np.isnan(low) else _two_sided(differences[1:])
-        result[name] = PairedEffect(effect, low, high, p_value)
-    return result
+    return {name: paired_effect(our_points[name], their_points[name], ours[name], theirs[name]) for name in METRICS}
+
+
+def paired_effect(
+    ours: float, theirs: float, our_values: Float[np.ndarray, " r"], their_values: Float[np.ndarray, " r"]
+) -> PairedEffect:
+    """Return the effect from two values and their resamples, of which equal positions drew the same subjects."""
+    differences = our_values.astype(np.float64) - their_values.astype(np.float64)
+    low, high = interval(differences)
+    p_value = float("nan") if np.isnan(low) else _two_sided(differences)
+    return PairedEffect(ours - theirs, low, high, p_value)
+
+
+def over_seeds(values: Float[np.ndarray, "seeds *more r"], seed: int = 0) -> Float64[np.ndarray, "*more r"]:
+    """Return resamples of the mean over run seeds, drawing seeds as well as subjects: the nested bootstrap.
+
+    Args:
+        values: Resamples of each seed; the last axis counts resamples, of which equal positions drew the same subjects.
+        seed: Of the draws of seeds.
+    """
+    count = len(values)
+    if count == 1:
+        return np.asarray(values[0], dtype=np.float64)
+    picks = np.random.default_rng([seed, count]).integers(0, count, size=(values.shape[-1], count))
+    weights = np.zeros((count, values.shape[-1]))
+    np.add.at(weights, (picks, np.arange(values.shape[-1])[:, None]), 1.0 / count)
+    # A seed that was not drawn must not spoil the mean where it is undefined.
+    terms = np.where(_spread(weights, values.ndim) > 0, values * _spread(weights, values.ndim), 0.0)
+    return np.asarray(terms.sum(axis=0), dtype=np.float64)
+
+
+def _spread(weights: Float64[np.ndarray, "seeds r"], axes: int) -> np.ndarray:
+    return weights.reshape(weights.shape[0], *([1] * (axes - 2)), weights.shape[1])
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -130,13 +169,24 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return adjusted
 
 
-Values = dict[str, "Float64[np.ndarray, ' resamples']"]
+def interval(values: Float[np.ndarray, " r"]) -> tuple[float, float]:
+    """Return the 95 % percentile interval of resampled values; NaN if under half of them are defined."""
+    defined = values[~np.isnan(values)].astype(np.float64)
+    if 2 * len(defined) < len(values) or not len(defined):
+        return float("nan"), float("nan")
+    tail = (1.0 - LEVEL) / 2.0
+    low, high = np.quantile(defined, [tail, 1.0 - tail])
+    return float(low), float(high)
 
 
 def _resampled(
-    states: Sequence[PixelState], image: ImageData, n_resamples: int, seed: int
+    states: Sequence[PixelState],
+    image: ImageData,
+    n_resamples: int,
+    seed: int,
+    points: Mapping[str, float] | None = None,
 ) -> tuple[Values, dict[str, float]]:
-    """Return values of the sample itself (entry 0) and of each resample, and the values at full resolution."""
+    """Return the values of each resample, and of the sample itself."""
     if len(states) != len(image):
         raise UserError(f"There are {len(states)} pixel states but image scores of {len(image)} subjects; give both.")
     if not states or n_resamples < 1:
@@ -144,145 +194,15 @@ def _resampled(
     pooled = PixelState(states[0].bits)
     for state in states:
         pooled.merge(state)
-    scores, labels, subjects = _joined(image)
-    points = pooled.compute() | image_metrics(scores, labels)
-    if len(states) < MIN_SUBJECTS:
-        return {name: np.full(n_resamples + 1, np.nan) for name in METRICS}, points
-    draws = _draws(len(states), n_resamples, seed)
-    values: Values = {name: np.empty(n_resamples + 1) for name in METRICS}
-    pixel, slices = _PixelCounts(pooled, states), _SliceCounts(scores, labels, subjects, len(states))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for start in range(0, len(draws), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            for name, found in (pixel.values(draws[block]) | slices.values(draws[block])).items():
-                values[name][block] = found
-    return values, points
+    scores, labels, _ = joined(image)
+    known = pooled.compute() | image_metrics(scores, labels) | dict(points or {})
+    draws = draw_subjects(len(states), n_resamples, seed)
+    return replicates(binned_cohort(states), image, draws, known), known
 
 
-def _draws(subjects: int, n_resamples: int, seed: int) -> Float64[np.ndarray, "r s"]:
-    """Return how often each subject is drawn; the first row is the sample itself."""
-    picks = np.random.default_rng(seed).integers(0, subjects, size=(n_resamples, subjects))
-    rows = np.repeat(np.arange(n_resamples), subjects)
-    counts = np.zeros((n_resamples + 1, subjects))
-    counts[0] = 1.0
-    np.add.at(counts[1:], (rows, picks.ravel()), 1.0)
-    return counts
-
-
-class _PixelCounts:
-    """Per-subject counts at the steps of the pooled ranking."""
-
-    def __init__(self, pooled: PixelState, states: Sequence[PixelState]) -> None:
-        bits = min(FINEST_BITS, pooled.bits)
-        steps = _lesion_bins(pooled, bits)
-        while len(steps) > _MOST_STEPS and bits > _COARSEST_BITS:
-            bits -= 1
-            steps = _lesion_bins(pooled, bits)
-        shape = (len(states), len(steps))
-        self._above, self._reached = np.zeros(shape), np.zeros(shape)
-        self._found, self._covered = np.zeros(shape), np.zeros(shape)
-        self._normals = np.zeros(len(states))
-        for row, state in enumerate(states):
-            arrays = state.coarsened(bits).to_arrays()
-            bins = arrays["bins"].astype(np.int64)
-            # Counts from the top: entry i of `total` is the sum of the last i bins.
-            place_above = len(bins) - np.searchsorted(bins, steps, side="right")
-            place_reached = len(bins) - np.searchsorted(bins, steps, side="left")
-            normal, lesion, weight = (_from_top(arrays[name]) for name in ("normal", "lesion", "weight"))
-            self._above[row], self._reached[row] = normal[place_above], normal[place_reached]
-            self._found[row], self._covered[row] = lesion[place_reached], weight[place_reached]
-            self._normals[row] = normal[-1]
-
-    def values(self, draws: Float64[np.ndarray, "r s"]) -> Values:
-        if self._found.shape[1] == 0:
-            return {name: np.full(len(draws), np.nan) for name in METRICS if not name.startswith("image_")}
-        covered = draws @ self._covered
-        curve = Curve(
-            above=draws @ self._above,
-            reached=draws @ self._reached,
-            found=draws @ self._found,
-            covered=covered / covered[:, -1:],
-            normals=draws @ self._normals,
-            lesions=draws @ self._found[:, -1],
-        )
-        best = _defined(curves.f1_max(curve), curve)
-        return {
-            "pixel_auroc": _defined(curves.auroc(curve), curve),
-            "pixel_ap": _defined(curves.average_precision(curve), curve),
-            "pixel_f1": best,
-            "aupro": _defined(curves.aupro(curve), curve),
-            "dice": best,
-        }
-
-
-class _SliceCounts:
-    """Per-subject counts of slices at the steps of the ranking of slices."""
-
-    def __init__(self, scores: np.ndarray, labels: np.ndarray, subjects: np.ndarray, count: int) -> None:
-        keys = float64_keys(scores)
-        self._steps = np.unique(keys[labels])[::-1]
-        shape = (count, len(self._steps))
-        self._above, self._reached, self._found = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        self._normals = np.bincount(subjects[~labels], minlength=shape[0]).astype(np.float64)
-        for row in range(shape[0]):
-            mine = subjects == row
-            normal, lesion = np.sort(keys[mine & ~labels]), np.sort(keys[mine & labels])
-            self._above[row] = len(normal) - np.searchsorted(normal, self._steps, side="right")
-            self._reached[row] = len(normal) - np.searchsorted(normal, self._steps, side="left")
-            self._found[row] = len(lesion) - np.searchsorted(lesion, self._steps, side="left")
-
-    def values(self, draws: Float64[np.ndarray, "r s"]) -> Values:
-        if len(self._steps) == 0:
-            return {name: np.full(len(draws), np.nan) for name in ("image_auroc", "image_ap", "image_f1")}
-        found = draws @ self._found
-        curve = Curve(
-            above=draws @ self._above,
-            reached=draws @ self._reached,
-            found=found,
-            covered=found / found[:, -1:],
-            normals=draws @ self._normals,
-            lesions=found[:, -1],
-        )
-        return {
-            "image_auroc": _defined(curves.auroc(curve), curve),
-            "image_ap": _defined(curves.average_precision(curve), curve),
-            "image_f1": _defined(curves.f1_max(curve), curve),
-        }
-
-
-def _joined(image: ImageData) -> tuple[Float64[np.ndarray, " n"], np.ndarray, Int64[np.ndarray, " n"]]:
-    labels = [as_labels(label) for _, label in image]
-    scores = [as_scores(score, len(label)) for (score, _), label in zip(image, labels, strict=True)]
-    subjects = np.repeat(np.arange(len(labels)), [len(label) for label in labels])
-    return np.concatenate(scores), np.concatenate(labels), subjects
-
-
-def _lesion_bins(pooled: PixelState, bits: int) -> Int64[np.ndarray, " k"]:
-    """Return the bins with lesion pixels, highest first: the only scores at which a curve bends."""
-    arrays = pooled.coarsened(bits).to_arrays()
-    return arrays["bins"][arrays["lesion"] > 0].astype(np.int64)[::-1]
-
-
-def _from_top(counts: np.ndarray) -> np.ndarray:
-    return np.append(0, np.cumsum(counts[::-1]))
-
-
-def _defined(values: np.ndarray, curve: Curve) -> np.ndarray:
-    return np.where((curve.normals > 0) & (curve.lesions > 0), values, np.nan)
-
-
-def _shift(values: np.ndarray, point: float) -> float:
-    """Return what moves the value of the sample itself, entry 0, to its value at full resolution."""
-    return 0.0 if np.isnan(values[0]) or np.isnan(point) else point - float(values[0])
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    defined = values[1:][~np.isnan(values[1:])]
-    if 2 * len(defined) < len(values) - 1:
-        return float("nan"), float("nan")
-    tail = (1.0 - LEVEL) / 2.0
-    low, high = np.quantile(defined, [tail, 1.0 - tail])
-    return float(low), float(high)
+def _shift(value: float, point: float) -> float:
+    """Return what moves the value of the sample itself to its value at full resolution."""
+    return 0.0 if np.isnan(value) or np.isnan(point) else point - float(value)
 
 
 def _two_sided(differences: np.ndarray) -> float:

@@ -7,6 +7,7 @@ curve per resample, and every function here works along the last axis.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ class Curve:
 
 def auroc(curve: Curve) -> Float64[np.ndarray, "*batch"]:
     """Probability that a lesion item outranks a normal one, ties counting half."""
-    outranked = 2.0 * curve.normals[..., None] - curve.above - curve.reached
+    outranked = 2 * curve.normals[..., None] - curve.above - curve.reached
     won = (_steps(curve.found) * outranked).sum(axis=-1)
     value: Float64[np.ndarray, "*batch"] = won / (2.0 * curve.normals * curve.lesions)
     return value
@@ -54,7 +55,7 @@ def average_precision(curve: Curve) -> Float64[np.ndarray, "*batch"]:
     """Step-wise average precision, as scikit-learn's: the sum of precision times gain in recall."""
     flagged = np.maximum(curve.found + curve.reached, 1)
     gained = _steps(curve.found) / curve.lesions[..., None]
-    value: Float64[np.ndarray, "*batch"] = (gained * (curve.found / flagged)).sum(axis=-1)
+    value: Float64[np.ndarray, "*batch"] = _total(gained * (curve.found / flagged))
     return value
 
 
@@ -78,7 +79,7 @@ def aupro(curve: Curve, limit: float = FPR_LIMIT) -> Float64[np.ndarray, "*batch
     height = before + (curve.covered - before) * ((right - left) / width)
     slope = (right - left) * (before + height) / 2
     rest = (end - right[..., -1:])[..., 0] * curve.covered[..., -1]
-    area: Float64[np.ndarray, "*batch"] = (level + slope).sum(axis=-1) + rest
+    area: Float64[np.ndarray, "*batch"] = _total(level + slope) + rest
     return area / end[..., 0]
 
 
@@ -96,31 +97,36 @@ def pixel_values(curve: Curve) -> dict[str, float]:
     }
 
 
-def from_sorted(
-    normals: list[np.ndarray],
-    keys: np.ndarray,
-    counts: Int64[np.ndarray, " k"],
-    covered: Float64[np.ndarray, " k"],
-) -> Curve:
-    """Build a curve by searching distinct lesion scores in sorted normal scores.
+def ranks_among(normals: list[np.ndarray], keys: np.ndarray) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
+    """Count the normal items below each lesion score, and those not above it.
 
     Args:
         normals: Chunks of ordered keys of the normal items, each ascending.
         keys: Distinct keys of the lesion items, ascending.
-        counts: Lesion items at each key.
-        covered: Mean covered fraction of the components when everything from this key upwards is flagged.
     """
-    total = sum(len(chunk) for chunk in normals)
     below, up_to = np.zeros(len(keys), dtype=np.int64), np.zeros(len(keys), dtype=np.int64)
     for chunk in normals:
         below += np.searchsorted(chunk, keys, side="left")
         up_to += np.searchsorted(chunk, keys, side="right")
+    return below, up_to
+
+
+def from_sorted(normals: np.ndarray, keys: np.ndarray, counts: Int64[np.ndarray, " k"]) -> Curve:
+    """Build the curve of items that are components of their own, such as slices.
+
+    Args:
+        normals: Ordered keys of the normal items, ascending.
+        keys: Distinct keys of the lesion items, ascending.
+        counts: Lesion items at each key.
+    """
+    below, up_to = ranks_among([normals], keys)
+    found = np.cumsum(counts[::-1])
     return Curve(
-        above=(total - up_to)[::-1],
-        reached=(total - below)[::-1],
-        found=np.cumsum(counts[::-1]),
-        covered=covered[::-1],
-        normals=np.asarray(total),
+        above=(len(normals) - up_to)[::-1],
+        reached=(len(normals) - below)[::-1],
+        found=found,
+        covered=found / found[-1],
+        normals=np.asarray(len(normals)),
         lesions=np.asarray(int(counts.sum())),
     )
 
@@ -157,6 +163,11 @@ def _thin(points: Float64[np.ndarray, "q 2"]) -> Float64[np.ndarray, "p 2"]:
     kept[-1] = len(points) - 1
     thinned: Float64[np.ndarray, "p 2"] = points[kept]
     return thinned
+
+
+def _total(terms: Float64[np.ndarray, "*batch k"]) -> Float64[np.ndarray, "*batch"]:
+    """Add along the last axis; a single curve's sum is rounded once, so that it is the same on every processor."""
+    return np.asarray(math.fsum(terms.tolist()) if terms.ndim == 1 else terms.sum(axis=-1))
 
 
 def _shifted(values: np.ndarray) -> np.ndarray:

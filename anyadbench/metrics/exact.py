@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.metrics.curves import Curve, from_sorted, pixel_values, plot_points
+from anyadbench.metrics.curves import Curve, ranks_among
 from anyadbench.metrics.inputs import as_maps, as_masks
 from anyadbench.metrics.keys import float32_keys
 from anyadbench.metrics.labels import lesion_pixels
+from anyadbench.metrics.steps import Steps
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int32, Int64
@@ -24,8 +25,6 @@ CHUNK = 1 << 24
 """Normal scores per sorted chunk; larger chunks sort slower, many small ones search slower."""
 
 _ABOVE_ALL = np.int32(2**31 - 1)
-_UNIT_BITS = 62
-_LIMB_BITS = 31
 
 
 class PixelStats:
@@ -33,16 +32,20 @@ class PixelStats:
 
     Scores are compared as float32, exactly. Each pixel of a component of area A adds 1/A, kept as integers, so that the
     order of addition does not matter.
+
+    Args:
+        chunk: Scores that are held unsorted; many states side by side want fewer than the default.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, chunk: int | None = None) -> None:
+        self._chunk = chunk or CHUNK
         self._chunks: list[Int32[np.ndarray, " m"]] = []
         self._buffer: Int32[np.ndarray, " chunk"] | None = None
         self._filled = 0
         self._lesions_in_buffer = 0
         self._lesion_parts: list[Int64[np.ndarray, " p"]] = []
         self._lesions_sorted = False
-        self._curve: Curve | None = None
+        self._steps: Steps | None = None
         self.components = 0
         self.normal_pixels = 0
         self.lesion_pixels = 0
@@ -64,7 +67,7 @@ class PixelStats:
 
     def _add(self, scores: Float32[np.ndarray, "n h w"], lesions: LesionPixels) -> None:
         flat = scores.ravel()
-        self._curve, self._lesions_sorted = None, False
+        self._steps, self._lesions_sorted = None, False
         self._lesion_parts.append(_pack(float32_keys(flat[lesions.index]), lesions.areas))
         self.components += lesions.count
         self.lesion_pixels += len(lesions.index)
@@ -72,8 +75,8 @@ class PixelStats:
         start = 0
         while start < flat.size:
             if self._buffer is None:
-                self._buffer, self._filled, self._lesions_in_buffer = np.empty(CHUNK, dtype=np.int32), 0, 0
-            stop = min(flat.size, start + CHUNK - self._filled)
+                self._buffer, self._filled, self._lesions_in_buffer = np.empty(self._chunk, dtype=np.int32), 0, 0
+            stop = min(flat.size, start + self._chunk - self._filled)
             first, last = np.searchsorted(lesions.index, [start, stop])
             part = self._buffer[self._filled : self._filled + stop - start]
             part[:] = float32_keys(flat[start:stop])
@@ -82,7 +85,7 @@ class PixelStats:
             self._filled += stop - start
             self._lesions_in_buffer += int(last - first)
             start = stop
-            if self._filled == CHUNK:
+            if self._filled == self._chunk:
                 self._sort_buffer()
 
     def _sort_buffer(self) -> None:
@@ -91,7 +94,7 @@ class PixelStats:
         filled = self._buffer[: self._filled]
         filled.sort()
         normals = filled[: self._filled - self._lesions_in_buffer]
-        roomy = len(normals) < CHUNK * 7 // 8
+        roomy = len(normals) < self._chunk * 7 // 8
         self._chunks.append(normals.copy() if roomy else normals)
         self._buffer, self._filled, self._lesions_in_buffer = None, 0, 0
 
@@ -103,7 +106,7 @@ class PixelStats:
         self.components += other.components
         self.normal_pixels += other.normal_pixels
         self.lesion_pixels += other.lesion_pixels
-        self._curve, self._lesions_sorted = None, False
+        self._steps, self._lesions_sorted = None, False
 
     def __add__(self, other: PixelStats) -> PixelStats:
         """Return a new state with the pixels of both."""
@@ -112,12 +115,26 @@ class PixelStats:
         result.merge(other)
         return result
 
+    def steps(self) -> Steps:
+        """Return the scores that lesion pixels have, as integers that every metric follows from."""
+        if self._steps is None:
+            packed = self._sorted_lesions()
+            keys, counts = distinct_keys(packed)
+            below, up_to = ranks_among(self._sorted_normals(), keys)
+            bounds = np.stack([self.normal_pixels - up_to[::-1], self.normal_pixels - below[::-1]], axis=1)
+            self._steps = Steps(
+                gaps=np.append(bounds[:, 0], self.normal_pixels) - np.append(0, bounds[:, 1]),
+                tied=bounds[:, 1] - bounds[:, 0],
+                lesions=counts[::-1],
+                areas=(packed & 0xFFFFFFFF)[::-1],
+                weights=np.empty(0, dtype=np.int64),
+                components=self.components,
+            )
+        return self._steps
+
     def curve(self) -> Curve:
         """Return the ranking behind the metrics."""
-        if self._curve is None:
-            keys, counts, covered = _lesion_steps(self._sorted_lesions())
-            self._curve = from_sorted(self._sorted_normals(), keys, counts, covered)
-        return self._curve
+        return self.steps().curve()
 
     def compute(self) -> dict[str, float]:
         """Return ``pixel_auroc``, ``pixel_ap``, ``pixel_f1``, ``aupro`` and ``dice``.
@@ -125,11 +142,11 @@ class PixelStats:
         All are NaN without a lesion pixel or without a normal one. ``dice`` is the highest Dice over all thresholds of
         the pixels pooled over slices, 2TP / (2TP + FP + FN), which is the same number as ``pixel_f1``.
         """
-        return pixel_values(self.curve())
+        return self.steps().compute()
 
     def curves(self) -> dict[str, Float64[np.ndarray, "p 2"]]:
         """Return at most 500 points of each of the ``roc``, ``pr`` and ``pro`` curves, for plots."""
-        return plot_points(self.curve())
+        return self.steps().curves()
 
     def counts_above(self, key: int) -> tuple[int, int]:
         """Return how many normal and how many lesion pixels have an ordered key above ``key``."""
@@ -137,6 +154,24 @@ class PixelStats:
         normal = sum(len(chunk) - int(np.searchsorted(chunk, wanted, side="right")) for chunk in self._sorted_normals())
         lesion_keys = self._sorted_lesions() >> 32
         return normal, len(lesion_keys) - int(np.searchsorted(lesion_keys, key, side="right"))
+
+    def normals_above(self, keys: Int32[np.ndarray, " k"]) -> Int64[np.ndarray, " k"]:
+        """Return how many normal pixels have an ordered key above each of ``keys``."""
+        chunks = self._sorted_normals()
+        return self.normal_pixels - sum(
+            (np.searchsorted(c, keys, side="right") for c in chunks), np.zeros_like(keys, np.int64)
+        )
+
+    def normals_from(self, keys: Int32[np.ndarray, " k"]) -> Int64[np.ndarray, " k"]:
+        """Return how many normal pixels have an ordered key of at least each of ``keys``."""
+        chunks = self._sorted_normals()
+        return self.normal_pixels - sum(
+            (np.searchsorted(c, keys, side="left") for c in chunks), np.zeros_like(keys, np.int64)
+        )
+
+    def packed_lesions(self) -> Int64[np.ndarray, " p"]:
+        """Return ordered key and component area of each lesion pixel as one integer, ascending."""
+        return self._sorted_lesions()
 
     def normal_chunks(self) -> list[Int32[np.ndarray, " m"]]:
         """Return the ordered keys of the normal pixels as ascending chunks."""
@@ -182,18 +217,10 @@ def _pack(keys: Int32[np.ndarray, " p"], areas: Int64[np.ndarray, " p"]) -> Int6
     return packed
 
 
-def _lesion_steps(
-    packed: Int64[np.ndarray, " p"],
-) -> tuple[Int32[np.ndarray, " k"], Int64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-    """Return distinct lesion keys (ascending), pixels at each, and mean coverage from each upwards."""
+def distinct_keys(packed: Int64[np.ndarray, " p"]) -> tuple[Int32[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
+    """Return the distinct lesion keys, ascending, and the number of pixels at each."""
     keys = (packed >> 32).astype(np.int32)
     if len(keys) == 0:
-        return keys, np.empty(0, dtype=np.int64), np.empty(0)
+        return keys, np.empty(0, dtype=np.int64)
     starts = np.flatnonzero(np.diff(keys, prepend=np.int32(keys[0] - 1)))
-    area = packed & 0xFFFFFFFF
-    weight = ((1 << _UNIT_BITS) + area // 2) // area
-    # One component sums to 2^62, so sums over components are kept in two halves that cannot overflow.
-    high = np.cumsum(np.add.reduceat(weight >> _LIMB_BITS, starts)[::-1])
-    low = np.cumsum(np.add.reduceat(weight & ((1 << _LIMB_BITS) - 1), starts)[::-1])
-    covered = (high + low * 2.0**-_LIMB_BITS)[::-1]
-    return keys[starts], np.diff(starts, append=len(keys)), covered / covered[0]
+    return keys[starts], np.diff(starts, append=len(keys))

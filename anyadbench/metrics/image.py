@@ -67,8 +67,7 @@ def image_metrics(scores: Any, labels: Any) -> dict[str, float]:
     if abnormal.all() or not abnormal.any():
         return dict.fromkeys(("image_auroc", "image_ap", "image_f1"), float("nan"))
     distinct, counts = np.unique(keys[abnormal], return_counts=True)
-    covered = np.cumsum(counts[::-1])[::-1] / counts.sum()
-    curve = curves.from_sorted([np.sort(keys[~abnormal])], distinct, counts, covered)
+    curve = curves.from_sorted(np.sort(keys[~abnormal]), distinct, counts)
     return {
         "image_auroc": float(curves.auroc(curve)),
         "image_ap": float(curves.average_precision(curve)),

@@ -28,17 +28,22 @@ _INT64_MIN = np.int64(-(2**63))
 class ScoreError(UserError, ValueError):
     """A score is NaN or infinite.
 
+    Args:
+        what: What holds it.
+        slices: See below.
+        named: Whether ``what`` names the slice already.
+
     Attributes:
         slices: Indices of the slices (in the arrays that were given) with such a score, ascending.
     """
 
-    def __init__(self, what: str, slices: list[int]) -> None:
+    def __init__(self, what: str, slices: list[int], *, named: bool = False) -> None:
         self.slices = slices
         shown = ", ".join(str(index) for index in slices[:8]) + (", ..." if len(slices) > 8 else "")
         noun = "slice" if len(slices) == 1 else "slices"
+        where = what if named else f"{what} of {noun} {shown}"
         super().__init__(
-            f"The {what} of {noun} {shown} hold NaN or infinite values; "
-            "scores must be finite, so mend the method that made them."
+            f"The {where} hold NaN or infinite values; scores must be finite, so mend the method that made them."
         )
 
 

@@ -11,26 +11,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.errors import UserError
-from anyadbench.metrics.curves import Curve, aupro, pixel_values, plot_points
+from anyadbench.metrics.curves import Curve
 from anyadbench.metrics.inputs import as_maps, as_masks
 from anyadbench.metrics.keys import float32_keys
 from anyadbench.metrics.labels import lesion_pixels
 from anyadbench.metrics.pages import PagedTable
+from anyadbench.metrics.steps import STREAM_UNIT, Steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jaxtyping import Float64, Int64
+    from jaxtyping import Float64
 
     from anyadbench.metrics.labels import LesionPixels
 
 DEFAULT_BITS = 24
-UNIT = 1 << 40
-"""Weight of one component; each of its A pixels carries UNIT / A, rounded."""
+UNIT = STREAM_UNIT
 
 _MOST_COMPONENTS = 1 << 22
 _BLOCK_PIXELS = 1 << 21
-_ROUNDING = 1e-12
 
 
 class PixelState:
@@ -183,38 +182,38 @@ class PixelState:
             table.add(signed[values > 0], values[values > 0])
         return state
 
+    def steps(self) -> Steps:
+        """Return the bins that lesion pixels are in, as integers that every metric follows from."""
+        arrays = self.to_arrays()
+        normal, lesion, weight = (arrays[name][::-1] for name in ("normal", "lesion", "weight"))
+        places = np.flatnonzero(lesion)
+        reached = np.cumsum(normal)
+        above, total = (reached - normal)[places], int(reached[-1]) if len(reached) else 0
+        return Steps(
+            gaps=np.append(above, total) - np.append(0, reached[places]),
+            tied=normal[places],
+            lesions=lesion[places],
+            areas=np.empty(0, dtype=np.int64),
+            weights=weight[places],
+            components=self.components,
+        )
+
     def curve(self) -> Curve:
         """Return the ranking behind the metrics, with the scores of one bin tied."""
-        arrays = self.to_arrays()
-        normal, lesion = arrays["normal"][::-1], arrays["lesion"][::-1]
-        step = lesion > 0
-        reached = np.cumsum(normal)
-        weight = np.cumsum(arrays["weight"][::-1][step])
-        return Curve(
-            above=(reached - normal)[step],
-            reached=reached[step],
-            found=np.cumsum(lesion[step]),
-            covered=weight / weight[-1] if len(weight) else np.empty(0),
-            normals=np.asarray(int(normal.sum())),
-            lesions=np.asarray(int(lesion.sum())),
-        )
+        return self.steps().curve()
 
     def compute(self) -> dict[str, float]:
         """Return ``pixel_auroc``, ``pixel_ap``, ``pixel_f1``, ``aupro`` and ``dice`` (see `PixelStats.compute`)."""
-        return pixel_values(self.curve())
+        return self.steps().compute()
 
     def curves(self) -> dict[str, Float64[np.ndarray, "p 2"]]:
         """Return at most 500 points of each of the ``roc``, ``pr`` and ``pro`` curves, for plots."""
-        return plot_points(self.curve())
+        return self.steps().curves()
 
     @property
     def error_bound(self) -> dict[str, float]:
-        """For each metric, the most by which `compute` can differ from the exact value.
-
-        Rigorous, from the counts: within each bin the normal and the lesion pixels may have had any order. NaN where
-        the metric is undefined.
-        """
-        return _bounds(self.curve(), self.components)
+        """For each metric, the most by which `compute` can differ from the exact value (see `Steps.error_bound`)."""
+        return self.steps().error_bound()
 
     def counts_above(self, key: int) -> tuple[int, int]:
         """Return how many normal and how many lesion pixels lie in bins above that of ``key``."""
@@ -224,37 +223,3 @@ class PixelState:
 
     def _tables(self) -> tuple[PagedTable, PagedTable, PagedTable]:
         return self._total, self._lesion, self._weight
-
-
-def _bounds(curve: Curve, components: int) -> dict[str, float]:
-    value = pixel_values(curve)
-    if not (curve.normals > 0 and curve.lesions > 0):
-        return value
-    found: Int64[np.ndarray, " k"] = curve.found
-    lesions, inside = np.diff(found, prepend=0), curve.reached - curve.above
-    # Within every bin, lesions first is the best that can be, and normals first the worst.
-    best_ap = float((lesions * (found / (found + curve.above))).sum() / curve.lesions)
-    best_f1 = float((2 * found / (found + curve.above + curve.lesions)).max())
-    first = Curve(curve.above, curve.above, found, curve.covered, curve.normals, curve.lesions)
-    last = Curve(curve.reached, curve.reached, found, curve.covered, curve.normals, curve.lesions)
-    weights = float(curve.lesions) / (max(components, 1) * UNIT)
-    bounds = {
-        "pixel_auroc": float((lesions * inside).sum()) / (2.0 * float(curve.normals) * float(curve.lesions)),
-        "pixel_ap": max(best_ap - value["pixel_ap"], value["pixel_ap"] - _worst_ap(curve, lesions)),
-        "pixel_f1": best_f1 - value["pixel_f1"],
-        "aupro": max(float(aupro(first)) - value["aupro"], value["aupro"] - float(aupro(last))) + weights,
-        "dice": best_f1 - value["dice"],
-    }
-    return {name: max(bound, 0.0) + _ROUNDING for name, bound in bounds.items()}
-
-
-def _worst_ap(curve: Curve, lesions: Int64[np.ndarray, " k"]) -> float:
-    """Return a lower bound of AP with all normals of a bin before its lesions.
-
-    The i-th lesion of a bin then has precision 1 - c / (b + i), with c normals reached and b items before it; the sum
-    of 1 / (b + i) over i = 1..p is at most log(1 + p / b) and at most p / (b + 1).
-    """
-    normals = curve.reached.astype(np.float64)
-    ahead = curve.found - lesions + normals
-    harmonic = np.minimum(np.log1p(lesions / np.maximum(ahead, 1)), lesions / (ahead + 1))
-    return float((lesions - normals * harmonic).sum() / curve.lesions)

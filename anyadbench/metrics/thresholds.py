@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,46 @@ from anyadbench.metrics.streaming import PixelState
 
 if TYPE_CHECKING:
     from jaxtyping import Int32
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """Where a quantile of a `PixelState`'s normal pixels lies, as integers that its value follows from.
+
+    Attributes:
+        quantile: 0 to 1.
+        bits: Bits of the state.
+        bin: The bin that holds the quantile.
+        below: Normal pixels in lower bins.
+        inside: Normal pixels in this bin.
+        total: All normal pixels.
+    """
+
+    quantile: float
+    bits: int
+    bin: int
+    below: int
+    inside: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """The upper edge of the bin, so that `at_threshold` on states of the same bits counts exactly."""
+        signed = self.bin - (1 << (self.bits - 1))
+        return _value(((signed + 1) << (32 - self.bits)) - 1)
+
+    def check(self) -> None:
+        """Check that the counts put the quantile into the bin.
+
+        Raises:
+            UserError: If they do not.
+        """
+        possible = 12 <= self.bits <= 24 and 0 <= self.quantile <= 1 and 0 <= self.bin < 1 << self.bits
+        if (
+            not possible
+            or not 0 <= self.below <= _rank(self.total, self.quantile) < self.below + self.inside <= self.total
+        ):
+            raise UserError("The counts of the validation normals do not give the threshold's bin; run the cell again.")
 
 
 def threshold_from_normals(values: Any, quantile: float = 0.99) -> float:
@@ -34,7 +75,7 @@ def threshold_from_normals(values: Any, quantile: float = 0.99) -> float:
     if not 0 <= quantile <= 1:
         raise UserError(f"The quantile {quantile} is out of range; give a number from 0 to 1, for example 0.99.")
     if isinstance(values, PixelState):
-        return _from_state(values, quantile)
+        return quantile_of_state(values, quantile).value
     if isinstance(values, PixelStats):
         return _value(_order_statistic(values.normal_chunks(), _rank(values.normal_pixels, quantile)))
     scores = np.ascontiguousarray(to_numpy(values), dtype=np.float32).ravel()
@@ -56,9 +97,12 @@ def at_threshold(stats: PixelStats | PixelState, threshold: float) -> dict[str, 
     Raises:
         UserError: If the threshold is not finite.
     """
-    key = threshold_key(threshold)
-    false_positive, true_positive = stats.counts_above(key)
-    normal, lesion = _totals(stats)
+    false_positive, true_positive = stats.counts_above(threshold_key(threshold))
+    return decision_values(true_positive, false_positive, *_totals(stats))
+
+
+def decision_values(true_positive: int, false_positive: int, normal: int, lesion: int) -> dict[str, float]:
+    """Return what `at_threshold` returns from the flagged lesion and normal pixels, and all normal and lesion ones."""
     false_negative, true_negative = lesion - true_positive, normal - false_positive
     return {
         "dice": _ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative),
@@ -89,13 +133,18 @@ def _rank(count: int, quantile: float) -> int:
     return math.ceil(quantile * (count - 1))
 
 
-def _from_state(state: PixelState, quantile: float) -> float:
+def quantile_of_state(state: PixelState, quantile: float = 0.99) -> Quantile:
+    """Return where a quantile of the state's normal pixels lies.
+
+    Raises:
+        UserError: If there is no normal pixel.
+    """
     arrays = state.to_arrays()
     cumulated = np.cumsum(arrays["normal"])
-    rank = _rank(int(cumulated[-1]) if len(cumulated) else 0, quantile)
-    place = int(np.searchsorted(cumulated, rank, side="right"))
-    signed = int(arrays["bins"][place]) - (1 << (state.bits - 1))
-    return _value(((signed + 1) << (32 - state.bits)) - 1)
+    total = int(cumulated[-1]) if len(cumulated) else 0
+    place = int(np.searchsorted(cumulated, _rank(total, quantile), side="right"))
+    inside = int(arrays["normal"][place])
+    return Quantile(quantile, state.bits, int(arrays["bins"][place]), int(cumulated[place]) - inside, inside, total)
 
 
 def _order_statistic(chunks: list[Int32[np.ndarray, " m"]], rank: int) -> int:

@@ -9,6 +9,7 @@ from anyadbench.results.schema import (
     Numerics,
     ProtocolInfo,
     Row,
+    SizeBin,
     Threshold,
     WeightsInfo,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "Numerics",
     "ProtocolInfo",
     "Row",
+    "SizeBin",
     "Threshold",
     "WeightsInfo",
 ]

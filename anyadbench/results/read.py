@@ -27,7 +27,14 @@ MAX_JSON_BYTES = 32 * 2**20
 """Larger JSON files are refused: no result of this schema comes near."""
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
-MIGRATIONS: Mapping[int, Migration] = {}
+
+
+def _from_version_1(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 added lesion-size bins, file hashes and sources, which all may be empty."""
+    return {**data, "schema_version": 2}
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _from_version_1}
 """For each earlier schema version, the function that turns its data into those of the next version."""
 
 

@@ -10,9 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-Kind = Literal["measured", "oracle", "reported"]
+Kind = Literal["measured", "oracle", "external", "reported"]
 Number = float | None
 
 
@@ -29,7 +29,7 @@ class MethodInfo(_Strict):
     version: str
     code_hash: str
     params: dict[str, bool | int | float | str]
-    budget: Literal["tiny", "demo", "paper"]
+    budget: Literal["tiny", "demo", "paper", "unknown"]
     training_mask: str
     missing: str
     departures: list[str] = []
@@ -52,7 +52,7 @@ class WeightsInfo(_Strict):
     """Pretrained weights; ``marked`` weights (random ones) are flagged on every board."""
 
     name: str
-    kind: Literal["hub", "package", "file", "random", "none"]
+    kind: Literal["hub", "package", "file", "random", "none", "unknown"]
     profile: str = ""
     architecture: str = ""
     sha256: str | None = None
@@ -91,6 +91,23 @@ class Threshold(_Strict):
     tn: int = 0
 
 
+class SizeBin(_Strict):
+    """Image metrics of the abnormal slices whose lesion area lies in one bin, against all normal slices.
+
+    Attributes:
+        low: Smallest area of the bin, in pixels of the native slice.
+        high: First area above the bin; ``None`` for the last.
+        n: Abnormal slices in the bin.
+    """
+
+    low: int
+    high: int | None
+    n: int
+    image_auroc: Number = None
+    image_ap: Number = None
+    image_f1: Number = None
+
+
 class Row(_Strict):
     """One subset on one test set.
 
@@ -101,6 +118,7 @@ class Row(_Strict):
         metrics: Value by metric name; ``None`` where it is undefined.
         reasons: One sentence for each undefined metric, and for a row without scans (key ``row``).
         intervals: Low and high end of the 95 % subject-level bootstrap interval by metric name.
+        sizes: Image metrics by lesion size; empty in results of schema version 1.
     """
 
     test: str
@@ -117,11 +135,17 @@ class Row(_Strict):
     metrics: dict[str, Number]
     reasons: dict[str, str] = {}
     intervals: dict[str, tuple[Number, Number]] = {}
+    sizes: list[SizeBin] = []
     threshold: Threshold | None = None
 
 
 class CellResult(_Strict):
-    """All rows of one cell with what they depend on."""
+    """All rows of one cell with what they depend on.
+
+    Attributes:
+        source: Where a reported row was read, or what an external one was made with.
+        files: SHA-256 of each file of the cell that its numbers can be checked from.
+    """
 
     schema_version: int = Field(default=SCHEMA_VERSION)
     kind: Kind = "measured"
@@ -137,3 +161,5 @@ class CellResult(_Strict):
     rows: list[Row]
     timings: dict[str, float] = {}
     memory: dict[str, float] = {}
+    source: str = ""
+    files: dict[str, str] = {}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import math
 import os
 import shutil
 import time
@@ -14,11 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.errors import UserError
-from anyadbench.metrics import METRIC_VERSION, METRICS, PixelState, at_threshold, image_metrics, subject_bootstrap
-from anyadbench.metrics.evaluation import reasons_from_counts
+from anyadbench.hashing import sha256_file
+from anyadbench.metrics import METRIC_VERSION
+from anyadbench.metrics.rownumbers import row_numbers
+from anyadbench.metrics.rowpixels import RowPixels, to_arrays
+from anyadbench.metrics.steps import curve_points
+from anyadbench.metrics.thresholds import Quantile
 from anyadbench.plugins import code_hash
-from anyadbench.protocols.model import Protocol, TestSet, read_protocol
-from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, Threshold, WeightsInfo
+from anyadbench.protocols.model import TestSet, read_protocol
+from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo
+from anyadbench.results.arrays import save_arrays
+from anyadbench.results.cellfiles import HASHED
 from anyadbench.run.cells import explain_os_error, make_folder, now, write_json, write_text
 from anyadbench.run.compiling import FELL_BACK
 from anyadbench.run.evaluate import Evaluator, RowState
@@ -33,12 +37,9 @@ from anyadbench.run.sources import ProtocolData
 from anyadbench.sequences import AS_AVAILABLE, SHORT, format_subset, parse_subset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
 States = list[tuple[TestSet, dict[str, RowState]]]
-
-MIN_SUBJECTS = 5
-"""Fewest test subjects for an interval."""
 
 _COLUMNS = ("test", "subset", "subject", "scan", "slice", "height_mm", "label", "lesion_px", "brain", "image_score")
 
@@ -59,104 +60,80 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     thresholds = evaluator.thresholds()
     states: States = [(test, evaluator.run_test(test)) for test in protocol.tests]
     scored = time.monotonic() - started
-    scores = folder.work / "scores"
-    shutil.rmtree(scores, ignore_errors=True)  # of a process that was killed while it wrote
-    make_folder(scores)
-    rows = [
-        build_row(test, state, thresholds.get(label), protocol.sequences, reporter)
-        for test, by_label in states
-        for label, state in by_label.items()
-    ]
-    write_slices(scores / "slices.csv", (state for _, by_label in states for state in by_label.values()))
-    write_pixels(scores / "pixels.npz", states)
-    write_curves(scores / "curves.json", states)
-    kept.write(scores / "maps.npz")
+    shutil.rmtree(folder.work / "scores", ignore_errors=True)  # of a process that was killed while it wrote
+    rows = write_scores(folder.work / "scores", data, states, thresholds, reporter)
+    kept.write(folder.work / "scores" / "maps.npz")
     slices = sum(len(state.records) for _, by_label in states for state in by_label.values())
     compiled = FELL_BACK if FELL_BACK in (fit.get("compile"), evaluator.compiled.state) else evaluator.compiled.state
     timings = {"score_seconds": scored, "scored_slices": float(slices)}
     result = build_result(fitting, fit, rows, timings, numerics_record(job.numerics, compiled))
-    write_text(folder.work / "result.json", result.model_dump_json(indent=1) + "\n")
     _write_manifest(fitting, folder.work, result)
+    hashed = seal(folder.work, result)
     link_or_copy(job.fit.final / WEIGHTS, folder.work / WEIGHTS)
-    folder.update(state="done", finished=now(), error=None, log_tail=[])
+    folder.update(state="done", finished=now(), error=None, log_tail=[], result_sha256=hashed)
     folder.complete()
 
 
+def write_scores(
+    scores: Path, data: ProtocolData, states: States, thresholds: Mapping[str, Quantile], reporter: Reporter
+) -> list[Row]:
+    """Write the slice table, the pixel statistics, the resamples and the curves, and return the rows they give."""
+    make_folder(scores)
+    rows: list[Row] = []
+    kept: list[RowPixels] = []
+    resampled: list[np.ndarray] = []
+    curves: dict[str, Any] = {}
+    drawn_from = {test.name: test_subjects(data, test) for test, _ in states}
+    for test, by_label in states:
+        for label, state in by_label.items():
+            reporter.check()
+            pixels = state.pixels(test.name, thresholds.get(label))
+            row, values = build_row(test, state, pixels, data.protocol.sequences, drawn_from[test.name])
+            rows.append(row)
+            resampled.append(values)
+            if pixels is not None:
+                kept.append(pixels)
+                curves[f"{test.name}|{label}"] = curve_points(pixels.steps)
+            reporter.progress(len(rows), sum(map(len, (by for _, by in states))), "metrics and intervals")
+    write_slices(scores / "slices.csv", (state for _, by_label in states for state in by_label.values()))
+    try:
+        save_arrays(scores / "pixels.npz", to_arrays(kept, drawn_from))
+        save_arrays(scores / "bootstrap.npz", {"values": np.stack(resampled)}, compress=False)
+    except OSError as error:
+        raise explain_os_error(error, scores) from None
+    write_json(scores / "curves.json", curves)
+    return rows
+
+
+def test_subjects(data: ProtocolData, test: TestSet) -> list[str]:
+    """Return every subject of a test set, whatever sequences it has."""
+    rows = np.concatenate(data.test_rows(test))
+    return sorted(set(data.stores[test.dataset].slices["subject"].iloc[rows].astype(str)))
+
+
+def seal(work: Path, result: CellResult) -> str:
+    """Write ``result.json`` with the hashes of the files beside it, and return its own."""
+    names = [name for name in HASHED if (work / name).is_file()]
+    files = {name: sha256_file(work / name) for name in names}
+    write_text(work / "result.json", result.model_copy(update={"files": files}).model_dump_json(indent=1) + "\n")
+    return sha256_file(work / "result.json")
+
+
 def build_row(
-    test: TestSet, state: RowState, threshold: float | None, sequences: tuple[str, ...], reporter: Reporter
-) -> Row:
-    """Return the row of one subset with its metrics, intervals, and a reason for whatever is undefined."""
-    reporter.check()
-    records = state.records
+    test: TestSet,
+    state: RowState,
+    pixels: RowPixels | None,
+    sequences: tuple[str, ...],
+    drawn_from: Sequence[str],
+) -> tuple[Row, np.ndarray]:
+    """Return the row of one subset, with a reason for whatever is undefined, and the resamples of its metrics."""
     subset = sequences if state.label == AS_AVAILABLE else parse_subset(state.label)
-    counts = {
-        "n_subjects": len({record["subject"] for record in records}),
-        "n_scans": len({record["scan"] for record in records}),
-        "n_slices": len(records),
-        "n_normal": sum(not record["label"] for record in records),
-        "n_abnormal": sum(bool(record["label"]) for record in records),
-    }
-    common: dict[str, Any] = {
-        "test": test.name, "subset": state.label, "sequences": list(subset), "feed": dict(test.feed), **counts,
-    }  # fmt: skip
-    if not records:
+    numbers, resampled = row_numbers(pixels, state.records, drawn_from)
+    if not state.records:
         names = " and ".join(SHORT[name] for name in subset)
-        return Row(
-            **common, metrics=dict.fromkeys(METRICS), reasons={"row": f"No test scan of {test.name} has {names}."}
-        )
-    labels = np.array([bool(record["label"]) for record in records])
-    images = np.array([float(record["image_score"]) for record in records])
-    values = image_metrics(images, labels) | state.pixels.compute()
-    lesion = sum(int(part.to_arrays()["lesion"].sum()) for part in state.subjects.values())
-    total = sum(int(part.to_arrays()["normal"].sum()) for part in state.subjects.values())
-    reasons = reasons_from_counts(
-        {
-            "normal_slices": counts["n_normal"], "abnormal_slices": counts["n_abnormal"],
-            "normal_pixels": total, "lesion_pixels": lesion,
-        }
-    )  # fmt: skip
-    metrics = {name: None if math.isnan(values[name]) else float(values[name]) for name in METRICS}
-    intervals: dict[str, tuple[float | None, float | None]] = {}
-    if counts["n_subjects"] >= MIN_SUBJECTS:
-        reporter.progress(0, 1, f"intervals for {state.label}")
-        intervals = _intervals(state, values)
-    else:
-        reasons["intervals"] = (
-            f"No interval: {counts['n_subjects']} test subject(s), and resampling subjects needs {MIN_SUBJECTS}."
-        )
-    if threshold is None:
-        reasons["threshold"] = "No threshold: no validation normal slice can serve this subset."
-    if isinstance(state.pixels, PixelState):
-        common |= {"pixels": "streaming", "error_bound": state.pixels.error_bound}
-    return Row(**common, metrics=metrics, reasons=reasons, intervals=intervals, threshold=_threshold(state, threshold))
-
-
-def _intervals(state: RowState, points: dict[str, float]) -> dict[str, tuple[float | None, float | None]]:
-    subjects = sorted(state.subjects)
-    images = []
-    for subject in subjects:
-        mine = [record for record in state.records if record["subject"] == subject]
-        images.append(
-            (
-                np.array([float(record["image_score"]) for record in mine]),
-                np.array([bool(record["label"]) for record in mine]),
-            )
-        )
-    bounds = subject_bootstrap([state.subjects[subject] for subject in subjects], images, points=points)
-    return {
-        name: (None if math.isnan(low) else low, None if math.isnan(high) else high)
-        for name, (low, high) in bounds.items()
-    }
-
-
-def _threshold(state: RowState, threshold: float | None) -> Threshold | None:
-    if threshold is None:
-        return None
-    found = at_threshold(state.pixels, threshold)
-    ratios = ("dice", "sensitivity", "specificity", "precision")
-    values: dict[str, Any] = {name: None if math.isnan(found[name]) else found[name] for name in ratios}
-    values |= {name: int(found[name]) for name in ("tp", "fp", "fn", "tn")}
-    return Threshold(value=threshold, **values)
+        numbers["reasons"] = {"row": f"No test scan of {test.name} has {names}."}
+    row = Row(test=test.name, subset=state.label, sequences=list(subset), feed=dict(test.feed), **numbers)
+    return row, resampled
 
 
 def write_slices(path: Path, states: Iterable[RowState]) -> None:
@@ -169,35 +146,6 @@ def write_slices(path: Path, states: Iterable[RowState]) -> None:
                 writer.writerows({**record, "image_score": repr(record["image_score"])} for record in state.records)
     except OSError as error:
         raise explain_os_error(error, path) from None
-
-
-def write_pixels(path: Path, states: States) -> None:
-    """Write the pixel histogram of every subject in every row, sparse."""
-    arrays: dict[str, np.ndarray] = {}
-    index: list[list[str]] = []
-    for test, by_label in states:
-        for label, state in by_label.items():
-            for subject in sorted(state.subjects):
-                number = len(index)
-                index.append([test.name, label, subject])
-                arrays |= {f"{number}/{name}": array for name, array in state.subjects[subject].to_arrays().items()}
-    try:
-        np.savez_compressed(path, index=np.array(json.dumps(index)), **arrays)  # type: ignore[arg-type]
-    except OSError as error:
-        raise explain_os_error(error, path) from None
-
-
-def write_curves(path: Path, states: States) -> None:
-    """Write thinned ROC, PR and PRO curves of every row, for plots."""
-    curves: dict[str, Any] = {}
-    for test, by_label in states:
-        for label, state in by_label.items():
-            if state.records:
-                found = state.pixels.curves()
-                curves[f"{test.name}|{label}"] = {
-                    name: np.round(points, 5).tolist() for name, points in found.items() if np.isfinite(points).all()
-                }
-    write_json(path, curves)
 
 
 def check_unchanged(job: Job, data: ProtocolData, fitting: Fitting) -> None:

@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from anyadbench.methods.base import Method, Scores
-from anyadbench.metrics import PixelState, PixelStats, threshold_from_normals, top_fraction_mean
+from anyadbench.metrics import PixelState, PixelStats, top_fraction_mean
+from anyadbench.metrics.rowpixels import RowPixels, exact_pixels, streaming_pixels
 from anyadbench.metrics.smoothing import apply_separable, gaussian_matrix
+from anyadbench.metrics.thresholds import Quantile, quantile_of_state
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.run.compiling import Compiled
 from anyadbench.run.events import Reporter
@@ -32,7 +34,10 @@ BATCH = 16
 """Slices per scoring call; fixed, so that results do not depend on memory."""
 
 SUBJECT_BITS = 20
-"""Bits of the per-subject histograms that intervals are computed from (see ``docs/metrics.md``)."""
+"""Bits of the subjects' histograms where a row counts in bins (see ``docs/metrics.md``)."""
+
+SUBJECT_CHUNK = 2**20
+"""Unsorted scores that each subject's exact state holds."""
 
 EXACT_PIXELS = 2**28
 """Pixels over all rows up to which metrics are exact; beyond, a 24-bit histogram counts; the row says so."""
@@ -47,14 +52,14 @@ class RowState:
 
     Attributes:
         label: Subset label.
-        pixels: Pooled pixel scores.
-        subjects: Pixel histogram by subject.
+        pooled: Pixel histogram of all subjects; ``None`` where every subject is counted exactly.
+        subjects: Pixel scores by subject, exact or as a coarser histogram.
         records: One entry per slice for ``scores/slices.csv``.
     """
 
     label: str
-    pixels: PixelStats | PixelState
-    subjects: dict[str, PixelState] = field(default_factory=dict)
+    pooled: PixelState | None
+    subjects: dict[str, PixelStats | PixelState] = field(default_factory=dict)
     records: list[dict[str, str | int | float]] = field(default_factory=list)
 
     def add(
@@ -64,11 +69,25 @@ class RowState:
         records: list[dict[str, str | int | float]],
     ) -> None:
         """Count scored slices; ``records`` are their table entries."""
-        self.pixels.update(maps, masks)
+        if self.pooled is not None:
+            self.pooled.update(maps, masks)
         for subject in dict.fromkeys(str(record["subject"]) for record in records):
             chosen = [i for i, record in enumerate(records) if record["subject"] == subject]
-            self.subjects.setdefault(subject, PixelState(SUBJECT_BITS)).update(maps[chosen], masks[chosen])
+            if subject not in self.subjects:
+                empty = PixelStats(SUBJECT_CHUNK) if self.pooled is None else PixelState(SUBJECT_BITS)
+                self.subjects[subject] = empty
+            self.subjects[subject].update(maps[chosen], masks[chosen])
         self.records += records
+
+    def pixels(self, test: str, quantile: Quantile | None) -> RowPixels | None:
+        """Return the row's pixel statistics; ``None`` if no slice was counted."""
+        if not self.subjects:
+            return None
+        if self.pooled is None:
+            exact = {name: state for name, state in self.subjects.items() if isinstance(state, PixelStats)}
+            return exact_pixels(test, self.label, exact, quantile)
+        binned = {name: state for name, state in self.subjects.items() if isinstance(state, PixelState)}
+        return streaming_pixels(test, self.label, self.pooled, binned, quantile)
 
 
 @dataclass
@@ -108,7 +127,7 @@ class Evaluator:
         labels = self.protocol.rows(test)
         pixels = len(rows) * int(np.prod(self._grid(reader))) * len(labels)
         exact = pixels <= EXACT_PIXELS
-        states = {label: RowState(label, PixelStats() if exact else PixelState()) for label in labels}
+        states = {label: RowState(label, None if exact else PixelState()) for label in labels}
         self.kept.choose(test, reader.store, rows, abnormal, reader.present(rows))
         for start in range(0, len(rows), BATCH):
             self.reporter.check()
@@ -223,7 +242,7 @@ class Evaluator:
             return apply_separable(maps.cpu().numpy(), *blur)
         return np.ascontiguousarray(maps.cpu().numpy())
 
-    def thresholds(self) -> dict[str, float]:
+    def thresholds(self) -> dict[str, Quantile]:
         """Return the 99th percentile of the validation normals' pixel scores by subset label."""
         reader = self.data.reader(self.protocol.train)
         rows = self.data.validation_rows()
@@ -240,7 +259,7 @@ class Evaluator:
                     empty = np.zeros_like(maps[chosen], dtype=bool)
                     states.setdefault(label, PixelState()).update(maps[chosen], empty)
             self.reporter.progress(min(start + BATCH, len(rows)), len(rows), "scoring validation normals")
-        return {label: threshold_from_normals(state) for label, state in states.items()}
+        return {label: quantile_of_state(state) for label, state in states.items()}
 
     def _grid(self, reader: SliceReader) -> tuple[int, int]:
         height, width = self.protocol.scoring_grid

@@ -1,0 +1,69 @@
+"""``anyadbench compare``: two methods on the same subjects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from anyadbench.boards.compare import Comparison
+
+_HEADER = ("subset", "first", "second", "effect", "95 % interval", "p", "p (Holm)")
+
+
+@click.command()
+@click.argument("first", metavar="METHOD")
+@click.argument("second", metavar="METHOD")
+@click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
+    help="Folder that 'anyadbench run' wrote.",
+)  # fmt: skip
+@click.option("--protocol", help="Which protocol, where both methods have results of several.")
+@click.option("--metric", "metrics", multiple=True, help="Only this metric; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print all comparisons as JSON.")
+def compare(first: str, second: str, runs: Path, protocol: str | None, metrics: tuple[str, ...], as_json: bool) -> None:
+    """Compare two methods by resampling the test subjects of both together.
+
+    A METHOD is a method's name, its label on the board, or the beginning of its key. The effect is the first minus the
+    second. The last column is corrected by Holm's method for all subsets of a metric.
+    """
+    from dataclasses import asdict
+
+    from anyadbench.boards.compare import compare as run_comparison
+    from anyadbench.boards.table import TABLE_METRICS
+    from anyadbench.boards.text import metric_label
+    from anyadbench.cli.output import clean, print_json, print_table
+
+    board, (one, other), found = run_comparison(runs, (first, second), protocol, metrics)
+    if as_json:
+        first_facts, second_facts = (
+            {"label": variant.label, "key": variant.key, "seeds": list(variant.seeds)} for variant in (one, other)
+        )
+        rows = [asdict(row) for row in found]
+        print_json({"protocol": board.slug, "first": first_facts, "second": second_facts, "rows": rows})
+        return
+    shown = set(metrics or TABLE_METRICS) & set(board.metrics)
+    click.echo(clean(f"{one.label} minus {other.label}, {board.slug}"))
+    for test in board.tests:
+        for metric in (name for name in board.metrics if name in shown):
+            listed = [row for row in found if (row.test, row.metric) == (test, metric)]
+            if listed:
+                click.echo()
+                click.echo(clean(f"{metric_label(metric)} on {test}"))
+                print_table(_HEADER, [_cells(row) for row in listed])
+    if any(row.low is None for row in found):
+        click.echo()
+        click.echo("-: no interval; it needs 5 test subjects, and cells of schema version 2 (run the methods again).")
+
+
+def _cells(row: Comparison) -> list[str]:
+    from anyadbench.boards.text import decimal, span
+
+    values = [decimal(value) for value in (row.first, row.second, row.effect)]
+    return [row.subset, *values, span(row.low, row.high) or "-", _p_text(row.p_value), _p_text(row.p_holm)]
+
+
+def _p_text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

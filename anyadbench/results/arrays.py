@@ -1,0 +1,60 @@
+"""Files of arrays: written to the same bytes every time, and read with distrust."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anyadbench.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAX_BYTES = 2**31
+"""Unpacked size above which a file is refused."""
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], compress: bool = True) -> None:
+    """Write arrays as an npz file, packed with LZMA, which halves what numpy's own compression leaves.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    import numpy as np
+
+    method = zipfile.ZIP_LZMA if compress else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            # The date of a ZipInfo is fixed, so equal arrays give equal files.
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            entry.compress_type = method
+            with archive.open(entry, "w", force_zip64=array.nbytes > 2**30) as stream:
+                np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
+
+
+def load_arrays(path: Path, source: str) -> dict[str, np.ndarray]:
+    """Read an npz file.
+
+    Args:
+        path: The file.
+        source: How messages name it.
+
+    Raises:
+        UserError: If it is too large or damaged.
+    """
+    import lzma
+    import zlib
+
+    import numpy as np
+
+    broken = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
+                raise UserError(f"{source} is larger than {MAX_BYTES >> 20} MB unpacked; it cannot be of this program.")
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except (*broken, RuntimeError, MemoryError, NotImplementedError):
+        raise UserError(f"{source} is damaged; run the cell again.") from None
