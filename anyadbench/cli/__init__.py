@@ -20,6 +20,7 @@ COMMANDS = {
     "methods": ("anyadbench.cli.methods:methods", "List methods, or show one."),
     "parity": ("anyadbench.cli.parity:parity", "Compare methods with numbers of the authors' own code."),
     "plugins": ("anyadbench.cli.plugins:plugins", "List plugins and what is wrong with broken ones."),
+    "predict": ("anyadbench.cli.predict:predict", "Write anomaly maps of new patients from a finished cell."),
     "protocols": ("anyadbench.cli.protocols:protocols", "List protocols, or show one."),
     "run": ("anyadbench.cli.run:run", "Train and score methods on a protocol and print the board."),
 }

@@ -245,10 +245,17 @@ def _write_manifest(fitting: Fitting, work: Path, result: CellResult) -> None:
                 for name, store in data.stores.items()
             },
             "test_hash": data.test_hash(),
+            "input": _input(data),
             "timings": result.timings,
             "memory": result.memory,
         },
     )
+
+
+def _input(data: ProtocolData) -> dict[str, Any]:
+    """Return size and spacing of the training slices, which prediction brings a new scan to."""
+    store = data.stores[data.protocol.train]
+    return {"grid": list(store.shape), "spacing_mm": [float(step) for step in store.spacing]}
 
 
 def link_or_copy(source: Path, target: Path) -> None:
