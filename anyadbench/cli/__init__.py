@@ -13,6 +13,7 @@ from anyadbench import __version__
 from anyadbench.errors import UserError
 
 COMMANDS = {
+    "card": ("anyadbench.cli.card:card", "Write the model card of a finished cell."),
     "data": ("anyadbench.cli.data:data", "Verify a data set and prepare its slice store."),
     "datasets": ("anyadbench.cli.datasets:datasets", "List data sets, or show where to get one."),
     "doctor": ("anyadbench.cli.doctor:doctor", "Tell versions, devices, caches and weights, and what to mend."),

@@ -33,8 +33,7 @@ class View:
 
 def report_html(prediction: Prediction, name: str) -> str:
     """Return the page; every text from outside is escaped."""
-    order = np.argsort([-item.score if item.counted else np.inf for item in prediction.slices], kind="stable")
-    top = sorted(int(i) for i in order[:TOP])
+    top = _top(prediction)
     spread = np.linspace(0, len(prediction.slices) - 1, min(SPREAD, len(prediction.slices))).round().astype(int)
     low, high = _scale(prediction)
     context = {
@@ -66,11 +65,23 @@ def _environment() -> Environment:
     )
 
 
+def _top(prediction: Prediction) -> list[int]:
+    """Return the slices with the highest scores, none beside another, since neighbours show the same."""
+    counted = [i for i, item in enumerate(prediction.slices) if item.counted] or list(range(len(prediction.slices)))
+    apart, chosen = max(1, len(prediction.slices) // 24), list[int]()
+    for i in sorted(counted, key=lambda i: -prediction.slices[i].score):
+        if len(chosen) < TOP and all(abs(i - other) > apart for other in chosen):
+            chosen.append(i)
+    return sorted(chosen)
+
+
 def _scale(prediction: Prediction) -> tuple[float, float]:
-    """Return the ends of the colour scale: the map's median in drawn slices, and nearly its top."""
-    counted = [i for i, item in enumerate(prediction.slices) if item.counted]
-    values = prediction.grid_maps[counted or slice(None)]
-    low, high = np.quantile(values.ravel()[:: max(1, values.size // 400_000)].astype(np.float64), (0.5, 0.999))
+    """Return the ends of the colour scale: the median within the brain, so that most stays grey; nearly the top."""
+    counted = [i for i, item in enumerate(prediction.slices) if item.counted] or list(range(len(prediction.slices)))
+    rows = np.array(counted)[np.linspace(0, len(counted) - 1, min(SPREAD, len(counted))).round().astype(int)]
+    brain = prediction.data.values(rows).max(axis=1) > 0
+    maps = np.stack([_on_field(prediction.grid_maps[row], brain.shape[1:]) for row in rows])
+    low, high = np.quantile(maps[brain].astype(np.float64), (0.5, 0.999))
     return float(low), float(high)
 
 
