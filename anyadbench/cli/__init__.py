@@ -17,6 +17,7 @@ COMMANDS = {
     "data": ("anyadbench.cli.data:data", "Verify a data set and prepare its slice store."),
     "datasets": ("anyadbench.cli.datasets:datasets", "List data sets, or show where to get one."),
     "doctor": ("anyadbench.cli.doctor:doctor", "Tell versions, devices, caches and weights, and what to mend."),
+    "export": ("anyadbench.cli.export:export", "Write a finished cell's method as ONNX or TorchScript."),
     "leaderboard": ("anyadbench.cli.leaderboard:leaderboard", "Build boards from finished cells."),
     "methods": ("anyadbench.cli.methods:methods", "List methods, or show one."),
     "parity": ("anyadbench.cli.parity:parity", "Compare methods with numbers of the authors' own code."),
