@@ -44,7 +44,9 @@ def _scan_option(name: str) -> Callable[[Command], Command]:
 @click.option("--dataset", help="Layout of --data, see 'anyadbench datasets'; found by file names by default.")
 @click.option("--table", type=click.Path(path_type=Path), help="Many patients: a CSV with patient,flair,t1,t1ce,t2.")
 @click.option("--threshold", type=float, help="Pixel threshold; the cell's, from validation normals, by default.")
-@click.option("--weights", metavar="file:PATH", help="Where the pretrained weights that the cell started from lie now.")
+@click.option(
+    "--weights", metavar="file:PATH", help="Where the cell's pretrained weights lie now, or a whole published network."
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; those of the cell by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
@@ -119,7 +121,7 @@ def _one(predictor: Predictor, patient: Patient, folder: Path, threshold: float 
     from anyadbench.predict.write import SCORES, write_prediction
     from anyadbench.run.cells import read_json
 
-    request = request_hash(patient, predictor.cell, threshold)
+    request = request_hash(patient, predictor, threshold)
     before = is_done(folder, request)
     if not before:
         prediction = predictor.predict(patient.scans, threshold=threshold)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anyadbench import __version__
 from anyadbench.data.discover import survey
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
@@ -17,7 +18,7 @@ from anyadbench.sequences import SEQUENCES
 
 if TYPE_CHECKING:
     from anyadbench.data.layouts import Layout
-    from anyadbench.predict.cell import TrainedCell
+    from anyadbench.predict.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,15 @@ def _guess(folder: Path) -> Layout:
     return fitting[0]
 
 
-def request_hash(patient: Patient, cell: TrainedCell, threshold: float | None) -> str:
-    """Return a hash of all that a patient's files depend on: cell, threshold, and the scans' names, sizes and times."""
+def request_hash(patient: Patient, predictor: Predictor, threshold: float | None) -> str:
+    """Return a hash of all that a patient's files depend on: model, threshold, and the scans' sizes and times."""
     files: list[Any] = []
     for name, path in patient.scans.items():
         parts = sorted(path.iterdir()) if path.is_dir() else [path]
         stats = [(part.name, part.stat()) for part in parts if part.exists()]
         files.append([name, str(path), [[part, stat.st_size, stat.st_mtime_ns] for part, stat in stats]])
-    return stable_hash([cell.result.cell_id, threshold, files])
+    model = [predictor.cell.result.cell_id, predictor.method.context.weights.sha256, predictor.policy.to_dict()]
+    return stable_hash([__version__, model, threshold, files])
 
 
 def is_done(folder: Path, request: str) -> bool:

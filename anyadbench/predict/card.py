@@ -54,6 +54,8 @@ def _data(cell: TrainedCell) -> str:
         if layout is not None:
             lines.append(f"{_text(layout.title)}. Licence: {_text(layout.licence)}. Cite: {_text(layout.citation)}.")
     train = cell.result.train
+    if "source" in train:
+        lines.append(f"The method's state: {train['source']}; whether it has seen these test subjects is not known.")
     lines.append(
         f"Trained on {train.get('slices', 0)} lesion-free slices of `{cell.protocol.train}` in {train.get('steps', 0)} "
         f"steps; validation: {train.get('validation', 'none')}."

@@ -95,7 +95,10 @@ def describe(predictor: Predictor, kind: str, found: Exported) -> dict[str, Any]
     cell = predictor.cell
     height, width = cell.grid
     sequences = list(cell.protocol.sequences)
-    thresholds = {format_subset(subset): cell.threshold(subset) for subset in all_subsets(cell.protocol.sequences)}
+    thresholds = {
+        format_subset(subset): cell.threshold(subset) if predictor.own else None
+        for subset in all_subsets(cell.protocol.sequences)
+    }
     rules = cell.protocol.intensity
     scale = (
         f"each sequence divided by percentile {rules.percentile:g} of its scan's values above 0, clipped to [0, 1]"

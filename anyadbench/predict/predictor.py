@@ -57,12 +57,14 @@ class Predictor:
         method: The method, in eval mode.
         policy: Device and precision.
         notes: What holds for every prediction, one sentence each.
+        own: Whether the method is what the cell learnt, so that its thresholds hold.
     """
 
     cell: TrainedCell
     method: Method
     policy: Policy
     notes: tuple[str, ...] = ()
+    own: bool = True
 
     def predict(
         self,
@@ -163,7 +165,7 @@ class Predictor:
         if given is not None:
             return given, "given by the user"
         label = format_subset(shown)
-        own = self.cell.threshold(shown)
+        own = self.cell.threshold(shown) if self.own else None
         if own is None:
             return None, (
                 f"No mask: the cell has no threshold (99th percentile of validation normals) for {label}; "
@@ -236,8 +238,9 @@ def load_with(
 ) -> Predictor:
     """Return a predictor of a cell that has been read."""
     policy, notes = prediction_policy(cell, device, threads)
-    method, more = build_method(cell, policy, weights)
-    return Predictor(cell, method, policy, (*notes, *more, *_warnings(cell)))
+    built = build_method(cell, policy, weights)
+    warnings = _warnings(cell) if built.own else []
+    return Predictor(cell, built.method, policy, (*notes, *built.notes, *warnings), built.own)
 
 
 def _warnings(cell: TrainedCell) -> list[str]:

@@ -197,6 +197,10 @@ def build_result(fitting: Fitting, fit: dict[str, Any], rows: list[Row], timings
     job, protocol = fitting.job, fitting.data.protocol
     descriptor, entry = fitting.found
     weights = fitting.weights
+    train: dict[str, int | str] = {"slices": int(fit["train_slices"]), "steps": int(fit["steps"])}
+    train["validation"] = str(fit["validation"])
+    if weights.kind == "checkpoint":
+        train["source"] = "published checkpoint, not trained"
     return CellResult(
         kind="oracle" if protocol.oracle else "measured",
         cell_id=job.cell_id,
@@ -221,7 +225,7 @@ def build_result(fitting: Fitting, fit: dict[str, Any], rows: list[Row], timings
         numerics=Numerics(**job.policy),
         seed=job.seed,
         metric_version=METRIC_VERSION,
-        train={"slices": int(fit["train_slices"]), "validation": str(fit["validation"]), "steps": int(fit["steps"])},
+        train=train,
         rows=rows,
         timings={"fit_seconds": float(fit["seconds"]), **timings},
         memory=peak_memory(job.numerics.device),
