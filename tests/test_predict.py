@@ -267,6 +267,18 @@ def test_what_is_no_finished_cell_is_refused(trained_cells: dict[str, Path], tmp
         anyadbench.load(tmp_path / "x.partial")
 
 
+def test_the_hash_of_a_cells_name_may_be_left_out_while_it_names_one(
+    trained_cells: dict[str, Path], tmp_path: Path
+) -> None:
+    source = trained_cells["pixelstats"]
+    short = source.with_name(source.name.rpartition("_")[0])
+    assert anyadbench.load(short).cell.folder == source
+    for digits in ("0", "1"):
+        shutil.copytree(source, tmp_path / f"{short.name}_{digits}")
+    with pytest.raises(UserError, match=f"may be any of {short.name}_0, {short.name}_1; give the whole name"):
+        anyadbench.load(tmp_path / short.name)
+
+
 def test_a_damaged_or_foreign_state_is_refused(trained_cells: dict[str, Path], tmp_path: Path) -> None:
     cell = tmp_path / "cell"
     shutil.copytree(trained_cells["pixelstats"], cell)

@@ -164,3 +164,18 @@ def test_bad_calls_are_one_sentence(arguments: tuple[str, ...], sentence: str, t
 def test_importing_the_package_imports_neither_numpy_nor_torch() -> None:
     code = "import sys, anyadbench, anyadbench.predict; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(
+    shutil.which("chromium") is None, reason="no Chromium is installed (Debian: apt-get install chromium)"
+)
+def test_the_report_opens_without_a_complaint(written: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copy(written[0] / "report.html", tmp_path / "report.html")
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr", "--dump-dom")
+    command = ["chromium", *flags, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=400,800"]
+    done = subprocess.run(
+        [*command, f"file://{tmp_path / 'report.html'}"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "Slices with the highest scores" in done.stdout
+    assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,10 +72,13 @@ class TrainedCell:
 def read_cell(folder: str | Path) -> TrainedCell:
     """Read a finished cell's folder; no method and no torch is imported.
 
+    Args:
+        folder: The folder, or its name without the hash at its end where that names one cell.
+
     Raises:
         UserError: If it is no finished cell, or a file that prediction needs is missing or damaged.
     """
-    path = Path(folder).expanduser()
+    path = _whole_name(Path(folder).expanduser())
     _check_folder(path)
     weights = _trained_state(path)
     for name, meaning in _NEEDED.items():
@@ -91,6 +95,22 @@ def read_cell(folder: str | Path) -> TrainedCell:
     manifest = read_json(path / "manifest.json")
     grid, spacing = _slices(path, job, manifest, protocol := read_protocol(path / "protocol.toml"))
     return TrainedCell(path, job, protocol, result, manifest, weights, grid, spacing)
+
+
+def _whole_name(path: Path) -> Path:
+    """Complete a name such as ``anyad_phantom-7subsets_s0`` by the hash of the only finished cell of that name."""
+    if path.exists() or not path.parent.is_dir():
+        return path
+    found = sorted(
+        other
+        for other in path.parent.glob(f"{escape(path.name)}_*")
+        if "_" not in other.name.removeprefix(f"{path.name}_") and (other / "cell.json").is_file()
+    )
+    finished = [other for other in found if not other.name.endswith(PARTIAL)]
+    if len(finished) > 1:
+        names = ", ".join(other.name for other in finished)
+        raise UserError(f"--cell {path} may be any of {names}; give the whole name.")
+    return finished[0] if finished else path
 
 
 def _check_folder(path: Path) -> None:
