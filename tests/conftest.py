@@ -52,3 +52,19 @@ def toys(toy_site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The toy plugin on the path of every process that the test starts."""
     monkeypatch.setenv("PYTHONPATH", str(toy_site))
     return toy_site
+
+
+@pytest.fixture(scope="session")
+def trained_cells(tmp_path_factory: pytest.TempPathFactory, tiny_phantom: Path, tiny_protocol: Path) -> dict[str, Path]:
+    """Finished cells of two methods on the tiny phantom with every map kept, by method."""
+    import subprocess
+    import sys
+
+    runs = tmp_path_factory.mktemp("trained") / "runs"
+    command = [sys.executable, "-m", "anyadbench", "run", "--method", "pixelstats", "--method", "anyad"]
+    options = ["--weights", "random", "--protocol", str(tiny_protocol), "--data", str(tiny_phantom)]
+    done = subprocess.run(
+        [*command, *options, "--keep-maps", "all", "--runs", str(runs)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return {folder.name.partition("_")[0]: folder for folder in (runs / "cells").glob("*_*")}

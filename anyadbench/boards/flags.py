@@ -14,6 +14,7 @@ _FLOOR = 1e-9
 
 EXPLANATIONS: Mapping[str, str] = {
     "random weights": "The pretrained network was replaced by random numbers, on request.",
+    "published checkpoint": "The authors' trained network, not trained here; it may have seen these test subjects.",
     "tiny budget": "Trained for seconds, to test the program; the numbers say nothing about the method.",
     "demo budget": "Trained with a smaller network, image or number of steps than published.",
     "below chance": "An AUROC lies below .5: scores may be reversed, or the cell may be broken.",
@@ -38,6 +39,8 @@ def variant_flags(result: CellResult) -> tuple[str, ...]:
     found = []
     if result.weights.marked or result.weights.kind == "random":
         found.append("random weights")
+    if result.weights.kind == "checkpoint":
+        found.append("published checkpoint")
     if result.kind == "measured" and result.method.budget != "paper":
         found.append(f"{result.method.budget} budget")
     if result.kind == "external":

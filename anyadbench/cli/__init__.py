@@ -13,10 +13,12 @@ from anyadbench import __version__
 from anyadbench.errors import UserError
 
 COMMANDS = {
+    "card": ("anyadbench.cli.card:card", "Write the model card of a finished cell."),
     "compare": ("anyadbench.cli.compare:compare", "Compare two methods on the same subjects."),
     "data": ("anyadbench.cli.data:data", "Verify a data set, prepare its slice store, and export it."),
     "datasets": ("anyadbench.cli.datasets:datasets", "List data sets, or show where to get one."),
     "doctor": ("anyadbench.cli.doctor:doctor", "Tell versions, devices, caches and weights, and what to mend."),
+    "export": ("anyadbench.cli.export:export", "Write a finished cell's method as ONNX or TorchScript."),
     "leaderboard": (
         "anyadbench.cli.leaderboard:leaderboard",
         "Build boards from cells, and check submissions.",
@@ -24,6 +26,7 @@ COMMANDS = {
     "methods": ("anyadbench.cli.methods:methods", "List methods, or show one."),
     "parity": ("anyadbench.cli.parity:parity", "Compare methods with numbers of the authors' own code."),
     "plugins": ("anyadbench.cli.plugins:plugins", "List plugins and what is wrong with broken ones."),
+    "predict": ("anyadbench.cli.predict:predict", "Write anomaly maps of new patients from a finished cell."),
     "protocols": ("anyadbench.cli.protocols:protocols", "List protocols, or show one."),
     "score": ("anyadbench.cli.score:score", "Score the maps of another program as a marked row."),
     "run": ("anyadbench.cli.run:run", "Train and score methods on a protocol and print the board."),

@@ -42,7 +42,7 @@ STATUSES = ("done", "cached", "failed", "interrupted")
 @click.option(
     "--weights",
     metavar="published|package|random|file:PATH",
-    help="Pretrained weights; the protocol's profile by default.",
+    help="Pretrained weights, or the authors' whole published network; the protocol's profile by default.",
 )
 @click.option(
     "--missing", type=click.Choice(MISSING), default="native", show_default=True, help="What hidden sequences become."

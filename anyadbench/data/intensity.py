@@ -11,7 +11,7 @@ from anyadbench.data.part import PERCENTILES, percentile_column
 from anyadbench.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, Int
+    from jaxtyping import Bool, Float32, Float64, Int
 
     from anyadbench.data.store import SliceStore
 
@@ -43,20 +43,42 @@ def apply_scale(
     Raises:
         UserError: If the mode or percentile is unknown.
     """
+    tops = np.zeros(present.shape)
+    if mode == "volume":
+        if percentile not in (*PERCENTILES, 100):
+            known = ", ".join(f"{value:g}" for value in (*PERCENTILES, 100))
+            raise UserError(f"Percentile {percentile:g} is not kept in a store; use one of {known}.")
+        owner = store.scan_of_row[np.asarray(rows, dtype=np.int64)]
+        for place, name in enumerate(sequences):
+            if name in store.sequences:
+                tops[:, place] = store.scans[percentile_column(percentile, name)].to_numpy(np.float64)[owner]
+    return scale_values(values, present, tops, mode)
+
+
+def scale_values(
+    values: Float32[np.ndarray, "N S H W"],
+    present: Bool[np.ndarray, "N S"],
+    tops: Float64[np.ndarray, "N S"],
+    mode: str = "volume",
+) -> Float32[np.ndarray, "N S H W"]:
+    """Scale slices to [0, 1] by what is known of their scans; see :func:`apply_scale`.
+
+    Args:
+        values: Slices in source units.
+        present: Which sequences each slice has.
+        tops: For ``volume``: the value of each slice's scan and sequence that becomes 1.
+        mode: ``volume`` or ``slice-minmax8``.
+
+    Raises:
+        UserError: If the mode is unknown.
+    """
     if mode == "slice-minmax8":
         return _minmax8(values, present)
     if mode != "volume":
         raise UserError(f"Unknown intensity mode {mode!r}; use one of {', '.join(MODES)}.")
-    if percentile not in (*PERCENTILES, 100):
-        known = ", ".join(f"{value:g}" for value in (*PERCENTILES, 100))
-        raise UserError(f"Percentile {percentile:g} is not kept in a store; use one of {known}.")
-    owner = store.scan_of_row[np.asarray(rows, dtype=np.int64)]
     factors = np.zeros(present.shape, np.float32)
-    for place, name in enumerate(sequences):
-        if name in store.sequences:
-            top = store.scans[percentile_column(percentile, name)].to_numpy(np.float64)[owner]
-            usable = present[:, place] & (top > 0)
-            factors[usable, place] = 1.0 / top[usable]
+    usable = present & (tops > 0)
+    factors[usable] = 1.0 / tops[usable]
     out = values * factors[:, :, None, None]
     return np.clip(out, 0.0, 1.0, out=out)
 

@@ -97,6 +97,22 @@ def read_volume(path: str | Path) -> Volume:
     return _canonical(Path(path), image, array)
 
 
+def volume_of(image: Any, name: str) -> Volume:
+    """Return an image in memory (nibabel's ``Nifti1Image`` or ``Nifti2Image``) as a volume.
+
+    Raises:
+        BadFile: As :func:`read_volume`; ``name`` stands for the file.
+    """
+    array = np.asanyarray(image.dataobj)
+    if array.ndim != 3:
+        raise BadFile(name, f"has {array.ndim} axes {array.shape} where a volume has 3", "give a 3D volume")
+    if array.dtype.kind not in "iufb" or not array.size:
+        raise BadFile(
+            name, f"holds no grey values (type {array.dtype}, shape {array.shape})", "give a grey-value image"
+        )
+    return _canonical(Path(name), image, array)
+
+
 def read_channels(path: str | Path, channels: Sequence[str]) -> dict[str, Volume]:
     """Read a 4D NIfTI file whose last axis holds the named sequences.
 

@@ -186,6 +186,14 @@ class Method(nn.Module, abc.ABC):
 
         raise UserError(f"{type(self).__name__} has no published checkpoint format; train it, or load a cell.")
 
+    def exportable(self) -> nn.Module | None:
+        """Return a module of (slices B×S×H×W, availability B×S) to maps B×H×W and image scores B, or ``None``.
+
+        ``None``, the default, says that scoring cannot be a graph. A method whose ``score`` is tensor operations alone
+        returns :class:`anyadbench.methods.graph.ScoreGraph` of itself.
+        """
+        return None
+
 
 class Normals(Protocol):
     """The training normals as :meth:`Method.prepare` gets them; every pass gives the same batches."""

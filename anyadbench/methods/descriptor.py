@@ -109,6 +109,9 @@ class MethodDescriptor:
         missing: What the method does by itself about sequences that it is not shown.
         missing_policies: Values of ``--missing`` that the method knows how to follow.
         weights: Name of the pretrained weights by profile (``published``, ``package``); empty if it needs none.
+        checkpoint: Entries of a state dict that only the authors' whole published network has (trained parts, not the
+            encoder alone). ``--weights file:PATH`` with one of them is that network and is evaluated without training
+            through :meth:`~anyadbench.methods.base.Method.load_published`; empty if the method has no such format.
         citation: Authors, title, venue, identifier.
         code_licence: Licence of the published code, or ``"none"``.
         departures: Where this implementation departs from the publication, one sentence each.
@@ -127,6 +130,7 @@ class MethodDescriptor:
     missing: str = "zero-norm"
     missing_policies: tuple[str, ...] = ("native",)
     weights: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: tuple[str, ...] = ()
     citation: str = ""
     code_licence: str = ""
     departures: tuple[str, ...] = ()

@@ -59,7 +59,7 @@ def as_rgb(images: Float[Tensor, "B S H W"], shown: Bool[Tensor, "B S"], policy:
     holds: 0.0 after normalisation (``zero-norm``), black (``black``), or the mean of the shown (``replicate``).
     """
     filled = fill_missing(images, shown, policy)
-    sequences = images.shape[1]
+    sequences = int(images.shape[1])
     weight = shown.to(images.dtype)
     if policy == "replicate":
         weight = torch.ones_like(weight)

@@ -49,10 +49,13 @@ class ProtocolInfo(_Strict):
 
 
 class WeightsInfo(_Strict):
-    """Pretrained weights; ``marked`` weights (random ones) are flagged on every board."""
+    """Pretrained weights; ``marked`` weights (random ones) are flagged on every board.
+
+    Kind ``checkpoint`` is the authors' whole published network, evaluated without training.
+    """
 
     name: str
-    kind: Literal["hub", "package", "file", "random", "none", "unknown"]
+    kind: Literal["hub", "package", "file", "checkpoint", "random", "none", "unknown"]
     profile: str = ""
     architecture: str = ""
     sha256: str | None = None

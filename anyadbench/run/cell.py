@@ -193,18 +193,20 @@ def build_result(
         numerics=Numerics(**numerics),
         seed=job.seed,
         metric_version=METRIC_VERSION,
-        train=_training(protocol, fit),
+        train=_training(protocol, fit, weights.kind),
         rows=rows,
         timings={"fit_seconds": float(fit["seconds"]), **timings},
         memory=peak_memory(job.numerics.device),
     )  # fmt: skip
 
 
-def _training(protocol: Protocol, fit: dict[str, Any]) -> dict[str, int | str]:
+def _training(protocol: Protocol, fit: dict[str, Any], weights: str) -> dict[str, int | str]:
     facts: dict[str, int | str] = {"slices": int(fit["train_slices"]), "validation": str(fit["validation"])}
     facts["steps"] = int(fit["steps"])
     if "selected" in fit:
         facts |= {"selection": protocol.selection, "selected_step": int(fit["selected"]["step"])}
+    if weights == "checkpoint":
+        facts["source"] = "published checkpoint, not trained"
     return facts
 
 
@@ -225,10 +227,17 @@ def _write_manifest(fitting: Fitting, work: Path, result: CellResult) -> None:
                 for name, store in data.stores.items()
             },
             "test_hash": data.test_hash(),
+            "input": _input(data),
             "timings": result.timings,
             "memory": result.memory,
         },
     )
+
+
+def _input(data: ProtocolData) -> dict[str, Any]:
+    """Return size and spacing of the training slices, which prediction brings a new scan to."""
+    store = data.stores[data.protocol.train]
+    return {"grid": list(store.shape), "spacing_mm": [float(step) for step in store.spacing]}
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -54,21 +54,26 @@ class Fitting:
     @property
     def weights(self) -> ResolvedWeights:
         """The pretrained weights."""
-        return resolve(self.job.weights, self.found[0].weights, profile=self.data.protocol.weights)
+        descriptor = self.found[0]
+        profile = self.data.protocol.weights
+        return resolve(self.job.weights, descriptor.weights, profile=profile, checkpoint=descriptor.checkpoint)
 
     def build(self) -> Method:
-        """Seed every generator, then build the method and move it to its device."""
+        """Seed every generator, then build the method, with the authors' parameters if so asked, on its device."""
         seed_everything(derive_seed(self.job.seed, self.job.method))
         policy = self.job.numerics
         context = Context(
             params=self.job.params,
             sequences=self.data.protocol.sequences,
             grid=self.data.reader(self.data.protocol.train).shape,
-            weights=self.weights,
+            weights=(weights := self.weights),
             missing=self.job.missing,
             device=policy.torch_device(),
         )
-        return self.found[0].build(context).to(policy.torch_device())
+        method = self.found[0].build(context)
+        if weights.kind == "checkpoint":
+            method.load_published(weights.published())
+        return method.to(policy.torch_device())
 
     def ensure(self) -> dict[str, Any]:
         """Train unless the fit is there; return its record. A second process waits for the first."""
@@ -115,8 +120,10 @@ class Fitting:
         )
         trainer.selector = self._selector(trainer)
         state = "failed"
+        published = method.context.weights.kind == "checkpoint"
         try:
-            trainer.run()
+            if not published:  # the authors' network is scored as they published it
+                trainer.run()
             state = "running"
         except Interrupted:
             state = "interrupted"
@@ -156,7 +163,7 @@ class Fitting:
             state="done",
             finished=now(),
             parameters=sum(p.numel() for p in method.parameters() if p.requires_grad),
-            train_slices=len(feed),
+            train_slices=0 if published else len(feed),
             validation=selection.validation,
             weights_sha256=sha256_file(folder.work / WEIGHTS),
             **chosen,

@@ -77,7 +77,9 @@ def make_plan(request: Request, progress: Progress) -> list[Job]:
         elsewhere=request.elsewhere,
     )
     profile = anchored(request.weights or protocol.weights)
-    weights = {d.name: resolve(profile, d.weights, profile=protocol.weights) for d, _ in entries}
+    weights = {
+        d.name: resolve(profile, d.weights, profile=protocol.weights, checkpoint=d.checkpoint) for d, _ in entries
+    }
     stores = open_stores(protocol, locate(protocol, request.data), progress)
     data = ProtocolData(protocol, stores)
     data.check_apart()

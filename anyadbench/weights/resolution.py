@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from anyadbench.errors import UserError, suggest
@@ -15,7 +15,13 @@ from anyadbench.weights.sources import SOURCES, WeightSource
 PROFILES: tuple[str, ...] = ("published", "package")
 
 
-def resolve(spec: str, profile_weights: Mapping[str, str | None], *, profile: str = "published") -> ResolvedWeights:
+def resolve(
+    spec: str,
+    profile_weights: Mapping[str, str | None],
+    *,
+    profile: str = "published",
+    checkpoint: Sequence[str] = (),
+) -> ResolvedWeights:
     """Find the weights that one method starts from.
 
     Hub weights are looked for in the local hub cache and then downloaded; nothing falls back to other weights.
@@ -23,6 +29,7 @@ def resolve(spec: str, profile_weights: Mapping[str, str | None], *, profile: st
     Args:
         spec: ``published``, ``package``, ``random`` or ``file:PATH``.
         profile_weights: Name of a source per profile, as the method lists it; ``None`` where it needs no weights.
+        checkpoint: Entries by which a file is known as the whole network that the method's authors published.
         profile: For ``random`` and ``file:PATH``, the profile whose architecture is meant (that of the protocol).
 
     Raises:
@@ -42,7 +49,7 @@ def resolve(spec: str, profile_weights: Mapping[str, str | None], *, profile: st
     if spec == "random":
         return _random(source)
     if spec.startswith("file:"):
-        return _file(spec.removeprefix("file:"), source)
+        return _file(spec.removeprefix("file:"), source, checkpoint)
     return _named(source, spec, profile_weights)
 
 
@@ -162,7 +169,7 @@ def _random(source: WeightSource) -> ResolvedWeights:
     )
 
 
-def _file(text: str, source: WeightSource) -> ResolvedWeights:
+def _file(text: str, source: WeightSource, checkpoint: Sequence[str]) -> ResolvedWeights:
     path = Path(text).expanduser()
     if not text or not path.is_file():
         raise UserError(
@@ -174,16 +181,31 @@ def _file(text: str, source: WeightSource) -> ResolvedWeights:
         digest = cached_sha256(path)
     except OSError as error:
         raise UserError(f"--weights file:{text} cannot be read ({error.strerror}); make it readable.") from error
+    whole = bool(checkpoint) and is_checkpoint(path, checkpoint)
     return ResolvedWeights(
-        name=f"file:{source.architecture}",
+        name=f"{'checkpoint' if whole else 'file'}:{source.architecture}",
         profile="file",
         architecture=source.architecture,
-        kind="file",
+        kind="checkpoint" if whole else "file",
         path=str(path),
         sha256=digest,
         licence="unknown",
         input_size=source.input_size,
         mean=source.mean,
         std=source.std,
-        provenance=f"The user's own file {path.name}, read as {source.architecture}.",
+        provenance=f"The published network in {path.name}, encoder and trained parts; nothing was trained."
+        if whole
+        else f"The user's own file {path.name}, read as {source.architecture}.",
     )
+
+
+def is_checkpoint(path: Path, entries: Sequence[str]) -> bool:
+    """Whether a weights file holds the authors' whole network, known by any of these entries.
+
+    Raises:
+        UserError: If it is no file of tensors.
+    """
+    from anyadbench.weights.reading import read_tensors
+
+    names = read_tensors(path).keys()
+    return any(name in names for name in entries)

@@ -13,7 +13,7 @@ from anyadbench.weights.sources import HALF, Triple
 if TYPE_CHECKING:
     from torch import Tensor
 
-Kind = Literal["hub", "package", "file", "random", "none"]
+Kind = Literal["hub", "package", "file", "checkpoint", "random", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class ResolvedWeights:
         name: Name of the source; ``file:<architecture>``, ``random:<architecture>`` or ``none``.
         profile: ``published``, ``package``, ``file``, ``random`` or ``none``.
         architecture: timm model name with tag, empty for ``none``.
-        kind: Where the tensors come from.
+        kind: Where the tensors come from; ``checkpoint`` is a file with the authors' whole published network.
         path: The file on this machine, if there is one.
         sha256: Hash of that file as it was when resolved.
         licence: SPDX name, ``unknown`` for the user's own file, empty where there are no weights.
@@ -65,15 +65,33 @@ class ResolvedWeights:
             UserError: If the file is gone, changed since it was resolved, is damaged, or does not fit the architecture.
             ValueError: If there is nothing to read (``random``, ``none``).
         """
+        self._check_file()
+        from anyadbench.weights.reading import read_state
+
+        return read_state(self)
+
+    def published(self) -> dict[str, Tensor]:
+        """Read the tensors of kind ``checkpoint`` as they stand in the file, under the authors' names.
+
+        Raises:
+            UserError: If the file is gone, changed since it was resolved, is damaged, or would have to run code.
+            ValueError: If the weights are of another kind.
+        """
+        if self.kind != "checkpoint":
+            raise ValueError(f"Weights {self.name!r} are no published checkpoint.")
+        path = self._check_file()
+        from anyadbench.weights.reading import read_tensors
+
+        return read_tensors(path)
+
+    def _check_file(self) -> Path:
         if self.path is None or self.sha256 is None:
             raise ValueError(f"Weights {self.name!r} have no tensors to read; build the backbone instead.")
         if not Path(self.path).is_file():
             raise UserError(f"{self.path} has gone since the run was planned; put it back, or plan the run again.")
         if cached_sha256(self.path) != self.sha256:
             raise UserError(f"{self.path} has changed since the run was planned; plan the run again.")
-        from anyadbench.weights.reading import read_state
-
-        return read_state(self)
+        return Path(self.path)
 
 
 NO_WEIGHTS = ResolvedWeights(

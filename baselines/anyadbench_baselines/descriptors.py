@@ -63,6 +63,9 @@ INP_DEPARTURES = (
     "The image score is computed on maps no larger than the input, so on fewer than 256 x 256 pixels in small budgets.",
 )
 
+INP_CHECKPOINT = ("prototype_token",)
+"""What a state dict of the authors' whole network has and one of its encoder alone has not."""
+
 _INP_CITATION = (
     'Luo et al., "Exploring Intrinsic Normal Prototypes within a Single Image for Universal Anomaly Detection", '
     "CVPR 2025, arXiv 2503.02424."
@@ -77,6 +80,7 @@ INPFORMER = MethodDescriptor(
     budgets=INP_BUDGETS,
     missing_policies=MISSING,
     weights=INP_WEIGHTS,
+    checkpoint=INP_CHECKPOINT,
     citation=_INP_CITATION,
     code_licence="unknown",
     departures=INP_DEPARTURES,
@@ -94,6 +98,7 @@ INPFORMER_MODDROP = MethodDescriptor(
     missing_policies=MISSING,
     training_mask="per-sample",
     weights=INP_WEIGHTS,
+    checkpoint=INP_CHECKPOINT,
     citation=_INP_CITATION,
     code_licence="unknown",
     departures=(*INP_DEPARTURES, "Sequences are hidden at random in training; the publication hides none."),

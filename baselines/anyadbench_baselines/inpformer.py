@@ -10,6 +10,7 @@ from torch import Tensor
 
 from anyadbench.errors import UserError
 from anyadbench.methods.base import Batch, Context, Losses, Method, OptimizerSpec, Scores
+from anyadbench.methods.graph import ScoreGraph
 from anyadbench.methods.inputs import as_rgb, resize
 from anyadbench_baselines.inp import losses, maps
 from anyadbench_baselines.inp.naming import from_published, load_strictly, published_name, single_state
@@ -97,6 +98,10 @@ class InpFormer(Method):
             distance = maps.distances(encoded.groups, decoded.groups)
             picture = maps.smooth(maps.to_map(distance, self.resampling.to(distance)), self.kernel)
         return Scores(picture, maps.top_mean(picture, self.top_fraction))
+
+    def exportable(self) -> ScoreGraph:
+        """Return the scoring as a graph."""
+        return ScoreGraph(self)
 
     def load_published(self, states: Mapping[str, Any]) -> None:
         """Load a state dict as the authors' training saves it, encoder included, strictly.

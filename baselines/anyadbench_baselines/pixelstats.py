@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from anyadbench.methods.base import Batch, Context, Method, Normals, Scores
+from anyadbench.methods.graph import ScoreGraph
 from anyadbench.methods.inputs import resize
 from anyadbench_baselines.inp.maps import smooth, smoothing_kernel
 
@@ -60,3 +61,7 @@ class PixelStats(Method):
         shown = batch.shown[:, :, None, None].to(deviation.dtype)
         maps = (deviation * shown).sum(1) / shown.sum(1)
         return Scores(smooth(maps, self.kernel))
+
+    def exportable(self) -> ScoreGraph:
+        """Return the scoring as a graph."""
+        return ScoreGraph(self)

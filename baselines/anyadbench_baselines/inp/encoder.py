@@ -137,7 +137,7 @@ class Encoder(nn.Module):
         """
         patch, projection = self.config.patch, self.vit.patch_embed.proj
         batch, channels, height, width = pixels.shape
-        rows, columns = height // patch, width // patch
+        rows, columns = int(height) // patch, int(width) // patch  # plain numbers in a traced graph too
         cells = pixels.reshape(batch, channels, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
         cells = cells.reshape(batch, rows * columns, channels * patch * patch)
         return F.linear(cells, projection.weight.flatten(1), projection.bias) + self.positions(rows, columns)

@@ -40,6 +40,24 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return trained | {f"encoder.vit.{name}": value for name, value in encoder.items()}
 
 
+def published_encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the encoder of a whole published state dict in timm's naming.
+
+    Raises:
+        UserError: If it lacks what tells the encoder's sizes.
+    """
+    prefix = "encoder.vit."
+    renamed = from_published(single_state(state))
+    encoder = {name.removeprefix(prefix): value for name, value in renamed.items() if name.startswith(prefix)}
+    for name in ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight"):
+        if name not in encoder:
+            raise UserError(
+                f"The published checkpoint lacks {'encoder.' + name!r}; give the whole state dict that the authors' "
+                "training saves, encoder included."
+            )
+    return encoder
+
+
 def published_name(name: str) -> str:
     """Return the authors' name of one of our entries."""
     return name.replace("encoder.vit.", "encoder.").replace("reg_token", "register_tokens")

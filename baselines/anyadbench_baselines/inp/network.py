@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from anyadbench_baselines.inp.blocks import DecoderBlock, Extractor, Mlp
 from anyadbench_baselines.inp.encoder import TAPS, Encoder, ViTConfig
-from anyadbench_baselines.inp.naming import fold_class_position, load_strictly
+from anyadbench_baselines.inp.naming import fold_class_position, load_strictly, published_encoder
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -100,7 +100,8 @@ def build_network(weights: ResolvedWeights, *, prototypes: int, registers: bool)
     """Return the network with the encoder's weights loaded.
 
     Args:
-        weights: Resolved weights in timm's naming; of kind ``random`` they leave the encoder at its random start.
+        weights: Resolved weights in timm's naming; of kind ``random`` they leave the encoder at its random start, and
+            of kind ``checkpoint`` only the sizes are taken from them, for the harness to load the whole network.
         prototypes: Number of prototypes.
         registers: Whether to use the register tokens that the weights have.
 
@@ -109,6 +110,9 @@ def build_network(weights: ResolvedWeights, *, prototypes: int, registers: bool)
     """
     if weights.kind == "random":
         return InpNetwork(_with_registers(ViTConfig.of(weights.architecture), registers), prototypes)
+    if weights.kind == "checkpoint":
+        config = ViTConfig.like(published_encoder(weights.published()))
+        return InpNetwork(_with_registers(config, registers), prototypes)
     state = fold_class_position(weights.state_dict())
     config = _with_registers(ViTConfig.like(state), registers)
     if not config.registers:

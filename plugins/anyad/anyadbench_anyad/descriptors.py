@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from anyadbench.methods.descriptor import MISSING, MethodDescriptor, Param
-from anyadbench_baselines.descriptors import INP_BUDGETS, INP_DEPARTURES, INP_PARAMS, INP_WEIGHTS
+from anyadbench_baselines.descriptors import INP_BUDGETS, INP_CHECKPOINT, INP_DEPARTURES, INP_PARAMS, INP_WEIGHTS
 
 _SOURCE = "train.py of wuchangw/AnyAD"
 _FORMS = ("none", "encoder", "bottleneck", "adapter", "teacher", "recalibration")
@@ -44,6 +44,7 @@ ANYAD = MethodDescriptor(
     training_mask="per-sample",
     missing_policies=MISSING,
     weights=INP_WEIGHTS,
+    checkpoint=INP_CHECKPOINT,
     citation=_CITATION,
     code_licence="none",
     departures=(

@@ -1,0 +1,26 @@
+"""``anyadbench card``: the model card of a finished cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--cell", required=True, type=click.Path(path_type=Path), help="Folder of a finished cell.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; standard output by default.")
+def card(cell: Path, out: Path | None) -> None:
+    """Write the model card of a finished cell as Markdown: data, protocol, metrics with intervals, limits."""
+    from anyadbench.predict.card import card_markdown
+    from anyadbench.predict.cell import read_cell
+
+    text = card_markdown(read_cell(cell))
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    from anyadbench.run.cells import make_folder, write_text
+
+    make_folder(out.parent)
+    write_text(out, text)
+    click.echo(str(out))

@@ -1,0 +1,45 @@
+"""``anyadbench export``: a cell's method as ONNX or TorchScript."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+SUFFIX = {"onnx": ".onnx", "torchscript": ".pt"}
+
+
+@click.command()
+@click.option("--cell", required=True, type=click.Path(path_type=Path), help="Folder of a finished cell.")
+@click.option("--format", "kind", required=True, type=click.Choice(list(SUFFIX)), help="Kind of file.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; METHOD.onnx or METHOD.pt by default.")
+@click.option("--weights", metavar="file:PATH", help="Where the pretrained weights that the cell started from lie now.")
+@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+def export(cell: Path, kind: str, out: Path | None, weights: str | None, as_json: bool) -> None:
+    """Write a cell's method as one graph of slices and availability to maps and scores.
+
+    The graph is checked against the method for every subset of sequences; its size and latency are printed, and what
+    goes in and comes out is written beside it as JSON. Research use; not a medical device.
+    """
+    from anyadbench.predict.cell import read_cell
+
+    trained = read_cell(cell)
+    from anyadbench.predict.export import export as write_graph
+    from anyadbench.predict.predictor import load_with
+
+    predictor = load_with(trained, device="cpu", weights=weights)
+    found = write_graph(predictor, kind, out or Path(trained.job.method.replace(":", "-") + SUFFIX[kind]))
+    facts: dict[str, Any] = {
+        "path": str(found.path), "megabytes": found.megabytes, "difference": found.difference,
+        "milliseconds": found.milliseconds, "eager_milliseconds": found.eager_milliseconds,
+    }  # fmt: skip
+    if as_json:
+        from anyadbench.cli.output import print_json
+
+        print_json(facts)
+        return
+    click.echo(
+        f"{found.path}: {found.megabytes:.1f} MB; one slice {found.milliseconds:.1f} ms on the CPU (the method itself "
+        f"{found.eager_milliseconds:.1f} ms); maps differ by at most {found.difference:.1g}"
+    )

@@ -1,0 +1,153 @@
+"""``anyadbench predict``: apply a finished cell to new patients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from anyadbench.errors import UserError
+from anyadbench.sequences import SEQUENCES, SHORT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anyadbench.predict import Predictor
+    from anyadbench.predict.batch import Patient
+
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+
+def _keep_order(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    # Called in the order of the command line: the first scan given is the one whose grid the result lies on.
+    if value is not None:
+        ctx.ensure_object(dict)[param.name] = value
+
+
+def _scan_option(name: str) -> Callable[[Command], Command]:
+    kind = click.Path(path_type=Path)
+    text = f"{SHORT[name] if name != 'flair' else 'FLAIR'}: a NIfTI file, or a folder with one DICOM series."
+    return click.option(f"--{name}", type=kind, callback=_keep_order, expose_value=False, help=text)
+
+
+@click.command()
+@click.option("--cell", required=True, type=click.Path(path_type=Path), help="Folder of a finished cell.")
+@_scan_option("flair")
+@_scan_option("t1")
+@_scan_option("t1ce")
+@_scan_option("t2")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
+@click.option("--name", help="Name of the patient in the report; the folder's name by default.")
+@click.option("--data", type=click.Path(path_type=Path), help="Many patients: a folder in a known layout.")
+@click.option("--dataset", help="Layout of --data, see 'anyadbench datasets'; found by file names by default.")
+@click.option("--table", type=click.Path(path_type=Path), help="Many patients: a CSV with patient,flair,t1,t1ce,t2.")
+@click.option("--threshold", type=float, help="Pixel threshold; the cell's, from validation normals, by default.")
+@click.option(
+    "--weights", metavar="file:PATH", help="Where the cell's pretrained weights lie now, or a whole published network."
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; those of the cell by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+@click.pass_context
+def predict(ctx: click.Context, /, cell: Path, out: Path, name: str | None, as_json: bool, **options: Any) -> None:
+    """Write anomaly maps of new patients: NIfTI map and mask, scores as JSON, and a report.
+
+    Give any of --flair, --t1, --t1ce and --t2 for one patient, or --data or --table for many. Scans must be registered
+    to one another and skull-stripped; grids and orientations may differ. The result lies on the first one's grid.
+    Research use; not a medical device.
+    """
+    patients = _patients(dict(ctx.obj or {}), out, name, options)
+    single = not (options["data"] or options["table"])
+    predictor = _predictor(cell, options)
+    from anyadbench.cli.output import clean
+
+    rows, failed = [], []
+    for note in predictor.notes:
+        click.echo(clean(note), err=True)
+    for number, patient in enumerate(patients, 1):
+        folder = out if single else out / patient.name
+        try:
+            rows.append(_one(predictor, patient, folder, options["threshold"], quiet=as_json))
+        except UserError as error:
+            if single:
+                raise
+            failed.append(patient.name)
+            click.echo(f"{number}/{len(patients)} {patient.name}: {error}", err=True)
+    if not single and rows:
+        _write_table(out / "predictions.csv", rows)
+    if as_json:
+        from anyadbench.cli.output import print_json
+
+        print_json(rows[0] if single else rows)
+    if failed:
+        click.echo(f"{len(failed)} of {len(patients)} patients could not be predicted: {', '.join(failed)}.", err=True)
+        raise SystemExit(1)
+
+
+def _patients(scans: dict[str, Path], out: Path, name: str | None, options: dict[str, Any]) -> list[Patient]:
+    given = [label for label, value in (("--data", options["data"]), ("--table", options["table"])) if value]
+    given += [f"--{sequence}" for sequence in SEQUENCES if sequence in scans][:1]
+    if len(given) != 1:
+        cause = f"{given[0]} and {given[1]} exclude each other" if given else "There is no scan"
+        raise UserError(f"{cause}; give scans of one patient (--flair, --t1, --t1ce, --t2), or --data, or --table.")
+    if options["dataset"] and not options["data"]:
+        raise UserError("--dataset names the layout of --data; give --data too, or leave it out.")
+    from anyadbench.predict.batch import Patient, from_folder, from_table
+
+    if options["data"]:
+        return from_folder(options["data"], options["dataset"])
+    if options["table"]:
+        return from_table(options["table"])
+    return [Patient(name or out.resolve().name, scans)]
+
+
+def _predictor(cell: Path, options: dict[str, Any]) -> Predictor:
+    from anyadbench.predict.cell import read_cell
+
+    trained = read_cell(cell)
+    from anyadbench.predict.model import prediction_policy
+    from anyadbench.predict.predictor import load_with
+    from anyadbench.run.numerics import apply_policy
+
+    apply_policy(prediction_policy(trained, options["device"], options["threads"])[0])
+    return load_with(trained, device=options["device"], weights=options["weights"], threads=options["threads"])
+
+
+def _one(predictor: Predictor, patient: Patient, folder: Path, threshold: float | None, quiet: bool) -> dict[str, Any]:
+    from anyadbench.cli.output import clean
+    from anyadbench.predict.batch import is_done, request_hash
+    from anyadbench.predict.write import SCORES, write_prediction
+    from anyadbench.run.cells import read_json
+
+    request = request_hash(patient, predictor, threshold)
+    before = is_done(folder, request)
+    if not before:
+        prediction = predictor.predict(patient.scans, threshold=threshold)
+        write_prediction(prediction, folder, patient.name, request)
+    scores = read_json(folder / SCORES)
+    for note in () if before else scores["notes"]:
+        if note not in predictor.notes:
+            click.echo(f"{clean(patient.name)}: {clean(note)}", err=True)
+    if not quiet:
+        volume = scores["volume_above_threshold_ml"]
+        above = "" if volume is None else f", {volume:.2f} ml above the threshold"
+        again = " (predicted before)" if before else ""
+        score = f"patient score {scores['patient_score']:.4g}{above}"
+        click.echo(f"{clean(patient.name)}: {score}{again}; {folder / 'report.html'}")
+    return scores
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    import csv
+    import io
+
+    from anyadbench.run.cells import write_text
+
+    text = io.StringIO()
+    names = ("patient", "subset", "patient_score", "threshold", "volume_above_threshold_ml")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([["" if row[name] is None else row[name] for name in names] for row in rows])
+    write_text(path, text.getvalue())

@@ -1,0 +1,45 @@
+"""A method's scoring as a graph of tensors, for export."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anyadbench.methods.base import Batch
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+    from anyadbench.methods.base import Method
+
+TOP_FRACTION = 0.01
+"""Part of a map whose mean is the image score where the method gives none, as in the harness."""
+
+
+class ScoreGraph(nn.Module):
+    """Takes slices and which sequences each has; returns maps on the slices' own grid and image scores.
+
+    What is not available is blanked inside the graph, whatever stands there, so that it cannot reach a score.
+    """
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(
+        self, slices: Float[Tensor, "B S H W"], availability: Bool[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "B H W"], Float[Tensor, " B"]]:
+        """Score slices in the protocol's intensity scale."""
+        shown = torch.where(availability[:, :, None, None], slices, 0.0)
+        scores = self.method.score(Batch(shown, availability))
+        maps = scores.maps
+        height, width = int(slices.shape[2]), int(slices.shape[3])
+        if (int(maps.shape[1]), int(maps.shape[2])) != (height, width):
+            maps = F.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
+        if scores.images is not None:
+            return maps, scores.images
+        count = max(1, int(TOP_FRACTION * height * width))
+        return maps, maps.flatten(1).topk(count, dim=1).values.mean(1)

@@ -1,0 +1,120 @@
+"""Many patients: from a folder in a known layout, or from a CSV table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anyadbench import __version__
+from anyadbench.data.discover import survey
+from anyadbench.errors import UserError
+from anyadbench.hashing import stable_hash
+from anyadbench.plugins import all_layouts, find_layout
+from anyadbench.predict.write import SCORES
+from anyadbench.sequences import SEQUENCES
+
+if TYPE_CHECKING:
+    from anyadbench.data.layouts import Layout
+    from anyadbench.predict.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One patient of a batch: a name that is a folder's name too, and the scan of each sequence."""
+
+    name: str
+    scans: Mapping[str, Any]
+
+
+def from_table(path: Path) -> list[Patient]:
+    """Read a CSV table with a column ``patient`` and one per sequence; empty fields are sequences that are not there.
+
+    Paths are relative to the table's folder.
+
+    Raises:
+        UserError: Naming the line, if it cannot be read, a column is unknown, or a name is missing or stands twice.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            columns, rows = list(reader.fieldnames or []), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"--table {path} cannot be read ({error}); give a CSV file in UTF-8.") from None
+    unknown = [name for name in columns if name not in ("patient", *SEQUENCES)]
+    if unknown or "patient" not in columns or len(columns) < 2:
+        cause = f"has the column {unknown[0]!r}" if unknown else "lacks the column 'patient' or any sequence"
+        raise UserError(f"--table {path} {cause}; name its columns patient,{','.join(SEQUENCES)}.")
+    patients: dict[str, Patient] = {}
+    for number, row in enumerate(rows, 2):
+        name = (row["patient"] or "").strip()
+        scans = {key: path.parent / row[key].strip() for key in SEQUENCES if (row.get(key) or "").strip()}
+        if not name or name in patients or not scans or name in (".", "..") or {"/", "\\"} & set(name):
+            cause = "stands twice" if name in patients else "is no name of a folder, or has no scan"
+            raise UserError(f"--table {path}, line {number}: the patient {name!r} {cause}; correct that line.")
+        patients[name] = Patient(name, scans)
+    if not patients:
+        raise UserError(f"--table {path} has no line below its header; add one line per patient.")
+    return list(patients.values())
+
+
+def from_folder(folder: Path, dataset: str | None) -> list[Patient]:
+    """Find the patients of a folder in a known layout; segmentations are neither needed nor read.
+
+    Raises:
+        UserError: If no layout fits, several do, or the layout has no volumes.
+    """
+    layout = find_layout(dataset) if dataset else _guess(folder)
+    if layout.reader != "nifti" or layout.channels:
+        raise UserError(
+            f"--data {folder}: the layout {layout.name} has no volume per sequence; give the files in a --table."
+        )
+    # A scan without a segmentation is a fault of a benchmark's tree, but just what prediction is for.
+    scans = survey(folder, _without_segmentation(layout)).scans
+    if not scans:
+        raise UserError(f"--data {folder} holds no readable scan of {layout.name}; see 'anyadbench data verify'.")
+    return [Patient(scan.scan, dict(scan.files)) for scan in scans]
+
+
+def _without_segmentation(layout: Layout) -> Layout:
+    from dataclasses import replace
+
+    return replace(layout, healthy=True)
+
+
+def _guess(folder: Path) -> Layout:
+    fitting = []
+    for layout in all_layouts().values():
+        if layout.reader == "nifti":
+            try:
+                survey(folder, _without_segmentation(layout))
+            except UserError:
+                continue
+            fitting.append(layout)
+    if len(fitting) != 1:
+        cause = f"fits several layouts ({', '.join(item.name for item in fitting)})" if fitting else "fits no layout"
+        raise UserError(f"--data {folder} {cause}; name one with --dataset, or list the files in a --table.")
+    return fitting[0]
+
+
+def request_hash(patient: Patient, predictor: Predictor, threshold: float | None) -> str:
+    """Return a hash of all that a patient's files depend on: model, threshold, and the scans' sizes and times."""
+    files: list[Any] = []
+    for name, path in patient.scans.items():
+        parts = sorted(path.iterdir()) if path.is_dir() else [path]
+        stats = [(part.name, part.stat()) for part in parts if part.exists()]
+        files.append([name, str(path), [[part, stat.st_size, stat.st_mtime_ns] for part, stat in stats]])
+    model = [predictor.cell.result.cell_id, predictor.method.context.weights.sha256, predictor.policy.to_dict()]
+    return stable_hash([__version__, model, threshold, files])
+
+
+def is_done(folder: Path, request: str) -> bool:
+    """Whether a folder holds the finished prediction of a request."""
+    import json
+
+    try:
+        return bool(json.loads((folder / SCORES).read_text(encoding="utf-8")).get("request") == request)
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -1,0 +1,183 @@
+"""A cell's model card in Markdown, from its files alone: no method and no torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from anyadbench.plugins import all_layouts
+from anyadbench.predict.prediction import USE
+from anyadbench.sequences import SHORT
+
+if TYPE_CHECKING:
+    from anyadbench.predict.cell import TrainedCell
+    from anyadbench.results import Row
+
+COLUMNS = (
+    ("image_auroc", "image AUROC"), ("image_ap", "image AP"), ("pixel_auroc", "pixel AUROC"), ("pixel_ap", "pixel AP"),
+    ("aupro", "AUPRO"), ("dice", "Dice at its best threshold"),
+)  # fmt: skip
+"""Metrics on a card; the others are in ``result.json``."""
+
+
+def card_markdown(cell: TrainedCell) -> str:
+    """Return the card: what it is, data, protocol, metrics with intervals, limits, and provenance."""
+    result = cell.result
+    title = f"{result.method.title} on {result.protocol.title}"
+    parts = [f"# {_text(title)}", f"**{USE}**", _what(cell), "## Data", _data(cell), "## Protocol", _protocol(cell)]
+    parts += ["## Metrics", _metrics(cell), "## Limits", _bullets(_limits(cell)), "## Use", _use(cell)]
+    parts += ["## Provenance", _provenance(cell)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _what(cell: TrainedCell) -> str:
+    method = cell.result.method
+    lines = [
+        f"Anomaly maps of axial slices of {_names(cell.protocol.sequences)}, or of any subset of them.",
+        f"Method `{method.name}` of {method.distribution} {method.version}, budget `{method.budget}`, seed "
+        f"{cell.result.seed}. {_text(method.citation)}",
+    ]
+    return "\n".join(lines)
+
+
+def _data(cell: TrainedCell) -> str:
+    lines = []
+    for name, entry in cell.manifest.get("data", {}).items():
+        chosen = entry.get("selection", {})
+        subjects = ", ".join(f"{len(own)} {part}" for part, own in chosen.get("subjects", {}).items())
+        slices = ", ".join(
+            f"{sum(map(len, by_scan.values()))} {kind.replace('_', ' ')}"
+            for kind, by_scan in chosen.get("slices", {}).items()
+        )
+        lines.append(f"`{name}`: subjects {subjects}; slices {slices}; split `{str(chosen.get('hash', ''))[:16]}`.")
+        layout = all_layouts().get(name)
+        if layout is not None:
+            lines.append(f"{_text(layout.title)}. Licence: {_text(layout.licence)}. Cite: {_text(layout.citation)}.")
+    train = cell.result.train
+    if "source" in train:
+        lines.append(f"The method's state: {train['source']}; whether it has seen these test subjects is not known.")
+    lines.append(
+        f"Trained on {train.get('slices', 0)} lesion-free slices of `{cell.protocol.train}` in {train.get('steps', 0)} "
+        f"steps; validation: {train.get('validation', 'none')}."
+    )
+    lines.append(
+        f"Slices of {cell.grid[0]} × {cell.grid[1]} pixels of {cell.spacing[0]:g} × {cell.spacing[1]:g} mm; a new scan "
+        "is brought to them and back."
+    )
+    return _bullets(lines)
+
+
+def _protocol(cell: TrainedCell) -> str:
+    protocol, rules = cell.protocol, cell.protocol.slices
+    lines = [
+        f"`{protocol.name}` version {protocol.version} (hash {protocol.hash[:16]}), sequences "
+        f"{_names(protocol.sequences)}.",
+        f"Split by subject: {protocol.split.train:g} / {protocol.split.validation:g} / {protocol.split.test:g} "
+        "(training, validation, test).",
+        f"Abnormal slices have a lesion of at least {rules.min_lesion_px} pixels; normal ones none, and none within "
+        f"{rules.normal_margin} slices.",
+        f"Training hides sequences: {cell.result.method.training_mask}; a hidden sequence in scoring is: "
+        f"{cell.result.method.missing}.",
+        f"Intensity: {protocol.intensity.mode}, percentile {protocol.intensity.percentile:g}. The state after the "
+        "last step is tested; nothing is chosen on test data." if not protocol.oracle else
+        "**Test data take part in a choice (oracle).**",
+    ]  # fmt: skip
+    return _bullets(lines)
+
+
+def _metrics(cell: TrainedCell) -> str:
+    head = [
+        "test set",
+        "shown",
+        "subjects",
+        "slices",
+        *(label for _, label in COLUMNS),
+        "Dice at the validation threshold",
+    ]
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    for row in cell.rows:
+        values = [_number(row, name) for name, _ in COLUMNS]
+        dice = "–" if row.threshold is None or row.threshold.dice is None else f"{row.threshold.dice:.3f}"
+        lines.append(
+            "| "
+            + " | ".join([_text(row.test), row.subset, str(row.n_subjects), str(row.n_slices), *values, dice])
+            + " |"
+        )
+    note = (
+        "In brackets: 95 % intervals from resampling test subjects. The threshold is the 99th percentile of the pixel "
+        f"scores of validation normals. Metric version {cell.result.metric_version}."
+    )
+    few = sorted({row.reasons["intervals"] for row in cell.rows if "intervals" in row.reasons})
+    return "\n".join([*lines, "", note, *few])
+
+
+def _number(row: Row, name: str) -> str:
+    value = row.metrics.get(name)
+    if value is None:
+        return "–"
+    low, high = row.intervals.get(name, (None, None))
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _limits(cell: TrainedCell) -> list[str]:
+    result = cell.result
+    lines = [
+        "A high score means unlike the lesion-free training slices; it is no diagnosis, and no score rules a disease "
+        "out. Artefacts, surgery, other scanners and other age groups can score high too.",
+        "Scans must be skull-stripped, 0 outside the brain, and registered to one another. Slices are scored one by "
+        "one; there is no 3D context.",
+        "Numbers hold for the test sets above; on other data they are unknown.",
+    ]
+    subjects = min((row.n_subjects for row in cell.rows), default=0)
+    if subjects < 20:
+        lines.append(f"Some rows rest on {subjects} test subject{'' if subjects == 1 else 's'}.")
+    below = [row.subset for row in cell.rows if (row.metrics.get("pixel_auroc") or 1) < 0.5]
+    if below:
+        lines.append(f"Below chance (pixel AUROC under .5) for: {', '.join(below)}.")
+    lacking = [row.subset for row in cell.rows if row.threshold is None]
+    if lacking:
+        lines.append(f"No threshold, hence no mask, for: {', '.join(dict.fromkeys(lacking))}.")
+    if result.method.budget != "paper":
+        lines.append(f"Trained with the budget {result.method.budget}, not with the authors' settings.")
+    if result.weights.marked:
+        lines.append("The pretrained network was replaced by random numbers: the scores mean nothing.")
+    return lines + [f"Departs from its publication: {_text(text)}" for text in result.method.departures]
+
+
+def _use(cell: TrainedCell) -> str:
+    options = " ".join(f"[--{name} FILE]" for name in cell.protocol.sequences)
+    return f"`anyadbench predict --cell {_text(cell.folder.name)} {options} --out DIR` (at least one sequence)."
+
+
+def _provenance(cell: TrainedCell) -> str:
+    result, machine = cell.result, cell.manifest.get("environment", {})
+    weights = result.weights
+    lines = [
+        f"Cell `{result.cell_id}`, fit `{result.fit_id}`, code `{result.method.code_hash[:16]}`.",
+        f"Weights: {_text(weights.name)} ({weights.kind}), licence {_text(weights.licence) or 'none'}"
+        + (f", SHA-256 `{weights.sha256}`" if weights.sha256 else "")
+        + f". {_text(weights.provenance)}",
+        f"Parameters: {_pairs(result.method.params)}.",
+        f"Numeric policy: {_pairs(result.numerics.model_dump())}.",
+        f"Made with anyadbench {machine.get('anyadbench', '?')}, Python {machine.get('python', '?')} on "
+        f"{_text(str(machine.get('device', '?')))}; {_pairs(machine.get('libraries', {}))}.",
+    ]
+    return _bullets(lines)
+
+
+def _names(sequences: Iterable[str]) -> str:
+    return ", ".join("FLAIR" if name == "flair" else SHORT[name] for name in sequences)
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{_text(str(key))}={_text(str(value))}" for key, value in values.items()) or "none"
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def _text(text: str) -> str:
+    """Return a text from a file so that it cannot become markup."""
+    escaped = "".join("\\" + c if c in "\\`*[]<>|#" else c for c in text if c.isprintable())
+    return escaped.strip()

@@ -1,0 +1,178 @@
+"""Grids: where a method's slices lie in a patient, and how its maps come back.
+
+Everything is in LPS order, as :mod:`anyadbench.data.volume` has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anyadbench.data.volume import TOLERANCE_MM, Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Shaped
+
+SAME_SPACING = 0.01
+"""Relative difference of in-plane spacing up to which slices are taken as they are."""
+
+MAX_TILT = 15.0
+"""Degrees between an image's axes and the body's up to which its own slices count as axial."""
+
+_LPS = np.diag([-1.0, -1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A regular grid in LPS order.
+
+    Attributes:
+        shape: Lengths of the axes x, y and z.
+        affine: From indices to NIfTI world coordinates (mm, RAS+).
+    """
+
+    shape: tuple[int, int, int]
+    affine: Float[np.ndarray, "4 4"]
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Where a method's slices lie.
+
+    Attributes:
+        grid: Grid of the slices, before padding to the training size.
+        native: Whether it is the reference's own grid, so that nothing was resampled in it.
+        tilted: Whether its slices have another direction than the reference's.
+    """
+
+    grid: Grid
+    native: bool
+    tilted: bool = False
+
+
+def tilt(volume: Volume) -> float:
+    """Return the largest angle in degrees between an axis of the volume and the body axis nearest to it."""
+    directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
+    return float(np.degrees(np.arccos(np.clip(np.abs(np.diag(directions)).min(), 0, 1))))
+
+
+def grid_of(volume: Volume) -> Grid:
+    """Return a volume's own grid."""
+    return Grid(volume.shape, volume.affine)
+
+
+def place_slices(reference: Volume, shape: tuple[int, int], spacing: tuple[float, float]) -> Placement:
+    """Choose the slices of a patient that a method trained on slices of ``shape`` and ``spacing`` is shown.
+
+    They are the reference's own axial slices if these have the same pixel size and fit into the training field; else
+    slices of the training pixel size, centred on what is not background, at the reference's own heights, or, if it
+    is tilted by more than :data:`MAX_TILT`, across the body's axis.
+
+    Args:
+        reference: First input.
+        shape: Height and width of the training slices in pixels.
+        spacing: Their pixel size in mm along height and width.
+    """
+    x, y, z = reference.shape
+    own = reference.spacing
+    turned = tilt(reference) > MAX_TILT
+    same = np.allclose([own[1], own[0]], spacing, rtol=SAME_SPACING, atol=0)
+    if same and y <= shape[0] and x <= shape[1] and not turned:
+        return Placement(grid_of(reference), True)
+    axes = _LPS if turned else reference.affine[:3, :3] / np.linalg.norm(reference.affine[:3, :3], axis=0)
+    corners = _corners(foreground_box(reference), reference.affine) @ np.linalg.inv(axes).T
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    step = np.array([spacing[1], spacing[0], min(spacing) if turned else own[2]])
+    start = (low + high) / 2 - (np.array([shape[1], shape[0], 0]) - 1) / 2 * step
+    if turned:
+        start[2], depth = low[2], int(np.ceil((high[2] - low[2]) / step[2])) + 1
+    else:
+        start[2], depth = (np.linalg.inv(axes) @ reference.affine[:3, 3])[2], z
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = axes * step, axes @ start
+    return Placement(Grid((shape[1], shape[0], depth), affine), False, turned)
+
+
+def foreground_box(volume: Volume) -> Float[np.ndarray, "2 3"]:
+    """Return the first and last index, along each axis, of what is not background (0)."""
+    seen = volume.array != 0
+    ends = [np.flatnonzero(seen.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]] for axis in range(3)]
+    return np.array(ends, dtype=np.float64).T
+
+
+def same_grid(first: Grid, second: Grid) -> bool:
+    """Whether two grids agree to a thousandth of a millimetre."""
+    if first.shape != second.shape:
+        return False
+    box = np.array([[0, 0, 0], [length - 1 for length in first.shape]], dtype=np.float64)
+    distance = np.abs(_corners(box, first.affine) - _corners(box, second.affine))
+    return bool(distance.max() <= TOLERANCE_MM)
+
+
+def resample(
+    array: Shaped[np.ndarray, "x y z"], source: Grid, target: Grid, *, keep_background: bool = True
+) -> Float32[np.ndarray, "X Y Z"]:
+    """Resample linearly; what lies outside the source is 0.
+
+    Where the target is coarser, values are averaged first (Gaussian of half the excess in voxels), so that no detail is
+    aliased.
+
+    Args:
+        array: Values on the source grid.
+        source: Their grid.
+        target: Grid to bring them to.
+        keep_background: Whether voxels that are mostly background (0) in the source stay exactly 0.
+    """
+    from scipy.ndimage import affine_transform, gaussian_filter
+
+    matrix = np.linalg.inv(source.affine) @ target.affine
+    options: dict[str, Any] = {"output_shape": target.shape, "order": 1, "mode": "constant", "cval": 0.0}
+
+    def bring(values: np.ndarray) -> np.ndarray:
+        return np.asarray(affine_transform(values, matrix[:3, :3], matrix[:3, 3], **options))
+
+    ratio = np.abs(matrix[:3, :3]).max(axis=1)
+    values = array.astype(np.float32)
+    if ratio.max() > 1.01:
+        values = gaussian_filter(values, np.maximum((ratio - 1) / 2, 0))
+    out = bring(values)
+    if keep_background:
+        out[bring((array != 0).astype(np.float32)) < 0.5] = 0
+    return np.asarray(out, dtype=np.float32)
+
+
+def to_volume(volume: Volume, target: Grid) -> Volume:
+    """Return a volume on another grid; itself if it lies there already."""
+    if same_grid(grid_of(volume), target):
+        return volume
+    array = resample(volume.array, grid_of(volume), target)
+    return Volume(volume.path, array, target.affine, volume.native_affine, volume.native_orientation)
+
+
+def overlap(volume: Volume, other: Volume) -> float:
+    """Return the share of a volume's foreground that lies within another's field of view."""
+    indices = np.argwhere(volume.array[::4, ::4, ::4] != 0) * 4
+    matrix = np.linalg.inv(other.affine) @ volume.affine
+    there = indices @ matrix[:3, :3].T + matrix[:3, 3]
+    inside = ((there > -0.5) & (there < np.array(other.shape) - 0.5)).all(axis=1)
+    return float(inside.mean()) if len(inside) else 1.0
+
+
+def file_axis(volume: Volume) -> tuple[int, bool]:
+    """Return which axis of the file runs along the body, and whether it runs downwards."""
+    ornt = volume.native_orientation
+    axis = int(np.flatnonzero(ornt[:, 0] == 2)[0])
+    return axis, bool(ornt[axis, 1] < 0)
+
+
+def crop_or_pad(shape: tuple[int, int], target: tuple[int, int]) -> tuple[slice, slice]:
+    """Return where slices of ``shape`` stand in the training field: centred, as in a slice store."""
+    y, x = ((outer - inner) // 2 for inner, outer in zip(shape, target, strict=True))
+    return slice(y, y + shape[0]), slice(x, x + shape[1])
+
+
+def _corners(box: Float[np.ndarray, "2 3"], affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "8 3"]:
+    points = np.array(np.meshgrid(*box.T, indexing="ij")).reshape(3, -1)
+    return np.asarray((affine[:3, :3] @ points).T + affine[:3, 3])

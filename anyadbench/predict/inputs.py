@@ -1,0 +1,94 @@
+"""What a caller gives for one sequence, as a volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import numpy as np
+
+from anyadbench.data.problems import BadFile
+from anyadbench.data.volume import Volume, read_volume, volume_of
+from anyadbench.errors import UserError
+from anyadbench.sequences import SEQUENCES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Source = Any
+"""A path of a NIfTI file or of a DICOM folder, a nibabel image, or an array (see :func:`read_input`)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """One sequence of a patient.
+
+    Attributes:
+        sequence: Canonical name.
+        volume: Values, and where they lie.
+        header: NIfTI header of the file, which output on its grid takes over; ``None`` where there is none.
+        where: Path, or ``array``.
+    """
+
+    sequence: str
+    volume: Volume
+    header: Any
+    where: str
+
+
+def read_inputs(given: Mapping[str, Source], spacing: tuple[float, float, float] | None) -> list[Input]:
+    """Read every sequence, in the order given.
+
+    Raises:
+        UserError: If a name is unknown, there is nothing, or a file cannot be used.
+    """
+    wrong = [name for name in given if name not in SEQUENCES]
+    if wrong:
+        raise UserError(f"Unknown sequence {wrong[0]!r}; use one of {', '.join(SEQUENCES)}.")
+    if not given:
+        raise UserError("No sequence is given; give at least one, e.g. --flair F.nii.gz.")
+    return [read_input(name, source, spacing) for name, source in given.items()]
+
+
+def read_input(sequence: str, source: Source, spacing: tuple[float, float, float] | None = None) -> Input:
+    """Read one sequence.
+
+    Args:
+        sequence: Canonical name.
+        source: Path of a NIfTI file or, with the extra ``dicom``, of a folder with one DICOM series; a nibabel image;
+            or an array ``x y z`` whose axes run to the patient's left, to posterior and to superior.
+        spacing: For an array: voxel size in mm along its axes.
+
+    Raises:
+        UserError: If it cannot be read, holds one value everywhere, or is something else.
+    """
+    if isinstance(source, np.ndarray):
+        if spacing is None or len(spacing) != 3 or not all(0 < step < 100 for step in spacing):
+            raise UserError(f"{sequence}: an array needs spacing=(x, y, z), its voxel size in mm, e.g. (1, 1, 1).")
+        affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
+        image = nibabel.nifti1.Nifti1Image(source, affine)  # type: ignore[no-untyped-call]
+        found = Input(sequence, volume_of(image, sequence), None, "array")
+    elif hasattr(source, "dataobj"):
+        found = Input(sequence, volume_of(source, sequence), source.header, "image")
+    elif isinstance(source, str | Path):
+        found = _from_path(sequence, Path(source).expanduser())
+    else:
+        kind = type(source).__name__
+        raise UserError(f"{sequence}: a {kind} is no scan; give a path, a nibabel image, or an array.")
+    array = found.volume.array
+    if array.min() == array.max():
+        raise BadFile(found.volume.path, f"holds the value {array.flat[0]:g} everywhere", "give the right image")
+    return found
+
+
+def _from_path(sequence: str, path: Path) -> Input:
+    if path.is_dir():
+        from anyadbench.predict.dicom import read_series
+
+        image = read_series(path)
+        return Input(sequence, volume_of(image, str(path)), None, str(path))
+    volume = read_volume(path)
+    header = nibabel.loadsave.load(path).header
+    return Input(sequence, volume, header, str(path))

@@ -1,0 +1,122 @@
+"""What is said of one patient."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anyadbench.sequences import format_subset
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from jaxtyping import Bool, Float, Float32
+
+    from anyadbench.predict.slices import PatientSlices
+
+USE = "Research use; not a medical device."
+
+
+@dataclass(frozen=True)
+class SliceScore:
+    """One scored slice.
+
+    Attributes:
+        slice: Number of the axial slice, from 0 at the lowest.
+        file_index: Its index along the axis of the first input's file that runs along the body; ``None`` if the slices
+            are tilted against the file's.
+        height_mm: World height of its centre, in mm towards superior.
+        brain: Share of the slice that is not background.
+        score: Image score; higher is more abnormal.
+        counted: Whether it has as much brain as the protocol asks of a slice, so that the benchmark would score it.
+            Others take no part in mask and patient score.
+        above_threshold_mm2: Area above the pixel threshold; ``None`` without a threshold, and in slices that do
+            not count.
+    """
+
+    slice: int
+    file_index: int | None
+    height_mm: float
+    brain: float
+    score: float
+    counted: bool
+    above_threshold_mm2: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Anomaly map and scores of one patient.
+
+    Attributes:
+        map: Anomaly map on the first input's own voxels and axes; higher is more abnormal, without a unit. 0 in slices
+            that are not scored (less than 1 % brain) and outside the field that the method was trained on.
+        mask: Where the map is above the threshold, in slices that count; ``None`` without a threshold.
+        affine: From indices of ``map`` to NIfTI world coordinates in mm.
+        header: NIfTI header of the first input's file, or ``None``.
+        slices: Scored slices, from inferior to superior.
+        grid_maps: Map of each of them on the benchmark's scoring grid, as the benchmark keeps it.
+        shown: Sequences that the method was shown.
+        first: The first input: its grid is that of ``map``.
+        threshold: Pixel threshold, in units of the map.
+        threshold_from: Where it comes from, or why there is none.
+        notes: What the reader should know, one sentence each.
+        data: The slices as the method saw them.
+        origin: Names and hashes of the cell.
+        inputs: Path, shape and spacing of every input.
+    """
+
+    map: Float32[np.ndarray, "a b c"]
+    mask: Bool[np.ndarray, "a b c"] | None
+    affine: Float[np.ndarray, "4 4"]
+    header: Any
+    slices: tuple[SliceScore, ...]
+    grid_maps: Float32[np.ndarray, "n h w"]
+    shown: tuple[str, ...]
+    first: str
+    threshold: float | None
+    threshold_from: str
+    notes: tuple[str, ...]
+    data: PatientSlices
+    origin: Mapping[str, Any]
+    inputs: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def patient_score(self) -> float:
+        """Highest score of a slice that counts (of any slice, if none does)."""
+        counted = [item.score for item in self.slices if item.counted]
+        return max(counted or [item.score for item in self.slices])
+
+    @property
+    def volume_ml(self) -> float | None:
+        """Volume above the threshold in millilitres; ``None`` without a threshold."""
+        if self.mask is None:
+            return None
+        return float(self.mask.sum() * abs(np.linalg.det(self.affine[:3, :3])) / 1000)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything but the arrays as plain values."""
+        return {
+            "use": USE,
+            "cell": dict(self.origin),
+            "inputs": {name: dict(facts) for name, facts in self.inputs.items()},
+            "grid_of": self.first,
+            "shown": list(self.shown),
+            "subset": format_subset(self.shown),
+            "patient_score": self.patient_score,
+            "threshold": self.threshold,
+            "threshold_from": self.threshold_from,
+            "volume_above_threshold_ml": self.volume_ml,
+            "notes": list(self.notes),
+            "slices": [asdict(item) for item in self.slices],
+        }
+
+    def save(self, folder: str | Path, name: str = "patient") -> None:
+        """Write map, mask, scores and report into a folder; see :func:`anyadbench.predict.write.write_prediction`."""
+        from pathlib import Path
+
+        from anyadbench.predict.write import write_prediction
+
+        write_prediction(self, Path(folder), name)

@@ -1,0 +1,295 @@
+"""The predictor: a finished cell, ready to be shown patients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from anyadbench.errors import UserError
+from anyadbench.methods.base import Method
+from anyadbench.predict.cell import TrainedCell, read_cell
+from anyadbench.predict.geometry import (
+    Grid,
+    Placement,
+    file_axis,
+    grid_of,
+    overlap,
+    place_slices,
+    resample,
+    same_grid,
+    tilt,
+    to_volume,
+)
+from anyadbench.predict.inputs import Input, Source, read_inputs
+from anyadbench.predict.model import build_method, prediction_policy
+from anyadbench.predict.prediction import Prediction, SliceScore
+from anyadbench.predict.skull import not_stripped
+from anyadbench.predict.slices import PatientSlices
+from anyadbench.run.evaluate import BATCH, Evaluator
+from anyadbench.run.events import Reporter
+from anyadbench.run.kept import KeptMaps
+from anyadbench.run.numerics import Policy
+from anyadbench.run.sources import ProtocolData
+from anyadbench.sequences import SHORT, format_subset
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32, Float64
+
+Progress = Callable[[int, int], None]
+
+MIN_OVERLAP = 0.5
+"""Share of the first input's brain that every other sequence must cover."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A trained method with all that it needs to be shown a patient.
+
+    Attributes:
+        cell: The cell that it comes from.
+        method: The method, in eval mode.
+        policy: Device and precision.
+        notes: What holds for every prediction, one sentence each.
+        own: Whether the method is what the cell learnt, so that its thresholds hold.
+    """
+
+    cell: TrainedCell
+    method: Method
+    policy: Policy
+    notes: tuple[str, ...] = ()
+    own: bool = True
+
+    def predict(
+        self,
+        scans: Mapping[str, Source],
+        *,
+        spacing: tuple[float, float, float] | None = None,
+        threshold: float | None = None,
+        progress: Progress = lambda done, total: None,
+    ) -> Prediction:
+        """Return anomaly map and scores of one patient.
+
+        Args:
+            scans: By sequence (``flair``, ``t1``, ``t1ce``, ``t2``; at least one that the cell's protocol has): the
+                path of a NIfTI file, the path of a folder with one DICOM series (extra ``dicom``), a nibabel image, or
+                an array of shape ``(x, y, z)`` in the scanner's units whose axes run to the patient's left, to
+                posterior and to superior. Scans must be registered to one another, skull-stripped, and 0 outside the
+                brain; grids, spacings and orientations may differ. The result lies on the first one's grid.
+            spacing: Voxel size in mm along the axes of arrays.
+            threshold: Pixel threshold in units of the map, in place of the cell's own.
+            progress: Called with the number of scored slices and of all.
+
+        Raises:
+            UserError: If a scan cannot be used; the sentence names it.
+        """
+        inputs = read_inputs(scans, spacing)
+        shown = self._shown(inputs)
+        reference = inputs[0].volume
+        placement = place_slices(reference, self.cell.grid, self.cell.spacing)
+        notes = [*self.notes, *_notes(inputs, placement), *self._unused(inputs)]
+        volumes = {item.sequence: to_volume(item.volume, placement.grid) for item in _in_order(inputs)}
+        slices = PatientSlices.cut(volumes, self.cell.protocol, self.cell.grid)
+        maps, scores = self._score(slices, shown, progress)
+        own, origin = self._threshold(shown, threshold)
+        found, counts = self._back(maps, slices, placement, reference)
+        mask = None if own is None else (found > own) & counts
+        if own is None:
+            notes.append(origin)
+        return Prediction(
+            map=np.ascontiguousarray(reference.to_native(found)),
+            mask=None if mask is None else np.ascontiguousarray(reference.to_native(mask)),
+            affine=reference.native_affine,
+            header=inputs[0].header,
+            slices=self._slices(slices, maps, scores, own, placement, reference),
+            grid_maps=maps,
+            shown=shown,
+            first=inputs[0].sequence,
+            threshold=own,
+            threshold_from=origin,
+            notes=tuple(notes),
+            data=slices,
+            origin=_origin(self.cell),
+            inputs={item.sequence: _facts(item, placement.grid) for item in inputs},
+        )
+
+    def _shown(self, inputs: list[Input]) -> tuple[str, ...]:
+        given = {item.sequence for item in inputs}
+        shown = tuple(name for name in self.cell.protocol.sequences if name in given)
+        if not shown:
+            known = ", ".join(self.cell.protocol.sequences)
+            raise UserError(
+                f"The cell {self.cell.folder.name} knows {known} and none of {', '.join(given)}; give one of them."
+            )
+        for item in inputs[1:]:
+            if overlap(inputs[0].volume, item.volume) < MIN_OVERLAP:
+                raise UserError(
+                    f"{item.where} covers less than half of what {inputs[0].where} shows; they are of different "
+                    "places or patients, or an affine is wrong: give registered scans of one patient."
+                )
+        return shown
+
+    def _unused(self, inputs: list[Input]) -> list[str]:
+        known = self.cell.protocol.sequences
+        return [
+            f"{SHORT[item.sequence]} was given but not used: the cell's protocol has only "
+            f"{', '.join(SHORT[name] for name in known)}."
+            for item in inputs
+            if item.sequence not in known
+        ]
+
+    def _score(
+        self, slices: PatientSlices, shown: tuple[str, ...], progress: Progress
+    ) -> tuple[Float32[np.ndarray, "n h w"], Float64[np.ndarray, " n"]]:
+        protocol = self.cell.protocol
+        evaluator = Evaluator(
+            self.method, ProtocolData(protocol), self.policy, Reporter(), KeptMaps("none", protocol.sequences)
+        )
+        maps, scores = [], []
+        for start in range(0, len(slices), BATCH):
+            rows = np.arange(start, min(start + BATCH, len(slices)))
+            names = [f"slice {slices.part.slices[row]['slice']}" for row in rows]
+            some, images = evaluator.score(slices.values(rows), shown, names)
+            maps.append(some)
+            scores.append(images)
+            progress(int(rows[-1]) + 1, len(slices))
+        return np.concatenate(maps), np.concatenate(scores)
+
+    def _threshold(self, shown: tuple[str, ...], given: float | None) -> tuple[float | None, str]:
+        if given is not None:
+            return given, "given by the user"
+        label = format_subset(shown)
+        own = self.cell.threshold(shown) if self.own else None
+        if own is None:
+            return None, (
+                f"No mask: the cell has no threshold (99th percentile of validation normals) for {label}; "
+                "give one with --threshold."
+            )
+        return own, f"99th percentile of the pixel scores of validation normals shown {label}"
+
+    def _back(
+        self, maps: Float32[np.ndarray, "n h w"], slices: PatientSlices, placement: Placement, reference: Any
+    ) -> tuple[Float32[np.ndarray, "x y z"], Bool[np.ndarray, "x y z"]]:
+        """Return maps on the reference's grid in LPS order, and where slices count."""
+        if maps.shape[1:] != self.cell.grid:
+            wide = F.interpolate(torch.from_numpy(maps)[:, None], self.cell.grid, mode="bilinear", align_corners=False)
+            maps = wide[:, 0].numpy()
+        y, x = slices.place
+        out = np.zeros(placement.grid.shape, np.float32)
+        counts = np.zeros(placement.grid.shape, bool)
+        for item, picture in zip(slices.part.slices, maps, strict=True):
+            out[:, :, item["slice"]] = picture[y, x].T
+            counts[:, :, item["slice"]] = self._counts(item)
+        own = grid_of(reference)
+        if same_grid(placement.grid, own):
+            return out, counts
+        inside = resample(counts.astype(np.float32), placement.grid, own, keep_background=False) >= 0.5
+        return resample(out, placement.grid, own, keep_background=False), inside
+
+    def _counts(self, item: Mapping[str, Any]) -> bool:
+        """Whether a slice has as much brain as the protocol's slice rules ask for."""
+        return bool(item["brain"] >= self.cell.protocol.slices.min_brain)
+
+    def _slices(
+        self,
+        slices: PatientSlices,
+        maps: Float32[np.ndarray, "n h w"],
+        scores: Float64[np.ndarray, " n"],
+        threshold: float | None,
+        placement: Placement,
+        reference: Any,
+    ) -> tuple[SliceScore, ...]:
+        height, width = self.cell.grid
+        step_y, step_x = np.linalg.norm(placement.grid.affine[:3, 1]), np.linalg.norm(placement.grid.affine[:3, 0])
+        area = float(step_y * step_x) * height * width / (maps.shape[1] * maps.shape[2])
+        _, downwards = file_axis(reference)
+        last = reference.shape[2] - 1
+        found = []
+        for item, picture, score in zip(slices.part.slices, maps, scores, strict=True):
+            k, counts = int(item["slice"]), self._counts(item)
+            above = float((picture > threshold).sum()) * area if counts and threshold is not None else None
+            found.append(
+                SliceScore(
+                    slice=k,
+                    file_index=None if placement.tilted else (last - k if downwards else k),
+                    height_mm=float(item["height_mm"]),
+                    brain=float(item["brain"]),
+                    score=float(score),
+                    counted=counts,
+                    above_threshold_mm2=above,
+                )
+            )
+        return tuple(found)
+
+
+def load(cell: str | PathLike[str], *, device: str = "auto", weights: str | None = None) -> Predictor:
+    """Return a predictor from a finished cell; see :func:`anyadbench.load`."""
+    return load_with(read_cell(Path(cell)), device=device, weights=weights)
+
+
+def load_with(
+    cell: TrainedCell, *, device: str = "auto", weights: str | None = None, threads: int | None = None
+) -> Predictor:
+    """Return a predictor of a cell that has been read."""
+    policy, notes = prediction_policy(cell, device, threads)
+    built = build_method(cell, policy, weights)
+    warnings = _warnings(cell) if built.own else []
+    return Predictor(cell, built.method, policy, (*notes, *built.notes, *warnings), built.own)
+
+
+def _warnings(cell: TrainedCell) -> list[str]:
+    found = []
+    if cell.result.weights.marked:
+        found.append("The method's pretrained network was replaced by random numbers; its scores mean nothing.")
+    if cell.result.method.budget == "tiny":
+        found.append("The cell was trained with the budget tiny, which tests the program; its scores mean nothing.")
+    return found
+
+
+def _in_order(inputs: list[Input]) -> list[Input]:
+    return sorted(inputs, key=lambda item: list(SHORT).index(item.sequence))
+
+
+def _notes(inputs: list[Input], placement: Placement) -> list[str]:
+    found = []
+    for item in inputs:
+        reason = not_stripped(item.volume)
+        if reason:
+            found.append(
+                f"{SHORT[item.sequence]} does not seem to be skull-stripped ({reason}); the method was trained on "
+                "stripped brains, so strip it first (e.g. with HD-BET or SynthStrip), or distrust the result."
+            )
+        if item is not inputs[0] and not same_grid(grid_of(item.volume), grid_of(inputs[0].volume)):
+            found.append(
+                f"{SHORT[item.sequence]} lies on another grid and was resampled to {SHORT[inputs[0].sequence]}'s."
+            )
+    if placement.tilted:
+        degrees = tilt(inputs[0].volume)
+        found.append(f"The first input is tilted by {degrees:.0f}°, so slices were cut across the body's axis instead.")
+    elif not placement.native:
+        found.append("Slices were resampled to the pixel size and field that the method was trained on.")
+    return found
+
+
+def _facts(item: Input, grid: Grid) -> dict[str, Any]:
+    return {
+        "file": item.where,
+        "shape_lps": list(item.volume.shape),
+        "spacing_lps_mm": [round(step, 6) for step in item.volume.spacing],
+        "resampled": not same_grid(grid_of(item.volume), grid),
+    }
+
+
+def _origin(cell: TrainedCell) -> dict[str, Any]:
+    result = cell.result
+    return {
+        "folder": cell.folder.name, "cell_id": result.cell_id, "fit_id": result.fit_id, "method": result.method.name,
+        "protocol": result.protocol.name, "seed": result.seed, "budget": result.method.budget,
+        "weights": result.weights.name,
+    }  # fmt: skip

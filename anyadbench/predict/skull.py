@@ -1,0 +1,47 @@
+"""Telling a whole head from a skull-stripped brain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from anyadbench.data.volume import Volume
+
+MIN_BACKGROUND = 0.15
+"""Smallest share of exact zeros in a stripped scan: even an ellipse that touches its box leaves a fifth of it."""
+
+MAX_AREA_CM2 = 220.0
+"""Largest axial section of a brain: 16 by 17.5 cm as an ellipse. Heads with skin and nose have 240 and more."""
+
+
+def not_stripped(volume: Volume) -> str:
+    """Return why a scan seems to show skull and skin, or an empty text if it seems to be stripped.
+
+    A stripped scan is exactly 0 (or at its lowest value) outside a brain, and no brain is larger than a head. A small
+    head with a clean background can pass for a large brain; no scan is refused because of this.
+    """
+    array = volume.array
+    background = array == array.min()
+    share = float(background.mean())
+    if share < MIN_BACKGROUND:
+        return f"only {share:.0%} of {volume.path.name} is background of one value"
+    area = _largest_section(~background, volume)
+    if area > MAX_AREA_CM2:
+        return f"its largest axial section of {area:.0f} cm² is larger than a brain's"
+    return ""
+
+
+def _largest_section(seen: np.ndarray, volume: Volume) -> float:
+    """Return the area in cm² of the largest connected, filled axial section."""
+    from scipy.ndimage import binary_fill_holes, label
+
+    x, y, _ = volume.spacing
+    best = 0
+    for k in np.argsort(seen.sum(axis=(0, 1)))[::-1][:5]:
+        pieces, count = label(seen[:, :, k])
+        if count:
+            largest = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+            best = max(best, int(binary_fill_holes(largest).sum()))
+    return best * x * y / 100

@@ -1,0 +1,81 @@
+"""From a patient's volumes to the slices that a method is shown, as the benchmark makes them from its store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anyadbench.data.discover import ScanFiles
+from anyadbench.data.intensity import scale_values
+from anyadbench.data.layouts import LAYOUTS
+from anyadbench.data.part import Part, nifti_part, percentile_column
+from anyadbench.data.scan import Scan
+from anyadbench.errors import UserError
+from anyadbench.predict.geometry import crop_or_pad
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jaxtyping import Float32, Int
+
+    from anyadbench.data.volume import Volume
+    from anyadbench.protocols.model import Protocol
+
+
+@dataclass(frozen=True, eq=False)
+class PatientSlices:
+    """The slices of one patient that hold some brain.
+
+    Attributes:
+        part: What a slice store would hold of this patient: 16-bit slices, percentiles, heights, brain fractions.
+        protocol: Gives sequences and intensity scale.
+        shape: Height and width of the training slices.
+    """
+
+    part: Part
+    protocol: Protocol
+    shape: tuple[int, int]
+
+    @staticmethod
+    def cut(volumes: Mapping[str, Volume], protocol: Protocol, shape: tuple[int, int]) -> PatientSlices:
+        """Cut volumes on one grid into slices.
+
+        Raises:
+            UserError: If no slice holds any brain.
+        """
+        first = next(iter(volumes.values()))
+        files = ScanFiles("patient", "patient", "", {}, None, Path())
+        scan = Scan(files, volumes, np.zeros(first.shape, np.uint8), dict.fromkeys(volumes, ""))
+        part = nifti_part(scan, LAYOUTS["phantom"])
+        if not part.slices:
+            raise UserError(f"{first.path} holds no brain: every slice is background (0); give the right image.")
+        return PatientSlices(part, protocol, shape)
+
+    def __len__(self) -> int:
+        return len(self.part.slices)
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Where a slice stands in the training field."""
+        height, width = self.part.masks.shape[1:]
+        return crop_or_pad((height, width), self.shape)
+
+    def values(self, rows: Int[np.ndarray, " B"]) -> Float32[np.ndarray, "B S H W"]:
+        """Return slices in the protocol's intensity scale, on the training field; absent sequences are 0."""
+        names, rules = self.protocol.sequences, self.protocol.intensity
+        values = np.zeros((len(rows), len(names), *self.shape), np.float32)
+        present = np.tile(np.array([name in self.part.sequences for name in names]), (len(rows), 1))
+        tops = np.zeros(present.shape)
+        y, x = self.place
+        for place, name in enumerate(names):
+            if name in self.part.sequences:
+                out = values[:, place, y, x]
+                out[...] = self.part.images[rows, self.part.sequences.index(name)]
+                # As a store gives them: the stored zero comes off first, so that background is exactly 0.
+                out -= np.float32(self.part.row[f"zero_{name}"])
+                out *= np.float32(self.part.row[f"scale_{name}"])
+                tops[:, place] = self.part.row[percentile_column(rules.percentile, name)]
+        return scale_values(values, present, tops, rules.mode)

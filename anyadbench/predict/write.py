@@ -1,0 +1,71 @@
+"""A prediction as files: ``anomaly.nii.gz``, ``mask.nii.gz``, ``prediction.json`` and ``report.html``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import numpy as np
+
+from anyadbench.run.cells import explain_os_error, make_folder, write_json, write_text
+
+if TYPE_CHECKING:
+    from anyadbench.predict.prediction import Prediction
+
+MAP, MASK, SCORES, REPORT = "anomaly.nii.gz", "mask.nii.gz", "prediction.json", "report.html"
+
+
+def write_prediction(prediction: Prediction, folder: Path, name: str, request: str = "") -> None:
+    """Write one patient's files; ``prediction.json`` comes last, so that it says that the others are whole.
+
+    Args:
+        prediction: What to write.
+        folder: Made if it is not there; files of an earlier prediction are replaced.
+        name: The patient, for the report's title.
+        request: Hash of what was asked, by which a batch knows a finished patient.
+
+    Raises:
+        UserError: If the folder cannot be written.
+    """
+    from anyadbench.predict.report import report_html
+
+    make_folder(folder)
+    (folder / SCORES).unlink(missing_ok=True)
+    _write_image(folder / MAP, prediction.map, prediction)
+    (folder / MASK).unlink(missing_ok=True)
+    if prediction.mask is not None:
+        _write_image(folder / MASK, prediction.mask.astype(np.uint8), prediction)
+    write_text(folder / REPORT, report_html(prediction, name))
+    write_json(folder / SCORES, {**prediction.as_json(), "patient": name, "request": request})
+
+
+def _write_image(path: Path, array: np.ndarray, prediction: Prediction) -> None:
+    image = _image(array, prediction)
+    temporary = path.with_name(f".{path.name.removesuffix('.nii.gz')}.tmp.nii.gz")
+    try:
+        nibabel.loadsave.save(image, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise explain_os_error(error, path) from None
+
+
+def _image(array: np.ndarray, prediction: Prediction) -> Any:
+    """Return an image on the first input's grid, with its qform, sform and their codes where it is a NIfTI file."""
+    if prediction.header is None:
+        image: Any = nibabel.nifti1.Nifti1Image(array, prediction.affine)  # type: ignore[no-untyped-call]
+        image.set_qform(prediction.affine, code=1)
+        image.set_sform(prediction.affine, code=1)
+        image.header.set_xyzt_units("mm")
+        return image
+    header = prediction.header.copy()
+    kind: Any = nibabel.nifti2.Nifti2Image if int(header["sizeof_hdr"]) == 540 else nibabel.nifti1.Nifti1Image
+    header["descrip"] = b"anyadbench"
+    header["cal_min"] = header["cal_max"] = 0
+    header.extensions.clear()
+    header.set_intent("none")
+    image = kind(array, prediction.affine, header)
+    image.set_data_dtype(array.dtype)
+    image.header.set_slope_inter(1, 0)
+    return image

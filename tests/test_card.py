@@ -1,0 +1,75 @@
+"""Model cards."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from anyadbench.predict.card import card_markdown
+from anyadbench.predict.cell import read_cell
+
+
+@pytest.fixture(scope="module")
+def card(trained_cells: dict[str, Path]) -> str:
+    return card_markdown(read_cell(trained_cells["anyad"]))
+
+
+def test_a_card_has_every_section(card: str) -> None:
+    assert re.findall(r"^#+ (.*)$", card, re.MULTILINE) == [
+        "AnyAD on Tiny phantom", "Data", "Protocol", "Metrics", "Limits", "Use", "Provenance",
+    ]  # fmt: skip
+    assert "**Research use; not a medical device.**" in card
+
+
+def test_a_card_has_a_line_per_row_with_its_numbers(card: str, trained_cells: dict[str, Path]) -> None:
+    result = read_cell(trained_cells["anyad"]).result
+    for row in result.rows:
+        assert (
+            f"| phantom | {row.subset} | {row.n_subjects} | {row.n_slices} | {row.metrics['image_auroc']:.3f}" in card
+        )
+    assert result.cell_id in card
+
+
+def test_a_card_names_what_the_numbers_cannot_bear(card: str) -> None:
+    for sentence in (
+        "Some rows rest on 2 test subjects.",
+        "Below chance",
+        "No threshold, hence no mask, for:",
+        "The pretrained network was replaced by random numbers",
+        "Trained with the budget tiny",
+        "No interval: 2 test subject(s)",
+        "Departs from its publication:",
+    ):
+        assert sentence in card
+
+
+def test_intervals_stand_beside_numbers_and_texts_cannot_become_markup(
+    trained_cells: dict[str, Path], tmp_path: Path
+) -> None:
+    cell = tmp_path / "cell"
+    shutil.copytree(trained_cells["pixelstats"], cell)
+    result = json.loads((cell / "result.json").read_text())
+    result["rows"][0]["intervals"] = {"pixel_auroc": [0.1234, 0.5678]}
+    result["method"]["citation"] = "<script>|# *x*"
+    (cell / "result.json").write_text(json.dumps(result))
+    text = card_markdown(read_cell(cell))
+    assert "[0.123, 0.568]" in text
+    assert r"\<script\>\|\# \*x\*" in text
+
+
+def test_the_command_writes_a_file_and_needs_no_torch(trained_cells: dict[str, Path], tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom anyadbench.cli import cli\n"
+        "cli.main(sys.argv[1:], standalone_mode=False)\nassert 'torch' not in sys.modules"
+    )
+    out = tmp_path / "new" / "CARD.md"
+    command = [sys.executable, "-c", code, "card", "--cell", str(trained_cells["pixelstats"]), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert out.read_text() == card_markdown(read_cell(trained_cells["pixelstats"]))

@@ -1,0 +1,316 @@
+"""Prediction of a new patient: the benchmark's own maps, in the patient's own geometry."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+import anyadbench
+from anyadbench.boards.keptmaps import KeptMaps, read_maps
+from anyadbench.errors import UserError
+from anyadbench.predict.skull import not_stripped
+
+LONG = {"F": "flair", "T1": "t1", "T2": "t2"}
+
+
+def scan_path(tree: Path, scan: str, name: str) -> Path:
+    return tree / "HGG" / scan / f"{scan}_{name}.nii.gz"
+
+
+@pytest.fixture(scope="module")
+def predictor(trained_cells: dict[str, Path]) -> Any:
+    return anyadbench.load(trained_cells["pixelstats"])
+
+
+@pytest.fixture(scope="module")
+def flair(tiny_phantom: Path) -> Any:
+    return nibabel.load(scan_path(tiny_phantom, "Phantom_001_1", "flair"))
+
+
+@pytest.mark.parametrize("method", ["pixelstats", "anyad"])
+def test_the_prediction_of_a_test_patient_is_the_benchmarks_map(
+    method: str, trained_cells: dict[str, Path], tiny_phantom: Path
+) -> None:
+    kept = read_maps(trained_cells[method])
+    assert isinstance(kept, KeptMaps)
+    predictor = anyadbench.load(trained_cells[method])
+    compared = 0
+    for scan in {info.scan for info in kept.slices}:
+        for r, label in enumerate(kept.subsets[:-1]):
+            mine = [k for k, i in enumerate(kept.slices) if i.scan == scan and np.isfinite(kept.maps[k, r]).all()]
+            if not mine or (method == "anyad" and label not in ("F", "F+T1+T2")):
+                continue
+            found = predictor.predict({LONG[s]: scan_path(tiny_phantom, scan, LONG[s]) for s in label.split("+")})
+            place = {item.slice: i for i, item in enumerate(found.slices)}
+            for k in mine:
+                info = kept.slices[k]
+                np.testing.assert_allclose(found.grid_maps[place[info.index]], kept.maps[k, r], rtol=2e-5, atol=1e-6)
+                assert found.slices[place[info.index]].score == pytest.approx(info.image_scores[label], rel=1e-4)
+                compared += 1
+    assert compared > 10
+
+
+def test_the_map_lies_on_the_files_voxels(predictor: Any, flair: Any) -> None:
+    found = predictor.predict({"flair": flair})
+    assert found.map.shape == flair.shape
+    assert found.map.dtype == np.float32
+    item = found.slices[len(found.slices) // 2]
+    own = found.map[:, :, item.file_index]
+    lps = own[::-1, ::-1].T if nibabel.aff2axcodes(flair.affine) == ("R", "A", "S") else own.T
+    np.testing.assert_array_equal(lps, found.grid_maps[found.slices.index(item)])
+
+
+@pytest.mark.parametrize("codes", ["LAS", "RPI", "PIR", "SLA", "AIL"])
+def test_orientation_of_the_file_changes_nothing(codes: str, predictor: Any, flair: Any) -> None:
+    turn = ornt_transform(io_orientation(flair.affine), axcodes2ornt(codes))
+    turned = flair.as_reoriented(turn)
+    plain, found = predictor.predict({"flair": flair}), predictor.predict({"flair": turned})
+    assert found.map.shape == turned.shape
+    expected = nibabel.Nifti1Image(plain.map, flair.affine).as_reoriented(turn)
+    np.testing.assert_array_equal(found.map, np.asarray(expected.dataobj))
+    axis = int(np.flatnonzero([code in "SI" for code in codes])[0])
+    for item in found.slices:
+        assert np.take(found.map, item.file_index, axis).max() == pytest.approx(
+            found.grid_maps[item.slice - found.slices[0].slice].max()
+        )
+
+
+def with_lesion(image: Any) -> tuple[Any, np.ndarray]:
+    """Return the image with a bright ball in it, and the ball's centre in world coordinates."""
+    array = np.asarray(image.dataobj).astype(np.float32)
+    centre = np.array([16.0, 28.0, 11.0])
+    steps = np.sqrt((image.affine[:3, :3] ** 2).sum(0))
+    index = np.stack(np.meshgrid(*map(np.arange, array.shape), indexing="ij"), -1)
+    ball = (((index - centre) * steps) ** 2).sum(-1) < 15**2
+    # No brighter than the value that becomes 1, so that the scale of the rest stays as it is.
+    array[ball] = np.percentile(array[array > 0], 99.8)
+    return nibabel.Nifti1Image(array, image.affine), image.affine[:3, :3] @ centre + image.affine[:3, 3]
+
+
+def moved(image: Any, affine: np.ndarray, shape: tuple[int, ...]) -> Any:
+    from nibabel.processing import resample_from_to
+
+    return resample_from_to(image, (shape, affine), order=1)
+
+
+def rotation(degrees: float, axis: int) -> np.ndarray:
+    angle = np.radians(degrees)
+    out = np.eye(4)
+    i, j = [k for k in range(3) if k != axis]
+    out[i, i] = out[j, j] = np.cos(angle)
+    out[i, j], out[j, i] = -np.sin(angle), np.sin(angle)
+    return out
+
+
+GRIDS = {
+    "half the pixels": (np.diag([9.0, 9.0, 7.5, 1.0]), (26, 26, 20)),
+    "finer": (np.diag([3.0, 3.0, 5.0, 1.0]), (74, 74, 32)),
+    "flipped and finer": (np.diag([-3.0, 3.0, -5.0, 1.0]), (74, 74, 32)),
+    "a little tilted": (rotation(8, 0) @ np.diag([4.5, 4.5, 7.5, 1.0]), (52, 52, 22)),
+    "much tilted": (rotation(25, 0) @ np.diag([4.5, 4.5, 5.0, 1.0]), (52, 56, 40)),
+    "sagittal": (np.array([[0, 0, 7.5, 0], [4.5, 0, 0, 0], [0, 4.5, 0, 0], [0, 0, 0, 1.0]]), (50, 36, 30)),
+    "larger field": (np.diag([4.5, 4.5, 7.5, 1.0]), (64, 64, 24)),
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_known_lesion_is_found_where_it_is_on_any_grid(name: str, predictor: Any, flair: Any) -> None:
+    affine, shape = GRIDS[name]
+    lesion, where = with_lesion(flair)
+    middle = flair.affine[:3, :3] @ ((np.array(flair.shape) - 1) / 2) + flair.affine[:3, 3]
+    affine = affine.copy()
+    affine[:3, 3] = middle - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    image = moved(lesion, affine, shape)
+    found, plain = (predictor.predict({"flair": moved(i, affine, shape)}) for i in (lesion, flair))
+    assert found.map.shape == shape
+    np.testing.assert_allclose(found.affine, image.affine)
+    rise = np.clip(found.map - plain.map, 0, None)
+    rise[rise < 0.5 * rise.max()] = 0
+    centre = (np.argwhere(rise > 0) * rise[rise > 0][:, None]).sum(0) / rise.sum()
+    assert np.linalg.norm(affine[:3, :3] @ centre + affine[:3, 3] - where) < 9
+
+
+def test_sequences_on_different_grids_are_brought_together(predictor: Any, flair: Any, tiny_phantom: Path) -> None:
+    t1 = nibabel.load(scan_path(tiny_phantom, "Phantom_001_1", "t1"))
+    turn = ornt_transform(io_orientation(t1.affine), axcodes2ornt("PIR"))
+    plain = predictor.predict({"flair": flair, "t1": t1})
+    turned = predictor.predict({"flair": flair, "t1": t1.as_reoriented(turn)})
+    np.testing.assert_allclose(turned.map, plain.map, atol=1e-5)
+    fine = t1.affine.copy()
+    fine[:3, :3] /= 2
+    other = predictor.predict({"flair": flair, "t1": moved(t1, fine, tuple(2 * n for n in t1.shape))})
+    assert np.corrcoef(other.map.ravel(), plain.map.ravel())[0, 1] > 0.97
+    assert "T1 lies on another grid and was resampled to F's." in other.notes
+    assert not any("another grid" in note for note in plain.notes)
+
+
+def test_arrays_are_taken_in_lps_order_with_their_spacing(predictor: Any, flair: Any) -> None:
+    turn = ornt_transform(io_orientation(flair.affine), axcodes2ornt("LPS"))
+    array = np.asarray(flair.as_reoriented(turn).dataobj)
+    found = predictor.predict({"flair": array}, spacing=(4.5, 4.5, 7.5))
+    plain = predictor.predict({"flair": flair})
+    np.testing.assert_array_equal(found.grid_maps, plain.grid_maps)
+    with pytest.raises(UserError, match=r"flair: an array needs spacing=\(x, y, z\)"):
+        predictor.predict({"flair": array})
+
+
+def test_the_threshold_is_that_of_the_shown_subset(predictor: Any, flair: Any) -> None:
+    result = predictor.cell.result
+    own = next(row.threshold.value for row in result.rows if row.subset == "F")
+    found = predictor.predict({"flair": flair})
+    assert found.threshold == own
+    counted = {item.file_index for item in found.slices if item.counted}
+    expected = found.map > own
+    for k in set(range(flair.shape[2])) - counted:
+        expected[:, :, k] = False
+    np.testing.assert_array_equal(found.mask, expected)
+    assert found.volume_ml == pytest.approx(expected.sum() * 4.5 * 4.5 * 7.5 / 1000)
+    assert predictor.predict({"flair": flair}, threshold=1e9).volume_ml == 0
+
+
+def test_without_a_threshold_there_is_no_mask_but_a_sentence(predictor: Any, tiny_phantom: Path) -> None:
+    names = ("flair", "t1", "t2")
+    found = predictor.predict({name: scan_path(tiny_phantom, "Phantom_001_1", name) for name in names})
+    assert predictor.cell.threshold(names) is None, "the tiny phantom's validation subject lacks a sequence"
+    assert found.mask is None
+    assert any(note.startswith("No mask: the cell has no threshold") for note in found.notes)
+
+
+def test_a_head_with_skull_is_noticed_and_a_brain_is_not(predictor: Any, flair: Any) -> None:
+    array = np.asarray(flair.dataobj).astype(np.float32)
+    noise = np.random.default_rng(0).rayleigh(3, array.shape).astype(np.float32)
+    found = predictor.predict({"flair": nibabel.Nifti1Image(array + noise, flair.affine)})
+    assert any(note.startswith("F does not seem to be skull-stripped (only") for note in found.notes)
+    index = np.stack(np.meshgrid(*map(np.arange, array.shape), indexing="ij"), -1) - (np.array(array.shape) - 1) / 2
+    head = (((index * (4.5, 4.5, 7.5)) / (85, 105, 120)) ** 2).sum(-1) < 1
+    found = predictor.predict({"flair": nibabel.Nifti1Image(np.where(head, 100 + noise, 0), flair.affine)})
+    assert any("is larger than a brain's" in note for note in found.notes)
+    from anyadbench.data.volume import volume_of
+
+    assert not_stripped(volume_of(flair, "flair")) == ""
+
+
+def test_a_sequence_that_the_protocol_lacks_is_not_used_and_said(predictor: Any, tiny_phantom: Path) -> None:
+    paths = {name: scan_path(tiny_phantom, "Phantom_002_1", name) for name in ("flair", "t1ce")}
+    found = predictor.predict(paths)
+    assert found.shown == ("flair",)
+    assert "T1ce was given but not used: the cell's protocol has only F, T1, T2." in found.notes
+    with pytest.raises(UserError, match="knows flair, t1, t2 and none of t1ce; give one of them"):
+        predictor.predict({"t1ce": paths["t1ce"]})
+
+
+def test_bad_scans_are_one_sentence(predictor: Any, flair: Any) -> None:
+    far = flair.affine.copy()
+    far[:3, 3] += 500
+    with pytest.raises(UserError, match="image covers less than half of what image shows"):
+        predictor.predict({"flair": flair, "t1": nibabel.Nifti1Image(np.asarray(flair.dataobj), far)})
+    with pytest.raises(UserError, match="holds the value 0 everywhere; give the right image"):
+        predictor.predict({"flair": np.zeros((8, 8, 8), np.float32)}, spacing=(1, 1, 1))
+    with pytest.raises(UserError, match="Unknown sequence 'pd'"):
+        predictor.predict({"pd": flair})
+    with pytest.raises(UserError, match="No sequence is given"):
+        predictor.predict({})
+    with pytest.raises(UserError, match="flair: a int is no scan"):
+        predictor.predict({"flair": 3})
+    with pytest.raises(UserError, match=r"nowhere.nii.gz is missing; check the path"):
+        predictor.predict({"flair": "nowhere.nii.gz"})
+    with pytest.raises(UserError, match=r"has 4 axes \(4, 4, 4, 2\) where a volume has 3"):
+        predictor.predict({"flair": np.ones((4, 4, 4, 2), np.float32)}, spacing=(1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("plan.json", r"lacks plan.json \(the method's parameters\); copy the whole folder"),
+        ("protocol.toml", r"lacks protocol.toml \(the protocol's sequences"),
+        ("result.json", r"lacks result.json \(the thresholds"),
+        ("manifest.json", r"lacks manifest.json \(the identity"),
+        ("cell.json", r"is no cell: it holds no cell.json"),
+    ],
+)
+def test_what_a_cell_lacks_is_said(name: str, sentence: str, trained_cells: dict[str, Path], tmp_path: Path) -> None:
+    cell = tmp_path / "cell"
+    shutil.copytree(trained_cells["pixelstats"], cell)
+    (cell / name).unlink()
+    with pytest.raises(UserError, match=sentence):
+        anyadbench.load(cell)
+
+
+def test_a_cell_alone_is_enough_and_its_fit_stands_in_for_its_weights(
+    trained_cells: dict[str, Path], tmp_path: Path, flair: Any
+) -> None:
+    source = trained_cells["pixelstats"]
+    cell = tmp_path / "runs" / "cells" / source.name
+    shutil.copytree(source, cell)
+    alone = anyadbench.load(cell).predict({"flair": flair})
+    (cell / "weights.safetensors").unlink()
+    with pytest.raises(UserError, match=r"lacks weights.safetensors \(what the method learnt\), and its fit .* none"):
+        anyadbench.load(cell)
+    shutil.copytree(source.parent.parent / "fits", tmp_path / "runs" / "fits")
+    assert np.array_equal(anyadbench.load(cell).predict({"flair": flair}).map, alone.map)
+
+
+def test_what_is_no_finished_cell_is_refused(trained_cells: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such folder; give the folder of a finished cell"):
+        anyadbench.load(tmp_path / "none")
+    with pytest.raises(UserError, match=r"is no cell: .* give one of its cells, e.g. .*anyad_tiny"):
+        anyadbench.load(trained_cells["anyad"].parent)
+    (tmp_path / "x.partial").mkdir()
+    with pytest.raises(UserError, match="is not finished; run the same 'anyadbench run' again"):
+        anyadbench.load(tmp_path / "x.partial")
+
+
+def test_the_hash_of_a_cells_name_may_be_left_out_while_it_names_one(
+    trained_cells: dict[str, Path], tmp_path: Path
+) -> None:
+    source = trained_cells["pixelstats"]
+    short = source.with_name(source.name.rpartition("_")[0])
+    assert anyadbench.load(short).cell.folder == source
+    for digits in ("0", "1"):
+        shutil.copytree(source, tmp_path / f"{short.name}_{digits}")
+    with pytest.raises(UserError, match=f"may be any of {short.name}_0, {short.name}_1; give the whole name"):
+        anyadbench.load(tmp_path / short.name)
+
+
+def test_a_damaged_or_foreign_state_is_refused(trained_cells: dict[str, Path], tmp_path: Path) -> None:
+    cell = tmp_path / "cell"
+    shutil.copytree(trained_cells["pixelstats"], cell)
+    (cell / "weights.safetensors").unlink()
+    (cell / "weights.safetensors").write_bytes(b"\0" * 64)
+    with pytest.raises(UserError, match="weights.safetensors does not fit the installed pixelstats"):
+        anyadbench.load(cell)
+    (cell / "result.json").write_text("{}")
+    with pytest.raises(UserError, match=r"has a damaged plan.json or result.json"):
+        anyadbench.load(cell)
+
+
+def test_loading_a_cell_leaves_the_callers_random_numbers_alone(trained_cells: dict[str, Path]) -> None:
+    import torch
+
+    torch.manual_seed(5)
+    np.random.seed(5)
+    expected = torch.rand(1), np.random.rand()
+    torch.manual_seed(5)
+    np.random.seed(5)
+    anyadbench.load(trained_cells["pixelstats"])
+    assert (torch.rand(1), np.random.rand()) == expected
+
+
+def test_a_cell_says_when_its_scores_mean_nothing_or_its_code_is_another(
+    trained_cells: dict[str, Path], tmp_path: Path
+) -> None:
+    cell = tmp_path / "cell"
+    shutil.copytree(trained_cells["pixelstats"], cell)
+    result = json.loads((cell / "result.json").read_text())
+    result["method"]["code_hash"] = "0" * 64
+    (cell / "result.json").write_text(json.dumps(result))
+    notes = anyadbench.load(cell).notes
+    assert "The installed code of pixelstats is not the code that this cell was run with." in notes
+    assert any("budget tiny" in note for note in notes)

@@ -1,0 +1,181 @@
+"""``anyadbench predict``: files, batches, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+import anyadbench
+
+
+def scan_path(tree: Path, scan: str, name: str) -> str:
+    return str(tree / "HGG" / scan / f"{scan}_{name}.nii.gz")
+
+
+def predict(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "anyadbench", "predict", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def written(
+    trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    out = tmp_path_factory.mktemp("predicted") / "<b>patient"
+    scans = [scan_path(tiny_phantom, "Phantom_001_1", name) for name in ("t1", "flair")]
+    done = predict("--cell", trained_cells["pixelstats"], "--t1", scans[0], "--flair", scans[1], "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout + done.stderr
+
+
+def test_one_patient_is_written_whole(
+    written: tuple[Path, str], trained_cells: dict[str, Path], tiny_phantom: Path
+) -> None:
+    out, _ = written
+    assert sorted(path.name for path in out.iterdir()) == [
+        "anomaly.nii.gz", "mask.nii.gz", "prediction.json", "report.html",
+    ]  # fmt: skip
+    paths = {name: scan_path(tiny_phantom, "Phantom_001_1", name) for name in ("t1", "flair")}
+    found = anyadbench.load(trained_cells["pixelstats"]).predict(paths)
+    source, image, mask = (nibabel.load(p) for p in (paths["t1"], out / "anomaly.nii.gz", out / "mask.nii.gz"))
+    np.testing.assert_array_equal(np.asarray(image.dataobj), found.map)
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), found.mask)
+    assert image.get_data_dtype() == np.float32
+    assert mask.get_data_dtype() == np.uint8
+    for one in (image, mask):
+        np.testing.assert_array_equal(one.affine, source.affine)
+        for code in ("sform_code", "qform_code"):
+            assert int(one.header[code]) == int(source.header[code])
+        assert one.header.get_xyzt_units() == source.header.get_xyzt_units()
+
+
+def test_scores_are_json_of_every_slice_and_of_the_patient(written: tuple[Path, str]) -> None:
+    scores = json.loads((written[0] / "prediction.json").read_text())
+    assert scores["use"] == "Research use; not a medical device."
+    assert (scores["grid_of"], scores["subset"], scores["patient"]) == ("t1", "F+T1", "<b>patient")
+    counted = [item["score"] for item in scores["slices"] if item["counted"]]
+    assert scores["patient_score"] == max(counted)
+    areas = sum(item["above_threshold_mm2"] for item in scores["slices"] if item["counted"])
+    assert scores["volume_above_threshold_ml"] == pytest.approx(areas * 7.5 / 1000)
+
+
+def test_the_report_needs_nothing_else_and_escapes_names(written: tuple[Path, str]) -> None:
+    page = (written[0] / "report.html").read_text()
+    assert "Research use; not a medical device." in page
+    assert "<b>patient" not in page and "&lt;b&gt;patient" in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert page.count("data:image/png;base64,") >= 12
+    assert "budget tiny" in page
+
+
+def test_what_a_reader_must_know_is_printed(written: tuple[Path, str]) -> None:
+    assert "The cell was trained with the budget tiny" in written[1]
+    assert "patient score" in written[1]
+
+
+def test_a_folder_in_a_known_layout_is_a_batch_that_goes_on_where_it_ended(
+    trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree" / "HGG"
+    for scan in ("Phantom_001_1", "Phantom_002_1", "Phantom_003_1"):
+        tree.joinpath(scan).mkdir(parents=True)
+        shutil.copy(scan_path(tiny_phantom, scan, "flair"), tree / scan)
+    (tree / "Phantom_002_1" / "Phantom_002_1_flair.nii.gz").write_bytes(b"no image")
+    arguments = ("--cell", trained_cells["pixelstats"], "--data", tmp_path / "tree", "--out", tmp_path / "out")
+    first = predict(*arguments)
+    assert first.returncode == 1
+    assert "2/3 Phantom_002_1: " in first.stderr and "is not a NIfTI image" in first.stderr
+    assert "1 of 3 patients could not be predicted: Phantom_002_1." in first.stderr
+    rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
+    assert [row["patient"] for row in rows] == ["Phantom_001_1", "Phantom_003_1"]
+    shutil.copy(scan_path(tiny_phantom, "Phantom_002_1", "flair"), tree / "Phantom_002_1")
+    again = predict(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("(predicted before)") == 2
+
+
+def test_a_table_is_a_batch_with_paths_beside_it(
+    trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path
+) -> None:
+    shutil.copy(scan_path(tiny_phantom, "Phantom_001_1", "flair"), tmp_path / "f.nii.gz")
+    (tmp_path / "table.csv").write_text("patient,flair,t2\nanna,f.nii.gz,\n")
+    options = ("--table", tmp_path / "table.csv", "--out", tmp_path / "out", "--json")
+    done = predict("--cell", trained_cells["pixelstats"], *options)
+    assert done.returncode == 0, done.stderr
+    (scores,) = json.loads(done.stdout)
+    assert scores["patient"] == "anna" and scores["shown"] == ["flair"]
+    assert (tmp_path / "out" / "anna" / "anomaly.nii.gz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("name,flair\na,f\n", "has the column 'name'; name its columns patient,flair,t1,t1ce,t2"),
+        ("flair,t1\na,f\n", "lacks the column 'patient' or any sequence"),
+        ("patient,flair\n", "has no line below its header"),
+        ("patient,flair\na,f\na,g\n", "line 3: the patient 'a' stands twice"),
+        ("patient,flair\n../a,f\n", "line 2: the patient '../a' is no name of a folder"),
+        ("patient,flair\na,\n", "line 2: the patient 'a' is no name of a folder, or has no scan"),
+    ],
+)
+def test_a_bad_table_is_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:
+    from anyadbench.errors import UserError
+    from anyadbench.predict.batch import from_table
+
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        from_table(tmp_path / "table.csv")
+
+
+def test_folders_that_fit_no_layout_or_have_no_volumes_are_refused(tmp_path: Path) -> None:
+    from anyadbench.errors import UserError
+    from anyadbench.predict.batch import from_folder
+
+    with pytest.raises(UserError, match="fits no layout; name one with --dataset, or list the files in a --table"):
+        from_folder(tmp_path, None)
+    with pytest.raises(UserError, match="layout msd01 has no volume per sequence; give the files in a --table"):
+        from_folder(tmp_path, "msd01")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "There is no scan; give scans of one patient"),
+        (("--flair", "f", "--table", "t"), "--table and --flair exclude each other"),
+        (("--flair", "f", "--dataset", "phantom"), "--dataset names the layout of --data"),
+        (("--flair", "f.nii.gz"), "there is no such folder; give the folder of a finished cell"),
+    ],
+)
+def test_bad_calls_are_one_sentence(arguments: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+    done = predict("--cell", tmp_path / "none", "--out", tmp_path / "out", *arguments)
+    assert done.returncode == 2
+    assert sentence in done.stderr and "Traceback" not in done.stderr
+
+
+def test_importing_the_package_imports_neither_numpy_nor_torch() -> None:
+    code = "import sys, anyadbench, anyadbench.predict; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(
+    shutil.which("chromium") is None, reason="no Chromium is installed (Debian: apt-get install chromium)"
+)
+def test_the_report_opens_without_a_complaint(written: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copy(written[0] / "report.html", tmp_path / "report.html")
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr", "--dump-dom")
+    command = ["chromium", *flags, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=400,800"]
+    done = subprocess.run(
+        [*command, f"file://{tmp_path / 'report.html'}"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "Slices with the highest scores" in done.stdout
+    assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
