@@ -19,6 +19,7 @@ COMMANDS = {
     "leaderboard": ("anyadbench.cli.leaderboard:leaderboard", "Build boards from finished cells."),
     "methods": ("anyadbench.cli.methods:methods", "List methods, or show one."),
     "parity": ("anyadbench.cli.parity:parity", "Compare methods with numbers of the authors' own code."),
+    "plugin": ("anyadbench.cli.plugin:plugin", "Start a method of your own, or check one against the contract."),
     "plugins": ("anyadbench.cli.plugins:plugins", "List plugins and what is wrong with broken ones."),
     "protocols": ("anyadbench.cli.protocols:protocols", "List protocols, or show one."),
     "run": ("anyadbench.cli.run:run", "Train and score methods on a protocol and print the board."),
