@@ -29,6 +29,17 @@ def plugin() -> None:
 
 @plugin.command()
 @click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write; anyadbench-NAME here by default.")
+def new(name: str, out: Path | None) -> None:
+    """Write the package of a new method NAME, which works as it is."""
+    from anyadbench.testing.scaffold import new_package
+
+    folder = new_package(name, out)
+    click.echo(f"Wrote {folder}. Next: pip install --editable {folder}, then anyadbench plugin check {name}.")
+
+
+@plugin.command()
+@click.argument("name")
 @click.option("--expect", multiple=True, metavar="ID=REASON", help="A check that is known to fail; may be repeated.")
 @_PATH
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
