@@ -25,6 +25,7 @@ COMMANDS = {
     ),
     "methods": ("anyadbench.cli.methods:methods", "List methods, or show one."),
     "parity": ("anyadbench.cli.parity:parity", "Compare methods with numbers of the authors' own code."),
+    "plugin": ("anyadbench.cli.plugin:plugin", "Start a method of your own, or check one against the contract."),
     "plugins": ("anyadbench.cli.plugins:plugins", "List plugins and what is wrong with broken ones."),
     "predict": ("anyadbench.cli.predict:predict", "Write anomaly maps of new patients from a finished cell."),
     "protocols": ("anyadbench.cli.protocols:protocols", "List protocols, or show one."),

@@ -1,0 +1,79 @@
+"""``anyadbench plugin``: start a method's package, and check a method against the contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from anyadbench.cli.output import clean, print_json, print_table
+from anyadbench.errors import UserError
+
+if TYPE_CHECKING:
+    from anyadbench.testing import Report
+
+_PATH = click.option(
+    "--path",
+    "paths",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder to import from, for a package that is not installed; may be repeated.",
+)
+
+
+@click.group()
+def plugin() -> None:
+    """Start a method of your own, or check one."""
+
+
+@plugin.command()
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write; anyadbench-NAME here by default.")
+def new(name: str, out: Path | None) -> None:
+    """Write the package of a new method NAME, which works as it is."""
+    from anyadbench.testing.scaffold import new_package
+
+    folder = new_package(name, out)
+    click.echo(f"Wrote {folder}. Next: pip install --editable {folder}, then anyadbench plugin check {name}.")
+
+
+@plugin.command()
+@click.argument("name")
+@click.option("--expect", multiple=True, metavar="ID=REASON", help="A check that is known to fail; may be repeated.")
+@_PATH
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def check(ctx: click.Context, name: str, expect: tuple[str, ...], paths: tuple[Path, ...], as_json: bool) -> None:
+    """Check that the method NAME keeps the contract; exit code 1 if it does not.
+
+    NAME is an installed method, or package.module:OBJECT of a descriptor. The method is fitted and scored with its
+    smallest budget on the smallest phantom, on the CPU and without weights.
+    """
+    from anyadbench.testing import check_method
+
+    expected = {}
+    for item in expect:
+        known, separator, reason = item.partition("=")
+        if not separator:
+            raise UserError(f"--expect {item!r} is not of the form ID=REASON, e.g. 'cost=It is that large.'.")
+        expected[known] = reason
+    for path in paths:
+        if not path.is_dir():
+            raise UserError(f"--path {path}: there is no such folder; give the one that holds the package.")
+    report = check_method(name, expected=expected, paths=paths)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        _print(report)
+    ctx.exit(0 if report.ok else 1)
+
+
+def _print(report: Report) -> None:
+    print_table(
+        ["check", "result", "reason"], [[item.check, item.status, clean(item.reason)] for item in report.findings]
+    )
+    wrong = sum(not item.ok for item in report.findings)
+    click.echo(
+        f"{report.method} keeps the contract." if report.ok else f"{report.method}: {wrong} of the checks do not pass."
+    )

@@ -1,0 +1,206 @@
+"""The checks that need the method to run; each raises :class:`Broken` with one sentence, or returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anyadbench.errors import UserError
+from anyadbench.methods.base import Method
+from anyadbench.run.sources import ProtocolData
+from anyadbench.sequences import SEQUENCES, format_subset
+from anyadbench.testing.conformance.bench import Bench, Broken, Scored, Skipped, on_grid, same_state
+from anyadbench.testing.conformance.samples import PROTOCOL, with_hidden_rewritten
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+TOLERANCE = 1e-5
+"""Largest difference of maps between batches, relative to the largest absolute value of a map, at least 1."""
+
+FULL = PROTOCOL.sequences
+
+
+@dataclass
+class Fitted:
+    """A fitted method and what the checks share.
+
+    Attributes:
+        bench: Builds, fits and scores.
+        data: Slices of the original store.
+        changed: Slices of the store in which all that fitting must not see is rewritten.
+        method: Fitted on ``data``.
+        state: File with its state.
+        values: Slices to score, of test scans with every sequence.
+        steady: Whether a second fit with the same seed was the same.
+    """
+
+    bench: Bench
+    data: ProtocolData
+    changed: ProtocolData
+    method: Method
+    state: Path
+    values: Float[np.ndarray, "B S H W"]
+    steady: bool = True
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the slices."""
+        return (self.values.shape[2], self.values.shape[3])
+
+    def score(self, method: Method | None = None, subset: tuple[str, ...] = FULL) -> Scored:
+        """Score every slice in one batch."""
+        return self.bench.score(method or self.method, self.values, subset)
+
+    def fresh(self) -> Method:
+        """Return a new method with the stored state."""
+        return self.bench.load(self.state, self.grid)
+
+
+def maps_finite(fitted: Fitted) -> None:
+    """Check type, shape and values of what ``score`` returns for every subset."""
+    for subset in PROTOCOL.subsets:
+        _finite(fitted, fitted.score(subset=subset), f"shown {format_subset(subset)}")
+
+
+def _finite(fitted: Fitted, scored: Scored, where: str) -> None:
+    maps = on_grid(scored.maps, fitted.grid)
+    if not np.isfinite(maps).all():
+        raise Broken(f"{int((~np.isfinite(maps)).sum())} pixels of the maps are NaN or infinite, {where}.")
+    if scored.images is not None and not np.isfinite(scored.images).all():
+        raise Broken(f"An image score is NaN or infinite, {where}.")
+
+
+def same_seed(fitted: Fitted) -> None:
+    """Fit again on the same data with the same seed."""
+    fitted.steady = False
+    again = fitted.bench.fit(fitted.data)
+    _compare_fits(fitted, again, "Fitted twice with one seed, the method")
+    fitted.steady = True
+
+
+def fit_normals_only(fitted: Fitted) -> None:
+    """Fit on data in which everything but the training normals is rewritten, and look at what fitting asked for."""
+    bench = fitted.bench
+    if bench.asked:
+        raise Broken(f"Fitting {bench.asked[0]}, which is not in the contract.")
+    if bench.guard.reads:
+        raise Broken(f"Fitting {bench.guard.reads[0]}, a file of the data set.")
+    if not fitted.steady:
+        raise Skipped("Fits with one seed differ (same-seed), so they cannot tell what fitting has seen.")
+    other = bench.fit(fitted.changed)
+    _compare_fits(fitted, other, "With masks and all slices but the training normals rewritten, the fitted method")
+
+
+def _compare_fits(fitted: Fitted, other: Method, what: str) -> None:
+    if not same_state(fitted.method.saved_state(), other.saved_state()):
+        raise Broken(f"{what} has another state.")
+    if not fitted.score().same(fitted.score(other)):
+        raise Broken(f"{what} has the same state, but gives other maps.")
+
+
+def save_load(fitted: Fitted) -> None:
+    """Load the stored state into a new method."""
+    if not fitted.score().same(fitted.score(fitted.fresh())):
+        raise Broken("A new method with the stored state gives other maps; is all state a parameter or a buffer?")
+
+
+def batch_independent(fitted: Fitted) -> None:
+    """Score one by one, in another order and in parts, and compare with one batch."""
+    values, count = fitted.values, len(fitted.values)
+    order = np.arange(count)
+    for subset in (FULL, PROTOCOL.subsets[0]):
+        whole = fitted.score(subset=subset)
+        ways = {
+            "one by one": [order[i : i + 1] for i in range(count)],
+            "in reversed order": [order[::-1]],
+            "in two parts": [order[: count // 2], order[count // 2 :]],
+        }
+        for name, parts in ways.items():
+            for part in parts:
+                scored = fitted.bench.score(fitted.method, np.ascontiguousarray(values[part]), subset)
+                _close(whole, scored, part, f"Scored {name}, shown {format_subset(subset)},")
+
+
+def _close(whole: Scored, scored: Scored, part: np.ndarray, what: str) -> None:
+    pairs = [("maps", whole.maps, scored.maps)]
+    if whole.images is not None and scored.images is not None:
+        pairs.append(("image scores", whole.images, scored.images))
+    for name, expected, found in pairs:
+        if found[0].shape != expected[0].shape:
+            raise Broken(f"{what} {name} have another shape than in one batch.")
+        error = float(np.abs(expected[part] - found).max())
+        allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+        if not error <= allowed:
+            raise Broken(
+                f"{what} {name} differ by {error:.1e} from those of one batch; at most {allowed:.0e} is allowed."
+            )
+
+
+def hidden_sequence(fitted: Fitted) -> None:
+    """Score slices with all sequences and then with a subset; once more with the hidden sequences rewritten."""
+    first, second = fitted.fresh(), fitted.fresh()
+    for subset in PROTOCOL.subsets:
+        if subset == FULL:
+            continue
+        changed = with_hidden_rewritten(fitted.values, subset)
+        fitted.score(first)
+        fitted.bench.score(second, changed, FULL)
+        original = fitted.score(first, subset)
+        if not original.same(fitted.bench.score(second, changed, subset)):
+            raise Broken(f"Shown {format_subset(subset)}, scores change when the other sequences are rewritten.")
+
+
+def every_subset(fitted: Fitted) -> None:
+    """Score every subset under every declared policy, and build the method for other sets of sequences."""
+    bench = fitted.bench
+    for policy in bench.descriptor.missing_policies:
+        method = fitted.method if policy == "native" else bench.load(fitted.state, fitted.grid, policy)
+        for subset in PROTOCOL.subsets:
+            where = f"shown {format_subset(subset)} with --missing {policy}"
+            try:
+                scored = bench.score(method, fitted.values[:2], subset)
+            except Exception as error:  # a method may raise anything
+                raise Broken(f"It fails {where}: {type(error).__name__}: {error}") from error
+            _finite(fitted, scored, where)
+    for sequences in (("flair",), SEQUENCES):
+        try:
+            bench.build(fitted.grid, sequences=sequences)
+        except UserError:
+            continue  # a refusal in one sentence is allowed
+        except Exception as error:
+            raise Broken(
+                f"It cannot be built for {' and '.join(sequences)}: {type(error).__name__}: {error}; raise UserError "
+                "with the reason if it is not made for them."
+            ) from error
+
+
+def writes_inside(fitted: Fitted) -> None:
+    """Look at what the guard has seen, and at folders that should be empty."""
+    left = sorted(str(path) for path in Path.cwd().rglob("*") if path.is_file())
+    written = [*fitted.bench.guard.writes, *(f"left the file {path}" for path in left)]
+    if written:
+        raise Broken(f"Outside the cell's folder it did: {'; '.join(written[:3])}.")
+
+
+def no_network(fitted: Fitted) -> None:
+    """Look at what the guard has seen."""
+    if fitted.bench.guard.network:
+        raise Broken(f"It tried {'; '.join(fitted.bench.guard.network[:3])}.")
+
+
+RUNNING = {
+    "maps-finite": maps_finite,
+    "same-seed": same_seed,
+    "save-load": save_load,
+    "batch-independent": batch_independent,
+    "hidden-sequence": hidden_sequence,
+    "every-subset": every_subset,
+    "fit-normals-only": fit_normals_only,
+    "writes-inside": writes_inside,
+    "no-network": no_network,
+}
+"""Check by id, in the order of running: the last two report on all before them."""

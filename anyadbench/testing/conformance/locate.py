@@ -1,0 +1,44 @@
+"""From what an author names to a descriptor: an installed method, or an object in a package on the path."""
+
+from __future__ import annotations
+
+import importlib
+
+from anyadbench.errors import UserError
+from anyadbench.methods.descriptor import MethodDescriptor
+from anyadbench.plugins import find_method, method_entries
+
+
+def is_path(target: str) -> bool:
+    """Whether a target is ``package.module:OBJECT`` and not the name of a method such as ``anomalib:padim``."""
+    _, colon, attribute = target.partition(":")
+    return bool(colon) and attribute.isidentifier() and target not in {entry.name for entry in method_entries()}
+
+
+def locate(target: str) -> MethodDescriptor:
+    """Return the descriptor of an installed method, or of ``package.module:OBJECT``.
+
+    Raises:
+        UserError: If there is none.
+    """
+    if not is_path(target):
+        return find_method(target)[0]
+    module, _, attribute = target.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{target}: there is no module {error.name!r}; install its package, or name its folder with --path."
+        ) from None
+    except AttributeError:
+        raise UserError(f"{target}: the module {module} has no {attribute}; name its descriptor.") from None
+    if not isinstance(found, MethodDescriptor):
+        raise UserError(f"{target} is a {type(found).__name__}; name a MethodDescriptor.")
+    return found
+
+
+def import_target(target: str) -> str:
+    """Return the ``package.module:OBJECT`` that a target's descriptor is imported from."""
+    if is_path(target):
+        return target
+    return find_method(target)[1].entry_point.value

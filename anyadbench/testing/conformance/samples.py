@@ -1,0 +1,101 @@
+"""The data of the kit: the smallest phantom, and the same with everything changed that fitting must not see."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anyadbench.data.phantom import PhantomSpec, digest, generate
+from anyadbench.data.rules import SliceRules
+from anyadbench.data.store import SliceStore, find_or_prepare, open_store
+from anyadbench.paths import cache_dir
+from anyadbench.protocols.model import Protocol, TestSet
+from anyadbench.run.sources import ProtocolData
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+PROTOCOL = Protocol(
+    name="conformance",
+    version=1,
+    title="Conformance kit",
+    sequences=("flair", "t1", "t2"),
+    subsets=(
+        ("flair",), ("t1",), ("t2",), ("flair", "t1"), ("flair", "t2"), ("t1", "t2"), ("flair", "t1", "t2"),
+    ),
+    train="phantom",
+    tests=(TestSet("phantom", "phantom"),),
+    slices=SliceRules(normal_margin=1, min_lesion_px=4, match_height=False),
+    weights="package",
+    budget="tiny",
+    threads=1,
+)  # fmt: skip
+"""Every subset of three sequences; t1ce is in the store and excluded."""
+
+SCORED = 5
+"""Slices that are scored: few, and not a divisor of the usual batch sizes."""
+
+
+def embedded() -> SliceStore:
+    """Return the store of the smallest phantom; it is made in a few seconds the first time."""
+    spec = PhantomSpec.tiny(10)
+    tree = generate(cache_dir() / "phantom" / digest(spec), spec)
+    return find_or_prepare(tree, "phantom", workers=1)
+
+
+def data_of(store: SliceStore) -> ProtocolData:
+    """Return the protocol's slices with their lists settled, so that nothing opens a file of the store later."""
+    data = ProtocolData(PROTOCOL, {"phantom": store})
+    data.train_rows()
+    data.test_rows(PROTOCOL.tests[0])
+    return data
+
+
+def rewritten(store: SliceStore, folder: Path) -> SliceStore:
+    """Return a copy in which all that fitting must not see is noise; the tables, and so the slice lists, stay.
+
+    These are all masks; every slice that is no training normal; the sequence that the protocol excludes; and what
+    stands in the place of sequences that a scan lacks.
+    """
+    train = data_of(store).train_rows()
+    shutil.copytree(store.path, folder)
+    rng = np.random.default_rng(0)
+    images = np.lib.format.open_memmap(folder / "images.npy", mode="r+")
+    other = np.setdiff1d(np.arange(len(images)), train)
+    images[other] = rng.integers(0, 2**16, images[other].shape, dtype=np.uint16)
+    for place, name in enumerate(store.sequences):
+        hidden = train if name not in PROTOCOL.sequences else train[~store.present(train, (name,))[:, 0]]
+        images[hidden, place] = rng.integers(0, 2**16, images[hidden, place].shape, dtype=np.uint16)
+    images.flush()
+    masks = np.lib.format.open_memmap(folder / "masks.npy", mode="r+")
+    masks[...] = rng.integers(0, 4, masks.shape, dtype=np.uint8)
+    masks.flush()
+    return open_store(folder)
+
+
+def scored_values(data: ProtocolData) -> Float[np.ndarray, "B S H W"]:
+    """Return test slices that have every sequence, normal and abnormal ones, in the protocol's intensity scale."""
+    normals, abnormals = data.test_rows(PROTOCOL.tests[0])
+    reader = data.reader("phantom")
+    picked = [_complete(data, rows)[:count] for rows, count in ((normals, SCORED // 2), (abnormals, SCORED))]
+    values, _ = reader.read(np.concatenate(picked)[:SCORED])
+    return values
+
+
+def _complete(data: ProtocolData, rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, " M"]:
+    return rows[data.reader("phantom").present(rows).all(1)]
+
+
+def with_hidden_rewritten(
+    values: Float[np.ndarray, "B S H W"], subset: tuple[str, ...]
+) -> Float[np.ndarray, "B S H W"]:
+    """Return the slices with every sequence outside ``subset`` replaced by noise of the same range."""
+    changed = values.copy()
+    rng = np.random.default_rng(len(subset))
+    for place, name in enumerate(PROTOCOL.sequences):
+        if name not in subset:
+            changed[:, place] = rng.random(values[:, place].shape, dtype=np.float32)
+    return changed

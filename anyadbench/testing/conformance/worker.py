@@ -1,0 +1,151 @@
+"""The processes of the kit: ``python -m anyadbench.testing.conformance.worker REQUEST``.
+
+The request is a JSON file: what to do, the method, and the folders that stand for the cell and the rest of the world.
+Findings are appended to a file line by line, so that those before a crash are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anyadbench.run.sources import ProtocolData
+    from anyadbench.testing.conformance.bench import Bench
+
+Emit = Callable[..., None]
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the request file says."""
+    request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+
+    def emit(**finding: Any) -> None:
+        with open(request["out"], "a", encoding="utf-8") as handle:
+            handle.write(json.dumps(finding) + "\n")
+
+    if request["task"] == "check":
+        _check(request, emit)
+    else:
+        _spawned(request, emit)
+    return 0
+
+
+def _bench(request: dict[str, Any]) -> tuple[Bench, ProtocolData]:
+    """Return the bench, and the store's slices."""
+    from anyadbench.run.numerics import apply_policy
+    from anyadbench.testing.conformance.bench import POLICY, Bench
+    from anyadbench.testing.conformance.guard import Guard
+    from anyadbench.testing.conformance.locate import locate
+    from anyadbench.testing.conformance.samples import data_of, embedded
+
+    apply_policy(POLICY)
+    store = embedded()
+    cell = Path(request["cell"])
+    guard = Guard(cell, [store.path, Path(request["changed"])])
+    return Bench(locate(request["target"]), guard, cell), data_of(store)
+
+
+def _check(request: dict[str, Any], emit: Emit) -> None:
+    from anyadbench.run.manifest import peak_memory
+    from anyadbench.testing.conformance.samples import data_of, rewritten
+
+    bench, data = _bench(request)
+    changed = data_of(rewritten(data.stores["phantom"], Path(request["changed"])))
+    cost = run_checks(bench, data, changed, emit)
+    if cost:
+        emit(cost=cost | {"memory_mb": peak_memory("cpu")["host_mb"]})
+
+
+def run_checks(bench: Bench, data: ProtocolData, changed: ProtocolData, emit: Emit) -> dict[str, float]:
+    """Fit the method and run every check that needs no other process; return its cost, empty if it does not fit.
+
+    Args:
+        bench: The method.
+        data: The kit's slices.
+        changed: The same with everything rewritten that fitting must not see.
+        emit: Called with ``check``, ``status`` and ``reason`` of each finding.
+    """
+    import numpy as np
+
+    from anyadbench.testing.conformance.checks import RUNNING, Fitted
+    from anyadbench.testing.conformance.samples import scored_values
+
+    values = scored_values(data)
+    try:
+        bench.import_code()
+        started = time.process_time()
+        method = bench.fit(data)
+        fit_seconds = time.process_time() - started
+        state = bench.save(method, "state")
+    except Exception as error:  # a method may raise anything
+        emit(check="fits", status="failed", reason=_where(error))
+        return {}
+    emit(check="fits", status="passed", reason="")
+    fitted = Fitted(bench, data, changed, method, state, values)
+    for name, check in RUNNING.items():
+        emit(check=name, **_outcome(check, fitted))
+    cost = {"fit_seconds": fit_seconds, "score_ms": 0.0, "total_seconds": time.process_time() - started}
+    scoring = time.process_time()
+    try:
+        scored = fitted.score()
+    except Exception:  # maps-finite has said why
+        return cost
+    cost["score_ms"] = (time.process_time() - scoring) / len(values) * 1e3
+    arrays = {"maps": scored.maps} if scored.images is None else {"maps": scored.maps, "images": scored.images}
+    np.savez(bench.cell / "expected.npz", **arrays)  # type: ignore[arg-type]
+    return cost
+
+
+def _spawned(request: dict[str, Any], emit: Emit) -> None:
+    import numpy as np
+
+    from anyadbench.testing.conformance.bench import Scored
+    from anyadbench.testing.conformance.samples import PROTOCOL, scored_values
+
+    bench, data = _bench(request)
+    values = scored_values(data)
+    with np.load(bench.cell / "expected.npz", allow_pickle=False) as file:
+        expected = Scored(file["maps"], file.get("images"))
+    try:
+        method = bench.load(bench.cell / "state.safetensors", data.stores["phantom"].shape)
+        found = bench.score(method, values, PROTOCOL.sequences)
+    except Exception as error:  # a method may raise anything
+        emit(check="spawned-process", status="failed", reason=f"In a new process it fails: {_where(error)}")
+        return
+    if expected.same(found):
+        emit(check="spawned-process", status="passed", reason="")
+    else:
+        reason = "In a new process with the stored state it gives other maps; does it keep something in a module?"
+        emit(check="spawned-process", status="failed", reason=reason)
+
+
+def _outcome(check: Callable[[Any], None], fitted: Any) -> dict[str, str]:
+    from anyadbench.testing.conformance.bench import Broken, Skipped
+
+    try:
+        check(fitted)
+    except Broken as error:
+        return {"status": "failed", "reason": str(error)}
+    except Skipped as error:
+        return {"status": "skipped", "reason": str(error)}
+    except Exception as error:  # a method may raise anything
+        return {"status": "failed", "reason": f"It fails: {_where(error)}"}
+    return {"status": "passed", "reason": ""}
+
+
+def _where(error: BaseException) -> str:
+    """Return an error as one line, with the place in the plugin that it comes from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    text = " ".join(str(error).split())[:300]
+    cause = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{cause} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else cause
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,168 @@
+"""The conformance kit: every check can fail, and the methods of this project pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from broken_descriptors import describe
+
+from anyadbench.errors import UserError
+from anyadbench.methods.descriptor import MethodDescriptor
+from anyadbench.testing import CHECKS, Finding, Limits, check_method
+from anyadbench.testing.conformance.kit import descriptor_light
+from anyadbench.testing.conformance.model import apply_expected
+
+BROKEN = {
+    "DoesNotFit": ("fits", "RuntimeError: no such luck"),
+    "NoMethod": ("fits", "The factory returned a NoMethod, not a Method"),
+    "NotANumber": ("maps-finite", "are NaN or infinite"),
+    "AnotherShape": ("maps-finite", "maps of shape"),
+    "AnotherType": ("maps-finite", "must be torch.float32"),
+    "Unseeded": ("same-seed", "has another state"),
+    "Forgetful": ("save-load", "gives other maps"),
+    "BatchRanged": ("batch-independent", "one by one"),
+    "Remembering": ("hidden-sequence", "Shown F, scores change"),
+    "UnknownPolicy": ("every-subset", "with --missing black: ValueError: black is not done yet"),
+    "ThreeOnly": ("every-subset", "cannot be built for flair: IndexError"),
+    "AsksForMasks": ("fit-normals-only", "asked the training normals for 'reader'"),
+    "OpensTheData": ("fit-normals-only", "masks.npy"),
+    "PeeksAtTestSlices": ("fit-normals-only", "rewritten, the fitted method has another state"),
+    "WritesHere": ("writes-inside", "debug.txt"),
+    "Fetches": ("no-network", "203.0.113.1"),
+}
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from anyadbench.testing.conformance.guard import Guard
+    from anyadbench.testing.conformance.samples import data_of, embedded, rewritten
+
+    store = embedded()
+    changed = rewritten(store, tmp_path_factory.mktemp("changed") / "store")
+    cell = tmp_path_factory.mktemp("cell")
+    return data_of(store), data_of(changed), Guard(cell, [store.path, changed.path]), cell
+
+
+@pytest.fixture
+def found(samples: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a method through the checks that need no process of their own."""
+    from anyadbench.testing.conformance.bench import Bench
+    from anyadbench.testing.conformance.worker import run_checks
+
+    data, changed, guard, cell = samples
+    monkeypatch.chdir(tmp_path)
+    for seen in (guard.writes, guard.reads, guard.network):
+        seen.clear()
+
+    def run(method: str | MethodDescriptor) -> dict[str, Finding]:
+        findings: dict[str, Finding] = {}
+        bench = Bench(describe(method) if isinstance(method, str) else method, guard, cell)
+        run_checks(bench, data, changed, lambda **record: findings.update({record["check"]: Finding(**record)}))
+        return findings
+
+    return run
+
+
+def test_a_good_method_passes_every_check(found: Any) -> None:
+    assert [finding for finding in found("Good").values() if finding.status != "passed"] == []
+
+
+@pytest.mark.parametrize("cls", BROKEN)
+def test_a_broken_method_fails_its_check_and_no_other(cls: str, found: Any) -> None:
+    check, reason = BROKEN[cls]
+    findings = found(cls)
+    failed = {name: finding.reason for name, finding in findings.items() if finding.status == "failed"}
+    if check == "maps-finite":
+        assert check in failed  # nothing can be scored at all
+    else:
+        assert set(failed) == {check}, failed
+    assert reason in failed[check]
+
+
+def test_fits_that_differ_cannot_tell_what_fitting_saw(found: Any) -> None:
+    assert found("Unseeded")["fit-normals-only"].status == "skipped"
+
+
+def test_every_check_that_runs_the_method_has_a_broken_one() -> None:
+    apart = {"descriptor-light", "spawned-process", "cost"}
+    assert {check for check, _ in BROKEN.values()} | apart == {check.id for check in CHECKS}
+
+
+def test_a_descriptor_that_imports_torch_fails() -> None:
+    finding = descriptor_light("broken_heavy:DESCRIPTOR", Limits())
+    assert finding.status == "failed"
+    assert "Importing it imports torch" in finding.reason
+
+
+def test_a_descriptor_that_works_at_import_fails() -> None:
+    assert descriptor_light("broken_slow:DESCRIPTOR", Limits()).status == "passed"
+    finding = descriptor_light("broken_slow:DESCRIPTOR", Limits(import_seconds=0.1))
+    assert finding.status == "failed"
+    assert "of processor time; at most 0.1 s" in finding.reason
+
+
+def test_what_is_kept_in_a_module_is_lost_in_a_new_process() -> None:
+    report = check_method("broken_descriptors:KEEPSINTHEMODULE")
+    assert [finding.check for finding in report.findings if finding.status == "failed"] == ["spawned-process"]
+
+
+def test_a_method_above_the_limits_fails_by_its_cost_alone() -> None:
+    report = check_method("broken_descriptors:WASTEFUL", limits=Limits(seconds=0.1))
+    assert [finding.check for finding in report.findings if finding.status == "failed"] == ["cost"]
+    assert "More than 0.1 s: fitted in" in report["cost"].reason
+
+
+def test_a_process_that_dies_is_reported() -> None:
+    report = check_method("broken_descriptors:DIES")
+    assert report["fits"].status == "passed"
+    assert "ended with exit code 3" in report["maps-finite"].reason
+    assert not report.ok
+
+
+@pytest.mark.parametrize("name", ["pixelstats", "anyad"])
+def test_a_method_of_this_project_conforms(name: str) -> None:
+    assert [finding for finding in check_method(name).findings if not finding.ok] == []
+
+
+@pytest.mark.parametrize("name", ["inpformer", "inpformer-moddrop"])
+def test_a_method_of_this_project_passes_what_needs_no_other_process(name: str, found: Any) -> None:
+    import anyadbench_baselines.inpformer
+    from anyadbench.plugins import find_method
+
+    assert anyadbench_baselines.inpformer  # torch makes a folder of its own when it is first imported
+    assert [finding for finding in found(find_method(name)[0]).values() if not finding.ok] == []
+
+
+@pytest.mark.slow
+def test_every_installed_method_conforms() -> None:
+    from anyadbench.plugins import load_methods
+
+    reports = {name: check_method(name) for name in load_methods()}
+    assert {name: [f for f in report.findings if not f.ok] for name, report in reports.items() if not report.ok} == {}
+
+
+def test_an_expected_failure_is_accepted_and_an_unexpected_pass_is_not() -> None:
+    findings = [Finding("cost", "failed", "More than 60 s"), Finding("fits", "passed"), Finding("save-load", "passed")]
+    changed = apply_expected(findings, {"cost": "It is large.", "fits": "It never did."})
+    assert [finding.status for finding in changed] == ["expected", "unexpected", "passed"]
+    assert changed[0].ok
+    assert not changed[1].ok
+    assert changed[0].reason == "It is large. (found: More than 60 s)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"expected": {"costs": "why"}}, "'costs' is no check of the kit. Did you mean 'cost'"),
+        ({"expected": {"cost": " "}}, "'cost' has no reason; say in a sentence"),
+        ({"target": "no_such_module:THING"}, "there is no module 'no_such_module'; install its package, or name"),
+        ({"target": "broken_descriptors:NOTHING"}, "has no NOTHING; name its descriptor"),
+        ({"target": "broken_descriptors:NUMBER"}, "is a int; name a MethodDescriptor"),
+        ({"target": "nothing"}, "No installed plugin offers the method 'nothing'"),
+    ],
+)
+def test_a_wrong_target_or_map_is_one_sentence(arguments: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        check_method(**{"target": "broken_descriptors:GOOD", **arguments})
