@@ -109,6 +109,8 @@ class MethodDescriptor:
         missing: What the method does by itself about sequences that it is not shown.
         missing_policies: Values of ``--missing`` that the method knows how to follow.
         weights: Name of the pretrained weights by profile (``published``, ``package``); empty if it needs none.
+        backbones: For a method with a parameter ``backbone``: weights by profile of each short name that the parameter
+            may have beside ``"profile"``, which stands for :attr:`weights`, and any timm name with its tag.
         citation: Authors, title, venue, identifier.
         code_licence: Licence of the published code, or ``"none"``.
         departures: Where this implementation departs from the publication, one sentence each.
@@ -127,6 +129,7 @@ class MethodDescriptor:
     missing: str = "zero-norm"
     missing_policies: tuple[str, ...] = ("native",)
     weights: Mapping[str, str] = field(default_factory=dict)
+    backbones: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     citation: str = ""
     code_licence: str = ""
     departures: tuple[str, ...] = ()
@@ -166,6 +169,13 @@ class MethodDescriptor:
                 raise UserError(f"Method {self.name!r} has no parameter {name!r}.{suggest(name, list(by_name))}")
             values[name] = by_name[name].parse(raw, self.name)
         return values
+
+    def weights_for(self, params: Mapping[str, Value]) -> Mapping[str, str]:
+        """Return the name of the pretrained weights by profile under a set of resolved parameters."""
+        backbone = str(params.get("backbone", "profile"))
+        if backbone == "profile":
+            return self.weights
+        return self.backbones.get(backbone, {"published": backbone})
 
     def build(self, context: Context) -> Method:
         """Import the factory and build the method. Seed the generators before calling."""

@@ -51,7 +51,8 @@ class Fitting:
     @property
     def weights(self) -> ResolvedWeights:
         """The pretrained weights."""
-        return resolve(self.job.weights, self.found[0].weights, profile=self.data.protocol.weights)
+        listed = self.found[0].weights_for(self.job.params)
+        return resolve(self.job.weights, listed, profile=self.data.protocol.weights)
 
     def build(self) -> Method:
         """Seed every generator, then build the method and move it to its device."""

@@ -61,7 +61,7 @@ def make_plan(request: Request, progress: Progress) -> list[Job]:
         request.device, request.precision, request.deterministic, request.threads or protocol.threads
     )
     profile = request.weights or protocol.weights
-    weights = {d.name: resolve(profile, d.weights, profile=protocol.weights) for d, _ in entries}
+    weights = {d.name: resolve(profile, d.weights_for(params[d.name]), profile=protocol.weights) for d, _ in entries}
     stores = open_stores(protocol, locate(protocol, request.data), progress)
     data = ProtocolData(protocol, stores)
     jobs = []
