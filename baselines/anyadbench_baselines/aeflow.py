@@ -16,6 +16,7 @@ from anyadbench.methods.inputs import as_channels, normalise, resize
 from anyadbench_baselines.dae import mean_shown
 from anyadbench_baselines.flow import Flow, ResidualSubnet, Subnet, conv_subnet, log_normal
 from anyadbench_baselines.parts.base import FeatureMethod
+from anyadbench_baselines.parts.precision import full_precision
 from anyadbench_baselines.parts.pyramid import Pyramid
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def decoder(width: int, channels: int = 3) -> nn.Sequential:
     return nn.Sequential(*parts, nn.ConvTranspose2d(before, channels, 2, 2), nn.Tanh())
 
 
+@full_precision
 def ssim(
     first: Float[Tensor, "B C h w"], second: Float[Tensor, "B C h w"], window: int = 11, sigma: float = 1.5
 ) -> Float[Tensor, "B C"]:

@@ -16,6 +16,7 @@ from anyadbench.methods.inputs import fill_missing, resize
 from anyadbench_baselines.dae import mean_shown
 from anyadbench_baselines.parts.base import to_scores
 from anyadbench_baselines.parts.hog import hog_picture
+from anyadbench_baselines.parts.precision import full_precision
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -196,6 +197,7 @@ class GatingAno(Method):
         return Scores(scores.maps, (deepest - again).flatten(1).float().norm(dim=1))
 
 
+@full_precision
 def blur(picture: Float[Tensor, "B S h w"], sigma: float) -> Float[Tensor, "B S h w"]:
     """Blur with a Gaussian of 5 x 9 taps (``GaussianBlur((5, 9))``), borders mirrored."""
     for axis, taps in ((-1, 5), (-2, 9)):

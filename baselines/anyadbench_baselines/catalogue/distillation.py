@@ -164,3 +164,38 @@ SKIPTS = MethodDescriptor(
     ),
     families=("table",),
 )
+
+_ES = "MRI/train_MRI.py of GE-123-cpu/ESC_DRKD"
+
+ESCKDRKD = MethodDescriptor(
+    name="esckdrkd",
+    title="ESC-DRKD",
+    summary="Decodes a frozen network's deepest features with skips that learn to repair pasted patches.",
+    factory="anyadbench_baselines.esckdrkd:EscDrkd",
+    params=(
+        BACKBONE,
+        image_size(256, _ES),
+        *training(4, 50, 0, _ES),
+        positive("lr", 0.005, f"Learning rate of Adam for the decoder; {_ES}."),
+        positive("projection_lr", 0.001, f"Learning rate of Adam for the projections; {_ES}."),
+        Param("beta1", 0.5, f"First decay rate of both; {_ES}.", minimum=0, maximum=1),
+        smoothing(4.0, "MRI/test_MRI.py of GE-123-cpu/ESC_DRKD"),
+        image_score("max", "MRI/test_MRI.py of GE-123-cpu/ESC_DRKD"),
+    ),
+    budgets=_budgets(4, 300),
+    missing_policies=MISSING,
+    weights={"published": WIDE_V1, "package": LITE},
+    backbones=BACKBONES,
+    citation='Ge et al., "ESC-DRKD: Enhanced skip connection-based direct reverse knowledge distillation for medical '
+    'image anomaly detection", Neurocomputing 2025, art. 130994.',
+    code_licence="unknown",
+    departures=(
+        "Stands for the ESCK-DRKD of the AnyAD table; no paper of that exact name was found.",
+        MISSING_ZERO,
+        LITE_BLOCKS,
+        "Training ends after its last pass; the publication stops early and selects on test data.",
+        "The side of a pasted patch scales with the input; the publication knows 256 pixels only.",
+        "Masked filters are masked in the product, not in the stored weights.",
+    ),
+    families=("table",),
+)

@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anyadbench_baselines.parts.cosine import wide
+from anyadbench_baselines.parts.precision import full_precision
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
@@ -22,6 +25,7 @@ def _gaussian_matrix(side: int, sigma: float) -> Float[np.ndarray, "N N"]:
     return matrix
 
 
+@full_precision
 def gaussian(maps: Float[Tensor, "B H W"], sigma: float) -> Float[Tensor, "B H W"]:
     """Smooth with scipy's ``gaussian_filter`` (cut at 4 sigma, borders reflected about the edge of the last pixel).
 
@@ -29,6 +33,7 @@ def gaussian(maps: Float[Tensor, "B H W"], sigma: float) -> Float[Tensor, "B H W
     """
     if not sigma:
         return maps
+    maps = wide(maps)
     rows = torch.as_tensor(_gaussian_matrix(maps.shape[1], sigma)).to(maps)
     columns = torch.as_tensor(_gaussian_matrix(maps.shape[2], sigma)).to(maps)
     smoothed: Tensor = rows @ maps @ columns.T
