@@ -43,7 +43,7 @@ DAE = MethodDescriptor(
     ),
     budgets={
         "tiny": {"image_size": 32, "batch_size": 2, "steps": 2, "width": 8, "noise_grid": 4},
-        "demo": {"image_size": 96, "batch_size": 8, "steps": 600, "width": 16, "rate_every": 6, "lr": 1e-3},
+        "demo": {"image_size": 96, "batch_size": 8, "steps": 1000, "width": 16, "rate_every": 10, "lr": 1e-3},
     },
     missing="black",
     missing_policies=MISSING,
@@ -88,7 +88,7 @@ GATINGANO = MethodDescriptor(
     ),
     budgets={
         "tiny": {"image_size": 32, "batch_size": 2, "epochs": 0, "steps": 2, "width": 4},
-        "demo": {"image_size": 96, "batch_size": 8, "epochs": 0, "steps": 400, "width": 16},
+        "demo": {"image_size": 96, "batch_size": 8, "epochs": 0, "steps": 500, "width": 16},
     },
     missing="black",
     missing_policies=MISSING,
@@ -143,7 +143,7 @@ AEFLOW = MethodDescriptor(
     ),
     budgets={
         "tiny": {"image_size": 64, "batch_size": 2, "epochs": 0, "steps": 2, "flow_blocks": 2},
-        "demo": {"image_size": 160, "batch_size": 8, "epochs": 0, "steps": 250, "flow_blocks": 4},
+        "demo": {"image_size": 160, "batch_size": 8, "epochs": 0, "steps": 700, "flow_blocks": 4},
     },
     missing_policies=MISSING,
     weights={"published": WIDE_V1, "package": LITE},

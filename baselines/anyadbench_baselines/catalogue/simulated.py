@@ -28,7 +28,7 @@ MMRAD = MethodDescriptor(
             "image_size": 112,
             "batch_size": 4,
             "epochs": 0,
-            "steps": 120,
+            "steps": 200,
             "decoder_width": 64,
             "lr": 3e-4,
         },
