@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 METHODS_GROUP = "anyadbench.methods"
 HOOKS_GROUP = "anyadbench"
 
-_HOMES = {"anyad": "anyadbench-anyad", "inpformer": "anyadbench-baselines", "pixelstats": "anyadbench-baselines"}
+_BASELINES = (
+    "aeflow", "anypatchcore", "dae", "dpmm", "esckdrkd", "gatingano", "inpformer", "mmrad", "pixelstats", "rd4ad",
+    "recontrast", "skipts", "stfpm",
+)  # fmt: skip
+_HOMES = {"anyad": "anyadbench-anyad"} | dict.fromkeys(_BASELINES, "anyadbench-baselines")
 """This project's own distributions by the start of a method's name, to say what to install; nothing is guessed."""
 
 

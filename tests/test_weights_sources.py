@@ -229,8 +229,24 @@ def test_a_profile_that_the_method_lacks_is_a_sentence() -> None:
 
 
 def test_a_source_that_nobody_knows_is_a_sentence() -> None:
-    with pytest.raises(UserError, match=r"'resnet18\.tv_in2k', which are no known source\. Did you mean"):
+    with pytest.raises(UserError, match=r"'resnet18\.tv_in2k' are no known source\. Did you mean"):
         resolve("published", {"published": "resnet18.tv_in2k"})
+
+
+def test_any_weights_that_timm_knows_can_be_named_with_their_tag() -> None:
+    resolved = resolve("random", {"published": "convnext_nano.in12k"}, profile="published")
+    assert (resolved.architecture, resolved.input_size) == ("convnext_nano.in12k", (3, 224, 224))
+
+
+def test_weights_named_without_a_tag_are_a_sentence() -> None:
+    with pytest.raises(
+        UserError, match=r"'convnext_nano' come in \d+ variants; name one with its tag, e.g. convnext_nano\."
+    ):
+        resolve("published", {"published": "convnext_nano"})
+
+
+def test_random_weights_need_no_profile_where_one_architecture_is_listed() -> None:
+    assert resolve("random", {"published": "resnet18.tv_in1k"}, profile="package").architecture == "resnet18.tv_in1k"
 
 
 @pytest.mark.parametrize("spec", ["published", "package", "random", "file:nowhere"])

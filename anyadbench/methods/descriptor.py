@@ -112,6 +112,8 @@ class MethodDescriptor:
         checkpoint: Entries of a state dict that only the authors' whole published network has (trained parts, not the
             encoder alone). ``--weights file:PATH`` with one of them is that network and is evaluated without training
             through :meth:`~anyadbench.methods.base.Method.load_published`; empty if the method has no such format.
+        backbones: For a method with a parameter ``backbone``: weights by profile of each short name that the parameter
+            may have beside ``"profile"``, which stands for :attr:`weights`, and any timm name with its tag.
         citation: Authors, title, venue, identifier.
         code_licence: Licence of the published code, or ``"none"``.
         departures: Where this implementation departs from the publication, one sentence each.
@@ -131,6 +133,7 @@ class MethodDescriptor:
     missing_policies: tuple[str, ...] = ("native",)
     weights: Mapping[str, str] = field(default_factory=dict)
     checkpoint: tuple[str, ...] = ()
+    backbones: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     citation: str = ""
     code_licence: str = ""
     departures: tuple[str, ...] = ()
@@ -170,6 +173,13 @@ class MethodDescriptor:
                 raise UserError(f"Method {self.name!r} has no parameter {name!r}.{suggest(name, list(by_name))}")
             values[name] = by_name[name].parse(raw, self.name)
         return values
+
+    def weights_for(self, params: Mapping[str, Value]) -> Mapping[str, str]:
+        """Return the name of the pretrained weights by profile under a set of resolved parameters."""
+        backbone = str(params.get("backbone", "profile"))
+        if backbone == "profile":
+            return self.weights
+        return self.backbones.get(backbone, {"published": backbone})
 
     def build(self, context: Context) -> Method:
         """Import the factory and build the method. Seed the generators before calling."""

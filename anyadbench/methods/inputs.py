@@ -16,6 +16,15 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+_CHANNELS: dict[int, tuple[tuple[int, ...], ...]] = {
+    1: ((0,), (0,), (0,)),
+    2: ((0,), (1,), (0, 1)),
+    3: ((0,), (1,), (2,)),
+    4: ((0,), (1, 2), (3,)),
+}
+"""Sequences of each channel, by how many sequences there are."""
+
+
 def resize(images: Float[Tensor, "B S H W"], size: int | tuple[int, int]) -> Float[Tensor, "B S h w"]:
     """Resize bilinearly without antialiasing (``align_corners=False``); a no-op at the same size."""
     height, width = (size, size) if isinstance(size, int) else size
@@ -50,13 +59,15 @@ def normalise(
     return out if keep is None else out * keep[:, :, None, None].to(out.dtype)
 
 
-def as_rgb(images: Float[Tensor, "B S H W"], shown: Bool[Tensor, "B S"], policy: str) -> Float[Tensor, "B 3 H W"]:
-    """Map one to four sequences to the three normalised channels of an ImageNet network.
+def as_channels(
+    images: Float[Tensor, "B S H W"], shown: Bool[Tensor, "B S"], policy: str
+) -> tuple[Float[Tensor, "B 3 H W"], Bool[Tensor, "B 3"]]:
+    """Map one to four sequences to three channels; also tell which channels hold a shown sequence.
 
     One sequence is repeated on all three channels; two become (first, second, mean of the shown ones); three are the
     channels themselves, in canonical order, as AnyAD stacks FLAIR, T1 and T2; of four, the two T1-weighted sequences
-    share the second channel as the mean of those shown. ``policy`` says what a channel without any shown sequence
-    holds: 0.0 after normalisation (``zero-norm``), black (``black``), or the mean of the shown (``replicate``).
+    share the second channel as the mean of those shown. A channel without any shown sequence is 0, or the mean of the
+    shown ones under the policy ``replicate``.
     """
     filled = fill_missing(images, shown, policy)
     sequences = int(images.shape[1])
@@ -64,17 +75,31 @@ def as_rgb(images: Float[Tensor, "B S H W"], shown: Bool[Tensor, "B S"], policy:
     if policy == "replicate":
         weight = torch.ones_like(weight)
 
-    def mean_of(*channels: int) -> tuple[Tensor, Tensor]:
-        index = torch.as_tensor(channels, device=images.device)
-        w = weight[:, index]
-        total = w.sum(1)
-        value = (filled[:, index] * w[:, :, None, None]).sum(1) / total.clamp(min=1)[:, None, None]
-        return value, total > 0
+    def mean_of(group: tuple[int, ...]) -> Tensor:
+        channels = list(group)
+        w = weight[:, channels]
+        total = w.sum(1).clamp(min=1)[:, None, None]
+        return (filled[:, channels] * w[:, :, None, None]).sum(1) / total
 
-    groups = {1: ((0,), (0,), (0,)), 2: ((0,), (1,), (0, 1)), 3: ((0,), (1,), (2,)), 4: ((0,), (1, 2), (3,))}
-    if sequences not in groups:
+    if sequences not in _CHANNELS:
         raise ValueError(f"a three-channel network takes one to four sequences, got {sequences}")
-    parts = [mean_of(*group) for group in groups[sequences]]
-    rgb = torch.stack([value for value, _ in parts], dim=1)
-    keep = torch.stack([visible for _, visible in parts], dim=1)
-    return normalise(rgb, keep=keep if policy == "zero-norm" else None)
+    groups = _CHANNELS[sequences]
+    rgb = torch.stack([mean_of(group) for group in groups], dim=1)
+    visible = torch.stack([shown[:, list(group)].any(1) for group in groups], dim=1)
+    return rgb, visible
+
+
+def as_rgb(
+    images: Float[Tensor, "B S H W"],
+    shown: Bool[Tensor, "B S"],
+    policy: str,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> Float[Tensor, "B 3 H W"]:
+    """Map one to four sequences to the three normalised channels of a pretrained network (see :func:`as_channels`).
+
+    ``policy`` says what a channel without any shown sequence holds: 0.0 after normalisation (``zero-norm``), black
+    (``black``), or the mean of the shown (``replicate``).
+    """
+    rgb, visible = as_channels(images, shown, policy)
+    return normalise(rgb, mean, std, keep=visible if policy == "zero-norm" else None)

@@ -54,9 +54,9 @@ class Fitting:
     @property
     def weights(self) -> ResolvedWeights:
         """The pretrained weights."""
-        descriptor = self.found[0]
-        profile = self.data.protocol.weights
-        return resolve(self.job.weights, descriptor.weights, profile=profile, checkpoint=descriptor.checkpoint)
+        descriptor, profile = self.found[0], self.data.protocol.weights
+        listed = descriptor.weights_for(self.job.params)
+        return resolve(self.job.weights, listed, profile=profile, checkpoint=descriptor.checkpoint)
 
     def build(self) -> Method:
         """Seed every generator, then build the method, with the authors' parameters if so asked, on its device."""

@@ -78,7 +78,8 @@ def make_plan(request: Request, progress: Progress) -> list[Job]:
     )
     profile = anchored(request.weights or protocol.weights)
     weights = {
-        d.name: resolve(profile, d.weights, profile=protocol.weights, checkpoint=d.checkpoint) for d, _ in entries
+        d.name: resolve(profile, d.weights_for(params[d.name]), profile=protocol.weights, checkpoint=d.checkpoint)
+        for d, _ in entries
     }
     stores = open_stores(protocol, locate(protocol, request.data), progress)
     data = ProtocolData(protocol, stores)

@@ -10,7 +10,7 @@ from anyadbench.weights.checksums import cached_sha256
 from anyadbench.weights.hub import HUB_FILE, HubError, cached_path, hub_path, hub_repository
 from anyadbench.weights.packages import install_line, package_path
 from anyadbench.weights.resolved import NO_WEIGHTS, ResolvedWeights
-from anyadbench.weights.sources import SOURCES, WeightSource
+from anyadbench.weights.sources import SOURCES, WeightSource, source_named
 
 PROFILES: tuple[str, ...] = ("published", "package")
 
@@ -36,6 +36,8 @@ def resolve(
         UserError: If the option is unknown, the method lists nothing under it, or the weights cannot be had.
     """
     wanted = spec if spec in PROFILES else profile
+    if spec not in PROFILES and wanted not in profile_weights and len(profile_weights) == 1:
+        wanted = next(iter(profile_weights))  # a backbone chosen by name has one architecture, whatever the profile
     if spec not in PROFILES and spec != "random" and not spec.startswith("file:"):
         raise UserError(
             f"--weights {spec!r} is not known; use published, package, random or file:PATH."
@@ -103,11 +105,7 @@ def _listed(spec: str, profile: str, profile_weights: Mapping[str, str | None]) 
     name = profile_weights[profile]
     if name is None:
         return None
-    if name not in SOURCES:
-        raise UserError(
-            f"The method lists the weights {name!r}, which are no known source.{suggest(name, list(SOURCES))}"
-        )
-    return SOURCES[name]
+    return source_named(name)
 
 
 def _named(source: WeightSource, profile: str, profile_weights: Mapping[str, str | None]) -> ResolvedWeights:

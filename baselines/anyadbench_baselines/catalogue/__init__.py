@@ -1,0 +1,1 @@
+"""Descriptors of the published methods; importing this package imports neither torch nor a method."""

