@@ -19,7 +19,7 @@ from anyadbench.metrics.rowpixels import RowPixels, to_arrays
 from anyadbench.metrics.steps import curve_points
 from anyadbench.metrics.thresholds import Quantile
 from anyadbench.plugins import code_hash
-from anyadbench.protocols.model import TestSet, read_protocol
+from anyadbench.protocols.model import Protocol, TestSet, read_protocol
 from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo
 from anyadbench.results.arrays import save_arrays
 from anyadbench.results.cellfiles import HASHED
