@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +24,9 @@ _CHANNELS: dict[int, tuple[tuple[int, ...], ...]] = {
     4: ((0,), (1, 2), (3,)),
 }
 """Sequences of each channel, by how many sequences there are."""
+
+CHANNEL_LAYOUTS = ("stack", "spread", "grey")
+"""Ways in which sequences meet three channels, see :func:`channel_table`."""
 
 
 def resize(images: Float[Tensor, "B S H W"], size: int | tuple[int, int]) -> Float[Tensor, "B S h w"]:
@@ -59,34 +63,55 @@ def normalise(
     return out if keep is None else out * keep[:, :, None, None].to(out.dtype)
 
 
-def as_channels(
-    images: Float[Tensor, "B S H W"], shown: Bool[Tensor, "B S"], policy: str
-) -> tuple[Float[Tensor, "B 3 H W"], Bool[Tensor, "B 3"]]:
-    """Map one to four sequences to three channels; also tell which channels hold a shown sequence.
+@lru_cache
+def channel_table(sequences: int, layout: str, policy: str) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    """Return the weight of each sequence in each of three channels for every subset (subsets x 3 x S).
 
-    One sequence is repeated on all three channels; two become (first, second, mean of the shown ones); three are the
-    channels themselves, in canonical order, as AnyAD stacks FLAIR, T1 and T2; of four, the two T1-weighted sequences
-    share the second channel as the mean of those shown. A channel without any shown sequence is 0, or the mean of the
-    shown ones under the policy ``replicate``.
+    Subsets are numbered by their bits. The table is plain numbers, so that what is kept belongs to no device.
+
+    Args:
+        sequences: One to four sequences.
+        layout: ``stack`` gives every sequence a channel of its own: one is repeated on all three, two become (first,
+            second, mean of the shown ones), three are the channels in canonical order, as AnyAD stacks FLAIR, T1 and
+            T2, and of four the two T1-weighted ones share the second channel as the mean of those shown. ``spread``
+            lays out the shown ones alone, as ``stack`` would if there were no others. ``grey`` puts the mean of the
+            shown ones on all channels.
+        policy: With ``replicate``, a channel of ``stack`` that shows nothing holds the mean of the shown sequences.
+
+    Raises:
+        ValueError: If there are more than four sequences, or the layout is unknown.
     """
-    filled = fill_missing(images, shown, policy)
+    if sequences not in _CHANNELS or layout not in CHANNEL_LAYOUTS:
+        raise ValueError(f"three channels take one to four sequences, got {sequences} laid out by {layout!r}")
+    table = [[[0.0] * sequences for _ in range(3)] for _ in range(2**sequences)]
+    for bits in range(1, 2**sequences):
+        shown = [index for index in range(sequences) if bits >> index & 1]
+        if layout == "stack":
+            groups = [[index for index in group if index in shown] for group in _CHANNELS[sequences]]
+        elif layout == "spread":
+            groups = [[shown[place] for place in group] for group in _CHANNELS[len(shown)]]
+        else:
+            groups = [shown] * 3
+        for channel, group in enumerate(groups):
+            members = group or (shown if policy == "replicate" else [])
+            for index in members:
+                table[bits][channel][index] = 1 / len(members)
+    return tuple(tuple(tuple(row) for row in rows) for rows in table)
+
+
+def as_channels(
+    images: Float[Tensor, "B S H W"], shown: Bool[Tensor, "B S"], policy: str, layout: str = "stack"
+) -> tuple[Float[Tensor, "B 3 H W"], Bool[Tensor, "B 3"]]:
+    """Map one to four sequences to three channels by :func:`channel_table`; also tell which hold a shown one's own."""
     sequences = int(images.shape[1])
-    weight = shown.to(images.dtype)
-    if policy == "replicate":
-        weight = torch.ones_like(weight)
-
-    def mean_of(group: tuple[int, ...]) -> Tensor:
-        channels = list(group)
-        w = weight[:, channels]
-        total = w.sum(1).clamp(min=1)[:, None, None]
-        return (filled[:, channels] * w[:, :, None, None]).sum(1) / total
-
-    if sequences not in _CHANNELS:
-        raise ValueError(f"a three-channel network takes one to four sequences, got {sequences}")
-    groups = _CHANNELS[sequences]
-    rgb = torch.stack([mean_of(group) for group in groups], dim=1)
-    visible = torch.stack([shown[:, list(group)].any(1) for group in groups], dim=1)
-    return rgb, visible
+    bits = (shown.long() * 2 ** torch.arange(sequences, device=shown.device)).sum(1)
+    weights = images.new_tensor(channel_table(sequences, layout, policy))[bits]
+    own = images.new_tensor(channel_table(sequences, layout, "zero-norm"))[bits]
+    # A sum of products rather than a matrix product, which autocast would round to its narrow type.
+    rgb = weights[:, :, 0, None, None] * images[:, None, 0]
+    for index in range(1, sequences):
+        rgb = rgb + weights[:, :, index, None, None] * images[:, None, index]
+    return rgb, own.sum(2) > 0
 
 
 def as_rgb(
@@ -95,11 +120,12 @@ def as_rgb(
     policy: str,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
+    layout: str = "stack",
 ) -> Float[Tensor, "B 3 H W"]:
-    """Map one to four sequences to the three normalised channels of a pretrained network (see :func:`as_channels`).
+    """Map one to four sequences to the three normalised channels of a pretrained network (see :func:`channel_table`).
 
     ``policy`` says what a channel without any shown sequence holds: 0.0 after normalisation (``zero-norm``), black
     (``black``), or the mean of the shown (``replicate``).
     """
-    rgb, visible = as_channels(images, shown, policy)
+    rgb, visible = as_channels(images, shown, policy, layout)
     return normalise(rgb, mean, std, keep=visible if policy == "zero-norm" else None)

@@ -7,6 +7,9 @@ from anyadbench.methods.descriptor import MISSING, MethodDescriptor, Param, Valu
 ODD = (1, 3, 5, 7, 9, 11, 15, 21, 33)
 """Sides that a filter may have; 1 filters nothing."""
 
+CHANNELS = ("stack", "spread", "grey")
+"""Layouts of :data:`anyadbench.methods.inputs.CHANNEL_LAYOUTS`, which cannot be imported without torch."""
+
 INP_SOURCE = "INP_Former_Single_Class.py of luow23/INP-Former"
 
 INP_PARAMS: tuple[Param, ...] = (
@@ -17,6 +20,12 @@ INP_PARAMS: tuple[Param, ...] = (
         minimum=14,
         maximum=2048,
         multiple_of=14,
+    ),
+    Param(
+        "channels",
+        "stack",
+        "How sequences meet the encoder's three channels, see anyadbench.methods.inputs.channel_table; choice.",
+        choices=CHANNELS,
     ),
     Param("batch_size", 16, "Slices per step; " + INP_SOURCE + ".", minimum=1),
     Param("epochs", 200, "Passes over the training normals, 0 to count steps; " + INP_SOURCE + ".", minimum=0),

@@ -47,6 +47,7 @@ class InpFormer(Method):
                 f"pixels; use {max(self.image_size // patch, 1) * patch}."
             )
         self.missing = "zero-norm" if context.missing == "native" else context.missing
+        self.channels = str(params["channels"])
         self.gather_weight = float(params["gather_weight"])
         self.mining_power = float(params["mining_power"])
         self.top_fraction = float(params["top_fraction"])
@@ -58,7 +59,7 @@ class InpFormer(Method):
 
     def pixels(self, images: Float[Tensor, "B S H W"], shown: Bool[Tensor, "B S"]) -> Float[Tensor, "B 3 h w"]:
         """Resize and normalise slices for the encoder."""
-        return as_rgb(resize(images, self.image_size), shown, self.missing)
+        return as_rgb(resize(images, self.image_size), shown, self.missing, layout=self.channels)
 
     def encode(self, batch: Batch) -> Encoded:
         """Encode the shown sequences."""
