@@ -90,6 +90,7 @@ def build_row(
     }
     common: dict[str, Any] = {
         "test": test.name, "subset": state.label, "sequences": list(subset), "feed": dict(test.feed), **counts,
+        "n_emptied": state.emptied,
     }  # fmt: skip
     if not records:
         names = " and ".join(SHORT[name] for name in subset)

@@ -47,12 +47,14 @@ class RowState:
         pixels: Pooled pixel scores.
         subjects: Pixel histogram by subject.
         records: One entry per slice for ``scores/slices.csv``.
+        emptied: Abnormal slices without a lesion pixel on the scoring grid.
     """
 
     label: str
     pixels: PixelStats | PixelState
     subjects: dict[str, PixelState] = field(default_factory=dict)
     records: list[dict[str, str | int | float]] = field(default_factory=list)
+    emptied: int = 0
 
     def add(
         self,
@@ -66,6 +68,9 @@ class RowState:
             chosen = [i for i, record in enumerate(records) if record["subject"] == subject]
             self.subjects.setdefault(subject, PixelState(SUBJECT_BITS)).update(maps[chosen], masks[chosen])
         self.records += records
+        self.emptied += sum(
+            bool(record["label"]) and not mask.any() for record, mask in zip(records, masks, strict=True)
+        )
 
 
 @dataclass
