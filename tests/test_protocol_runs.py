@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from inprocess import run
-from trees import make_tree
+from trees import make_tree, path_of, save
 
 from anyadbench.errors import UserError
 from anyadbench.protocols import find_protocol, protocol_files
@@ -92,6 +93,24 @@ def test_the_released_protocol_is_an_oracle_on_result_and_board(trees: dict[str,
     build_boards(tmp_path, tmp_path / "boards", "brats-7subsets-released")
     page = (tmp_path / "boards" / "brats-7subsets-released" / "leaderboard.csv").read_text()
     assert "oracle" in page
+
+
+def test_lesions_that_the_crop_loses_are_counted_and_flagged(trees: dict[str, Path], tmp_path: Path) -> None:
+    from anyadbench.boards import build_boards
+
+    tree = Path(shutil.copytree(trees["brats2018"], tmp_path / "tree"))
+    for number in range(1, 7):
+        seg = np.zeros((40, 40, 12), np.uint8)
+        seg[:2, 10:25, 2] = 1  # 15 x 2 pixels in the margin, and a lesion in the middle one slice above
+        seg[15:25, 15:25, 3] = 1
+        save(path_of("brats2018", tree, number, "seg"), seg)
+    (whole,) = run("brats-7subsets", {"brats2018": tree}, tmp_path / "runs")
+    (cropped,) = run("brats-7subsets-released", {"brats2018": tree}, tmp_path / "runs")
+    assert {row.n_emptied for row in whole.result.rows} == {0}
+    for row in cropped.result.rows:
+        assert row.n_emptied == row.n_abnormal / 2 > 0
+    build_boards(tmp_path / "runs", tmp_path / "boards", "brats-7subsets-released")
+    assert "lesions out of view" in (tmp_path / "boards" / "brats-7subsets-released" / "leaderboard.csv").read_text()
 
 
 @pytest.mark.slow

@@ -12,11 +12,13 @@ import pytest
 import torch
 from inprocess import Done, run
 from safetensors.torch import load_file
+from test_checkpoints import StopAt, trainer
 from tiny import TINY_PROTOCOL
 from torch import nn
 
 from anyadbench.errors import UserError
 from anyadbench.methods.base import Method
+from anyadbench.run.events import Interrupted, Reporter
 from anyadbench.run.fit import save_weights
 from anyadbench.run.numerics import Policy
 from anyadbench.run.selection import Selector, undisturbed, validation_score
@@ -104,6 +106,29 @@ def test_judging_leaves_method_and_random_streams_alone() -> None:
         torch.rand(5), np.random.rand(5)
         method.seen += 3
     assert method.training and float(method.seen) == 0 and torch.rand(1) == expected
+
+
+@pytest.mark.parametrize("stop", [1, 7, 12])
+def test_a_stopped_training_ends_with_the_same_choice(tmp_path: Path, stop: int) -> None:
+    def judged(folder: Path, reporter: Reporter | None = None) -> Any:
+        running = trainer(folder / "checkpoints", reporter)
+        method = running.method
+        running.selector = Selector(
+            method, lambda: -abs(float(method.layer.bias.detach()) - 0.3), folder / "selected", save_weights, 10, 5
+        )
+        return running
+
+    whole = judged(tmp_path / "whole")
+    whole.run()
+    with pytest.raises(Interrupted):
+        judged(tmp_path / "cut", StopAt(stop)).run()
+    again = judged(tmp_path / "cut")
+    again.run()
+    assert len(whole.selector.records) == 10 and again.selector.records == whole.selector.records
+    assert again.selector.take_best() == whole.selector.take_best()
+    assert again.selector.best["step"] < 20
+    for name, value in whole.method.saved_state().items():
+        assert torch.equal(value, again.method.saved_state()[name])
 
 
 class Picture:

@@ -61,3 +61,32 @@ def test_what_no_rule_selects_changes_nothing(protocol: Protocol, store: SliceSt
     slices = store.slices.copy()
     slices.loc[slices.index[unused], "sha"] = "0" * 64
     assert hashes(protocol, store) == hashes(protocol, replace(store, slices=slices))
+
+
+def test_the_shifted_phantom_is_another_set_of_heads_and_needs_no_folder() -> None:
+    from anyadbench.data.phantom.embedded import EMBEDDED
+    from anyadbench.protocols import find_protocol
+    from anyadbench.run.sources import locate
+
+    plain, shifted = EMBEDDED["phantom"], EMBEDDED["phantom-shift"]
+    assert shifted.shift and not plain.shift and shifted.seed != plain.seed
+    assert locate(find_protocol("phantom-shift"), ()) == {}
+
+
+def test_two_data_sets_need_their_names() -> None:
+    from anyadbench.errors import UserError
+    from anyadbench.protocols import find_protocol
+    from anyadbench.run.sources import locate
+
+    with pytest.raises(UserError, match="reads the data sets brats2018, mu; give --data NAME=DIR for each"):
+        locate(find_protocol("cross-brats-mu"), ("somewhere",))
+
+
+def test_no_slice_to_validate_on_is_one_sentence(protocol: Protocol, store: SliceStore) -> None:
+    from anyadbench.errors import UserError
+
+    rules = replace(protocol, selection="validation")
+    data = ProtocolData(rules, {"phantom": store})
+    data.selections["phantom"] = replace(data.selections["phantom"], val_normals=np.array([], dtype=np.int64))
+    with pytest.raises(UserError, match="no lesion-free slice is left to validate on, but tiny selects on validation"):
+        data.validation_rows()

@@ -25,6 +25,7 @@ EXPLANATIONS: Mapping[str, str] = {
     "few subjects": f"Fewer than {MIN_SUBJECTS} test subjects: no interval is given.",
     "other test slices": "Scored on another number of slices than the other methods, and therefore not ranked.",
     "external maps": "Maps of another program, scored here; how it was trained is not known.",
+    "lesions out of view": "Some abnormal slices have no lesion pixel on the scoring grid: cropped away, or too small.",
     "other sequence fed": "The test set puts another sequence into a slot of the method.",
 }
 
@@ -54,6 +55,8 @@ def row_flags(rows: Sequence[Row]) -> tuple[str, ...]:
     for row in rows:
         for flag in _implausible(row):
             found[flag] = None
+        if row.n_emptied:
+            found["lesions out of view"] = None
         if row.feed:
             found["other sequence fed"] = None
         if 0 < row.n_subjects < MIN_SUBJECTS:

@@ -117,6 +117,7 @@ class Row(_Strict):
     Attributes:
         test: Name of the test set.
         subset: Label such as ``F+T1`` or ``as available``.
+        n_emptied: Abnormal slices that have no lesion pixel on the scoring grid: cropped away, or too small for it.
         pixels: ``exact``, or ``streaming`` for a 24-bit histogram, whose ``error_bound`` then stands beside it.
         metrics: Value by metric name; ``None`` where it is undefined.
         reasons: One sentence for each undefined metric, and for a row without scans (key ``row``).
@@ -133,6 +134,7 @@ class Row(_Strict):
     n_slices: int
     n_normal: int
     n_abnormal: int
+    n_emptied: int = 0
     pixels: Literal["exact", "streaming"] = "exact"
     error_bound: dict[str, float] = {}
     metrics: dict[str, Number]

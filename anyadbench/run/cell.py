@@ -129,6 +129,7 @@ def build_row(
     """Return the row of one subset, with a reason for whatever is undefined, and the resamples of its metrics."""
     subset = sequences if state.label == AS_AVAILABLE else parse_subset(state.label)
     numbers, resampled = row_numbers(pixels, state.records, drawn_from)
+    numbers["n_emptied"] = state.emptied
     if not state.records:
         names = " and ".join(SHORT[name] for name in subset)
         numbers["reasons"] = {"row": f"No test scan of {test.name} has {names}."}

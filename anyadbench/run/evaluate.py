@@ -55,12 +55,14 @@ class RowState:
         pooled: Pixel histogram of all subjects; ``None`` where every subject is counted exactly.
         subjects: Pixel scores by subject, exact or as a coarser histogram.
         records: One entry per slice for ``scores/slices.csv``.
+        emptied: Abnormal slices without a lesion pixel on the scoring grid.
     """
 
     label: str
     pooled: PixelState | None
     subjects: dict[str, PixelStats | PixelState] = field(default_factory=dict)
     records: list[dict[str, str | int | float]] = field(default_factory=list)
+    emptied: int = 0
 
     def add(
         self,
@@ -78,6 +80,9 @@ class RowState:
                 self.subjects[subject] = empty
             self.subjects[subject].update(maps[chosen], masks[chosen])
         self.records += records
+        self.emptied += sum(
+            bool(record["label"]) and not mask.any() for record, mask in zip(records, masks, strict=True)
+        )
 
     def pixels(self, test: str, quantile: Quantile | None) -> RowPixels | None:
         """Return the row's pixel statistics; ``None`` if no slice was counted."""
