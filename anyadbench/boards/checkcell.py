@@ -127,7 +127,7 @@ def _check_protocol(report: CellReport, result: CellResult) -> None:
     except UserError as error:
         report.note("protocol.toml", str(error))
         return
-    found = {
+    found: dict[str, Any] = {
         "name": protocol.name, "title": protocol.title, "version": protocol.version, "hash": protocol.hash,
         "sequences": list(protocol.sequences), "subsets": [format_subset(subset) for subset in protocol.subsets],
         "oracle": protocol.oracle,
@@ -222,9 +222,9 @@ def _check_derived(report: CellReport, result: CellResult, statistics: Statistic
         except UserError as error:
             report.problems.append(str(error))
             stored = None
-        for number, row in enumerate(result.rows if stored is not None else []):
+        for row, kept in zip(result.rows, [] if stored is None else stored, strict=False):
             again = statistics.row((row.test, row.subset))[1]
-            for name, ours, theirs in zip(REPLICATED, again, stored[number], strict=True):
+            for name, ours, theirs in zip(REPLICATED, again, kept, strict=True):
                 report.numbers += len(ours)
                 if not np.allclose(ours, theirs, rtol=0, atol=1e-6, equal_nan=True):
                     report.note(
