@@ -55,7 +55,31 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             kind = path.name.removesuffix(".nii.gz").rpartition("_")[2]
             name = f"PatientID_{number:04d}_Timepoint_1"
             copy(path, folder / "MU" / f"PatientID_{number:04d}" / "Timepoint_1" / f"{name}_{MU[kind]}.nii.gz")
+    write_maps(folder / "my-maps", folder / "BraTS2018")
     return folder
+
+
+def write_maps(folder: Path, data: Path) -> None:
+    """Write random maps of every test slice and subset, as another program might."""
+    import numpy as np
+
+    from anyadbench.protocols import find_protocol
+    from anyadbench.run.sources import ProtocolData, open_stores
+    from anyadbench.sequences import format_subset
+
+    protocol = find_protocol("brats-7subsets")
+    prepared = ProtocolData(protocol, open_stores(protocol, {"brats2018": data}, lambda done, total, text: None))
+    (test,) = protocol.tests
+    rows = np.concatenate(prepared.test_rows(test))
+    store = prepared.stores["brats2018"]
+    present = prepared.reader("brats2018").present(rows)
+    for subset in protocol.subsets:
+        served = present[:, [protocol.sequences.index(name) for name in subset]].all(axis=1)
+        for row in rows[served]:
+            entry = store.slices.iloc[int(row)]
+            path = folder / format_subset(subset) / str(entry["scan"]) / f"{entry['slice']}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, np.random.default_rng(int(row)).random(store.shape, dtype=np.float32))
 
 
 def copy(source: Path, target: Path) -> None:

@@ -85,6 +85,8 @@ def build_boards(runs: Path, out: Path, protocol: str | None = None, reported: P
     Raises:
         UserError: If there is nothing to show or ``out`` cannot be written.
     """
+    from anyadbench.boards.html import index_html
+
     built = []
     for board in load_boards(runs, protocol, reported):
         folder = out / board.slug
@@ -97,6 +99,7 @@ def build_boards(runs: Path, out: Path, protocol: str | None = None, reported: P
             raise UserError(f"{folder} cannot be written ({error.strerror}); give another folder with --out.") from None
         first, second, third, last = (folder / name for name in files)
         built.append(BuiltBoard(board.slug, folder, first, second, third, last, board))
+    write_text(out / "index.html", index_html([one.board for one in built]))
     return built
 
 

@@ -19,6 +19,7 @@ EXACT = 1e-12
 RESAMPLED = 1e-9
 """Resampled values differ between processors in the last bits; nothing else does."""
 
+_POLICY = ("device", "dtype", "tf32", "deterministic", "threads")
 _SAME = ("test", "subset", "sequences", "feed")
 
 
@@ -101,7 +102,8 @@ def _check_identity(report: CellReport, result: CellResult, head: Mapping[str, A
     ours: dict[str, Any] = {
         "seed": result.seed, "fit.id": result.fit_id, "protocol.hash": result.protocol.hash,
         "protocol.sequences": result.protocol.sequences, "protocol.subsets": result.protocol.subsets,
-        "timings": result.timings, "memory": result.memory, "policy": result.numerics.model_dump(),
+        "timings": result.timings, "memory": result.memory,
+        **{f"policy.{name}": getattr(result.numerics, name) for name in _POLICY},
         "plugin.code_hash": result.method.code_hash, "plugin.distribution": result.method.distribution,
         "plugin.version": result.method.version, "weights.name": result.weights.name,
         "weights.kind": result.weights.kind, "weights.sha256": result.weights.sha256,
@@ -125,7 +127,7 @@ def _check_protocol(report: CellReport, result: CellResult) -> None:
     except UserError as error:
         report.note("protocol.toml", str(error))
         return
-    found = {
+    found: dict[str, Any] = {
         "name": protocol.name, "title": protocol.title, "version": protocol.version, "hash": protocol.hash,
         "sequences": list(protocol.sequences), "subsets": [format_subset(subset) for subset in protocol.subsets],
         "oracle": protocol.oracle,
@@ -202,8 +204,8 @@ def _check_numbers(report: CellReport, result: CellResult, statistics: Statistic
     for row in result.rows:
         numbers, _ = statistics.row((row.test, row.subset))
         wanted = Row(**{name: getattr(row, name) for name in _SAME}, **numbers).model_dump()
-        if row.n_slices == 0:
-            wanted["reasons"] = row.reasons
+        if row.n_slices == 0 or result.kind == "external":
+            wanted["reasons"] = row.reasons  # they tell of files that were not there
         where = f"{row.test}, {row.subset}: "
         _compare(report, "result.json", "slices and pixel statistics", where, wanted, row.model_dump())
 
@@ -220,9 +222,9 @@ def _check_derived(report: CellReport, result: CellResult, statistics: Statistic
         except UserError as error:
             report.problems.append(str(error))
             stored = None
-        for number, row in enumerate(result.rows if stored is not None else []):
+        for row, kept in zip(result.rows, [] if stored is None else stored, strict=False):
             again = statistics.row((row.test, row.subset))[1]
-            for name, ours, theirs in zip(REPLICATED, again, stored[number], strict=True):
+            for name, ours, theirs in zip(REPLICATED, again, kept, strict=True):
                 report.numbers += len(ours)
                 if not np.allclose(ours, theirs, rtol=0, atol=1e-6, equal_nan=True):
                     report.note(

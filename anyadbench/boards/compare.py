@@ -136,6 +136,8 @@ def _slices(folder: Path) -> dict[Place, list[Record]]:
 def _compared(
     board: Board, test: str, metric: str, pairs: dict[str, tuple[Line, Line]], resamples: Resamples
 ) -> list[Comparison]:
+    import numpy as np
+
     from anyadbench.metrics import holm
 
     rows: list[Comparison] = []
@@ -151,7 +153,8 @@ def _compared(
             kept.append(drawn)
     if len(kept) == len(_counted(board)) > 1 and all(item is not None for item in kept):
         whole = [item for item in kept if item is not None]
-        one, other, ours_drawn, theirs_drawn = (sum(part) / len(whole) for part in zip(*whole, strict=True))
+        one, other = (sum(item[side] for item in whole) / len(whole) for side in (0, 1))
+        ours_drawn, theirs_drawn = (np.mean([item[side] for item in whole], axis=0) for side in (2, 3))
         rows.append(_row(test, MEAN, metric, one, other, ours_drawn, theirs_drawn)[0])
     adjusted = holm({row.subset: math.nan if row.p_value is None else row.p_value for row in rows})
     return [_with_holm(row, adjusted[row.subset]) for row in rows]
@@ -175,8 +178,9 @@ def _row(
     if ours is None or theirs is None:
         return Comparison(test, subset, metric, one, other, one - other, None, None, None, None), None
     effect = paired_effect(one, other, ours, theirs)
-    ends = (None, None, None) if math.isnan(effect.low) else (effect.low, effect.high, effect.p_value)
-    return Comparison(test, subset, metric, one, other, effect.effect, *ends, None), (one, other, ours, theirs)
+    low, high, p_value = (None if math.isnan(value) else value for value in (effect.low, effect.high, effect.p_value))
+    row = Comparison(test, subset, metric, one, other, effect.effect, low, high, p_value, None)
+    return row, (one, other, ours, theirs)
 
 
 def _with_holm(row: Comparison, p_value: float) -> Comparison:

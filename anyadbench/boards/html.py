@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from anyadbench.boards import page, plots
 from anyadbench.boards.flags import EXPLANATIONS
 from anyadbench.boards.gallery import make_gallery
-from anyadbench.boards.model import Board
+from anyadbench.boards.model import KINDS, Board
 from anyadbench.boards.text import (
     DASH,
     KIND_TITLES,
@@ -62,6 +62,17 @@ def board_html(board: Board, tables: Mapping[str, str] | None = None) -> str:
         "downloads": page.downloads(tables or page.tables(board)),
     }
     return environment.get_template("page.html.j2").render(context)
+
+
+def index_html(boards: Sequence[Board]) -> str:
+    """Return a page that leads to the pages of several boards, each in a folder of its slug."""
+    entries = []
+    for board in boards:
+        kinds = {kind: sum(variant.kind == kind for variant in board.variants) for kind in KINDS}
+        counts = [f"{count} {kind}" for kind, count in kinds.items() if count]
+        entries.append({"board": board, "counts": ", ".join(counts), "card": page.leader(board)})
+    context: Mapping[str, Any] = {"entries": entries, "style": _asset("page.css")}
+    return _environment().get_template("index.html.j2").render(context)
 
 
 @lru_cache(maxsize=1)

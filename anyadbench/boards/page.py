@@ -113,6 +113,17 @@ def cards(board: Board) -> list[Card]:
     return found
 
 
+def leader(board: Board) -> Card | None:
+    """Return the first of the measured methods on the first test set, or of another kind where nothing is measured."""
+    for kind, group in kinds(board):
+        for variant in group:
+            item = board.summary(variant.key, board.tests[0], board.headline) if board.tests else None
+            if item is not None and item.rank == 1:
+                note = f"{variant.label}, {kind}"
+                return Card(metric_label(board.headline), decimal(item.mean), note)
+    return None
+
+
 def ranking(board: Board) -> list[dict[str, Any]]:
     """Return a ranked table for each kind, test set and metric."""
     found = []

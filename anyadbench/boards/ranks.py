@@ -39,6 +39,8 @@ def summarise(
             group = [variant for variant in variants if variant.kind == kind]
             for metric in names:
                 required = _required(group, index, test, counted, metric)
+                if kind == "external":
+                    required = _owed(variants, index, test, counted, metric)
                 rows = [_summary(variant, index, test, metric, required, full) for variant in group]
                 summaries += _ranked(rows, strangers[test])
     return summaries, strangers
@@ -70,6 +72,16 @@ def _required(group: Sequence[Variant], index: Lines, test: str, subsets: Sequen
         if any(line.value(metric) is not None or (line.n_normal and line.n_abnormal) for line in lines):
             required.append(subset)
     return required
+
+
+def _owed(variants: Sequence[Variant], index: Lines, test: str, subsets: Sequence[str], metric: str) -> list[str]:
+    """Return the subsets that maps are owed for: all but those that no measured method could serve either.
+
+    A file that was not given must not lower what a rank needs.
+    """
+    measured = [variant for variant in variants if variant.kind in ("measured", "oracle")]
+    servable = _required(measured, index, test, subsets, metric)
+    return [subset for subset in subsets if not measured or subset in servable]
 
 
 def _summary(variant: Variant, index: Lines, test: str, metric: str, required: list[str], full: str) -> Summary:

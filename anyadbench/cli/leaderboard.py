@@ -29,14 +29,15 @@ def leaderboard() -> None:
 @click.option(
     "--reported",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder with tables from publications, whose rows join the boards.",
+    help="Folder with tables from publications, whose rows join the boards; 'reported' beside 'results' by default.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the written paths as JSON.")
 def build(runs: Path, out: Path | None, protocol: str | None, reported: Path | None, as_json: bool) -> None:
     """Write CSV, Markdown and a self-contained HTML page for every protocol with results, and print the tables."""
     from anyadbench.boards import build_boards, print_board
+    from anyadbench.boards.build import reported_of
 
-    built = build_boards(runs, out or runs / "boards", protocol, reported)
+    built = build_boards(runs, out or runs / "boards", protocol, reported or reported_of(runs))
     if as_json:
         from anyadbench.cli.output import print_json
 
@@ -45,6 +46,25 @@ def build(runs: Path, out: Path | None, protocol: str | None, reported: Path | N
         return
     for one in built:
         print_board(one)
+
+
+@leaderboard.command()
+@click.option("--runs", type=click.Path(path_type=Path), required=True, help="Folder that 'anyadbench run' wrote.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of published boards.")
+@click.option("--protocol", "protocols", multiple=True, help="Only cells of this protocol; may be repeated.")
+@click.option("--method", "methods", multiple=True, help="Only cells of this method; may be repeated.")
+@click.option("--maps", is_flag=True, help="Publish kept maps, too.")
+def publish(runs: Path, out: Path, protocols: tuple[str, ...], methods: tuple[str, ...], maps: bool) -> None:
+    """Check cells, copy what their numbers can be recomputed from to OUT/results, and build OUT/boards anew."""
+    from anyadbench.boards import build_boards
+    from anyadbench.boards.build import reported_of
+    from anyadbench.boards.publish import publish_cells
+
+    copied = publish_cells(runs, out / "results", protocols, methods, maps=maps)
+    for folder in copied:
+        click.echo(f"Published: {folder}")
+    for one in build_boards(out / "results", out / "boards", reported=reported_of(out / "results")):
+        click.echo(f"Board: {one.folder}")
 
 
 @leaderboard.command("check")

@@ -247,11 +247,15 @@ class Evaluator:
             return apply_separable(maps.cpu().numpy(), *blur)
         return np.ascontiguousarray(maps.cpu().numpy())
 
+    def validation_slices(self) -> Int[np.ndarray, " V"]:
+        """Return the store rows of the validation normals that the threshold is taken from."""
+        rows = self.data.validation_rows()
+        return rows[np.linspace(0, len(rows) - 1, min(len(rows), VALIDATION_SLICES)).round().astype(int)]
+
     def thresholds(self) -> dict[str, Quantile]:
         """Return the 99th percentile of the validation normals' pixel scores by subset label."""
         reader = self.data.reader(self.protocol.train)
-        rows = self.data.validation_rows()
-        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), VALIDATION_SLICES)).round().astype(int)]
+        rows = self.validation_slices()
         states: dict[str, PixelState] = {}
         for start in range(0, len(rows), BATCH):
             self.reporter.check()

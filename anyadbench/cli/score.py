@@ -1,0 +1,53 @@
+"""``anyadbench score``: the maps of another program as a marked row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--maps", type=click.Path(path_type=Path), required=True,
+    help="Folder with one folder of maps for each subset, such as F+T1 (see docs/submitting.md).",
+)  # fmt: skip
+@click.option("--protocol", required=True, help="Name of a protocol, or a path that ends in .toml.")
+@click.option(
+    "--data", multiple=True, metavar="[NAME=]DIR", help="Folder of the data set, or NAME=DIR for each of several."
+)
+@click.option("--name", required=True, help="Name of the row on the board.")
+@click.option("--source", default="", help="What made the maps: program, version, publication; shown on the board.")
+@click.option("--keep-maps", type=click.Choice(["none", "sample", "all"]), default="sample", show_default=True)
+@click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
+    help="Folder that receives the cell and the boards.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def score(protocol: str, runs: Path, name: str, as_json: bool, **options: object) -> None:
+    """Score anomaly maps that any other program made, with the metrics and slices of a protocol.
+
+    The row is marked and never ranked with measured ones: how the program was trained is not known here.
+    """
+    from typing import Any, cast
+
+    from anyadbench.cli.protocols import extra_files
+    from anyadbench.protocols import find_protocol, protocol_files
+    from anyadbench.run.display import Display
+    from anyadbench.run.score import ScoreRequest, score_maps
+
+    found = find_protocol(protocol, extra_files())
+    file = Path(protocol) if protocol.endswith(".toml") else protocol_files(extra_files())[protocol]
+    with Display() as display:
+        request = ScoreRequest(protocol=found, protocol_file=file, runs=runs, name=name, **cast(Any, options))
+        cell = score_maps(request, display.progress)
+    from anyadbench.boards import build_boards, print_board
+
+    if as_json:
+        from anyadbench.cli.output import print_json
+        from anyadbench.run.cells import read_json
+
+        print_json(read_json(cell.final / "result.json"))
+    for board in build_boards(runs, runs / "boards", found.name):
+        if not as_json:
+            print_board(board)

@@ -1,0 +1,93 @@
+"""The published boards are what their stored results give."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from anyadbench.boards import build_boards
+from anyadbench.boards.build import reported_of
+from anyadbench.boards.check import check
+from anyadbench.boards.publish import publish_cells
+from anyadbench.errors import UserError
+
+HOME = Path(__file__).parent.parent / "leaderboards"
+RESULTS = HOME / "results"
+
+
+def test_every_published_file_is_built_again_from_the_results(tmp_path: Path) -> None:
+    build_boards(RESULTS, tmp_path, reported=reported_of(RESULTS))
+    ours = {path.relative_to(HOME / "boards"): path.read_text() for path in (HOME / "boards").rglob("*.*")}
+    again = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*.*")}
+    assert ours.keys() == again.keys()
+    assert [str(name) for name in ours if ours[name] != again[name]] == []
+
+
+def test_published_cells_pass_their_check() -> None:
+    report = check(RESULTS)
+    assert report.problems == []
+    assert len(report.cells) >= 1
+
+
+def test_nothing_published_names_a_machine() -> None:
+    for path in RESULTS.rglob("*.json"):
+        assert not re.search(r'"/|[A-Z]:\\\\|"pid"|"hostname"', path.read_text()), path
+
+
+def test_every_protocol_with_reported_rows_has_a_board() -> None:
+    names = {path.stem for path in (HOME / "reported").glob("*.toml")}
+    assert names <= {path.name for path in (HOME / "boards").iterdir()}
+    index = (HOME / "boards/index.html").read_text()
+    assert all(f'href="{name}/report.html"' in index for name in names)
+
+
+def test_publishing_again_gives_the_same_files(tmp_path: Path) -> None:
+    copied = publish_cells(RESULTS, tmp_path / "results")
+    for folder in copied:
+        for path in folder.rglob("*.*"):
+            assert path.read_bytes() == (RESULTS / path.relative_to(tmp_path / "results")).read_bytes()
+
+
+def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
+    shutil.copytree(HOME, tmp_path / "leaderboards")
+    (block,) = re.findall(r"```sh\n(.*?)```", (HOME / "README.md").read_text(), re.DOTALL)
+    for line in block.splitlines():
+        command = [sys.executable, "-m", *line.split()]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "boards-again/index.html").read_text() == (HOME / "boards/index.html").read_text()
+
+
+def test_a_cell_that_fails_its_check_is_not_published(tmp_path: Path) -> None:
+    runs = Path(shutil.copytree(RESULTS, tmp_path / "runs"))
+    cell = next((runs / "cells").iterdir())
+    (cell / "scores/slices.csv").write_text((cell / "scores/slices.csv").read_text() + "\n")
+    with pytest.raises(UserError, match="cannot be published: .*slices.csv: its hash is not the one in result.json"):
+        publish_cells(runs, tmp_path / "out")
+    with pytest.raises(UserError, match="holds no finished cell of what was asked for"):
+        publish_cells(runs, tmp_path / "out", methods=["none"])
+
+
+def test_the_path_of_the_weights_stays_behind(tmp_path: Path) -> None:
+    import json
+
+    from anyadbench.hashing import sha256_file
+
+    runs = Path(shutil.copytree(RESULTS, tmp_path / "runs"))
+    cell = next((runs / "cells").iterdir())
+    manifest = json.loads((cell / "manifest.json").read_text())
+    manifest["weights"]["path"] = "/home/somebody/weights.bin"
+    (cell / "manifest.json").write_text(json.dumps(manifest))
+    result = json.loads((cell / "result.json").read_text())
+    result["files"]["manifest.json"] = sha256_file(cell / "manifest.json")
+    (cell / "result.json").write_text(json.dumps(result))
+    head = json.loads((cell / "cell.json").read_text())
+    (cell / "cell.json").write_text(json.dumps(head | {"result_sha256": sha256_file(cell / "result.json")}))
+    (copy,) = publish_cells(runs, tmp_path / "out")
+    assert "somebody" not in (copy / "manifest.json").read_text()
+    assert check(copy).problems == []
