@@ -1,8 +1,8 @@
 """Runs one cell in forked processes, each of which kills itself at a given moment, until it is finished.
 
 ``python kill_runner.py PROTOCOL DATA RUNS METHOD MOMENTS [MORE]`` with moments as JSON: ``[["training", 3], …]`` in the
-order in which a run comes by them; with MORE, a last process is left alone. Forking from a process that has torch loaded spares its import for every moment. Prints
-how each process ended.
+order in which a run comes by them; with MORE, a last process is left alone. Forking from a process with torch loaded
+spares its import for every moment. Prints how each process ended.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from anyadbench.methods.descriptor import MethodDescriptor, Param
 PARAMS = (
     Param("batch_size", 8, "Slices per step.", minimum=1),
     Param("steps", 12, "Training steps.", minimum=0),
-    Param("pause", 0.0, "Seconds that a step sleeps.", minimum=0),
     Param("do", "nothing", "What goes wrong."),
 )
 
@@ -65,7 +64,7 @@ def build(context):
                                           schedule=lambda step, total: 1 - step / total, clip_norm=1.0)}
 
         def training_step(self, batch, step, total):
-            time.sleep(float(self.context.params["pause"]))
+            time.sleep(float(os.environ.get("TOY_PAUSE", "0")))
             if step == 1:
                 misbehave(self.do)
             noise = torch.randn_like(batch.inputs) * 0.1

@@ -91,9 +91,10 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
     from anyadbench.cli.protocols import extra_files
     from anyadbench.protocols import find_protocol, protocol_files
     from anyadbench.run.display import Display
+    from anyadbench.run.estimate import check_fits, estimate
     from anyadbench.run.execute import execute
     from anyadbench.run.launchers import LaunchOptions
-    from anyadbench.run.plan import Request, make_plan
+    from anyadbench.run.plan import Request, plan_with_data
 
     stop_on_signals()
     launcher, slots = str(options.pop("launcher")), int(options.pop("slots"))
@@ -107,7 +108,12 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
     options["checkpoint_seconds"] = parse_duration("--checkpoint-every", options.pop("checkpoint_every"))
     options["elsewhere"] = launcher not in ("local", "shell")
     with Display() as display:
-        jobs = make_plan(Request(protocol=found, protocol_file=file, runs=runs, **options), display.progress)
+        request = Request(protocol=found, protocol_file=file, runs=runs, **options)
+        jobs, data = plan_with_data(request, display.progress)
+        needed = max((estimate(job, data) for job in jobs), key=lambda one: one.memory)
+        if not request.elsewhere and launcher != "shell":
+            check_fits(jobs, needed, slots)
+        display.note(f"plan: {len(jobs)} cells; {needed.sentence}")
         outcomes = execute(jobs, launcher, LaunchOptions(display, slots, settings))
     report(outcomes, runs, found.name, as_json)
     end(outcomes)

@@ -52,7 +52,12 @@ class Request:
 
 
 def make_plan(request: Request, progress: Progress) -> list[Job]:
-    """Return one job per method and seed, after checking everything that can be checked without training.
+    """Return the jobs of :func:`plan_with_data`."""
+    return plan_with_data(request, progress)[0]
+
+
+def plan_with_data(request: Request, progress: Progress) -> tuple[list[Job], ProtocolData]:
+    """Return one job per method and seed, and their data, after checking all that can be checked without training.
 
     Raises:
         UserError: If a name, a parameter, the data or the weights are wrong.
@@ -96,7 +101,7 @@ def make_plan(request: Request, progress: Progress) -> list[Job]:
                 stores={dataset: str(store.path.resolve()) for dataset, store in stores.items()},
             )  # fmt: skip
             jobs.append(identified(job, descriptor, entry, data, weights[descriptor.name]))
-    return jobs
+    return jobs, data
 
 
 def anchored(weights: str) -> str:

@@ -1,0 +1,96 @@
+"""One Ray task per cell. Every node has to see the folder of runs and the data under the same paths."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+
+import ray
+
+from anyadbench.errors import UserError
+from anyadbench.run.jobs import Job, Outcome
+from anyadbench.run.launchers import LaunchOptions, cell_command, known_settings, recorded_outcome
+
+POLL = 2.0
+"""Seconds between two looks at the tasks."""
+
+LOST = 20
+"""How often the task of a lost node is put onto another one."""
+
+SETTINGS = ("address",)
+
+
+def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
+    """Run every job as a task of one GPU, or of as many CPUs as the cell has threads.
+
+    Ray itself puts tasks of a lost node onto another one, where they go on from the last checkpoint. The first Ctrl-C
+    lets running cells write a checkpoint and drops the others.
+
+    Raises:
+        UserError: If no cluster answers.
+    """
+    settings = known_settings(options, "ray", SETTINGS)
+    _connect(settings.get("address", "auto"))
+    try:
+        tasks = {_submit(job): job for job in jobs}
+        options.display.note(f"submitted {len(tasks)} cells to Ray")
+        _wait(list(tasks), options)
+        return [recorded_outcome(job, _said(task)) for task, job in tasks.items()]
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"No Ray cluster answers at {address!r} ({said}); start one with 'ray start --head', or give "
+            "--launcher-option address=HOST:PORT."
+        ) from None
+
+
+def _run_cell(command: list[str]) -> str:
+    """Run a cell's command on a node; return the end of what it said if it failed."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        said = process.communicate()[1]
+    except KeyboardInterrupt:  # how Ray cancels a task
+        process.terminate()
+        said = process.communicate()[1]
+    return said[-4000:] if process.returncode else ""
+
+
+def _submit(job: Job) -> ray.ObjectRef:
+    gpu = job.policy["device"] == "cuda"
+    task = ray.remote(_run_cell).options(
+        name=job.cell.final.name,
+        num_gpus=1 if gpu else 0,
+        num_cpus=int(job.policy["threads"]),
+        max_retries=LOST,
+    )
+    return task.remote([*cell_command(job), "--quiet"])
+
+
+def _wait(tasks: list[ray.ObjectRef], options: LaunchOptions) -> None:
+    left, stopped = tasks, False
+    while left:
+        try:
+            left = ray.wait(left, num_returns=len(left), timeout=POLL)[1]
+            options.display.progress(len(tasks) - len(left), len(tasks), "cells")
+        except KeyboardInterrupt:
+            if stopped:
+                raise
+            stopped = True
+            options.display.note("stopping: writing checkpoints (Ctrl-C again: leave them)")
+            for task in left:
+                ray.cancel(task)
+
+
+def _said(task: ray.ObjectRef) -> str:
+    """Return what a task said; what Ray itself says where it did not come to an end."""
+    try:
+        return str(ray.get(task))
+    except (ray.exceptions.RayError, KeyboardInterrupt) as error:
+        return " ".join(str(error).split())[:1000]
