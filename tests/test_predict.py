@@ -175,6 +175,14 @@ def test_the_threshold_is_that_of_the_shown_subset(predictor: Any, flair: Any) -
     assert predictor.predict({"flair": flair}, threshold=1e9).volume_ml == 0
 
 
+def test_a_scan_that_is_unlike_the_training_data_as_a_whole_is_said_to_be(predictor: Any, flair: Any) -> None:
+    array = np.asarray(flair.dataobj).astype(np.float32)
+    bright = nibabel.Nifti1Image(array + array.max(), flair.affine)
+    found = predictor.predict({"flair": bright})
+    assert any("of the scored area lies above a threshold that 1 %" in note for note in found.notes)
+    assert not any("of the scored area" in note for note in predictor.predict({"flair": flair}).notes)
+
+
 def test_without_a_threshold_there_is_no_mask_but_a_sentence(predictor: Any, tiny_phantom: Path) -> None:
     names = ("flair", "t1", "t2")
     found = predictor.predict({name: scan_path(tiny_phantom, "Phantom_001_1", name) for name in names})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Callable
@@ -140,6 +141,8 @@ def _example(predictor: Predictor) -> tuple[np.ndarray, np.ndarray]:
 def _write_onnx(graph: torch.nn.Module, example: tuple[np.ndarray, np.ndarray], out: Path) -> Run:
     import onnxruntime
 
+    for name in ("onnxscript", "onnx_ir", "torch.onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # they tell of every step that they leave out
     batch = torch.export.Dim("batch")
     tensors = tuple(torch.from_numpy(array) for array in example)
     with warnings.catch_warnings(), torch.no_grad():

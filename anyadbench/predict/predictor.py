@@ -47,6 +47,9 @@ Progress = Callable[[int, int], None]
 MIN_OVERLAP = 0.5
 """Share of the first input's brain that every other sequence must cover."""
 
+MAX_SHARE = 0.1
+"""Share of the field above the threshold that no lesion explains: a third of the brain."""
+
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
@@ -102,6 +105,13 @@ class Predictor:
         mask = None if own is None else (found > own) & counts
         if own is None:
             notes.append(origin)
+        share = 0.0 if mask is None or threshold is not None else float(mask.sum() / max(1, counts.sum()))
+        if share > MAX_SHARE:
+            notes.append(
+                f"{share:.0%} of the scored area lies above a threshold that 1 % of validation normals exceed: as a "
+                "whole, the scan is unlike the data that the cell was trained on (scanner, preparation), so the mask "
+                "says little."
+            )
         return Prediction(
             map=np.ascontiguousarray(reference.to_native(found)),
             mask=None if mask is None else np.ascontiguousarray(reference.to_native(mask)),
