@@ -8,51 +8,23 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-BRATS = {name: name for name in ("flair", "t1", "t1ce", "t2", "seg")}
-MSLUB = {"flair": "FLAIR", "t1": "T1", "t2": "T2", "seg": "GOLD_STANDARD"}
-
-
-def blocks(document: Path, language: str) -> list[str]:
-    return [body for found, body in BLOCK.findall(document.read_text()) if found == language]
+from documents import DOCUMENTS, WORKED, blocks, make_place
 
 
 def commands() -> list[tuple[str, str]]:
-    lines = [(d.name, line) for d in DOCUMENTS for body in blocks(d, "sh") for line in body.splitlines() if line]
+    plain = [document for document in DOCUMENTS if WORKED not in document.read_text()]
+    lines = [(d.name, line) for d in plain for body in blocks(d, "sh") for line in body.splitlines() if line]
     return [(name, line) for name, line in lines if not line.startswith("make ")]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with small trees under the names that the documents use."""
-    from anyadbench.data.phantom import PhantomSpec, generate
-
-    folder = tmp_path_factory.mktemp("docs")
-    # Slices as thin as the default phantom's: the built-in rules count margins in slices and match heights in mm.
-    spec = PhantomSpec("phantom-docs", subjects=10, shape=(48, 48, 62), spacing=(4.5, 4.5, 2.5))
-    tree = generate(tmp_path_factory.mktemp("phantom-docs") / "tree", spec)
-    for number, scan in enumerate(sorted((tree / "HGG").iterdir()), 1):
-        for path in scan.iterdir():
-            kind = path.name.removesuffix(".nii.gz").rpartition("_")[2]
-            name = f"Brats18_2013_{number}_1"
-            copy(path, folder / "BraTS2018" / "HGG" / name / f"{name}_{BRATS[kind]}.nii.gz")
-            if kind in MSLUB:
-                copy(path, folder / "mslub" / f"patient{number:02d}" / f"{MSLUB[kind]}.nii.gz")
-    return folder
-
-
-def copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    return make_place(tmp_path_factory)
 
 
 @pytest.mark.parametrize(("document", "line"), commands(), ids=[line[:70] for _, line in commands()])

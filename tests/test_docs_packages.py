@@ -1,0 +1,124 @@
+"""The documents that describe a whole package, followed step by step: files written, built, put on the path, and used.
+
+Only the installation differs from what a reader does: the wheel is built here, without an index, and unpacked.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from documents import DOCUMENTS, ROOT, WORKED, blocks, make_place
+from packages import environment, install
+
+TITLED = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```', re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_place(tmp_path_factory)
+
+
+class Follower:
+    """Goes through one document and keeps what each command printed."""
+
+    def __init__(self, name: str, folder: Path, place: Path) -> None:
+        self.document, self.package, self.site, self.place = (
+            ROOT / "docs" / name,
+            folder / "package",
+            folder / "s",
+            place,
+        )
+        self.printed: dict[str, str] = {}
+        for title, body in TITLED.findall(self.document.read_text()):
+            path = self.package / title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(body)
+
+    def follow(self) -> dict[str, str]:
+        for body in blocks(self.document, "sh"):
+            for line in body.splitlines():
+                self.step(line)
+        return self.printed
+
+    def step(self, line: str) -> None:
+        words = shlex.split(line)
+        if words[:2] == ["pip", "install"]:
+            install(self.package, self.site)
+            return
+        assert words[0] == "anyadbench", f"{self.document.name}: {line}"
+        command = [sys.executable, "-m", *("tiny" if word == "demo" else word for word in words)]
+        tiny = environment(self.site, ANYADBENCH_RUN_BUDGET="tiny", ANYADBENCH_RUN_WEIGHTS="random")
+        done = subprocess.run(command, cwd=self.place, env=tiny, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        self.printed[line] = done.stdout + done.stderr
+
+
+def board(place: Path, protocol: str, root: str = "boards") -> list[dict[str, str]]:
+    with open(place / root / protocol / "leaderboard.csv", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_every_page_that_describes_a_package_is_followed() -> None:
+    here = Path(__file__).read_text()
+    pages = [document for document in DOCUMENTS if WORKED in document.read_text()]
+    assert len(pages) >= 5
+    assert [page.name for page in pages if f'"{page.relative_to(ROOT / "docs").as_posix()}"' not in here] == []
+
+
+@pytest.mark.parametrize("page", [page for page in DOCUMENTS if WORKED in page.read_text()], ids=lambda page: page.stem)
+def test_the_files_of_a_page_are_well_formed(page: Path, tmp_path: Path) -> None:
+    package = Follower(page.relative_to(ROOT / "docs").as_posix(), tmp_path, tmp_path).package
+    for command in (
+        ["check", "--select", "E,F,W,I,UP,B,D1", "--ignore", "D107", "--line-length", "120"],
+        ["format", "--check", "--line-length", "120"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "."], cwd=package, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_a_data_set_of_a_plugin_is_verified_and_prepared(tmp_path: Path, place: Path) -> None:
+    printed = Follower("plugins/dataset.md", tmp_path, place).follow()
+    assert "ward: 10 scans can be used" in printed["anyadbench data verify ward --source ward"]
+    assert (place / "ward-store" / "store.json").is_file()
+
+
+def test_a_protocol_of_a_plugin_is_run_by_name(tmp_path: Path, place: Path) -> None:
+    Follower("plugins/protocol.md", tmp_path, place).follow()
+    rows = board(place, "brats-flair-t2", "runs/boards")
+    assert {row["subset"] for row in rows if row["kind"] == "measured"} == {"F", "T2", "F+T2", "as available"}
+
+
+def test_a_metric_of_a_plugin_is_a_column(tmp_path: Path, place: Path) -> None:
+    Follower("plugins/metric.md", tmp_path, place).follow()
+    rows = [row for row in board(place, "brats-7subsets") if row["kind"] == "measured"]
+    assert len(rows) == 8
+    assert all(0 <= float(row["found_at_95"]) <= 1 for row in rows)
+    assert all(float(row["worst_patient"]) <= float(row["pixel_auroc"]) + 0.5 for row in rows)
+    page = (place / "boards" / "brats-7subsets" / "report.html").read_text()
+    assert (
+        "found_at_95: Sensitivity for slices at a specificity of 95 %. A plugin&#39;s metric, without interval." in page
+    )
+
+
+def test_a_report_section_of_a_plugin_stands_on_the_page(tmp_path: Path, place: Path) -> None:
+    Follower("plugins/report-section.md", tmp_path, place).follow()
+    page = (place / "boards" / "brats-7subsets" / "report.html").read_text()
+    assert '<h2 id="added-1-title">Weakest subset</h2>' in page
+    assert "&lt;p&gt;Pixel statistics on brats2018: " in page
+
+
+def test_a_launcher_of_a_plugin_runs_cells(tmp_path: Path, place: Path) -> None:
+    follower = Follower("plugins/launcher.md", tmp_path, place)
+    last = blocks(follower.document, "sh")[0].splitlines()[-1]
+    printed = follower.follow()[last]
+    assert "1 of 1: pixelstats · brats-7subsets · seed 0" in printed or "finished before, not run again" in printed
+    follower.step(f"{last} --seed 3")
+    assert "1 of 1: pixelstats · brats-7subsets · seed 3" in follower.printed[f"{last} --seed 3"]
