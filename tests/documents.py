@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-WORKED = 'title="pyproject.toml"'
-"""Documents with this in them describe a whole package; ``test_docs_packages.py`` follows them step by step."""
+WORKED = "\npip install --editable"
+"""Documents with this line in them build a package; ``test_docs_packages.py`` follows them step by step."""
 
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -30,7 +30,7 @@ def make_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     # Slices as thin as the default phantom's: the built-in rules count margins in slices and match heights in mm.
     spec = PhantomSpec("phantom-docs", subjects=10, shape=(48, 48, 62), spacing=(4.5, 4.5, 2.5))
-    tree = generate(tmp_path_factory.mktemp("phantom-docs") / "tree", spec)
+    tree = generate(folder / "phantom", spec)
     for number, scan in enumerate(sorted((tree / "HGG").iterdir()), 1):
         for path in scan.iterdir():
             kind = path.name.removesuffix(".nii.gz").rpartition("_")[2]
