@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from anyadbench.boards.sections import ReportSection
     from anyadbench.data.layouts import Layout
+    from anyadbench.metrics.added import AddedMetric
 
 PROJECT = "anyadbench"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -40,3 +42,15 @@ def anyadbench_launchers() -> Mapping[str, str]:
     :class:`anyadbench.run.jobs.Outcome` per job in the same order.
     """
     return {}
+
+
+@hookspec
+def anyadbench_metrics() -> Sequence[AddedMetric]:
+    """Return metrics to add to every board, computed from what the cells store."""
+    return ()
+
+
+@hookspec
+def anyadbench_report_sections() -> Sequence[ReportSection]:
+    """Return sections to add to the HTML page of every board."""
+    return ()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anyadbench.boards.added import with_added_metrics
 from anyadbench.boards.aggregate import make_boards
 from anyadbench.boards.csvfile import leaderboard_csv, summary_csv
 from anyadbench.boards.markdown import board_markdown
@@ -46,10 +47,10 @@ def load_boards(runs: Path, protocol: str | None = None, reported: Path | None =
     Raises:
         UserError: If it is no runs folder, or holds no finished result (of ``protocol``).
     """
-    records = read_cells(runs)
+    records, notices = with_added_metrics(read_cells(runs))
     boards = make_boards(records, protocol, read_reported(reported) if reported is not None else ())
     if boards:
-        return boards
+        return [replace(board, notices=(*board.notices, *notices)) for board in boards]
     known = sorted({record.result.protocol.name for record in records if record.result is not None})
     if protocol is not None and known:
         raise UserError(f"{runs} holds no finished result of protocol {protocol!r}.{suggest(protocol, known)}")

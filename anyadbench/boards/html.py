@@ -12,6 +12,7 @@ from anyadbench.boards import page, plots
 from anyadbench.boards.flags import EXPLANATIONS
 from anyadbench.boards.gallery import make_gallery
 from anyadbench.boards.model import KINDS, Board
+from anyadbench.boards.sections import added_sections
 from anyadbench.boards.text import (
     DASH,
     KIND_TITLES,
@@ -59,6 +60,7 @@ def board_html(board: Board, tables: Mapping[str, str] | None = None) -> str:
         "costs": plots.costs(board),
         "max_drawn": plots.MAX_DRAWN,
         "gallery": make_gallery(board),
+        "added": added_sections(board),
         "downloads": page.downloads(tables or page.tables(board)),
     }
     return environment.get_template("page.html.j2").render(context)

@@ -1,0 +1,160 @@
+"""Columns that plugins add: their metrics, computed from the slice table and the pixel statistics of each cell."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from anyadbench.boards.control import MAX_BYTES
+from anyadbench.errors import UserError
+from anyadbench.metrics import METRICS
+from anyadbench.metrics.added import AddedMetric, RowScores
+from anyadbench.plugins import collect
+from anyadbench.results.read import CellRecord, inside
+from anyadbench.results.schema import Row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from anyadbench.metrics.streaming import PixelState
+
+Place = tuple[str, str]
+
+_COLUMNS: Mapping[str, Callable[[str], Any]] = {
+    "test": str, "subset": str, "subject": str, "scan": str, "slice": int, "height_mm": float, "label": int,
+    "lesion_px": int, "brain": float, "image_score": float,
+}  # fmt: skip
+
+
+def added_metrics() -> tuple[list[AddedMetric], list[str]]:
+    """Return the metrics of all plugins, and a sentence for each that cannot be used."""
+    offered, broken = collect("anyadbench_metrics")
+    problems = [item.message for item in broken]
+    found: dict[str, AddedMetric] = {}
+    for metric in (metric for metrics in offered for metric in metrics):
+        if not isinstance(metric, AddedMetric):
+            problems.append(f"A plugin's metric is a {type(metric).__name__}, not an AddedMetric; it was left out.")
+        elif metric.name in METRICS:
+            problems.append(f"A plugin's metric is called {metric.name!r}, as a built-in one is; it was left out.")
+        elif metric.name in found:
+            problems.append(f"Two plugins add a metric {metric.name!r}; the second was left out.")
+        else:
+            found[metric.name] = metric
+    return list(found.values()), problems
+
+
+def with_added_metrics(records: Sequence[CellRecord]) -> tuple[list[CellRecord], list[str]]:
+    """Add the metrics of plugins to every row, and return what the board has to say about them."""
+    metrics, notices = added_metrics()
+    if not metrics:
+        return list(records), notices
+    notices += [f"{metric.name}: {metric.title} A plugin's metric, without interval." for metric in metrics]
+    return [_with(record, metrics) for record in records], notices
+
+
+def _with(record: CellRecord, metrics: Sequence[AddedMetric]) -> CellRecord:
+    if record.result is None:
+        return record
+    stored = _Stored(record)
+    rows = [_row(row, stored, metrics) if row.n_slices else row for row in record.result.rows]
+    return replace(record, result=record.result.model_copy(update={"rows": rows}))
+
+
+def _row(row: Row, stored: _Stored, metrics: Sequence[AddedMetric]) -> Row:
+    values: dict[str, float | None] = {}
+    reasons: dict[str, str] = {}
+    for metric in metrics:
+        values[metric.name], reason = _value(metric, row, stored)
+        if reason:
+            reasons[metric.name] = reason
+    return row.model_copy(update={"metrics": {**row.metrics, **values}, "reasons": {**row.reasons, **reasons}})
+
+
+def _value(metric: AddedMetric, row: Row, stored: _Stored) -> tuple[float | None, str]:
+    try:
+        value = float(metric.compute(stored.scores(row.test, row.subset)))
+    except UserError as error:
+        return None, str(error)
+    except Exception as error:  # a plugin may raise anything; its column is empty, the board stands
+        return None, f"The plugin's metric failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return (value, "") if math.isfinite(value) else (None, "The plugin's metric is undefined here.")
+
+
+class _Stored:
+    """Reads a cell's ``scores`` folder when a metric asks for it. The folder may come from anybody."""
+
+    def __init__(self, record: CellRecord) -> None:
+        self._folder = record.folder
+
+    def scores(self, test: str, subset: str) -> RowScores:
+        """Return one row's scores.
+
+        Raises:
+            UserError: If the files are missing or damaged.
+        """
+        table = self._slices
+        mine = table[(table["test"] == test) & (table["subset"] == subset)]
+        if mine.empty:
+            raise UserError(f"{self._folder.name}/scores/slices.csv has no slice of this row.")
+        return RowScores(mine.drop(columns=["test", "subset"]).reset_index(drop=True), _Pixels(self, (test, subset)))
+
+    @cached_property
+    def _slices(self) -> pd.DataFrame:
+        import pandas as pd
+
+        path = inside(self._folder, "scores/slices.csv")
+        if path is None or path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{self._folder.name}/scores/slices.csv is missing or too large.")
+        try:
+            with path.open(encoding="utf-8", newline="") as stream:
+                header, *lines = csv.reader(stream)
+            columns = dict(zip(header, zip(*lines, strict=True), strict=True))
+            # Python's own float reads back exactly what was written, with any version of pandas.
+            return pd.DataFrame({name: [_COLUMNS[name](value) for value in columns[name]] for name in _COLUMNS})
+        except (OSError, ValueError, KeyError, csv.Error) as error:
+            raise UserError(f"{self._folder.name}/scores/slices.csv is damaged ({error}).") from None
+
+    @cached_property
+    def pixels(self) -> dict[Place, dict[str, dict[str, Any]]]:
+        """Arrays of every subject in every row."""
+        import numpy as np
+
+        path = inside(self._folder, "scores/pixels.npz")
+        if path is None or path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{self._folder.name}/scores/pixels.npz is missing or too large.")
+        found: dict[Place, dict[str, dict[str, Any]]] = {}
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                for number, (test, subset, subject) in enumerate(json.loads(str(file["index"]))):
+                    start = f"{number}/"
+                    arrays = {name.removeprefix(start): file[name] for name in file.files if name.startswith(start)}
+                    found.setdefault((test, subset), {})[subject] = arrays
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self._folder.name}/scores/pixels.npz is damaged ({error}).") from None
+        return found
+
+
+class _Pixels(Mapping[str, "PixelState"]):
+    """The pixel statistics of one row, read when the first is asked for."""
+
+    def __init__(self, stored: _Stored, place: Place) -> None:
+        self._stored, self._place = stored, place
+
+    def _arrays(self) -> dict[str, dict[str, Any]]:
+        return self._stored.pixels.get(self._place, {})
+
+    def __getitem__(self, subject: str) -> PixelState:
+        from anyadbench.metrics import PixelState
+
+        return PixelState.from_arrays(self._arrays()[subject])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays())
+
+    def __len__(self) -> int:
+        return len(self._arrays())

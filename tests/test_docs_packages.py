@@ -1,0 +1,141 @@
+"""The documents that describe a whole package, followed step by step: files written, built, put on the path, and used.
+
+Only the installation differs from what a reader does: the wheel is built here, without an index, and unpacked.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from documents import DOCUMENTS, ROOT, WORKED, make_place
+from packages import environment, install
+
+BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_place(tmp_path_factory)
+
+
+class Follower:
+    """Goes through one document and keeps what each command printed."""
+
+    def __init__(self, name: str, folder: Path, place: Path, package: Path | None = None) -> None:
+        self.blocks = BLOCK.findall((ROOT / "docs" / name).read_text())
+        self.package, self.site, self.place = package or folder / "package", folder / "site", place
+        self.printed: dict[str, str] = {}
+
+    def write(self) -> None:
+        for _, title, body in self.blocks:
+            self._write(title, body)
+
+    def follow(self) -> dict[str, str]:
+        for language, title, body in self.blocks:
+            self._write(title, body)
+            for line in body.splitlines() if language == "sh" else ():
+                self.step(line)
+        return self.printed
+
+    def _write(self, title: str, body: str) -> None:
+        if title:
+            path = self.package / title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(body)
+
+    def step(self, line: str) -> None:
+        words = shlex.split(line)
+        if words[:2] == ["pip", "install"]:
+            install(self.package, self.site)
+            return
+        assert words[0] == "anyadbench", line
+        tiny = environment(self.site, ANYADBENCH_RUN_BUDGET="tiny", ANYADBENCH_RUN_WEIGHTS="random")
+        if "phantom-7subsets" in words:
+            tiny["ANYADBENCH_RUN_DATA"] = str(self.place / "phantom")  # a smaller one than the default
+        command = [sys.executable, "-m", *words]
+        done = subprocess.run(command, cwd=self.place, env=tiny, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        self.printed[line] = done.stdout + done.stderr
+
+
+def board(place: Path, protocol: str, root: str = "boards") -> list[dict[str, str]]:
+    with open(place / root / protocol / "leaderboard.csv", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_every_page_that_describes_a_package_is_followed() -> None:
+    here = Path(__file__).read_text()
+    pages = [document for document in DOCUMENTS if WORKED in document.read_text()]
+    assert len(pages) >= 6
+    assert [page.name for page in pages if f'"{page.relative_to(ROOT / "docs").as_posix()}"' not in here] == []
+
+
+@pytest.mark.parametrize("page", [page for page in DOCUMENTS if WORKED in page.read_text()], ids=lambda page: page.stem)
+def test_the_files_of_a_page_are_well_formed(page: Path, tmp_path: Path) -> None:
+    follower = Follower(page.relative_to(ROOT / "docs").as_posix(), tmp_path, tmp_path)
+    follower.write()
+    for command in (["check", "--select", "E,F,W,I,UP,B,D1", "--ignore", "D107"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--isolated", "--line-length", "120", "."],
+            cwd=follower.package, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+
+
+def test_a_data_set_of_a_plugin_is_verified_and_prepared(tmp_path: Path, place: Path) -> None:
+    printed = Follower("plugins/dataset.md", tmp_path, place).follow()
+    assert "ward: 10 scans can be used" in printed["anyadbench data verify ward --source ward"]
+    assert (place / "ward-store" / "store.json").is_file()
+
+
+def test_a_protocol_of_a_plugin_is_run_by_name(tmp_path: Path, place: Path) -> None:
+    Follower("plugins/protocol.md", tmp_path, place).follow()
+    rows = board(place, "brats-flair-t2", "runs/boards")
+    assert {row["subset"] for row in rows if row["kind"] == "measured"} == {"F", "T2", "F+T2", "as available"}
+
+
+def test_a_metric_of_a_plugin_is_a_column(tmp_path: Path, place: Path) -> None:
+    Follower("plugins/metric.md", tmp_path, place).follow()
+    rows = [row for row in board(place, "brats-7subsets") if row["kind"] == "measured"]
+    assert len(rows) == 8
+    assert all(0 <= float(row["found_at_95"]) <= 1 for row in rows)
+    assert all(float(row["worst_patient"]) <= float(row["pixel_auroc"]) + 0.5 for row in rows)
+    page = (place / "boards" / "brats-7subsets" / "report.html").read_text()
+    assert (
+        "found_at_95: Sensitivity for slices at a specificity of 95 %. A plugin&#39;s metric, without interval." in page
+    )
+
+
+def test_a_report_section_of_a_plugin_stands_on_the_page(tmp_path: Path, place: Path) -> None:
+    Follower("plugins/report-section.md", tmp_path, place).follow()
+    page = (place / "boards" / "brats-7subsets" / "report.html").read_text()
+    assert '<h2 id="added-1-title">Weakest subset</h2>' in page
+    assert "&lt;p&gt;Pixel statistics on brats2018: " in page
+
+
+def test_a_launcher_of_a_plugin_runs_cells(tmp_path: Path, place: Path) -> None:
+    follower = Follower("plugins/launcher.md", tmp_path, place)
+    last = next(body for language, _, body in follower.blocks if language == "sh").splitlines()[-1]
+    printed = follower.follow()[last]
+    assert "1 of 1: pixelstats · brats-7subsets · seed 0" in printed or "finished before, not run again" in printed
+    follower.step(f"{last} --seed 3")
+    assert "1 of 1: pixelstats · brats-7subsets · seed 3" in follower.printed[f"{last} --seed 3"]
+
+
+def test_the_tutorial_ends_with_a_row_on_the_board(tmp_path: Path, place: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "phantom").symlink_to(place / "phantom")
+    printed = Follower("tutorial.md", tmp_path, own, own / "anyadbench-gaussmap").follow()
+    assert "gaussmap keeps the contract." in printed["anyadbench plugin check gaussmap"]
+    rows = [row for row in board(own, "phantom-7subsets") if row["method"] == "gaussmap"]
+    assert len(rows) == 8
+    assert all(0 < float(row["pixel_auroc"]) <= 1 for row in rows)
+    assert rows[0]["distribution"] == "anyadbench-gaussmap"
+    assert "publication has no such case" in (own / "boards" / "phantom-7subsets" / "summary.csv").read_text()
