@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anyadbench.methods.descriptor import RETRAIN
 from anyadbench.metrics import METRIC_VERSION, METRICS, PixelState, at_threshold, image_metrics, subject_bootstrap
 from anyadbench.metrics.evaluation import reasons_from_counts
 from anyadbench.plugins import code_hash
 from anyadbench.protocols.model import TestSet, read_protocol
 from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, Threshold, WeightsInfo
-from anyadbench.run.cells import explain_os_error, now, write_json, write_text
+from anyadbench.run.cells import WorkFolder, explain_os_error, now, write_json, write_text
 from anyadbench.run.evaluate import Evaluator, RowState
 from anyadbench.run.events import Reporter
 from anyadbench.run.fit import WEIGHTS, Fitting
 from anyadbench.run.jobs import Job
 from anyadbench.run.kept import KeptMaps
 from anyadbench.run.manifest import environment, peak_memory, plugin
+from anyadbench.run.retrain import Retraining
 from anyadbench.run.sources import ProtocolData
 from anyadbench.sequences import AS_AVAILABLE, SHORT, format_subset, parse_subset
 
@@ -45,9 +47,11 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     protocol = read_protocol(folder.work / "protocol.toml")
     data = ProtocolData.from_paths(protocol, job.stores)
     fitting = Fitting(job, data, reporter)
-    fit = fitting.ensure()
+    retraining = Retraining(fitting) if job.missing == RETRAIN else None
+    fits = retraining or fitting
+    fit = fits.ensure()
     started = time.monotonic()
-    method = fitting.load()
+    method = fits.load()
     labels = [format_subset(subset) for subset in protocol.subsets] + ([AS_AVAILABLE] if protocol.as_available else [])
     kept = KeptMaps(job.keep_maps, protocol.sequences, labels)
     evaluator = Evaluator(method, data, job.numerics, reporter, kept)
@@ -68,8 +72,10 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     slices = sum(len(state.records) for _, by_label in states for state in by_label.values())
     result = build_result(fitting, fit, rows, {"score_seconds": scored, "scored_slices": float(slices)})
     write_text(folder.work / "result.json", result.model_dump_json(indent=1) + "\n")
-    _write_manifest(fitting, folder.work, result)
-    link_or_copy(job.fit.final / WEIGHTS, folder.work / WEIGHTS)
+    used = retraining.folders() if retraining else {"": job.fit}
+    _write_manifest(fitting, folder.work, result, used)
+    for label, made in used.items():
+        link_or_copy(made.final / WEIGHTS, folder.work / (f"weights-{label}.safetensors" if label else WEIGHTS))
     folder.update(state="done", finished=now(), error=None, log_tail=[])
     folder.complete()
 
@@ -228,7 +234,7 @@ def build_result(fitting: Fitting, fit: dict[str, Any], rows: list[Row], timings
     )  # fmt: skip
 
 
-def _write_manifest(fitting: Fitting, work: Path, result: CellResult) -> None:
+def _write_manifest(fitting: Fitting, work: Path, result: CellResult, used: dict[str, WorkFolder]) -> None:
     job, data = fitting.job, fitting.data
     write_json(
         work / "manifest.json",
@@ -238,7 +244,7 @@ def _write_manifest(fitting: Fitting, work: Path, result: CellResult) -> None:
             "weights": fitting.weights.manifest(),
             "policy": job.policy,
             "seed": job.seed,
-            "fit": {"id": job.fit_id, "folder": job.fit.final.name},
+            "fit": {"id": job.fit_id, "folders": {label or "all": made.final.name for label, made in used.items()}},
             "protocol": {"hash": data.protocol.hash, **data.protocol.training_part(), **data.protocol.test_part()},
             "data": {
                 name: {"store": store.content_hash, "selection": data.selections[name].manifest()}
