@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anyadbench.errors import UserError
-from anyadbench.methods.descriptor import BUDGETS, MISSING
+from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN
 
 if TYPE_CHECKING:
     from anyadbench.run.jobs import Outcome
@@ -45,7 +45,11 @@ STATUSES = ("done", "cached", "failed", "interrupted")
     help="Pretrained weights, or the authors' whole published network; the protocol's profile by default.",
 )
 @click.option(
-    "--missing", type=click.Choice(MISSING), default="native", show_default=True, help="What hidden sequences become."
+    "--missing",
+    type=click.Choice([*MISSING, RETRAIN]),
+    default="native",
+    show_default=True,
+    help="What hidden sequences become; retrain: one model for each set of sequences.",
 )
 @click.option("--set", "settings", multiple=True, metavar="METHOD.NAME=VALUE", help="Set a parameter; may be repeated.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)

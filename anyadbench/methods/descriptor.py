@@ -27,6 +27,8 @@ BUDGETS: tuple[Budget, ...] = ("tiny", "demo", "paper")
 TRAINING_MASKS = ("none", "per-sample", "per-epoch")
 MISSING = ("native", "zero-norm", "black", "replicate")
 """What a method may do about a sequence it is not shown; ``native`` is the method's own way."""
+RETRAIN = "retrain"
+"""What the harness may do instead for any method: one model for each set of sequences."""
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(:[a-z0-9_]+)?")
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from anyadbench.errors import UserError
 from anyadbench.hashing import sha256_file
+from anyadbench.methods.descriptor import RETRAIN
 from anyadbench.metrics import METRIC_VERSION
 from anyadbench.metrics.rownumbers import row_numbers
 from anyadbench.metrics.rowpixels import RowPixels, to_arrays
@@ -23,7 +24,7 @@ from anyadbench.protocols.model import Protocol, TestSet, read_protocol
 from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo
 from anyadbench.results.arrays import save_arrays
 from anyadbench.results.cellfiles import HASHED
-from anyadbench.run.cells import explain_os_error, make_folder, now, write_json, write_text
+from anyadbench.run.cells import WorkFolder, explain_os_error, make_folder, now, write_json, write_text
 from anyadbench.run.compiling import FELL_BACK
 from anyadbench.run.evaluate import Evaluator, RowState
 from anyadbench.run.events import Reporter
@@ -33,6 +34,7 @@ from anyadbench.run.kept import KeptMaps
 from anyadbench.run.manifest import environment, peak_memory, plugin
 from anyadbench.run.numerics import numerics_record
 from anyadbench.run.plan import identified
+from anyadbench.run.retrain import Retraining
 from anyadbench.run.sources import ProtocolData
 from anyadbench.sequences import AS_AVAILABLE, SHORT, format_subset, parse_subset
 
@@ -51,9 +53,11 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     data = ProtocolData.from_paths(protocol, job.stores)
     fitting = Fitting(job, data, reporter)
     check_unchanged(job, data, fitting)
-    fit = fitting.ensure()
+    retraining = Retraining(fitting) if job.missing == RETRAIN else None
+    fits = retraining or fitting
+    fit = fits.ensure()
     started = time.monotonic()
-    method = fitting.load()
+    method = fits.load()
     labels = list(dict.fromkeys(label for test in protocol.tests for label in protocol.rows(test)))
     kept = KeptMaps(job.keep_maps, protocol.sequences, labels)
     evaluator = Evaluator(method, data, job.numerics, reporter, kept)
@@ -67,9 +71,11 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     compiled = FELL_BACK if FELL_BACK in (fit.get("compile"), evaluator.compiled.state) else evaluator.compiled.state
     timings = {"score_seconds": scored, "scored_slices": float(slices)}
     result = build_result(fitting, fit, rows, timings, numerics_record(job.numerics, compiled))
-    _write_manifest(fitting, folder.work, result)
+    used = retraining.folders() if retraining else {"": job.fit}
+    _write_manifest(fitting, folder.work, result, used)
     hashed = seal(folder.work, result)
-    link_or_copy(job.fit.final / WEIGHTS, folder.work / WEIGHTS)
+    for label, made in used.items():
+        link_or_copy(made.final / WEIGHTS, folder.work / (f"weights-{label}.safetensors" if label else WEIGHTS))
     folder.update(state="done", finished=now(), error=None, log_tail=[], result_sha256=hashed)
     folder.complete()
 
@@ -211,7 +217,7 @@ def _training(protocol: Protocol, fit: dict[str, Any], weights: str) -> dict[str
     return facts
 
 
-def _write_manifest(fitting: Fitting, work: Path, result: CellResult) -> None:
+def _write_manifest(fitting: Fitting, work: Path, result: CellResult, used: dict[str, WorkFolder]) -> None:
     job, data = fitting.job, fitting.data
     write_json(
         work / "manifest.json",
@@ -221,7 +227,7 @@ def _write_manifest(fitting: Fitting, work: Path, result: CellResult) -> None:
             "weights": fitting.weights.manifest(),
             "policy": job.policy,
             "seed": job.seed,
-            "fit": {"id": job.fit_id, "folder": job.fit.final.name},
+            "fit": {"id": job.fit_id, "folders": {label or "all": made.final.name for label, made in used.items()}},
             "protocol": {"hash": data.protocol.hash, **data.protocol.training_part(), **data.protocol.test_part()},
             "data": {
                 name: {"store": store.content_hash, "selection": data.selections[name].manifest()}

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from anyadbench.errors import UserError
 from anyadbench.hashing import sha256_file
 from anyadbench.methods.base import Context, Method
-from anyadbench.methods.descriptor import MethodDescriptor
+from anyadbench.methods.descriptor import RETRAIN, MethodDescriptor
 from anyadbench.plugins import MethodEntry, find_method
 from anyadbench.run.cells import explain_os_error, now, write_json
 from anyadbench.run.evaluate import Evaluator
@@ -27,6 +27,7 @@ from anyadbench.run.numerics import derive_seed, seed_everything
 from anyadbench.run.selection import Selector, test_image_ap, validation_score
 from anyadbench.run.sources import ProtocolData
 from anyadbench.run.trainer import Trainer
+from anyadbench.sequences import Subset
 from anyadbench.weights import ResolvedWeights, resolve
 
 WEIGHTS, SELECTED = "weights.safetensors", "selected"
@@ -40,11 +41,13 @@ class Fitting:
         job: The cell that asks for it.
         data: Slices of the protocol.
         reporter: Where progress goes.
+        subset: For one model per set of sequences: the set.
     """
 
     job: Job
     data: ProtocolData
     reporter: Reporter
+    subset: Subset | None = None
 
     @property
     def found(self) -> tuple[MethodDescriptor, MethodEntry]:
@@ -64,10 +67,10 @@ class Fitting:
         policy = self.job.numerics
         context = Context(
             params=self.job.params,
-            sequences=self.data.protocol.sequences,
+            sequences=self.subset or self.data.protocol.sequences,
             grid=self.data.reader(self.data.protocol.train).shape,
             weights=(weights := self.weights),
-            missing=self.job.missing,
+            missing="native" if self.job.missing == RETRAIN else self.job.missing,
             device=policy.torch_device(),
         )
         method = self.found[0].build(context)
@@ -106,8 +109,8 @@ class Fitting:
         folder.update(state="running", fit_id=job.fit_id, method=job.method, seed=job.seed, started=now())
         method = self.build()
         feed = TrainingFeed(
-            reader=self.data.reader(self.data.protocol.train),
-            rows=self.data.train_rows(),
+            reader=self.data.reader(self.data.protocol.train, sequences=self.subset),
+            rows=self.data.train_rows(self.subset),
             mask=descriptor.training_mask,
             seed=derive_seed(job.seed, job.method),
             batch_size=int(job.params.get("batch_size", 16)),
@@ -148,6 +151,7 @@ class Fitting:
                 "seed": job.seed,
                 "derived_seed": derive_seed(job.seed, job.method),
                 "protocol": self.data.protocol.training_part(),
+                "sequences": list(self.subset or self.data.protocol.sequences),
                 "data": {
                     "dataset": self.data.protocol.train,
                     "store": self.data.stores[self.data.protocol.train].content_hash,

@@ -12,7 +12,7 @@ from typing import Any
 from anyadbench import __version__
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
-from anyadbench.methods.descriptor import BUDGETS, MISSING, Budget, MethodDescriptor, Value
+from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN, Budget, MethodDescriptor, Value
 from anyadbench.metrics import METRIC_VERSION
 from anyadbench.plugins import MethodEntry, code_hash, find_method, load_methods
 from anyadbench.protocols.model import Protocol
@@ -67,11 +67,11 @@ def plan_with_data(request: Request, progress: Progress) -> tuple[list[Job], Pro
     budget: Budget = request.budget or _budget(protocol)
     settings = parse_settings(request.settings, [descriptor for descriptor, _ in entries])
     params = {d.name: method_params(d, protocol, budget, settings.get(d.name, {})) for d, _ in entries}
-    if request.missing not in MISSING:
-        raise UserError(f"--missing cannot be {request.missing!r}; use one of {', '.join(MISSING)}.")
+    if request.missing not in (*MISSING, RETRAIN):
+        raise UserError(f"--missing cannot be {request.missing!r}; use one of {', '.join((*MISSING, RETRAIN))}.")
     for descriptor, _ in entries:
-        if request.missing not in descriptor.missing_policies:
-            known = ", ".join(descriptor.missing_policies)
+        if request.missing not in (*descriptor.missing_policies, RETRAIN):
+            known = ", ".join((*descriptor.missing_policies, RETRAIN))
             raise UserError(f"--missing {request.missing}: {descriptor.name} does not follow it; it knows {known}.")
     policy = resolve_policy(
         request.device,

@@ -21,7 +21,7 @@ from anyadbench.paths import cache_dir
 from anyadbench.plugins import find_layout
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.run.reading import SliceReader, usable_rows
-from anyadbench.sequences import SHORT
+from anyadbench.sequences import SHORT, Subset, format_subset
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -153,16 +153,29 @@ class ProtocolData:
         need = ["train"] * (store.dataset == self.protocol.train) + ["test"] * bool(roles)
         return select_slices(store, self.protocol.slices, split, need)
 
-    def reader(self, dataset: str, feed: Mapping[str, str] | None = None) -> SliceReader:
-        """Return a reader of one data set."""
-        protocol = self.protocol
-        return SliceReader(
-            self.stores[dataset], protocol.sequences, protocol.intensity, dict(feed or {}), protocol.geometry
-        )
+    def reader(
+        self, dataset: str, feed: Mapping[str, str] | None = None, sequences: Subset | None = None
+    ) -> SliceReader:
+        """Return a reader of one data set, of the protocol's sequences or of those given."""
+        protocol, chosen = self.protocol, sequences or self.protocol.sequences
+        return SliceReader(self.stores[dataset], chosen, protocol.intensity, dict(feed or {}), protocol.geometry)
 
-    def train_rows(self) -> Int[ndarray, " N"]:
-        """Return the store rows of the training normals that have any of the protocol's sequences."""
-        rows = usable_rows(self.reader(self.protocol.train), self.selections[self.protocol.train].train_normals)
+    def train_rows(self, subset: Subset | None = None) -> Int[ndarray, " N"]:
+        """Return the store rows of the training normals that have any of the protocol's sequences, or all of a subset.
+
+        Raises:
+            UserError: If there is none.
+        """
+        normals = self.selections[self.protocol.train].train_normals
+        reader = self.reader(self.protocol.train, sequences=subset)
+        rows = usable_rows(reader, normals)
+        if subset is not None:
+            rows = rows[reader.present(rows).all(1)]
+            if not len(rows):
+                raise UserError(
+                    f"--missing retrain: no training slice of {self.protocol.name} has all of {format_subset(subset)}; "
+                    "leave this subset out in a protocol of your own."
+                )
         if not len(rows):
             raise UserError(
                 f"{self.stores[self.protocol.train].path}: no lesion-free training slice is left under the slice rules "
