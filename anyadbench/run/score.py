@@ -61,9 +61,9 @@ class MapEvaluator(Evaluator):
         }
 
     def _rounds(
-        self, present: Bool[np.ndarray, "B S"]
+        self, present: Bool[np.ndarray, "B S"], test: TestSet | None = None
     ) -> Iterator[tuple[Subset, Int[np.ndarray, " M"], list[tuple[str, Int[np.ndarray, " K"]]]]]:
-        for subset, members, served in super()._rounds(present):
+        for subset, members, served in super()._rounds(present, test):
             if format_subset(subset) in self.only:
                 yield subset, members, [entry for entry in served if entry[0] in self.only]
 
