@@ -103,7 +103,7 @@ class Fitting:
 
     def _train(self) -> None:
         job, folder = self.job, self.job.fit
-        descriptor, entry = self.found
+        descriptor, _ = self.found
         started = time.monotonic()
         spent = float(folder.state().get("seconds", 0.0))
         folder.update(state="running", fit_id=job.fit_id, method=job.method, seed=job.seed, started=now())
@@ -138,9 +138,26 @@ class Fitting:
         if trainer.selector is not None and trainer.selector.records:
             chosen = {"selected": trainer.selector.take_best()}
         save_weights(method, folder.work / WEIGHTS)
+        self._write_manifest(trainer)
+        folder.update(
+            state="done",
+            finished=now(),
+            parameters=sum(p.numel() for p in method.parameters() if p.requires_grad),
+            train_slices=0 if published else len(feed),
+            validation=self.data.selections[self.data.protocol.train].validation,
+            weights_sha256=sha256_file(folder.work / WEIGHTS),
+            **chosen,
+        )
+        # In this order: a process that is killed between the two leaves a finished fit, not one to train again.
+        folder.complete()
+        for leftover in ("checkpoints", SELECTED):
+            shutil.rmtree(folder.final / leftover, ignore_errors=True)
+
+    def _write_manifest(self, trainer: Trainer) -> None:
+        job, (descriptor, entry) = self.job, self.found
         selection = self.data.selections[self.data.protocol.train]
         write_json(
-            folder.work / "manifest.json",
+            job.fit.work / "manifest.json",
             {
                 "environment": environment(job.numerics.device),
                 "plugin": plugin(entry, descriptor.factory),
@@ -163,19 +180,6 @@ class Fitting:
                 "candidates": trainer.selector.records if trainer.selector else [],
             },
         )
-        folder.update(
-            state="done",
-            finished=now(),
-            parameters=sum(p.numel() for p in method.parameters() if p.requires_grad),
-            train_slices=0 if published else len(feed),
-            validation=selection.validation,
-            weights_sha256=sha256_file(folder.work / WEIGHTS),
-            **chosen,
-        )
-        # In this order: a process that is killed between the two leaves a finished fit, not one to train again.
-        folder.complete()
-        for leftover in ("checkpoints", SELECTED):
-            shutil.rmtree(folder.final / leftover, ignore_errors=True)
 
     def _selector(self, trainer: Trainer) -> Selector | None:
         """Return what judges the states of a training by the protocol's rule, or ``None`` to take the last one."""

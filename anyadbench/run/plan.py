@@ -69,6 +69,11 @@ def plan_with_data(request: Request, progress: Progress) -> tuple[list[Job], Pro
     params = {d.name: method_params(d, protocol, budget, settings.get(d.name, {})) for d, _ in entries}
     if request.missing not in (*MISSING, RETRAIN):
         raise UserError(f"--missing cannot be {request.missing!r}; use one of {', '.join((*MISSING, RETRAIN))}.")
+    if request.missing == RETRAIN and protocol.selection != "last":
+        raise UserError(
+            f"--missing retrain: {protocol.name} chooses among the states of one training, and there would be one for "
+            'each set of sequences; use a protocol with selection = "last".'
+        )
     for descriptor, _ in entries:
         if request.missing not in (*descriptor.missing_policies, RETRAIN):
             known = ", ".join((*descriptor.missing_policies, RETRAIN))

@@ -1,0 +1,215 @@
+"""Reading protocol files, with the line and key of each mistake."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from anyadbench.data.rules import GeometryRules, IntensityRules, SliceRules, SplitRules
+from anyadbench.errors import UserError, suggest
+from anyadbench.protocols.model import Protocol, ScoringRules, TestSet
+from anyadbench.sequences import Subset, all_subsets, format_subset, order, parse_subset
+
+_TOP: dict[str, type | tuple[type, ...]] = {
+    "name": str, "version": int, "title": str, "notes": str, "sequences": list, "subsets": (list, str),
+    "as_available": bool, "weights": str, "budget": str, "threads": int, "selection": str, "candidates": int,
+    "oracle": bool, "train": dict, "slices": dict, "split": dict, "intensity": dict, "geometry": dict,
+    "scoring": dict, "test": list,
+}  # fmt: skip
+_REQUIRED = ("name", "version", "title", "sequences", "train", "test")
+_CHOICES = {
+    "weights": ("published", "package"),
+    "budget": ("tiny", "demo", "paper"),
+    "selection": ("last", "validation", "test-image-ap"),
+    "masks": ("nearest-exact", "nearest"),
+    "mode": ("volume", "slice-minmax8"),
+    "percentile": (99, 99.5, 99.8, 99.9),
+}
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+
+class _Reader:
+    """Checks one file and names the line of each mistake."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path, self.lines = path, text.splitlines()
+
+    def fail(self, key: str, problem: str) -> UserError:
+        leaf = key.rpartition(".")[2]
+        hits = [n for n, line in enumerate(self.lines, 1) if re.match(rf"\s*\[*\s*{re.escape(leaf)}\s*[=\]]", line)]
+        where = f", line {hits[0]}" if hits else ""
+        return UserError(f"Protocol {self.path}{where}: {key} {problem}")
+
+    def keys(self, table: Mapping[str, Any], allowed: list[str], prefix: str = "") -> None:
+        for key in table:
+            if key not in allowed:
+                raise self.fail(
+                    f"{prefix}{key}", f"is not a known key; remove it or correct it.{suggest(key, allowed)}"
+                )
+
+    def value(self, key: str, value: Any, kinds: type | tuple[type, ...]) -> Any:
+        expected = kinds if isinstance(kinds, tuple) else (kinds,)
+        names = " or ".join(kind.__name__ for kind in expected)
+        if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
+            raise self.fail(key, f"must be of type {names}, got {value!r}; correct the value.")
+        leaf = key.rpartition(".")[2]
+        if leaf in _CHOICES and value not in _CHOICES[leaf]:
+            raise self.fail(key, f"cannot be {value!r}; use one of {', '.join(map(str, _CHOICES[leaf]))}.")
+        return value
+
+    def size(self, key: str, value: Any, absent: str, example: str) -> tuple[int, int]:
+        if value == absent:
+            return (0, 0)
+        if not (isinstance(value, list) and len(value) == 2 and all(type(n) is int and 1 <= n <= 4096 for n in value)):
+            raise self.fail(key, f"must be '{absent}' or two sizes such as {example}, got {value!r}; correct it.")
+        return (value[0], value[1])
+
+    def table(self, cls: type[Any], raw: Mapping[str, Any], prefix: str) -> Any:
+        defaults = {f.name: getattr(cls(), f.name) for f in fields(cls)}
+        self.keys(raw, list(defaults), prefix)
+        values = {}
+        for key, value in raw.items():
+            kind: type = type(defaults[key])
+            if kind is tuple:
+                values[key] = self.size(prefix + key, value, "none", "[448, 448]")
+                continue
+            self.value(prefix + key, value, (float, int) if kind is float else kind)
+            if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value < math.inf:
+                raise self.fail(prefix + key, f"must not be negative nor infinite, got {value!r}; correct the value.")
+            values[key] = kind(value)
+        return cls(**values)
+
+
+def read(path: Path) -> Protocol:
+    """Read and validate a protocol file.
+
+    Raises:
+        UserError: If the file cannot be read, is no TOML, or breaks a rule; line and key are named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Protocol {path} cannot be read ({error}); give the path of a protocol file (TOML).") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"Protocol {path} is not valid TOML: {error}; correct that line.") from None
+    reader = _Reader(path, text)
+    reader.keys(raw, list(_TOP))
+    for key in _REQUIRED:
+        if key not in raw:
+            raise reader.fail(key, "is missing; add it.")
+    for key, value in raw.items():
+        reader.value(key, value, _TOP[key])
+    return _build(reader, raw)
+
+
+def _build(reader: _Reader, raw: dict[str, Any]) -> Protocol:
+    if not _NAME.fullmatch(raw["name"]):
+        raise reader.fail("name", f"must be lower case letters, digits and hyphens, got {raw['name']!r}; rename it.")
+    try:
+        sequences = order(raw["sequences"])
+    except (UserError, TypeError) as error:
+        raise reader.fail("sequences", f"is wrong: {error}") from None
+    listed = raw.get("subsets", "all")
+    subsets = all_subsets(sequences) if listed == "all" else _subsets(reader, "subsets", listed, sequences)
+    reader.keys(raw["train"], ["dataset"], "train.")
+    split = reader.table(SplitRules, raw.get("split", {}), "split.")
+    if abs(split.train + split.validation + split.test - 1) > 1e-6:
+        raise reader.fail("split.train", "validation and test must add up to 1; correct the fractions.")
+    tests = tuple(_test_set(reader, item, sequences) for item in raw["test"])
+    if not tests or len({test.name for test in tests}) < len(tests):
+        raise reader.fail("test", "must be one or more [[test]] tables with different names; add or rename one.")
+    train = reader.value("train.dataset", raw["train"].get("dataset"), str)
+    _check_splits(reader, train, tests)
+    optional = {key: raw[key] for key in _TOP if key in raw and _TOP[key] in (str, int, bool)}
+    if optional.get("threads", 1) < 1:
+        raise reader.fail("threads", "must be at least 1; correct the value.")
+    if optional.get("candidates", 0) < 0:
+        raise reader.fail("candidates", "must be 0 (one per epoch) or more; correct the value.")
+    if optional.get("selection") == "test-image-ap" and not optional.get("oracle"):
+        raise reader.fail("selection", "chooses on test data, so the protocol must say oracle = true; add it.")
+    scoring_grid, scoring = _scoring(reader, raw.get("scoring", {}))
+    return Protocol(
+        **optional,
+        sequences=sequences,
+        subsets=subsets,
+        train=train,
+        tests=tests,
+        slices=reader.table(SliceRules, raw.get("slices", {}), "slices."),
+        split=split,
+        intensity=reader.table(IntensityRules, raw.get("intensity", {}), "intensity."),
+        geometry=_geometry(reader, raw.get("geometry", {})),
+        scoring_grid=scoring_grid,
+        scoring=scoring,
+    )
+
+
+def _check_splits(reader: _Reader, train: str, tests: tuple[TestSet, ...]) -> None:
+    for test in tests:
+        if test.split == "all" and test.dataset == train:
+            raise reader.fail("test.split", f"cannot be 'all' for {train}, which trains too; use test.")
+        if any(other.split != test.split for other in tests if other.dataset == test.dataset):
+            raise reader.fail("test.split", f"must be the same in every test set of {test.dataset}; correct one.")
+
+
+def _subsets(reader: _Reader, key: str, listed: Any, sequences: Subset) -> tuple[Subset, ...]:
+    if not isinstance(listed, list):
+        raise reader.fail(key, f'must be a list such as ["F", "F+T1"], got {listed!r}; correct it.')
+    try:
+        subsets = tuple(parse_subset(str(item)) for item in listed)
+    except UserError as error:
+        raise reader.fail(key, f"is wrong: {error}") from None
+    if not subsets:
+        raise reader.fail(key, 'is empty; name at least one, or write "all".')
+    for subset in subsets:
+        if not set(subset) <= set(sequences):
+            raise reader.fail(key, f"names {format_subset(subset)}, which is not among the protocol's sequences.")
+    if len(set(subsets)) < len(subsets):
+        raise reader.fail(key, "names a subset twice; remove one.")
+    return subsets
+
+
+def _geometry(reader: _Reader, raw: dict[str, Any]) -> GeometryRules:
+    rules: GeometryRules = reader.table(GeometryRules, raw, "geometry.")
+    if any(rules.resize) and any(have < want for have, want in zip(rules.resize, rules.crop, strict=True)):
+        raise reader.fail("geometry.crop", "is larger than geometry.resize; make it smaller.")
+    return rules
+
+
+def _scoring(reader: _Reader, raw: dict[str, Any]) -> tuple[tuple[int, int], ScoringRules]:
+    grid = reader.size("scoring.grid", raw.get("grid", "native"), "native", "[256, 256]")
+    names = [f.name for f in fields(ScoringRules)]
+    reader.keys(raw, ["grid", *names], "scoring.")
+    rules: ScoringRules = reader.table(ScoringRules, {k: v for k, v in raw.items() if k in names}, "scoring.")
+    if rules.smoothing_size and (rules.smoothing_size % 2 == 0 or rules.smoothing_sigma <= 0):
+        raise reader.fail("scoring.smoothing_size", "must be odd, with a smoothing_sigma above 0; correct one.")
+    if rules.top_fraction > 1:
+        raise reader.fail("scoring.top_fraction", "must lie between 0 and 1; correct the value.")
+    return grid, rules
+
+
+def _test_set(reader: _Reader, raw: Any, sequences: Subset) -> TestSet:
+    if not isinstance(raw, dict):
+        raise reader.fail("test", "must be written as [[test]] tables; correct it.")
+    reader.keys(raw, [f.name for f in fields(TestSet)], "test.")
+    dataset = reader.value("test.dataset", raw.get("dataset"), str)
+    split = reader.value("test.split", raw.get("split", "test"), str)
+    if split not in ("test", "all"):
+        raise reader.fail("test.split", f"cannot be {split!r}; use test or all.")
+    feed = reader.value("test.feed", raw.get("feed", {}), dict)
+    if not set(feed) <= set(sequences):
+        raise reader.fail(
+            "test.feed", f"fills {sorted(set(feed) - set(sequences))}, not among the protocol's sequences."
+        )
+    for source in feed.values():
+        try:
+            order([source])
+        except UserError as error:
+            raise reader.fail("test.feed", f"is wrong: {error}") from None
+    subsets = _subsets(reader, "test.subsets", raw["subsets"], sequences) if "subsets" in raw else ()
+    return TestSet(reader.value("test.name", raw.get("name", dataset), str), dataset, split, dict(feed), subsets)
