@@ -98,3 +98,18 @@ def test_training_slices_have_the_whole_subset(tiny_phantom: Path, tiny_protocol
     with pytest.raises(UserError, match=r"--missing retrain: no training slice of tiny has all of F; leave this"):
         store.scans["has_flair"] = 0
         data.train_rows(("flair",))
+
+
+def test_choosing_among_states_is_refused(tmp_path: Path, tiny_phantom: Path, tiny_protocol: Path) -> None:
+    protocol = tmp_path / "chosen.toml"
+    protocol.write_text(tiny_protocol.read_text().replace('selection = "last"', 'selection = "validation"'))
+    words = ["run", "--method", "pixelstats", "--missing", "retrain", "--protocol", str(protocol)]
+    done = subprocess.run(
+        [sys.executable, "-m", "anyadbench", *words, "--data", str(tiny_phantom), "--runs", str(tmp_path / "runs")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert 'use a protocol with selection = "last".' in done.stderr
+    assert not (tmp_path / "runs").exists()
