@@ -153,12 +153,9 @@ def _compared(
             kept.append(drawn)
     if len(kept) == len(_counted(board)) > 1 and all(item is not None for item in kept):
         whole = [item for item in kept if item is not None]
-        ours_mean, theirs_mean = (
-            sum(item[0] for item in whole) / len(whole),
-            sum(item[1] for item in whole) / len(whole),
-        )
-        ours_drawn, theirs_drawn = (np.stack([item[side] for item in whole]).mean(axis=0) for side in (2, 3))
-        rows.append(_row(test, MEAN, metric, ours_mean, theirs_mean, ours_drawn, theirs_drawn)[0])
+        points = np.mean([item[:2] for item in whole], axis=0).tolist()
+        drawn_means = [np.mean(part, axis=0) for part in ([item[2] for item in whole], [item[3] for item in whole])]
+        rows.append(_row(test, MEAN, metric, points[0], points[1], drawn_means[0], drawn_means[1])[0])
     adjusted = holm({row.subset: math.nan if row.p_value is None else row.p_value for row in rows})
     return [_with_holm(row, adjusted[row.subset]) for row in rows]
 

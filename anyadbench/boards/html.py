@@ -59,6 +59,7 @@ def board_html(board: Board, tables: Mapping[str, str] | None = None) -> str:
         "curves": plots.curves(board),
         "costs": plots.costs(board),
         "max_drawn": plots.MAX_DRAWN,
+        "max_curves": plots.MAX_CURVES,
         "gallery": make_gallery(board),
         "added": added_sections(board),
         "downloads": page.downloads(tables or page.tables(board)),

@@ -24,6 +24,9 @@ _PLOTS = {
     "image_roc": ("Slice ROC", ("false-positive rate", "sensitivity"), 1.0),
 }
 _MAX_COSTS = 6
+MAX_CURVES = 12
+"""Methods whose curves are drawn, in order of rank: each takes four plots."""
+
 MAX_DRAWN = 20
 """Methods that plots show of each kind, in order of rank: more could not be told apart. Tables hold all."""
 
@@ -70,7 +73,7 @@ def curves(board: Board) -> list[dict[str, Any]]:
     """Return the curves of every variant (its lowest seed that has some) on every test set."""
     styles = curve_styles(board.subsets)
     found = []
-    for variant in board.variants[:MAX_DRAWN]:
+    for variant in board.variants[:MAX_CURVES]:
         for cell in variant.cells:
             data = read_curves(cell.folder)
             if data:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anyadbench.boards.model import Estimate, Line, Summary, Variant
+from anyadbench.boards.model import Ends, Line, Summary, Variant
 from anyadbench.boards.recompute import read_replicates
 from anyadbench.errors import UserError
 
@@ -72,7 +72,7 @@ class Resamples:
         return over_seeds(np.stack(found)) if found else None
 
 
-def quantile_ends(values: Float64[np.ndarray, "n r"]) -> list[tuple[float | None, float | None]]:
+def quantile_ends(values: Float[np.ndarray, "n r"]) -> list[Ends]:
     """Return the 95 % percentile interval of each row; none where under half of the resamples are defined."""
     import numpy as np
 
@@ -80,31 +80,39 @@ def quantile_ends(values: Float64[np.ndarray, "n r"]) -> list[tuple[float | None
 
     holes = np.isnan(values).any(axis=1)
     tail = (1 - _LEVEL) / 2
-    found: list[tuple[float | None, float | None]] = [(None, None)] * len(values)
+    found: list[Ends] = [(None, None)] * len(values)
     whole = np.flatnonzero(~holes)
     if len(whole):
-        lows, highs = np.quantile(values[whole], [tail, 1 - tail], axis=1)
-        for row, low, high in zip(whole, lows, highs, strict=True):
-            found[int(row)] = float(low), float(high)
-    for row in np.flatnonzero(holes):
+        lows, highs = np.quantile(values[whole].astype(np.float64), [tail, 1 - tail], axis=1).tolist()
+        for row, low, high in zip(whole.tolist(), lows, highs, strict=True):
+            found[row] = low, high
+    for row in np.flatnonzero(holes).tolist():
         low, high = interval(values[row])
-        found[int(row)] = (None, None) if np.isnan(low) else (low, high)
+        found[row] = (None, None) if np.isnan(low) else (low, high)
     return found
 
 
-def seed_intervals(line: Line, resamples: Resamples) -> Line:
+def seed_intervals(lines: Sequence[Line], resamples: Resamples) -> list[Line]:
     """Replace the span of several seeds' intervals by the interval of their mean, seeds and subjects resampled."""
-    if len(line.seeds) < 2:
-        return line
-    metrics: dict[str, Estimate] = {}
-    for name, estimate in line.metrics.items():
-        values = resamples.metric(line, name) if estimate.low is not None else None
-        if values is None:
-            metrics[name] = estimate
-        else:
-            ((low, high),) = quantile_ends(values[None])
-            metrics[name] = replace(estimate, low=low, high=high, nested=True)
-    return replace(line, metrics=metrics)
+    import numpy as np
+
+    from anyadbench.metrics.rownumbers import REPLICATED
+
+    several = {
+        i: values for i, line in enumerate(lines) if len(line.seeds) > 1 and (values := resamples.of(line)) is not None
+    }
+    # One call for all lines: quantiles of small arrays one by one take longer than everything else here.
+    ends = quantile_ends(np.concatenate(list(several.values()))) if several else []
+    found = list(lines)
+    for place, i in enumerate(several):
+        mine = dict(zip(REPLICATED, ends[place * len(REPLICATED) :], strict=False))
+        metrics = dict(found[i].metrics)
+        for name, estimate in metrics.items():
+            low, high = mine.get("pixel_f1" if name == "dice" else name, (None, None))
+            if estimate.low is not None and low is not None:
+                metrics[name] = replace(estimate, low=low, high=high, nested=True)
+        found[i] = replace(found[i], metrics=metrics)
+    return found
 
 
 def summary_values(
@@ -122,18 +130,15 @@ def summary_values(
     return found
 
 
-def with_intervals(
+def resampled_parts(
     item: Summary, values: Mapping[str, Float64[np.ndarray, " r"]], full: str
-) -> tuple[Summary, Float64[np.ndarray, " r"]]:
-    """Add intervals to mean, worst and drops; return the resamples of the mean, too."""
+) -> Float64[np.ndarray, "n r"]:
+    """Return resamples of a summary's mean, of its worst, and of each drop."""
     import numpy as np
 
     table = np.stack(list(values.values()))
-    mean = table.mean(axis=0)
-    parts = [mean, table.min(axis=0), *(values[full] - values[subset] for subset in item.drops if full in values)]
-    ends = quantile_ends(np.stack(parts))
-    drops = dict(zip(item.drops, ends[2:], strict=False))
-    return replace(item, mean_interval=ends[0], worst_interval=ends[1], drop_intervals=drops), mean
+    drops = [values[full] - values[subset] for subset in item.drops if full in values]
+    return np.stack([table.mean(axis=0), table.min(axis=0), *drops])
 
 
 def tie_groups(items: Sequence[Summary], means: Mapping[str, Float64[np.ndarray, " r"]]) -> dict[str, int]:
@@ -177,21 +182,38 @@ def add_uncertainty(
     lines: Sequence[Line], summaries: Sequence[Summary], variants: Sequence[Variant], full: str, resamples: Resamples
 ) -> tuple[list[Line], list[Summary]]:
     """Return lines and summaries with nested intervals, and summaries with tie groups."""
-    kinds = {variant.key: variant.kind for variant in variants}
+    import numpy as np
+
     by_place: dict[tuple[str, str], dict[str, Line]] = {}
     for line in lines:
         by_place.setdefault((line.variant, line.test), {})[line.subset] = line
-    groups: dict[tuple[str, str, str], list[Summary]] = {}
-    means: dict[tuple[str, str, str], dict[str, Float64[np.ndarray, " r"]]] = {}
-    done = []
-    for item in summaries:
-        key = (kinds[item.variant], item.test, item.metric)
+    parts: dict[int, Float64[np.ndarray, "n r"]] = {}
+    for number, item in enumerate(summaries):
         values = summary_values(item, by_place[item.variant, item.test], resamples)
         if values is not None:
-            item, mean = with_intervals(item, values, full)
-            means.setdefault(key, {})[item.variant] = mean
-        groups.setdefault(key, []).append(item)
-        done.append(item)
-    ties = {key: tie_groups(items, means.get(key, {})) for key, items in groups.items()}
-    tied = [replace(i, group=ties[kinds[i.variant], i.test, i.metric].get(i.variant)) for i in done]
-    return [seed_intervals(line, resamples) for line in lines], tied
+            parts[number] = resampled_parts(item, values, full)
+    ends = quantile_ends(np.concatenate(list(parts.values()))) if parts else []
+    done, start = list(summaries), 0
+    for number, part in parts.items():
+        item, mine = done[number], ends[start : start + len(part)]
+        start += len(part)
+        drops = dict(zip(item.drops, mine[2:], strict=False))
+        done[number] = replace(item, mean_interval=mine[0], worst_interval=mine[1], drop_intervals=drops)
+    return seed_intervals(lines, resamples), _grouped(done, parts, variants)
+
+
+def _grouped(
+    summaries: Sequence[Summary], parts: Mapping[int, Float64[np.ndarray, "n r"]], variants: Sequence[Variant]
+) -> list[Summary]:
+    """Return the summaries with the tie groups of each kind, test set and metric."""
+    kinds = {variant.key: variant.kind for variant in variants}
+    places: dict[tuple[str, str, str], list[int]] = {}
+    for number, item in enumerate(summaries):
+        places.setdefault((kinds[item.variant], item.test, item.metric), []).append(number)
+    found = list(summaries)
+    for numbers in places.values():
+        means = {summaries[n].variant: parts[n][0] for n in numbers if n in parts}
+        groups = tie_groups([summaries[n] for n in numbers], means)
+        for n in numbers:
+            found[n] = replace(summaries[n], group=groups.get(summaries[n].variant))
+    return found

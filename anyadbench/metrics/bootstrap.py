@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -147,16 +148,20 @@ def over_seeds(values: Float[np.ndarray, "seeds *more r"], seed: int = 0) -> Flo
     count = len(values)
     if count == 1:
         return np.asarray(values[0], dtype=np.float64)
-    picks = np.random.default_rng([seed, count]).integers(0, count, size=(values.shape[-1], count))
-    weights = np.zeros((count, values.shape[-1]))
-    np.add.at(weights, (picks, np.arange(values.shape[-1])[:, None]), 1.0 / count)
+    weights = _seed_weights(count, values.shape[-1], seed)
+    if not np.isnan(values).any():
+        return np.asarray(np.einsum("s...r,sr->...r", values, weights))
     # A seed that was not drawn must not spoil the mean where it is undefined.
-    terms = np.where(_spread(weights, values.ndim) > 0, values * _spread(weights, values.ndim), 0.0)
-    return np.asarray(terms.sum(axis=0), dtype=np.float64)
+    spread = weights.reshape(count, *([1] * (values.ndim - 2)), -1)
+    return np.asarray(np.where(spread > 0, values * spread, 0.0).sum(axis=0), dtype=np.float64)
 
 
-def _spread(weights: Float64[np.ndarray, "seeds r"], axes: int) -> np.ndarray:
-    return weights.reshape(weights.shape[0], *([1] * (axes - 2)), weights.shape[1])
+@lru_cache(maxsize=16)
+def _seed_weights(count: int, n_resamples: int, seed: int) -> Float64[np.ndarray, "seeds r"]:
+    picks = np.random.default_rng([seed, count]).integers(0, count, size=(n_resamples, count))
+    weights = np.zeros((count, n_resamples))
+    np.add.at(weights, (picks, np.arange(n_resamples)[:, None]), 1.0 / count)
+    return weights
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

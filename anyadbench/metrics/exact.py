@@ -193,9 +193,9 @@ class PixelStats:
 def _groups(chunks: list[Int32[np.ndarray, " m"]]) -> list[list[Int32[np.ndarray, " m"]]]:
     """Put small chunks together, so that merging many small states does not mean many searches."""
     groups: list[list[Int32[np.ndarray, " m"]]] = []
-    size = CHUNK
+    size = 0
     for chunk in chunks:
-        if size + len(chunk) > CHUNK:
+        if not groups or size + len(chunk) > CHUNK:
             groups.append([])
             size = 0
         groups[-1].append(chunk)
