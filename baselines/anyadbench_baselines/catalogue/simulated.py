@@ -30,7 +30,7 @@ MMRAD = MethodDescriptor(
             "epochs": 0,
             "steps": 200,
             "decoder_width": 64,
-            "lr": 3e-4,
+            "lr": 1e-3,
         },
     },
     missing="drops them: a hidden sequence's picture and tokens do not exist",
