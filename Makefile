@@ -21,6 +21,8 @@ test: $(STAMP) lint
 	$(BIN)/python -m pytest -m "not slow and not browser"
 
 test-all: $(STAMP) lint docs
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[slurm]' -e plugins/ray || echo "submitit or ray cannot be installed: their tests will be skipped"
+	@command -v slurmd >/dev/null || (apt-get update -qq && apt-get install -y -qq slurm-wlm munge) || echo "SLURM cannot be installed: its tests will be skipped"
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium) || echo "chromium cannot be installed: its tests will be skipped"
 	$(BIN)/python -m pytest
 

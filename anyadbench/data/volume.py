@@ -8,6 +8,7 @@ patient's right to left, as radiologists look at it.
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ orientations: Any = nibabel.orientations
 
 TOLERANCE_MM = 1e-3
 """Largest distance between the corners of two grids that count as one."""
+
+PIECE = 4 << 20
+SLACK = 16 << 20
+"""Bytes that a packed file may hold beyond what its header tells: extensions, padding."""
 
 FRACTION = 1e-3
 """Largest distance of a label from a whole number."""
@@ -179,8 +184,17 @@ def _bytes(path: Path) -> bytes:
     if data[:2] != b"\x1f\x8b":
         return data
     try:
-        # The whole stream is unpacked, so that its checksum is checked; reading only the voxels would skip it.
-        return gzip.decompress(data)
+        # To the end of the stream, so that its checksum is checked; but a few bytes may unpack to more than any memory
+        # holds, so no further than the header says.
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            unpacked = bytearray(stream.read(540))
+            most = _told_size(bytes(unpacked)) + SLACK
+            while piece := stream.read(PIECE):
+                unpacked += piece
+                if len(unpacked) > most:
+                    cause = "unpacks to more than its header tells"
+                    raise BadFile(path, cause, "copy or download it again, or convert it to NIfTI")
+            return bytes(unpacked)
     except (EOFError, OSError, zlib.error) as error:
         text = str(error) or type(error).__name__
         raise BadFile(path, f"is damaged ({text})", "copy or download it again") from error
@@ -202,6 +216,19 @@ def _load(path: Path) -> tuple[Any, np.ndarray]:
         cause = f"holds no grey values (type {array.dtype}, shape {array.shape})"
         raise BadFile(path, cause, "give a grey-value image")
     return image, array
+
+
+def _told_size(head: bytes) -> int:
+    """Return how many bytes a file of this header has; 0 if it is none."""
+    if _header_size(head) not in (348, 540) or len(head) < _header_size(head):
+        return 0
+    kind = nibabel.nifti2.Nifti2Header if _header_size(head) == 540 else nibabel.nifti1.Nifti1Header
+    try:
+        header = kind(head[: _header_size(head)], check=False)
+        voxels = int(np.prod([float(length) for length in header.get_data_shape()]))
+        return int(float(header["vox_offset"])) + voxels * int(header["bitpix"]) // 8
+    except (HeaderDataError, ValueError, OverflowError):
+        return 0
 
 
 def _header_size(data: bytes) -> int:

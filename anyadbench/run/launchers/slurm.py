@@ -24,6 +24,9 @@ from anyadbench.run.launchers import LaunchOptions, cell_command, known_settings
 POLL = 5.0
 """Seconds between two looks at the queue."""
 
+ARRAY = 1000
+"""Most tasks of one array job; SLURM's own limit is 1001 unless the site raised it."""
+
 REQUEUES = 20
 """How often a task may reach its time limit and go on."""
 
@@ -140,24 +143,26 @@ def _submit(jobs: Sequence[Job], folder: Path, settings: dict[str, Any], options
     }
     if "mem_gb" in parameters:
         parameters["mem"] = f"{int(float(parameters.pop('mem_gb')) * 1024)}MB"
+    submitted: list[Any] = []
     try:
         executor.update_parameters(**parameters)
-        with executor.batch():
-            submitted = [executor.submit(CellTask(cell_command(job))) for job in jobs]
+        for start in range(0, len(jobs), ARRAY):
+            with executor.batch():
+                submitted += [executor.submit(CellTask(cell_command(job))) for job in jobs[start : start + ARRAY]]
     except (FailedJobError, FailedSubmissionError) as error:
         raise UserError(f"SLURM refused the job: {' '.join(str(error).split())[:300]}") from None
     names = [str(job.job_id) for job in submitted]
-    options.display.note(f"submitted {len(jobs)} cells to SLURM as job {names[0].partition('_')[0]}")
+    options.display.note(f"submitted {len(jobs)} cells to SLURM as job {', '.join(_numbers(names))}")
     return names
 
 
 def _wait(names: Sequence[str], poll: float, options: LaunchOptions) -> tuple[dict[str, str], bool]:
     """Wait for the tasks' end; return the last state of each, and whether Ctrl-C cancelled them."""
-    number, stopped = names[0].partition("_")[0], False
+    numbers, stopped = _numbers(names), False
     last: dict[str, str] = {}
     while True:
         try:
-            states = _queue(number)
+            states = _queue(numbers)
             last |= states
             waiting = [name for name in names if not _ended(states.get(name, ""))]
             options.display.progress(len(names) - len(waiting), len(names), "cells")
@@ -169,14 +174,19 @@ def _wait(names: Sequence[str], poll: float, options: LaunchOptions) -> tuple[di
                 raise
             stopped = True
             options.display.note("stopping: cancelling the tasks, which write checkpoints (Ctrl-C again: leave them)")
-            subprocess.run(["scancel", number], capture_output=True, check=False)
+            subprocess.run(["scancel", *numbers], capture_output=True, check=False)
 
 
-def _queue(number: str) -> dict[str, str]:
-    """Return the state of each task of a job that SLURM still knows."""
+def _numbers(names: Sequence[str]) -> list[str]:
+    """Return the numbers of the array jobs that tasks belong to."""
+    return list(dict.fromkeys(name.partition("_")[0] for name in names))
+
+
+def _queue(numbers: Sequence[str]) -> dict[str, str]:
+    """Return the state of each task of some jobs that SLURM still knows."""
     for _ in range(10):
         listed = subprocess.run(
-            ["squeue", "--noheader", "--array", "--states=all", f"--jobs={number}", "--format=%i %T"],
+            ["squeue", "--noheader", "--array", "--states=all", f"--jobs={','.join(numbers)}", "--format=%i %T"],
             capture_output=True,
             text=True,
             check=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from collections.abc import Sequence
 
@@ -42,13 +43,22 @@ def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
 
 def _connect(address: str) -> None:
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
         raise UserError(
             f"No Ray cluster answers at {address!r} ({said}); start one with 'ray start --head', or give "
             "--launcher-option address=HOST:PORT."
         ) from None
+
+
+def _knock(address: str) -> None:
+    """Raise at once where nothing listens: Ray itself would try for minutes."""
+    host, separator, port = address.rpartition(":")
+    if separator and port.isdigit():
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=10):
+            pass
 
 
 def _run_cell(command: list[str]) -> str:

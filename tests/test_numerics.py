@@ -1,0 +1,142 @@
+"""The numeric policy: recorded, applied, and what becomes of ``torch.compile``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from grid_fixture import cells, run
+from test_checkpoints import Toy, trainer
+
+from anyadbench.results.schema import Numerics
+from anyadbench.run.compiling import Compiled, is_compiler_error
+from anyadbench.run.events import Reporter
+from anyadbench.run.numerics import Policy, apply_policy, numerics_record, resolve_policy
+
+
+class Listening(Reporter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def send(self, **event: Any) -> None:
+        self.notes += [event["note"]] if "note" in event else []
+
+
+def failing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A compiler that draws random numbers and then gives up."""
+
+    def compiled(*arguments: Any) -> Any:
+        torch.rand(10)
+        raise torch._dynamo.exc.TorchDynamoException("no kernel")
+
+    return compiled
+
+
+def test_a_failing_compiler_is_said_aloud_and_changes_no_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = trainer(tmp_path / "plain")
+    plain.run()
+    monkeypatch.setattr(torch, "compile", failing)
+    reporter = Listening()
+    fallen = trainer(tmp_path / "fallen", reporter)
+    fallen.policy = Policy(threads=1, compile=True)
+    fallen.run()
+    assert fallen.compile_state == "fell back"
+    assert "torch.compile failed and is not used: TorchDynamoException: no kernel" in capsys.readouterr().err
+    assert any("no kernel" in note for note in reporter.notes)
+    for name, value in plain.method.saved_state().items():
+        assert torch.equal(value, fallen.method.saved_state()[name])
+
+
+def test_a_compiler_that_refuses_at_once_is_said_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(function: Callable[..., Any]) -> Callable[..., Any]:
+        raise RuntimeError("not on this interpreter")
+
+    monkeypatch.setattr(torch, "compile", refusing)
+    compiled = Compiled(lambda x: x + 1, Toy(), Listening(), enabled=True)
+    assert (compiled(1), compiled.state) == (2, "fell back")
+
+
+def test_an_error_of_the_method_itself_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+
+    def wrong() -> None:
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        Compiled(wrong, Toy(), Listening(), enabled=True)()
+    assert not is_compiler_error(ValueError("mine"))
+
+
+def test_without_compile_the_function_is_called_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", failing)
+    assert Compiled(lambda x: x, Toy(), Listening(), enabled=False)(3) == 3
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype", "tf32"),
+    [
+        ("float32", "float32", False),
+        ("tf32", "float32", True),
+        ("bfloat16", "bfloat16", False),
+        ("float16", "float16", False),
+    ],
+)
+def test_a_precision_becomes_a_policy_that_results_can_hold(precision: str, dtype: str, tf32: bool) -> None:
+    policy = resolve_policy("cuda", precision, True, 3, elsewhere=True)
+    recorded = Numerics(**numerics_record(policy, "off"))
+    assert (recorded.device, recorded.dtype, recorded.tf32, recorded.deterministic) == ("cuda", dtype, tf32, True)
+    assert recorded.threads == 3
+    assert recorded.products == ""
+
+
+def test_the_library_of_products_is_recorded_on_the_cpu_and_no_part_of_the_policy() -> None:
+    recorded = Numerics(**numerics_record(Policy(), "fell back"))
+    assert recorded.products in ("default", "oneDNN")
+    assert recorded.compile == "fell back"
+    assert "products" not in Policy().to_dict()
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+
+
+def test_a_deterministic_policy_forbids_other_algorithms(restored: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    apply_policy(Policy(deterministic=True, threads=1))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.benchmark
+
+
+def test_a_cell_planned_for_a_gpu_is_refused_where_there_is_none() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    from anyadbench.errors import UserError
+
+    with pytest.raises(UserError, match="planned for a GPU and torch finds none here"):
+        apply_policy(Policy(device="cuda"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_result_says_what_was_asked_for_and_what_came_of_it(
+    toys: Path, tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path
+) -> None:
+    options = ["--protocol", tiny_protocol, "--data", tiny_phantom, "--runs", tmp_path, "--compile", "--deterministic"]
+    done = run("run", "--method", "toy", *options, "--precision", "bfloat16")
+    assert done.returncode == 0, done.stderr
+    (cell,) = cells(tmp_path)
+    numerics = json.loads((cell / "result.json").read_text())["numerics"]
+    assert numerics["compile"] in ("on", "fell back")
+    assert (numerics["compile"] == "fell back") == ("torch.compile failed and is not used" in done.stderr)
+    assert (numerics["dtype"], numerics["deterministic"]) == ("bfloat16", True)
