@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from anyadbench.metrics.streaming import PixelState
-
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+
+
+class SubjectPixels(Protocol):
+    """The pixel scores of one subject in one row."""
+
+    def compute(self) -> Mapping[str, float]:
+        """Return the pixel metrics by name, NaN where one is undefined."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +27,11 @@ class RowScores:
     Attributes:
         slices: One line per scored slice: ``subject``, ``scan``, ``slice``, ``height_mm``, ``label`` (1 with a lesion),
             ``lesion_px``, ``brain`` (share of the field) and ``image_score``.
-        pixels: Histogram of pixel scores by subject; they add up (``a + b``), and each gives every
-            pixel metric with ``compute()``.
+        pixels: Pixel statistics by subject; ``compute()`` gives every pixel metric of that subject alone.
     """
 
     slices: pd.DataFrame
-    pixels: Mapping[str, PixelState] = field(default_factory=dict)
+    pixels: Mapping[str, SubjectPixels] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
