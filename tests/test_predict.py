@@ -265,6 +265,14 @@ def test_a_cell_alone_is_enough_and_its_fit_stands_in_for_its_weights(
     assert np.array_equal(anyadbench.load(cell).predict({"flair": flair}).map, alone.map)
 
 
+def test_one_model_per_set_is_refused(trained_cells: dict[str, Path], tmp_path: Path) -> None:
+    cell = tmp_path / "cell"
+    shutil.copytree(trained_cells["pixelstats"], cell)
+    (cell / "weights.safetensors").rename(cell / "weights-F.safetensors")
+    with pytest.raises(UserError, match=r"holds one model for each set of sequences \(--missing retrain\)"):
+        anyadbench.load(cell)
+
+
 def test_what_is_no_finished_cell_is_refused(trained_cells: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such folder; give the folder of a finished cell"):
         anyadbench.load(tmp_path / "none")
