@@ -91,7 +91,7 @@ def test_earlier_versions_go_through_every_migration(cell: Path, monkeypatch: py
     monkeypatch.setattr(read, "SCHEMA_VERSION", 2)
     monkeypatch.setattr(read, "MIGRATIONS", {1: rename})
     data = json.loads((cell / "result.json").read_text())
-    data["run_seed"] = data.pop("seed")
+    data["schema_version"], data["run_seed"] = 1, data.pop("seed")
     assert read.load_result(data, "old").seed == 0
 
 
