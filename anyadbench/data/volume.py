@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -206,10 +207,10 @@ def _told_size(head: bytes) -> int:
     """Return how many bytes a file of this header has; 0 if it is none."""
     if _header_size(head) not in (348, 540) or len(head) < _header_size(head):
         return 0
-    kind = nibabel.nifti2.Nifti2Header if _header_size(head) == 540 else nibabel.nifti1.Nifti1Header
+    kind: Any = nibabel.nifti2.Nifti2Header if _header_size(head) == 540 else nibabel.nifti1.Nifti1Header
     try:
         header = kind(head[: _header_size(head)], check=False)
-        voxels = int(np.prod([float(length) for length in header.get_data_shape()]))
+        voxels = math.prod(int(length) for length in header.get_data_shape())
         return int(float(header["vox_offset"])) + voxels * int(header["bitpix"]) // 8
     except (HeaderDataError, ValueError, OverflowError):
         return 0
