@@ -97,12 +97,13 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
     from anyadbench.run.display import Display
     from anyadbench.run.estimate import check_fits, estimate
     from anyadbench.run.execute import execute
-    from anyadbench.run.launchers import LaunchOptions
+    from anyadbench.run.launchers import LaunchOptions, find_launcher
     from anyadbench.run.plan import Request, plan_with_data
 
     stop_on_signals()
     launcher, slots = str(options.pop("launcher")), int(options.pop("slots"))
     settings = parse_settings(options.pop("settings_"))
+    find_launcher(launcher)
     if launcher == "shell" and as_json:
         raise UserError("--launcher shell prints commands where --json prints results; give only one of them.")
     found = find_protocol(protocol, extra_files())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
 def _connect(address: str) -> None:
     try:
         _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (OSError, ValueError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
         raise UserError(
