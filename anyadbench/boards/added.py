@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from anyadbench.boards.control import MAX_BYTES
@@ -15,15 +14,15 @@ from anyadbench.errors import UserError
 from anyadbench.metrics import METRICS
 from anyadbench.metrics.added import AddedMetric, RowScores
 from anyadbench.plugins import collect
+from anyadbench.results.cellfiles import Place
 from anyadbench.results.read import CellRecord, inside
 from anyadbench.results.schema import Row
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from anyadbench.metrics.streaming import PixelState
-
-Place = tuple[str, str]
+    from anyadbench.metrics.rowpixels import RowPixels
+    from anyadbench.metrics.steps import Steps
 
 _COLUMNS: Mapping[str, Callable[[str], Any]] = {
     "test": str, "subset": str, "subject": str, "scan": str, "slice": int, "height_mm": float, "label": int,
@@ -120,41 +119,31 @@ class _Stored:
             raise UserError(f"{self._folder.name}/scores/slices.csv is damaged ({error}).") from None
 
     @cached_property
-    def pixels(self) -> dict[Place, dict[str, dict[str, Any]]]:
-        """Arrays of every subject in every row."""
-        import numpy as np
+    def pixels(self) -> Mapping[Place, RowPixels]:
+        """Pixel statistics of every row."""
+        from anyadbench.boards.recompute import read_statistics
 
-        path = inside(self._folder, "scores/pixels.npz")
-        if path is None or path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{self._folder.name}/scores/pixels.npz is missing or too large.")
-        found: dict[Place, dict[str, dict[str, Any]]] = {}
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                for number, (test, subset, subject) in enumerate(json.loads(str(file["index"]))):
-                    start = f"{number}/"
-                    arrays = {name.removeprefix(start): file[name] for name in file.files if name.startswith(start)}
-                    found.setdefault((test, subset), {})[subject] = arrays
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{self._folder.name}/scores/pixels.npz is damaged ({error}).") from None
-        return found
+        return read_statistics(self._folder).pixels
 
 
-class _Pixels(Mapping[str, "PixelState"]):
-    """The pixel statistics of one row, read when the first is asked for."""
+class _Pixels(Mapping[str, "Steps"]):
+    """The pixel statistics of one row by subject, read when the first is asked for."""
 
     def __init__(self, stored: _Stored, place: Place) -> None:
         self._stored, self._place = stored, place
 
-    def _arrays(self) -> dict[str, dict[str, Any]]:
-        return self._stored.pixels.get(self._place, {})
+    @cached_property
+    def _rows(self) -> dict[str, Callable[[], Steps]]:
+        row = self._stored.pixels.get(self._place)
+        if row is None:
+            return {}
+        return {name: partial(row.cohort.subject, index) for index, name in enumerate(row.subjects)}
 
-    def __getitem__(self, subject: str) -> PixelState:
-        from anyadbench.metrics import PixelState
-
-        return PixelState.from_arrays(self._arrays()[subject])
+    def __getitem__(self, subject: str) -> Steps:
+        return self._rows[subject]()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays())
+        return iter(self._rows)
 
     def __len__(self) -> int:
-        return len(self._arrays())
+        return len(self._rows)

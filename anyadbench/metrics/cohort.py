@@ -51,6 +51,21 @@ class Cohort:
         """Return the number of subjects."""
         return len(self.gaps)
 
+    def subject(self, index: int) -> Steps:
+        """Return the ranking of one subject's pixels alone, by groups of scores; its AUPRO is exact where groups are.
+
+        Args:
+            index: Row of the subject.
+        """
+        from anyadbench.metrics.steps import Steps
+
+        held = np.flatnonzero(self.lesions[index])
+        above = np.cumsum(self.gaps[index][:-1]) + np.cumsum(self.tied[index]) - self.tied[index]
+        tied, normals = self.tied[index][held], int(self.gaps[index].sum() + self.tied[index].sum())
+        starts, ends = np.append(above[held], normals), np.append(0, above[held] + tied)
+        nothing = np.empty(0, dtype=np.int64)
+        return Steps(starts - ends, tied, self.lesions[index][held], nothing, self.weights[index][held], 0)
+
     def check(self, steps: Steps | None = None) -> None:
         """Check that the counts are possible, and that together they are those of ``steps``.
 

@@ -130,8 +130,8 @@ def _trained_state(path: Path) -> Path:
         return path / WEIGHTS
     if any(path.glob("weights-*.safetensors")):
         raise UserError(
-            f"The cell {path} holds one model for each set of sequences (--missing retrain), which cannot be applied as "
-            "one; give a cell of a run without it."
+            f"The cell {path} holds one model for each set of sequences (--missing retrain), which cannot be applied "
+            "as one; give a cell of a run without it."
         )
     manifest = read_json(path / "manifest.json") if (path / "manifest.json").is_file() else {}
     fit = str(manifest.get("fit", {}).get("folder", ""))

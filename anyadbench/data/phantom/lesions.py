@@ -107,7 +107,7 @@ def tumours(spec: PhantomSpec, number: int, head: Head, grid: Grid) -> Lesions:
         centre = _centre(rng, eligible, middle + shift, grid)
         if centre is None:
             continue
-        wide = rng.uniform(13, 23, 2) if index == 0 else rng.uniform(7, 13, 2)
+        wide = rng.uniform(20, 34, 2) if index == 0 else rng.uniform(9, 16, 2)
         radii = np.array([*np.maximum(wide, smallest), max(tall, 1.2 * spec.spacing[2])])
         _tumour(rng, head, grid, _level(rng, centre, radii, band, grid, 0.16), into)
     return into

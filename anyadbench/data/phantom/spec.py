@@ -12,7 +12,7 @@ import numpy as np
 from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES
 
-VERSION = 1
+VERSION = 2
 """Version of the generator; raised whenever a voxel of any phantom would change."""
 
 _INCOMPLETE_EVERY = 6
