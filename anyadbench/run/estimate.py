@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from anyadbench.run.sources import ProtocolData
 
 BASE = 700e6
-"""Bytes of a worker with its libraries, before it reads a slice (measured on Linux, torch 2.13, CPU)."""
+"""Bytes of a worker with its libraries, before it reads a slice (host_mb of a pixelstats cell on Linux, torch 2.15, CPU)."""
 
 EXACT_PIXELS = 2**28
 """Pixels over all rows up to which metrics are exact, at 4 bytes each; beyond, a histogram counts."""
 
 SORTING = 2 * 64e6
 HISTOGRAM = 0.6e6
-"""Bytes of one subject's pixel histogram in one row (measured on the phantom; it holds occupied pages only)."""
+"""Bytes of one subject's pixel histogram in one row: a rough figure, since it holds occupied pages only."""
 
 RECORD = 800
-"""Bytes of one slice's entry in one row's table."""
+"""Bytes of one slice's entry in one row's table: a rough figure."""
 
 KEPT_SUBJECTS, KEPT_SLICES = 3, 3
 SCORING_BATCH = 16
