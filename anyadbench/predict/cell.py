@@ -86,7 +86,7 @@ def read_cell(folder: str | Path) -> TrainedCell:
             raise UserError(f"The cell {path} lacks {name} ({meaning}); copy the whole folder of the cell again.")
     try:
         result = CellResult.model_validate_json((path / "result.json").read_text(encoding="utf-8"))
-        job = Job.load(path)
+        job = Job.load(path, renamed=True)
     except (ValidationError, ValueError, TypeError, OSError) as error:
         cause = str(error).splitlines()[0]
         raise UserError(

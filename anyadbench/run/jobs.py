@@ -96,10 +96,14 @@ class Job:
         return work
 
     @staticmethod
-    def load(folder: Path) -> Job:
+    def load(folder: Path, *, renamed: bool = False) -> Job:
         """Read the job of a cell folder, complete or not.
 
         The folder may come from elsewhere: the job is checked, and works in the runs folder that it was found in.
+
+        Args:
+            folder: The cell.
+            renamed: Whether the folder may have any name, as a copy that is only read may.
 
         Raises:
             UserError: If its plan is damaged, or is of another cell.
@@ -112,7 +116,7 @@ class Job:
             job.numerics  # noqa: B018  (its fields are checked here)
         except (ValidationError, TypeError):
             raise UserError(f"{folder / PLAN} is no plan of a cell; remove {folder} and run again.") from None
-        if folder.name not in (job.cell.work.name, job.cell.final.name):
+        if not renamed and folder.name not in (job.cell.work.name, job.cell.final.name):
             raise UserError(f"{folder / PLAN} is the plan of another cell; remove {folder} and run again.")
         return job
 

@@ -115,7 +115,8 @@ def _run_method(target: str, folder: Path, limits: Limits, found: dict[str, Find
         path = folder / f"{task}.json"
         path.write_text(json.dumps({**request, "task": task}), encoding="utf-8")
         environment = {
-            **_environment(), "HOME": str(elsewhere), "TMPDIR": str(cell / "tmp"), "MPLCONFIGDIR": str(cell / "tmp")
+            **_environment(), "HOME": str(elsewhere), "TMPDIR": str(cell / "tmp"), "MPLCONFIGDIR": str(cell / "tmp"),
+            "TORCHINDUCTOR_CACHE_DIR": str(cell / "tmp"),  # torch makes it when parts of it are imported
         }  # fmt: skip
         command = ["-m", "anyadbench.testing.conformance.worker", str(path)]
         done = _python(command, environment, limits.patience, elsewhere)
