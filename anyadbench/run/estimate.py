@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anyadbench.run.sources import ProtocolData
 
 BASE = 700e6
-"""Bytes of a worker with its libraries, before it reads a slice (host_mb of a pixelstats cell on Linux, torch 2.15, CPU)."""
+"""Bytes of a worker with its libraries, before it reads a slice (host_mb of a pixelstats cell, torch 2.15)."""
 
 EXACT_PIXELS = 2**28
 """Pixels over all rows up to which metrics are exact, at 4 bytes each; beyond, a histogram counts."""
