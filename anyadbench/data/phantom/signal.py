@@ -28,13 +28,13 @@ TISSUES: dict[str, Tissue] = {
     "gm": Tissue(0.83, 1330.0, 92.0, 0.05),
     "csf": Tissue(1.00, 4100.0, 1100.0, 0.0),
     "blood": Tissue(0.75, 1650.0, 45.0, 3.0),
-    "oedema": Tissue(0.84, 1750.0, 185.0, 0.03),
-    "solid": Tissue(0.86, 2200.0, 200.0, 0.10),
+    "oedema": Tissue(0.84, 1500.0, 185.0, 0.03),
+    "solid": Tissue(0.86, 1850.0, 200.0, 0.10),
     "necrosis": Tissue(0.92, 2600.0, 280.0, 0.05),
-    "rim": Tissue(0.84, 1750.0, 150.0, 1.6),
+    "rim": Tissue(0.84, 1500.0, 150.0, 1.6),
 }
-"""At 3 T, near Wansapura 1999 and Stanisz 2005 for healthy tissue; lesions are somewhat darker than grey matter
-in T1 and lie between it and fluid in T2, so that T1 shows oedema faintly and only the core plainly."""
+"""At 3 T, near Wansapura 1999 and Stanisz 2005 for healthy tissue; lesions lie near grey matter in T1 and between
+it and fluid in T2, so that T1 shows oedema faintly and only the core plainly."""
 
 
 @dataclass(frozen=True)
