@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from documents import DOCUMENTS, WORKED, blocks, make_place
+from documents import DOCUMENTS, ROOT, WORKED, blocks, make_place
 
 
 def commands() -> list[tuple[str, str]]:

@@ -75,7 +75,7 @@ def scores(fitting: Any, method: Any, protocol: Protocol) -> dict[str, list[floa
     found = {}
     for label, state in states.items():
         images = [float(record["image_score"]) for record in state.records]
-        found[label] = images + [value for value in state.pixels.compute().values() if value == value]
+        found[label] = images + [value for value in state.pixels("", None).steps.compute().values() if value == value]
     return found
 
 

@@ -113,3 +113,10 @@ def test_choosing_among_states_is_refused(tmp_path: Path, tiny_phantom: Path, ti
     assert done.returncode == 2
     assert 'use a protocol with selection = "last".' in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_pruning_keeps_the_fits_of_every_set(finished: Path) -> None:
+    from anyadbench.run.inventory import removable
+
+    assert list((finished / "fits").iterdir())
+    assert removable(finished) == []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyadbench import __version__
 from anyadbench.data.discover import survey
+from anyadbench.data.phantom.embedded import EMBEDDED
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.plugins import all_layouts, find_layout
@@ -85,9 +86,10 @@ def _without_segmentation(layout: Layout) -> Layout:
 
 
 def _guess(folder: Path) -> Layout:
-    fitting = []
+    fitting: list[Layout] = []
     for layout in all_layouts().values():
-        if layout.reader == "nifti":
+        again = layout.name in EMBEDDED and any(item.name in EMBEDDED for item in fitting)  # phantoms look alike
+        if layout.reader == "nifti" and not again:
             try:
                 survey(folder, _without_segmentation(layout))
             except UserError:

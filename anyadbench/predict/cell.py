@@ -134,7 +134,8 @@ def _trained_state(path: Path) -> Path:
             "as one; give a cell of a run without it."
         )
     manifest = read_json(path / "manifest.json") if (path / "manifest.json").is_file() else {}
-    fit = str(manifest.get("fit", {}).get("folder", ""))
+    made = manifest.get("fit", {})
+    fit = str(made.get("folders", {}).get("all") or made.get("folder", ""))
     beside = path.parent.parent / "fits" / Path(fit).name / WEIGHTS
     if fit and beside.is_file():
         return beside

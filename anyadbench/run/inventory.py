@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from anyadbench.errors import UserError
+from anyadbench.hashing import stable_hash
 from anyadbench.results.read import CellRecord, read_cells
 from anyadbench.run.cells import PARTIAL, WorkFolder, explain_os_error, read_json
+from anyadbench.sequences import SEQUENCES, all_subsets, format_subset
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,11 @@ def _fits_of(entry: Entry) -> list[str]:
         fit = read_json(entry.record.folder / "cell.json").get("fit_id")
     except UserError:
         return []
-    return [fit[:16]] if isinstance(fit, str) else []
+    if not isinstance(fit, str):
+        return []
+    # One model for each set of sequences has fits of its own (see anyadbench.run.retrain); which ones, a cell that is
+    # not finished does not tell, so all that it could have are kept.
+    return [fit[:16], *(stable_hash([fit, format_subset(subset)])[:16] for subset in all_subsets(SEQUENCES))]
 
 
 def _unused_fits(runs: Path, used: set[str]) -> Iterable[tuple[WorkFolder, Path]]:
