@@ -102,7 +102,7 @@ def test_training_slices_have_the_whole_subset(tiny_phantom: Path, tiny_protocol
 
 def test_choosing_among_states_is_refused(tmp_path: Path, tiny_phantom: Path, tiny_protocol: Path) -> None:
     protocol = tmp_path / "chosen.toml"
-    protocol.write_text(tiny_protocol.read_text().replace('selection = "last"', 'selection = "validation"'))
+    protocol.write_text('selection = "validation"\n' + tiny_protocol.read_text())
     words = ["run", "--method", "pixelstats", "--missing", "retrain", "--protocol", str(protocol)]
     done = subprocess.run(
         [sys.executable, "-m", "anyadbench", *words, "--data", str(tiny_phantom), "--runs", str(tmp_path / "runs")],
