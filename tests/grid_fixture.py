@@ -49,7 +49,8 @@ def content(runs: Path) -> dict[str, bytes]:
             ):
                 found[f"{cell.name}/{path.relative_to(cell)}"] = path.read_bytes()
         result = json.loads((cell / "result.json").read_text())
-        del result["timings"], result["memory"]
+        # The manifest tells timings and memory too.
+        del result["timings"], result["memory"], result["files"]["manifest.json"]
         found[f"{cell.name}/result.json"] = json.dumps(result, sort_keys=True).encode()
     return found
 
