@@ -65,6 +65,8 @@ def build(context):
 
         def training_step(self, batch, step, total):
             time.sleep(float(os.environ.get("TOY_PAUSE", "0")))
+            if "TOY_FAIL" in os.environ:
+                raise RuntimeError(os.environ["TOY_FAIL"])
             if step == 1:
                 misbehave(self.do)
             noise = torch.randn_like(batch.inputs) * 0.1

@@ -1,0 +1,45 @@
+"""Cells that are run again: failed ones once the cause is mended, and finished ones for the maps they did not keep."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from grid_fixture import cells, content, run, state
+
+
+def test_a_failed_cell_is_run_again_once_the_cause_is_mended(
+    toys: Path, tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["run", "--method", "toy", "--protocol", tiny_protocol, "--data", tiny_phantom, "--runs"]
+    monkeypatch.setenv("TOY_FAIL", "the licence server is down")
+    broken = run(*command, tmp_path / "runs")
+    assert broken.returncode == 1
+    assert "the licence server is down" in state(tmp_path / "runs", "toy")["error"]
+    monkeypatch.delenv("TOY_FAIL")
+    again = run("runs", "rerun", "--failed", "--runs", tmp_path / "runs")
+    assert again.returncode == 0, again.stderr
+    assert state(tmp_path / "runs", "toy")["state"] == "done"
+    assert run(*command, tmp_path / "fresh").returncode == 0
+    assert content(tmp_path / "runs") == content(tmp_path / "fresh") != {}
+    nothing = run("runs", "rerun", "--failed", "--runs", tmp_path / "runs")
+    assert (nothing.returncode, nothing.stderr.strip()) == (0, f"{tmp_path / 'runs'} holds no such cell.")
+
+
+def test_a_cell_without_its_maps_says_how_to_get_them(tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    command = ["run", "--method", "pixelstats", "--protocol", tiny_protocol, "--data", tiny_phantom, "--runs", runs]
+    assert run(*command, "--keep-maps", "none").returncode == 0
+    (cell,) = cells(runs)
+    assert not (cell / "scores/maps.npz").exists()
+    said = run(*command, "--keep-maps", "all")
+    assert said.returncode == 0
+    found = re.search(r"as --keep-maps none says, not all\. .*: anyadbench (.*), then this command", said.stderr)
+    assert found, said.stderr
+    assert run(*shlex.split(found[1])).returncode == 0
+    fits = sorted((runs / "fits").iterdir())
+    assert run(*command, "--keep-maps", "all").returncode == 0
+    assert (cell / "scores/maps.npz").is_file()
+    assert sorted((runs / "fits").iterdir()) == fits
