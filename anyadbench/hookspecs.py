@@ -38,8 +38,8 @@ def anyadbench_protocols() -> Sequence[Path]:
 def anyadbench_launchers() -> Mapping[str, str]:
     """Return launchers as ``{name: "package.module:callable"}``.
 
-    The callable takes the list of :class:`anyadbench.run.jobs.Job` and the launch options, and returns one
-    :class:`anyadbench.run.jobs.Outcome` per job in the same order.
+    The callable takes the list of ``anyadbench.run.jobs.Job`` and the launch options, and returns one
+    ``anyadbench.run.jobs.Outcome`` per job in the same order.
     """
     return {}
 

@@ -1,6 +1,6 @@
 """Discovery of plugins: methods by entry point, everything else by hooks.
 
-A plugin that cannot be imported, or whose descriptor is wrong, becomes a :class:`BrokenPlugin` and never blocks a
+A plugin that cannot be imported, or whose descriptor is wrong, becomes a ``BrokenPlugin`` and never blocks a
 command. Two distributions that offer one name are an error that names both.
 """
 

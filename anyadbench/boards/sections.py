@@ -23,7 +23,7 @@ class ReportSection:
 
     Attributes:
         title: Its heading, also in the page's bar.
-        render: Takes the :class:`~anyadbench.boards.model.Board`, returns what stands in the frame's body.
+        render: Takes the ``Board``, returns what stands in the frame's body.
         height: Height of the frame in pixels; what is taller scrolls.
     """
 

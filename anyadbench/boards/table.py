@@ -43,7 +43,7 @@ def print_board(
         board: The board.
         console: Where to print; standard output by default.
         method: Name of the only method to show. With one method on the board it is shown in detail anyway.
-        metrics: Metrics of the many-methods table; those of :data:`TABLE_METRICS` by default.
+        metrics: Metrics of the many-methods table; those of ``TABLE_METRICS`` by default.
     """
     out = console or plain_console()
     shown = [variant for variant in board.variants if method is None or variant.method.name == method]

@@ -136,7 +136,7 @@ def survey(source: Path, layout: Layout) -> Survey:
 
 
 def discover(source: Path, layout: Layout) -> list[ScanFiles]:
-    """Return the scans of a tree that can be read, sorted by name; see :func:`survey` for what is wrong with others."""
+    """Return the scans of a tree that can be read, sorted by name; see ``survey`` for what is wrong with others."""
     return survey(source, layout).scans
 
 

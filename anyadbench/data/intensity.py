@@ -27,7 +27,7 @@ def apply_scale(
     mode: str = "volume",
     percentile: float = 99.8,
 ) -> Float32[np.ndarray, "N S H W"]:
-    """Scale what :meth:`SliceStore.read` returned to [0, 1]; absent sequences stay exactly 0.
+    """Scale what ``SliceStore.read`` returned to [0, 1]; absent sequences stay exactly 0.
 
     Args:
         values: Slices in source units.
@@ -61,7 +61,7 @@ def scale_values(
     tops: Float64[np.ndarray, "N S"],
     mode: str = "volume",
 ) -> Float32[np.ndarray, "N S H W"]:
-    """Scale slices to [0, 1] by what is known of their scans; see :func:`apply_scale`.
+    """Scale slices to [0, 1] by what is known of their scans; see ``apply_scale``.
 
     Args:
         values: Slices in source units.

@@ -1,6 +1,6 @@
 """Data-set layouts: what the files of each release are called, what their labels mean, and where to get them.
 
-A layout is one table entry; :data:`LAYOUTS` holds the known ones, and a plugin adds its own through the hook
+A layout is one table entry; ``LAYOUTS`` holds the known ones, and a plugin adds its own through the hook
 ``anyadbench_layouts``. Facts are those of the releases as distributed, their quirks included.
 """
 
@@ -36,7 +36,7 @@ class Layout:
             several scans, ``time``.
         kinds: Meaning of each ``kind`` in lower case: a sequence, ``seg``, ``4d``, or empty for one that is not read.
         expected: Sequences that a complete scan has.
-        labels: Region of :data:`REGIONS` for each label value above 0.
+        labels: Region of ``REGIONS`` for each label value above 0.
         abnormal: Regions that are abnormal; ``None`` for every label above 0.
         channels: Sequences along the last axis of a 4D image.
         healthy: Whether the set has no lesions and no segmentations.

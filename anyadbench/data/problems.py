@@ -41,7 +41,7 @@ class Problem:
 
 
 class BadFile(UserError):
-    """A file that cannot be used; shown as one sentence, or collected as a :class:`Problem`."""
+    """A file that cannot be used; shown as one sentence, or collected as a ``Problem``."""
 
     def __init__(self, file: str | Path, cause: str, fix: str) -> None:
         super().__init__(f"{file} {cause}; {fix}.")

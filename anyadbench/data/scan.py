@@ -32,7 +32,7 @@ class Scan:
     Attributes:
         files: Where it came from.
         volumes: Sequences in canonical order, all on one grid.
-        labels: Regions of :data:`anyadbench.data.layouts.REGIONS` on the same grid; 0 for none.
+        labels: Regions of ``anyadbench.data.layouts.REGIONS`` on the same grid; 0 for none.
         hashes: SHA-256 of each sequence's values in LPS order, the same whatever the file's orientation or type.
     """
 

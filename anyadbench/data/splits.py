@@ -130,7 +130,7 @@ def select_slices(
     Args:
         store: The slices.
         rules: The rules.
-        split: Part of each subject, from :func:`split_subjects`; subjects that are not in it are left out.
+        split: Part of each subject, from ``split_subjects``; subjects that are not in it are left out.
         need: Which of ``train`` and ``test`` must not be empty; a set that is only tested on needs ``test`` alone.
 
     Raises:

@@ -1,7 +1,7 @@
 """The slice store: every canonical axial slice of a data set in one memory-mapped array, with its tables.
 
 A folder with ``store.json``, ``images.npy`` (uint16, N×S×H×W), ``masks.npy`` (uint8, N×H×W, values of
-:data:`anyadbench.data.layouts.REGIONS`), ``slices.csv``, ``scans.csv``, ``quarantine.json`` (scans left out) and
+``anyadbench.data.layouts.REGIONS``), ``slices.csv``, ``scans.csv``, ``quarantine.json`` (scans left out) and
 ``inputs.json`` (hash of the files it was made from).
 """
 
@@ -189,7 +189,7 @@ def find_or_prepare(
     A store that ``anyadbench data prepare`` made from the same files, leaving bad scans out, is taken as it is.
 
     Raises:
-        UserError: As :func:`anyadbench.data.prepare.prepare` and :func:`open_store`, or if the store is of another data
+        UserError: As ``anyadbench.data.prepare.prepare`` and ``open_store``, or if the store is of another data
             set.
     """
     from anyadbench.data.prepare import default_target, prepare

@@ -107,7 +107,7 @@ def volume_of(image: Any, name: str) -> Volume:
     """Return an image in memory (nibabel's ``Nifti1Image`` or ``Nifti2Image``) as a volume.
 
     Raises:
-        BadFile: As :func:`read_volume`; ``name`` stands for the file.
+        BadFile: As ``read_volume``; ``name`` stands for the file.
     """
     array = np.asanyarray(image.dataobj)
     if array.ndim != 3:
@@ -123,7 +123,7 @@ def read_channels(path: str | Path, channels: Sequence[str]) -> dict[str, Volume
     """Read a 4D NIfTI file whose last axis holds the named sequences.
 
     Raises:
-        BadFile: As :func:`read_volume`, or if the last axis has another length.
+        BadFile: As ``read_volume``, or if the last axis has another length.
     """
     image, array = _load(Path(path))
     if array.ndim != 4 or array.shape[3] != len(channels):
@@ -136,7 +136,7 @@ def read_labels(path: str | Path) -> Volume:
     """Read a segmentation as whole numbers from 0; floats within 1e-3 of one are rounded.
 
     Raises:
-        BadFile: As :func:`read_volume`, or if labels are fractional, negative or above 255.
+        BadFile: As ``read_volume``, or if labels are fractional, negative or above 255.
     """
     volume = read_volume(path)
     array = volume.array

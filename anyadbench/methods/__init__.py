@@ -1,6 +1,6 @@
 """What a method is: a light descriptor, and the class that the descriptor's factory builds.
 
-Importing this package imports no torch; :class:`Method` and :class:`Batch` are loaded on first use.
+Importing this package imports no torch; ``Method`` and ``Batch`` are loaded on first use.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ Losses = Mapping[str, Tensor]
 
 
 class Loop(Protocol):
-    """What :meth:`Method.manual_step` may ask of the harness."""
+    """What ``Method.manual_step`` may ask of the harness."""
 
     step: int
     total: int
@@ -149,7 +149,7 @@ class Method(nn.Module, abc.ABC):
         """Return named losses per optimiser for one batch of training normals.
 
         Losses of different optimisers must not share a graph: each is back-propagated and stepped in turn. A method
-        whose losses do share one sets :attr:`manual_step`.
+        whose losses do share one sets ``manual_step``.
         """
         raise TypeError(f"{type(self).__name__} has optimisers but no training_step")
 
@@ -169,7 +169,7 @@ class Method(nn.Module, abc.ABC):
         return {k: v.detach() for k, v in self.state_dict().items() if not k.startswith(self.frozen or ("\0",))}
 
     def load_saved_state(self, state: Mapping[str, Tensor]) -> None:
-        """Load what :meth:`saved_state` returned, strictly.
+        """Load what ``saved_state`` returned, strictly.
 
         Raises:
             ValueError: If an entry is missing, left over, or of another shape.
@@ -190,13 +190,13 @@ class Method(nn.Module, abc.ABC):
         """Return a module of (slices B×S×H×W, availability B×S) to maps B×H×W and image scores B, or ``None``.
 
         ``None``, the default, says that scoring cannot be a graph. A method whose ``score`` is tensor operations alone
-        returns :class:`anyadbench.methods.graph.ScoreGraph` of itself.
+        returns ``anyadbench.methods.graph.ScoreGraph`` of itself.
         """
         return None
 
 
 class Normals(Protocol):
-    """The training normals as :meth:`Method.prepare` gets them; every pass gives the same batches."""
+    """The training normals as ``Method.prepare`` gets them; every pass gives the same batches."""
 
     def __len__(self) -> int: ...
 

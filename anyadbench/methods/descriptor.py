@@ -102,8 +102,8 @@ class MethodDescriptor:
         name: Lower-case name with hyphens, e.g. ``"anyad"``.
         title: Name as printed in a paper's table.
         summary: One sentence.
-        factory: ``"package.module:callable"``; the callable takes a :class:`~anyadbench.methods.base.Context` and
-            returns a :class:`~anyadbench.methods.base.Method`.
+        factory: ``"package.module:callable"``; the callable takes a ``Context`` and
+            returns a ``Method``.
         params: Typed parameters. ``batch_size`` and one of ``steps`` and ``epochs`` are read by the harness; a method
             without gradient training has neither.
         budgets: Overrides of the defaults by budget. ``paper`` needs no entry.
@@ -113,9 +113,9 @@ class MethodDescriptor:
         weights: Name of the pretrained weights by profile (``published``, ``package``); empty if it needs none.
         checkpoint: Entries of a state dict that only the authors' whole published network has (trained parts, not the
             encoder alone). ``--weights file:PATH`` with one of them is that network and is evaluated without training
-            through :meth:`~anyadbench.methods.base.Method.load_published`; empty if the method has no such format.
+            through ``load_published``; empty if the method has no such format.
         backbones: For a method with a parameter ``backbone``: weights by profile of each short name that the parameter
-            may have beside ``"profile"``, which stands for :attr:`weights`, and any timm name with its tag.
+            may have beside ``"profile"``, which stands for ``weights``, and any timm name with its tag.
         citation: Authors, title, venue, identifier.
         code_licence: Licence of the published code, or ``"none"``.
         departures: Where this implementation departs from the publication, one sentence each.

@@ -26,7 +26,7 @@ _CHANNELS: dict[int, tuple[tuple[int, ...], ...]] = {
 """Sequences of each channel, by how many sequences there are."""
 
 CHANNEL_LAYOUTS = ("stack", "spread", "grey")
-"""Ways in which sequences meet three channels, see :func:`channel_table`."""
+"""Ways in which sequences meet three channels, see ``channel_table``."""
 
 
 def resize(images: Float[Tensor, "B S H W"], size: int | tuple[int, int]) -> Float[Tensor, "B S h w"]:
@@ -40,7 +40,7 @@ def resize(images: Float[Tensor, "B S H W"], size: int | tuple[int, int]) -> Flo
 def fill_missing(images: Float[Tensor, "B S H W"], shown: Bool[Tensor, "B S"], policy: str) -> Float[Tensor, "B S H W"]:
     """Fill hidden sequences before normalisation.
 
-    ``black`` and ``zero-norm`` leave zeros (``zero-norm`` is applied after normalisation by :func:`normalise`);
+    ``black`` and ``zero-norm`` leave zeros (``zero-norm`` is applied after normalisation by ``normalise``);
     ``replicate`` puts the mean of the shown sequences of the same slice there.
     """
     weight = shown[:, :, None, None].to(images.dtype)
@@ -102,7 +102,7 @@ def channel_table(sequences: int, layout: str, policy: str) -> tuple[tuple[tuple
 def as_channels(
     images: Float[Tensor, "B S H W"], shown: Bool[Tensor, "B S"], policy: str, layout: str = "stack"
 ) -> tuple[Float[Tensor, "B 3 H W"], Bool[Tensor, "B 3"]]:
-    """Map one to four sequences to three channels by :func:`channel_table`; also tell which hold a shown one's own."""
+    """Map one to four sequences to three channels by ``channel_table``; also tell which hold a shown one's own."""
     sequences = int(images.shape[1])
     bits = (shown.long() * 2 ** torch.arange(sequences, device=shown.device)).sum(1)
     weights = images.new_tensor(channel_table(sequences, layout, policy))[bits]
@@ -122,7 +122,7 @@ def as_rgb(
     std: Sequence[float] = IMAGENET_STD,
     layout: str = "stack",
 ) -> Float[Tensor, "B 3 H W"]:
-    """Map one to four sequences to the three normalised channels of a pretrained network (see :func:`channel_table`).
+    """Map one to four sequences to the three normalised channels of a pretrained network (see ``channel_table``).
 
     ``policy`` says what a channel without any shown sequence holds: 0.0 after normalisation (``zero-norm``), black
     (``black``), or the mean of the shown (``replicate``).

@@ -41,7 +41,7 @@ class AddedMetric:
     Attributes:
         name: Column name: lower-case letters, digits and underscores. It cannot be that of a built-in metric.
         title: What it is, in one sentence for the board.
-        compute: Takes a :class:`RowScores`, returns the value, or NaN where it is undefined. Methods are ranked by it
+        compute: Takes a ``RowScores``, returns the value, or NaN where it is undefined. Methods are ranked by it
             too, so higher has to be better.
     """
 

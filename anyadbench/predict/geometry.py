@@ -1,6 +1,6 @@
 """Grids: where a method's slices lie in a patient, and how its maps come back.
 
-Everything is in LPS order, as :mod:`anyadbench.data.volume` has it.
+Everything is in LPS order, as ``anyadbench.data.volume`` has it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def place_slices(reference: Volume, shape: tuple[int, int], spacing: tuple[float
 
     They are the reference's own axial slices if these have the same pixel size and fit into the training field; else
     slices of the training pixel size, centred on what is not background, at the reference's own heights, or, if it
-    is tilted by more than :data:`MAX_TILT`, across the body's axis.
+    is tilted by more than ``MAX_TILT``, across the body's axis.
 
     Args:
         reference: First input.

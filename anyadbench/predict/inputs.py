@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Source = Any
-"""A path of a NIfTI file or of a DICOM folder, a nibabel image, or an array (see :func:`read_input`)."""
+"""A path of a NIfTI file or of a DICOM folder, a nibabel image, or an array (see ``read_input``)."""
 
 
 @dataclass(frozen=True, eq=False)

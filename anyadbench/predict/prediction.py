@@ -114,7 +114,7 @@ class Prediction:
         }
 
     def save(self, folder: str | Path, name: str = "patient") -> None:
-        """Write map, mask, scores and report into a folder; see :func:`anyadbench.predict.write.write_prediction`."""
+        """Write map, mask, scores and report into a folder; see ``anyadbench.predict.write.write_prediction``."""
         from pathlib import Path
 
         from anyadbench.predict.write import write_prediction

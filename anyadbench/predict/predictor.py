@@ -239,7 +239,7 @@ class Predictor:
 
 
 def load(cell: str | PathLike[str], *, device: str = "auto", weights: str | None = None) -> Predictor:
-    """Return a predictor from a finished cell; see :func:`anyadbench.load`."""
+    """Return a predictor from a finished cell; see ``anyadbench.load``."""
     return load_with(read_cell(Path(cell)), device=device, weights=weights)
 
 

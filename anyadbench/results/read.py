@@ -44,7 +44,7 @@ class CellRecord:
 
     Attributes:
         folder: The cell's folder.
-        state: One of :data:`STATES`, or ``"unreadable"`` where ``cell.json`` does not say.
+        state: One of ``STATES``, or ``"unreadable"`` where ``cell.json`` does not say.
         method: Method name as planned; empty if unknown.
         protocol: Protocol name as planned; empty if unknown.
         seed: Run seed; ``None`` if unknown.

@@ -55,7 +55,7 @@ class Reporter:
         return self._stop
 
     def check(self) -> None:
-        """Raise :class:`Interrupted` if a stop was asked for."""
+        """Raise ``Interrupted`` if a stop was asked for."""
         if self.stopping:
             raise Interrupted
 

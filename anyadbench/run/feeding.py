@@ -61,7 +61,7 @@ class TrainingFeed:
         return self._batch(rows, self.mask, epoch)
 
     def batches(self, batch_size: int, *, masked: bool = False, description: str = "preparing") -> Iterator[Batch]:
-        """Yield every training normal once, in store order (see :class:`anyadbench.methods.base.Normals`)."""
+        """Yield every training normal once, in store order (see ``anyadbench.methods.base.Normals``)."""
         for start in range(0, len(self.rows), batch_size):
             rows = self.rows[start : start + batch_size]
             yield self._batch(rows, self.mask if masked else "none", 0)

@@ -1,6 +1,6 @@
 """What a folder of runs holds: its cells with state, age and size, and what of it could go.
 
-Nothing in the folder is trusted (see :mod:`anyadbench.results.read`): links are not followed, and only folders directly
+Nothing in the folder is trusted (see ``anyadbench.results.read``): links are not followed, and only folders directly
 below ``cells`` and ``fits`` are ever removed.
 """
 

@@ -72,7 +72,7 @@ def resolve_policy(
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
-        precision: One of :data:`PRECISIONS`.
+        precision: One of ``PRECISIONS``.
         deterministic: Whether only deterministic algorithms are allowed.
         threads: CPU threads of a cell.
         compile: Whether to use ``torch.compile``.

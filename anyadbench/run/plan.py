@@ -52,7 +52,7 @@ class Request:
 
 
 def make_plan(request: Request, progress: Progress) -> list[Job]:
-    """Return the jobs of :func:`plan_with_data`."""
+    """Return the jobs of ``plan_with_data``."""
     return plan_with_data(request, progress)[0]
 
 

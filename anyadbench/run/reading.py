@@ -39,7 +39,7 @@ class SliceReader:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of what :meth:`read` returns."""
+        """Height and width of what ``read`` returns."""
         return grid_after(self.store.shape, self.geometry)
 
     def read(self, rows: Int[np.ndarray, " B"]) -> tuple[Float[np.ndarray, "B S H W"], Bool[np.ndarray, "B S"]]:
@@ -55,7 +55,7 @@ class SliceReader:
         return scaled[:, slots], present[:, slots]
 
     def masks(self, rows: Int[np.ndarray, " B"], cavity: bool) -> Bool[np.ndarray, "B H W"]:
-        """Return where slices are abnormal, on the grid of :meth:`read`."""
+        """Return where slices are abnormal, on the grid of ``read``."""
         return apply_to_masks(self.store.abnormal(rows, cavity), self.geometry)
 
     def present(self, rows: Int[np.ndarray, " N"]) -> Bool[np.ndarray, "N S"]:

@@ -150,7 +150,7 @@ class Trainer:
         return {key: value.detach() for named in losses.values() for key, value in named.items()}
 
     def update(self, optimizer: str, losses: Losses) -> None:
-        """Do one step of a named optimiser (see :class:`anyadbench.methods.base.Loop`)."""
+        """Do one step of a named optimiser (see ``anyadbench.methods.base.Loop``)."""
         spec = self.optimizers[optimizer]
         if spec.schedule is not None:
             factor = spec.schedule(self.step, self.total)

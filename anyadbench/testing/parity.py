@@ -3,7 +3,7 @@
 A folder of fixtures holds ``manifest.json`` and, for each fixture, ``NAME.names.json`` (published state-dict names and
 shapes by module) and ``NAME.safetensors`` (the numbers). Weights and images are not stored: they follow from their
 names by a fill rule, so that anyone can rebuild them. A method claims the fixtures of its name through its descriptor's
-``parity``, a callable that takes a :class:`ParityFixture` and returns the computed entries by name.
+``parity``, a callable that takes a ``ParityFixture`` and returns the computed entries by name.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class ParityFixture:
 
     @cached_property
     def images(self) -> Float[np.ndarray, "steps B 3 H W"]:
-        """The images, see :func:`images`."""
+        """The images, see ``images``."""
         sizes = {key: int(self.setting(key)) for key in ("steps", "batch", "image_size")}
         return images(self.name, self.seed, **sizes).astype(self.dtype)
 

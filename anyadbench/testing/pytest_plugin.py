@@ -6,7 +6,7 @@ Installed with anyadbench, so a plugin's test is::
     def test_conformance(anyad_check):
         anyad_check()
 
-The marker takes what :func:`anyadbench.testing.check_method` takes. A check in its expected-failure map is a strict
+The marker takes what ``anyadbench.testing.check_method`` takes. A check in its expected-failure map is a strict
 expected failure: it has to fail. Nothing but pytest is imported before a test asks for the kit.
 """
 

@@ -1,6 +1,6 @@
 """Named sources of pretrained weights, how they are found, and backbones built from them.
 
-Importing this package, listing :data:`SOURCES` and resolving import neither torch nor timm; only reading tensors and
+Importing this package, listing ``SOURCES`` and resolving import neither torch nor timm; only reading tensors and
 building do.
 """
 

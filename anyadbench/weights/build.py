@@ -37,7 +37,7 @@ def build_backbone(
         out_indices: For ``features_only``: which stages (or, in a ViT, blocks).
         dynamic_img_size: For plain ViTs: accept any multiple of the patch size; timm then resizes the table at every
             forward (bicubic, antialiased) where the input differs from what the model was built for.
-        position_offset: With ``img_size``, as in :func:`~anyadbench.weights.positions.resize_positions`.
+        position_offset: With ``img_size``, as in ``resize_positions``.
         position_antialias: Likewise.
 
     Returns:

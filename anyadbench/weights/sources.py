@@ -174,7 +174,7 @@ SOURCES: dict[str, WeightSource] = {source.name: source for source in _TABLE}
 
 
 def source_named(name: str) -> WeightSource:
-    """Return the source of a name: one of :data:`SOURCES`, or any weights that timm knows, named with their tag.
+    """Return the source of a name: one of ``SOURCES``, or any weights that timm knows, named with their tag.
 
     Raises:
         UserError: If timm knows no such weights, or the name has no tag, so that it would not say which.

@@ -8,7 +8,7 @@ ODD = (1, 3, 5, 7, 9, 11, 15, 21, 33)
 """Sides that a filter may have; 1 filters nothing."""
 
 CHANNELS = ("stack", "spread", "grey")
-"""Layouts of :data:`anyadbench.methods.inputs.CHANNEL_LAYOUTS`, which cannot be imported without torch."""
+"""Layouts of ``anyadbench.methods.inputs.CHANNEL_LAYOUTS``, which cannot be imported without torch."""
 
 INP_SOURCE = "INP_Former_Single_Class.py of luow23/INP-Former"
 

@@ -79,7 +79,7 @@ class CouplingBlock(nn.Module):
         return out[:, self.permutation], log_scale.sum((1, 2, 3)) + places * scale.log().sum()
 
     def inverse(self, z: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
-        """Undo :meth:`forward`."""
+        """Undo ``forward``."""
         z = (z[:, torch.argsort(self.permutation)] - self.global_offset) / self._scale()
         fixed, moved = torch.split(z, [*self.halves], dim=1)
         log_scale, shift = self._coupling(fixed)
@@ -101,7 +101,7 @@ class Flow(nn.ModuleList):
         return x, total
 
     def inverse(self, z: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
-        """Undo :meth:`forward`."""
+        """Undo ``forward``."""
         for block in reversed(list(self)):
             z = block.inverse(z)  # type: ignore[operator]
         return z

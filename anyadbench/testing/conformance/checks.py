@@ -1,4 +1,4 @@
-"""The checks that need the method to run; each raises :class:`Broken` with one sentence, or returns."""
+"""The checks that need the method to run; each raises ``Broken`` with one sentence, or returns."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ class Report:
 
     Attributes:
         method: As it was asked for.
-        findings: One per check, in the order of :data:`CHECKS`.
+        findings: One per check, in the order of ``CHECKS``.
         cost: ``fit_seconds``, ``score_ms`` (per slice), ``total_seconds`` (all of them processor time), ``memory_mb``.
     """
 

@@ -36,7 +36,7 @@ class ViTConfig:
     Attributes:
         width: Channels of a token.
         heads: Attention heads; divides ``width``.
-        depth: Blocks; must be :data:`DEPTH`.
+        depth: Blocks; must be ``DEPTH``.
         patch: Side of a patch in pixels.
         grid: Side of the position table in patches (37 for 518 px).
         registers: Register tokens.
@@ -82,7 +82,7 @@ class Encoder(nn.Module):
     """A DINOv2 vision transformer that never trains and returns the mean of each group of tapped blocks.
 
     The transformer is timm's. It stores DINOv2's class token with its position already added (timm's
-    ``no_embed_class``), see :func:`~anyadbench_baselines.inp.naming.fold_class_position`.
+    ``no_embed_class``), see ``fold_class_position``.
     """
 
     def __init__(self, config: ViTConfig) -> None:

@@ -55,7 +55,7 @@ def mined_cosine(
 def reconstruction(
     targets: list[Float[Tensor, "B N D"]], decoded: list[Float[Tensor, "B N D"]], power: float = 3.0
 ) -> Float[Tensor, " B"]:
-    """Return the mean over the groups of :func:`mined_cosine`, per slice."""
+    """Return the mean over the groups of ``mined_cosine``, per slice."""
     return torch.stack([mined_cosine(t, d, power) for t, d in zip(targets, decoded, strict=True)]).mean(0)
 
 

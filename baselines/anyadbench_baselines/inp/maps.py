@@ -47,7 +47,7 @@ def resampling(tokens: int, image_size: int, map_size: int | None = None) -> Flo
 
 
 def to_map(distance: Float[Tensor, "B N"], matrix: Float[Tensor, "out side"]) -> Float[Tensor, "B out out"]:
-    """Apply :func:`resampling` to both axes of a square token grid."""
+    """Apply ``resampling`` to both axes of a square token grid."""
     side = matrix.shape[1]
     picture: Tensor = matrix @ distance.reshape(-1, side, side) @ matrix.T
     return picture

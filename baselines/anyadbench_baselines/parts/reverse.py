@@ -89,7 +89,7 @@ class Block(nn.Module):
 class OneClassBottleneck(nn.Module):
     """Fuses three levels into one small code (``BN_layer``): multi-scale fusion, then residual blocks.
 
-    ``conv4`` and ``bn4`` are in published checkpoints but never called; :meth:`used` leaves them out.
+    ``conv4`` and ``bn4`` are in published checkpoints but never called; ``used`` leaves them out.
 
     Args:
         channels: Channels of the levels, finest first.

@@ -27,7 +27,7 @@ class Pair:
     """One training batch as shown and, if a form asks for it, as it would be with everything the scans have.
 
     Attributes:
-        shown: Encoder output of the shown sequences, after :meth:`Alignment.adapt`.
+        shown: Encoder output of the shown sequences, after ``Alignment.adapt``.
         decoded: What the network makes of it.
         full: Encoder output of the full input, without gradient.
         network: The network.
@@ -45,7 +45,7 @@ class Alignment(nn.Module):
     """No alignment; base of the forms."""
 
     needs_full: ClassVar[bool] = False
-    """Whether :attr:`Pair.full` is needed (a second encoder pass per training step)."""
+    """Whether ``Pair.full`` is needed (a second encoder pass per training step)."""
     needs_target: ClassVar[bool] = False
     """Whether the form compares with statistics of the whole training set."""
 
