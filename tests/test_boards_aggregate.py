@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from boards_fixture import SUBSETS, FakeMethod, write_cell, write_head
+from cell_fixture import change_json
 
 from anyadbench.boards.aggregate import make_boards
 from anyadbench.boards.control import CONTROL
@@ -27,10 +28,7 @@ def board_of(runs: Path) -> Board:
 
 
 def change(cell: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    path = cell / "result.json"
-    data = json.loads(path.read_text())
-    edit(data)
-    path.write_text(json.dumps(data))
+    change_json(cell / "result.json", edit)
 
 
 def cells(tmp_path: Path, *methods: FakeMethod) -> list[Path]:
