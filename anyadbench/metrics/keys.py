@@ -17,7 +17,6 @@ from anyadbench.errors import UserError
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int32, Int64
 
-KEY_BITS = 32
 _INF = 0x7F800000
 _NEGATIVE_INF_BITS = 0xFF800000
 _SMALLEST_NORMAL = 0x00800000
