@@ -364,8 +364,3 @@ def write_runs(
             log_tail=["step 39 loss 1.2e4", "step 40 loss inf"],
         )
     return runs
-
-
-def edit_json(path: Path, **changes: Any) -> None:
-    """Change top-level fields of a JSON file."""
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes), encoding="utf-8")

@@ -9,10 +9,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # before numpy and torch are imported
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tiny import TINY_PROTOCOL
+
+if TYPE_CHECKING:
+    from anyadbench.data.store import SliceStore
+    from anyadbench.protocols.model import Protocol
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,6 +43,33 @@ def tiny_protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("protocol") / "tiny.toml"
     path.write_text(TINY_PROTOCOL)
     return path
+
+
+@pytest.fixture(scope="module")
+def store(tiny_phantom: Path) -> SliceStore:
+    """The slices of the tiny phantom."""
+    from anyadbench.data.store import find_or_prepare
+
+    return find_or_prepare(tiny_phantom, "phantom")
+
+
+@pytest.fixture(scope="module")
+def protocol(tiny_protocol: Path) -> Protocol:
+    """The protocol of the tiny phantom."""
+    from anyadbench.protocols.model import read_protocol
+
+    return read_protocol(tiny_protocol)
+
+
+@pytest.fixture
+def flushing() -> Iterator[None]:
+    """A processor that reads subnormal floats as zero."""
+    import torch
+
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush subnormal floats")
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +101,11 @@ def trained_cells(tmp_path_factory: pytest.TempPathFactory, tiny_phantom: Path, 
     )
     assert done.returncode == 0, done.stderr
     return {folder.name.partition("_")[0]: folder for folder in (runs / "cells").glob("*_*")}
+
+
+@pytest.fixture
+def cell_copy(trained_cells: dict[str, Path], tmp_path: Path) -> Path:
+    """A finished cell to change."""
+    import shutil
+
+    return Path(shutil.copytree(trained_cells["pixelstats"], tmp_path / "cell"))

@@ -35,7 +35,7 @@ def run(
     from anyadbench.protocols.model import read_protocol
     from anyadbench.run.cell import run_cell
     from anyadbench.run.events import Reporter
-    from anyadbench.run.plan import Request, make_plan
+    from anyadbench.run.plan import Request, plan_with_data
 
     file = Path(protocol) if isinstance(protocol, Path) else protocol_files()[protocol]
     request = Request(
@@ -44,7 +44,8 @@ def run(
         settings=tuple(settings), device="cpu", threads=1,
     )  # fmt: skip
     done = []
-    for job in make_plan(request, lambda finished, total, label: None):
+    jobs, _ = plan_with_data(request, lambda finished, total, label: None)
+    for job in jobs:
         if not job.cell.done:
             (job.save() / "protocol.toml").write_text(file.read_text())
             run_cell(job, Reporter())

@@ -54,6 +54,19 @@ def test_a_metric_is_computed_from_the_slices_of_each_row(runs: Path, offer: Cal
     assert "abnormal_share: Share of slices with a lesion. A plugin's metric" in load_boards(runs)[0].notices[-1]
 
 
+def test_a_metric_gets_the_columns_of_the_slice_table_as_numbers(runs: Path, offer: Callable[..., None]) -> None:
+    seen: list[RowScores] = []
+    offer(AddedMetric("kept", "Kept.", lambda row: seen.append(row) or 1.0))
+    load_boards(runs)
+    texts, numbers = ["subject", "scan"], {"slice": "i", "height_mm": "f", "label": "i", "lesion_px": "i"}
+    for row in seen:
+        assert list(row.slices) == [*texts, *numbers, "brain", "image_score"]
+        assert {name: row.slices[name].dtype.kind for name in numbers} == numbers
+        assert isinstance(row.slices["scan"].iloc[0], str)
+        assert list(row.slices.index) == list(range(len(row.slices)))
+    assert {len(row.slices) for row in seen} == {int(row["n_slices"]) for row in rows_of(runs)}
+
+
 def test_the_control_row_has_no_added_metric(runs: Path, offer: Callable[..., None]) -> None:
     offer(AddedMetric("abnormal_share", "Share.", abnormal_share))
     assert {row["abnormal_share"] for row in rows_of(runs) if row["kind"] == "control"} == {""}

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 from boards_fixture import SUBSETS, FakeMethod, write_cell, write_head
+from cell_fixture import change_json
 
 from anyadbench.boards.aggregate import make_boards
 from anyadbench.boards.control import CONTROL
 from anyadbench.boards.flags import trivial_f1
 from anyadbench.boards.model import Board
+from anyadbench.errors import UserError
 from anyadbench.metrics import image_metrics
+from anyadbench.results.cellfiles import read_slice_table
 from anyadbench.results.read import read_cells
 
 GOOD = FakeMethod("good", "Good", 2.5, maps=False, budget="paper")
@@ -25,10 +28,7 @@ def board_of(runs: Path) -> Board:
 
 
 def change(cell: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    path = cell / "result.json"
-    data = json.loads(path.read_text())
-    edit(data)
-    path.write_text(json.dumps(data))
+    change_json(cell / "result.json", edit)
 
 
 def cells(tmp_path: Path, *methods: FakeMethod) -> list[Path]:
@@ -254,9 +254,22 @@ def test_control_scores_slices_by_brain_area(tmp_path: Path) -> None:
     assert line.n_slices == len(mine)
 
 
-def test_control_comes_from_the_next_cell_if_a_table_is_damaged(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "test,subset\nphantom,F\n",
+        lambda text: text + "phantom,F\n",
+        lambda text: text + f"phantom,F,s,s,{'9' * 400},0.5,0,0,0.5,0.5\n",
+        lambda text: text + "phantom,F,s,s,1,0.5,0,0,nan,0.5\n",
+        lambda text: text + "phantom,F,s,s,1,0.5,2,0,0.5,0.5\n",
+    ],
+)
+def test_control_comes_from_the_next_cell_if_a_table_is_damaged(damage: Callable[[str], str], tmp_path: Path) -> None:
     first, _ = cells(tmp_path, GOOD, POOR)
-    (first / "scores/slices.csv").write_text("test,subset\nphantom,F\n")
+    table = first / "scores/slices.csv"
+    table.write_text(damage(table.read_text()))
+    with pytest.raises(UserError, match=r"scores/slices.csv is damaged near line \d+; run the cell again"):
+        read_slice_table(first)
     assert len(board_of(tmp_path).control) == 7
 
 

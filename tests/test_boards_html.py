@@ -118,6 +118,23 @@ def test_damaged_maps_are_a_sentence(tmp_path: Path, content: bytes) -> None:
     assert "maps.npz is damaged" in board_html(load_boards(tmp_path)[0])
 
 
+def test_maps_in_a_compression_that_nobody_knows_are_a_sentence(tmp_path: Path) -> None:
+    cell = write_cell(tmp_path / "cells", DEFAULT_METHODS[0], 0)
+    path = cell / "scores/maps.npz"
+    content = bytearray(path.read_bytes())
+    for signature, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        start = content.find(signature)
+        content[start + place : start + place + 2] = b"\x63\x00"
+    path.write_bytes(content)
+    assert "maps.npz is damaged" in str(read_maps(cell))
+
+
+def test_maps_that_unpack_to_too_much_are_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = write_cell(tmp_path / "cells", DEFAULT_METHODS[0], 0)
+    monkeypatch.setattr("anyadbench.boards.keptmaps.MAX_BYTES", 2**10)
+    assert "maps.npz is larger than 0 MB unpacked" in str(read_maps(cell))
+
+
 def test_maps_of_a_wrong_shape_or_with_objects_are_refused(tmp_path: Path) -> None:
     cell = write_cell(tmp_path / "cells", DEFAULT_METHODS[0], 0)
     path = cell / "scores/maps.npz"

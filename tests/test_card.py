@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cell_fixture import change_json
 
 from anyadbench.predict.card import card_markdown
 from anyadbench.predict.cell import read_cell
@@ -49,16 +49,13 @@ def test_a_card_names_what_the_numbers_cannot_bear(card: str) -> None:
         assert sentence in card
 
 
-def test_intervals_stand_beside_numbers_and_texts_cannot_become_markup(
-    trained_cells: dict[str, Path], tmp_path: Path
-) -> None:
-    cell = tmp_path / "cell"
-    shutil.copytree(trained_cells["pixelstats"], cell)
-    result = json.loads((cell / "result.json").read_text())
-    result["rows"][0]["intervals"] = {"pixel_auroc": [0.1234, 0.5678]}
-    result["method"]["citation"] = "<script>|# *x*"
-    (cell / "result.json").write_text(json.dumps(result))
-    text = card_markdown(read_cell(cell))
+def test_intervals_stand_beside_numbers_and_texts_cannot_become_markup(cell_copy: Path) -> None:
+    def edit(result: dict[str, Any]) -> None:
+        result["rows"][0]["intervals"] = {"pixel_auroc": [0.1234, 0.5678]}
+        result["method"]["citation"] = "<script>|# *x*"
+
+    change_json(cell_copy / "result.json", edit)
+    text = card_markdown(read_cell(cell_copy))
     assert "[0.123, 0.568]" in text
     assert r"\<script\>\|\# \*x\*" in text
 

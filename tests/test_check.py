@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cell_fixture import change_json, reseal
 
 from anyadbench.boards import build_boards
 from anyadbench.boards.check import check
 from anyadbench.boards.recompute import read_replicates
 from anyadbench.errors import UserError
-from anyadbench.hashing import sha256_file
 from anyadbench.results.arrays import load_arrays, save_arrays
 from anyadbench.results.read import read_cells
 
@@ -57,15 +57,6 @@ def change_digit(path: Path, before: str) -> None:
     while not text[place].isdigit():
         place += 1
     path.write_text(text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :])
-
-
-def reseal(cell: Path) -> None:
-    """Make all hashes fit again, as somebody would who knows where they are."""
-    data = json.loads((cell / "result.json").read_text())
-    data["files"] = {name: sha256_file(cell / name) for name in data["files"]}
-    (cell / "result.json").write_text(json.dumps(data))
-    head = json.loads((cell / "cell.json").read_text())
-    (cell / "cell.json").write_text(json.dumps(head | {"result_sha256": sha256_file(cell / "result.json")}))
 
 
 def problems(runs: Path, resealed: bool = False) -> str:
@@ -245,10 +236,7 @@ def test_a_changed_digit_of_a_page_is_named(runs: Path, name: str) -> None:
 
 
 def test_a_removed_row_is_named(runs: Path) -> None:
-    path = cell_of(runs) / "result.json"
-    data = json.loads(path.read_text())
-    del data["rows"][2]
-    path.write_text(json.dumps(data))
+    change_json(cell_of(runs) / "result.json", lambda data: data["rows"].pop(2))
     found = problems(runs, resealed=True)
     assert "lacks a row that the protocol has: phantom, T2" in found
     assert "phantom, T2 is in only one of slice table and result.json" in found

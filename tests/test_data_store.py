@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-import pickle
+import multiprocessing
 import shutil
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.reduction import ForkingPickler
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -166,10 +169,10 @@ def test_values_next_to_a_huge_one_do_not_become_background() -> None:
     assert (encode(array, fit_coding(array)) > 0).tolist() == [False, True, True]
 
 
-def test_a_pickled_store_maps_its_files_again(store: SliceStore) -> None:
-    packed = pickle.dumps(store)
-    assert len(packed) < 500
-    assert pickle.loads(packed).content_hash == store.content_hash
+def test_a_spawned_worker_gets_the_path_alone_and_maps_the_files_itself(store: SliceStore) -> None:
+    assert len(ForkingPickler.dumps(store)) < 500
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(attrgetter("content_hash"), store).result(60) == store.content_hash
 
 
 def copy(store: SliceStore, tmp_path: Path) -> Path:

@@ -248,23 +248,28 @@ def test_slurm_gives_the_same_bytes(
     assert not list(runs.glob(".slurm-*"))
 
 
-def checkpointed(runs: Path, count: int) -> bool:
-    return len({path.parent for path in (runs / "fits").glob("*/checkpoints/*.pt")}) >= count
+@pytest.fixture
+def running(
+    on_slurm: list[object], options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, subprocess.Popen[str]]:
+    """A runs folder with a first checkpoint, and the command that waits for its tasks."""
+    monkeypatch.setenv("TOY_PAUSE", "2")
+    runs = tmp_path / "runs"
+    process = start("run", *options, *on_slurm, "--runs", runs, "--checkpoint-every", "1s")
+    wait_for(lambda: list((runs / "fits").glob("*/checkpoints/*.pt")))
+    return runs, process
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_cancelled_task_resumes_with_the_next_command(
+    running: tuple[Path, subprocess.Popen[str]],
     on_slurm: list[object],
     expected: dict[str, bytes],
     options: list[object],
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    runs = tmp_path / "runs"
-    monkeypatch.setenv("TOY_PAUSE", "2")
-    process = start("run", *options, *on_slurm, "--runs", runs, "--checkpoint-every", "1s")
-    wait_for(lambda: checkpointed(runs, 1))
+    runs, process = running
     listed = subprocess.run(["squeue", "-h", "-r", "-o", "%i"], capture_output=True, text=True, check=True)
     subprocess.run(["scancel", min(listed.stdout.split())], check=True)
     _, said = process.communicate(timeout=200)
@@ -281,16 +286,9 @@ def test_a_cancelled_task_resumes_with_the_next_command(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_preempted_task_goes_on_by_itself(
-    on_slurm: list[object],
-    expected: dict[str, bytes],
-    options: list[object],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    running: tuple[Path, subprocess.Popen[str]], expected: dict[str, bytes]
 ) -> None:
-    runs = tmp_path / "runs"
-    monkeypatch.setenv("TOY_PAUSE", "2")
-    process = start("run", *options, *on_slurm, "--runs", runs, "--checkpoint-every", "1s")
-    wait_for(lambda: checkpointed(runs, 1))
+    runs, process = running
     urgent = ["sbatch", "-p", "urgent", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 2"]
     subprocess.run(urgent, check=True, capture_output=True)
     controller = Path(os.environ["SLURM_CONF"]).with_name("ctld.log")
@@ -301,4 +299,4 @@ def test_a_preempted_task_goes_on_by_itself(
     histories = [
         json.loads((fit / "manifest.json").read_text())["history"] for fit in (runs / "fits").glob("toy-*[!l]")
     ]
-    assert all(history[-1]["step"] == 12 for history in histories)
+    assert [history[-1]["step"] for history in histories] == [12, 12]

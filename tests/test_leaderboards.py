@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cell_fixture import change_json, reseal
 
 from anyadbench.boards import build_boards
 from anyadbench.boards.build import reported_of
@@ -74,20 +75,11 @@ def test_a_cell_that_fails_its_check_is_not_published(tmp_path: Path) -> None:
 
 
 def test_the_path_of_the_weights_stays_behind(tmp_path: Path) -> None:
-    import json
-
-    from anyadbench.hashing import sha256_file
-
     runs = Path(shutil.copytree(RESULTS, tmp_path / "runs"))
     cell = next((runs / "cells").iterdir())
-    manifest = json.loads((cell / "manifest.json").read_text())
-    manifest["weights"]["path"] = "/home/somebody/weights.bin"
-    (cell / "manifest.json").write_text(json.dumps(manifest))
-    result = json.loads((cell / "result.json").read_text())
-    result["files"]["manifest.json"] = sha256_file(cell / "manifest.json")
-    (cell / "result.json").write_text(json.dumps(result))
-    head = json.loads((cell / "cell.json").read_text())
-    (cell / "cell.json").write_text(json.dumps(head | {"result_sha256": sha256_file(cell / "result.json")}))
+    path = "/home/somebody/weights.bin"
+    change_json(cell / "manifest.json", lambda manifest: manifest["weights"].update(path=path))
+    reseal(cell)
     published = publish_cells(runs, tmp_path / "out")
     (copy,) = (path for path in published if path.name == cell.name)
     assert "somebody" not in (copy / "manifest.json").read_text()

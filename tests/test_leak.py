@@ -10,23 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anyadbench.data.store import SliceStore, find_or_prepare, open_store
+from anyadbench.data.store import SliceStore, open_store
 from anyadbench.plugins import load_methods
-from anyadbench.protocols.model import Protocol, read_protocol
+from anyadbench.protocols.model import Protocol
 from anyadbench.sequences import format_subset
 
 METHODS = [name for name, descriptor in load_methods().items() if "table" in descriptor.families]
 """Every method of the comparison table and its controls."""
-
-
-@pytest.fixture(scope="module")
-def store(tiny_phantom: Path) -> SliceStore:
-    return find_or_prepare(tiny_phantom, "phantom", lambda done, total, label: None)
-
-
-@pytest.fixture(scope="module")
-def protocol(tiny_protocol: Path) -> Protocol:
-    return read_protocol(tiny_protocol)
 
 
 def rewritten(store: SliceStore, folder: Path, change: Any) -> SliceStore:

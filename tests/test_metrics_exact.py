@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import metrics_reference as reference
@@ -26,14 +25,6 @@ def stats_of(maps: np.ndarray, masks: np.ndarray, batch: int = 1000) -> PixelSta
     for start in range(0, len(maps), batch):
         stats.update(maps[start : start + batch], masks[start : start + batch])
     return stats
-
-
-@pytest.fixture
-def flushing() -> Iterator[None]:
-    if not torch.set_flush_denormal(True):
-        pytest.skip("this processor cannot flush subnormal floats")
-    yield
-    torch.set_flush_denormal(False)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from cell_fixture import change_json
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 import anyadbench
@@ -243,12 +243,10 @@ def test_bad_scans_are_one_sentence(predictor: Any, flair: Any) -> None:
         ("cell.json", r"is no cell: it holds no cell.json"),
     ],
 )
-def test_what_a_cell_lacks_is_said(name: str, sentence: str, trained_cells: dict[str, Path], tmp_path: Path) -> None:
-    cell = tmp_path / "cell"
-    shutil.copytree(trained_cells["pixelstats"], cell)
-    (cell / name).unlink()
+def test_what_a_cell_lacks_is_said(name: str, sentence: str, cell_copy: Path) -> None:
+    (cell_copy / name).unlink()
     with pytest.raises(UserError, match=sentence):
-        anyadbench.load(cell)
+        anyadbench.load(cell_copy)
 
 
 def test_a_cell_alone_is_enough_and_its_fit_stands_in_for_its_weights(
@@ -265,12 +263,10 @@ def test_a_cell_alone_is_enough_and_its_fit_stands_in_for_its_weights(
     assert np.array_equal(anyadbench.load(cell).predict({"flair": flair}).map, alone.map)
 
 
-def test_one_model_per_set_is_refused(trained_cells: dict[str, Path], tmp_path: Path) -> None:
-    cell = tmp_path / "cell"
-    shutil.copytree(trained_cells["pixelstats"], cell)
-    (cell / "weights.safetensors").rename(cell / "weights-F.safetensors")
+def test_one_model_per_set_is_refused(cell_copy: Path) -> None:
+    (cell_copy / "weights.safetensors").rename(cell_copy / "weights-F.safetensors")
     with pytest.raises(UserError, match=r"holds one model for each set of sequences \(--missing retrain\)"):
-        anyadbench.load(cell)
+        anyadbench.load(cell_copy)
 
 
 def test_what_is_no_finished_cell_is_refused(trained_cells: dict[str, Path], tmp_path: Path) -> None:
@@ -295,16 +291,13 @@ def test_the_hash_of_a_cells_name_may_be_left_out_while_it_names_one(
         anyadbench.load(tmp_path / short.name)
 
 
-def test_a_damaged_or_foreign_state_is_refused(trained_cells: dict[str, Path], tmp_path: Path) -> None:
-    cell = tmp_path / "cell"
-    shutil.copytree(trained_cells["pixelstats"], cell)
-    (cell / "weights.safetensors").unlink()
-    (cell / "weights.safetensors").write_bytes(b"\0" * 64)
+def test_a_damaged_or_foreign_state_is_refused(cell_copy: Path) -> None:
+    (cell_copy / "weights.safetensors").write_bytes(b"\0" * 64)
     with pytest.raises(UserError, match="weights.safetensors does not fit the installed pixelstats"):
-        anyadbench.load(cell)
-    (cell / "result.json").write_text("{}")
+        anyadbench.load(cell_copy)
+    (cell_copy / "result.json").write_text("{}")
     with pytest.raises(UserError, match=r"has a damaged plan.json or result.json"):
-        anyadbench.load(cell)
+        anyadbench.load(cell_copy)
 
 
 def test_loading_a_cell_leaves_the_callers_random_numbers_alone(trained_cells: dict[str, Path]) -> None:
@@ -319,14 +312,8 @@ def test_loading_a_cell_leaves_the_callers_random_numbers_alone(trained_cells: d
     assert (torch.rand(1), np.random.rand()) == expected
 
 
-def test_a_cell_says_when_its_scores_mean_nothing_or_its_code_is_another(
-    trained_cells: dict[str, Path], tmp_path: Path
-) -> None:
-    cell = tmp_path / "cell"
-    shutil.copytree(trained_cells["pixelstats"], cell)
-    result = json.loads((cell / "result.json").read_text())
-    result["method"]["code_hash"] = "0" * 64
-    (cell / "result.json").write_text(json.dumps(result))
-    notes = anyadbench.load(cell).notes
+def test_a_cell_says_when_its_scores_mean_nothing_or_its_code_is_another(cell_copy: Path) -> None:
+    change_json(cell_copy / "result.json", lambda result: result["method"].update(code_hash="0" * 64))
+    notes = anyadbench.load(cell_copy).notes
     assert "The installed code of pixelstats is not the code that this cell was run with." in notes
     assert any("budget tiny" in note for note in notes)

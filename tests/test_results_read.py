@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
-from boards_fixture import FakeMethod, edit_json, write_cell, write_head
+from boards_fixture import FakeMethod, write_cell, write_head
+from cell_fixture import change_json
 
 from anyadbench.errors import UserError
 from anyadbench.results import read
@@ -62,15 +63,12 @@ def test_damaged_result_becomes_a_problem(cell: Path, content: bytes, sentence: 
 
 
 def test_nan_in_a_result_is_refused(cell: Path) -> None:
-    path = cell / "result.json"
-    data = json.loads(path.read_text())
-    data["rows"][0]["metrics"]["aupro"] = float("nan")
-    path.write_text(json.dumps(data))
+    change_json(cell / "result.json", lambda data: data["rows"][0]["metrics"].update(aupro=float("nan")))
     assert "rows.0.metrics.aupro" in str(only(cell).problem)
 
 
 def test_problem_does_not_repeat_the_content_of_the_file(cell: Path) -> None:
-    edit_json(cell / "result.json", seed="secret words")
+    change_json(cell / "result.json", lambda data: data.update(seed="secret words"))
     assert "secret words" not in str(only(cell).problem)
 
 
@@ -80,7 +78,7 @@ def test_missing_result_of_a_finished_cell_is_a_problem(cell: Path) -> None:
 
 
 def test_newer_schema_version_asks_for_an_update(cell: Path) -> None:
-    edit_json(cell / "result.json", schema_version=SCHEMA_VERSION + 1)
+    change_json(cell / "result.json", lambda data: data.update(schema_version=SCHEMA_VERSION + 1))
     assert "update anyadbench" in str(only(cell).problem)
 
 
@@ -96,7 +94,7 @@ def test_earlier_versions_go_through_every_migration(cell: Path, monkeypatch: py
 
 
 def test_disagreement_between_the_two_files_is_a_problem(cell: Path) -> None:
-    edit_json(cell / "cell.json", seed=5)
+    change_json(cell / "cell.json", lambda head: head.update(seed=5))
     assert "disagree about seed" in str(only(cell).problem)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import metrics_reference as reference
@@ -71,14 +70,6 @@ def test_what_is_stored_gives_the_same_numbers_bit_for_bit(name: str, tmp_path: 
         reference.pixel_metrics(maps, masks), abs=1e-9
     )
     assert Row(test="t", subset="F", sequences=["flair"], **ours[0]).metrics == values
-
-
-@pytest.fixture
-def flushing() -> Iterator[None]:
-    if not torch.set_flush_denormal(True):
-        pytest.skip("this processor cannot flush subnormal floats")
-    yield
-    torch.set_flush_denormal(False)
 
 
 def test_every_metric_stands_flushing_negative_zero_and_outliers_at_once(flushing: None) -> None:

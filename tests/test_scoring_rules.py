@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from anyadbench.data.store import SliceStore
 from anyadbench.methods.base import Scores
-from anyadbench.protocols.model import Protocol, ScoringRules, read_protocol
+from anyadbench.protocols.model import Protocol, ScoringRules
 from anyadbench.run.evaluate import Evaluator
 from anyadbench.run.events import Reporter
 from anyadbench.run.kept import KeptMaps
@@ -20,8 +20,8 @@ from anyadbench.run.numerics import Policy
 
 
 @pytest.fixture(scope="module")
-def protocol(tiny_protocol: Path) -> Protocol:
-    return replace(read_protocol(tiny_protocol), scoring_grid=(32, 32))
+def protocol(protocol: Protocol) -> Protocol:
+    return replace(protocol, scoring_grid=(32, 32))
 
 
 def scored(protocol: Protocol, maps: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -55,11 +55,9 @@ def test_the_image_score_is_the_mean_of_the_highest_part(protocol: Protocol) -> 
     np.testing.assert_allclose(images, expected.numpy(), rtol=1e-6)
 
 
-def test_masks_can_be_chosen_by_corner_or_centre(protocol: Protocol, tiny_phantom: Path) -> None:
-    from anyadbench.data.store import find_or_prepare
+def test_masks_can_be_chosen_by_corner_or_centre(protocol: Protocol, store: SliceStore) -> None:
     from anyadbench.run.sources import ProtocolData
 
-    store = find_or_prepare(tiny_phantom, "phantom")
     found = {}
     for masks in ("nearest", "nearest-exact"):
         rules = replace(protocol, scoring_grid=(20, 20), scoring=ScoringRules(masks=masks))

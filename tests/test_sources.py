@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from anyadbench.data.store import SliceStore, find_or_prepare
-from anyadbench.protocols.model import Protocol, read_protocol
+from anyadbench.data.store import SliceStore
+from anyadbench.protocols.model import Protocol
 from anyadbench.run.sources import ProtocolData
-
-
-@pytest.fixture(scope="module")
-def store(tiny_phantom: Path) -> SliceStore:
-    return find_or_prepare(tiny_phantom, "phantom", lambda done, total, label: None)
-
-
-@pytest.fixture(scope="module")
-def protocol(tiny_protocol: Path) -> Protocol:
-    return read_protocol(tiny_protocol)
 
 
 def hashes(protocol: Protocol, store: SliceStore) -> tuple[str, str]:

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from anyadbench.boards.control import MAX_BYTES
 from anyadbench.errors import UserError
 from anyadbench.metrics import METRICS
 from anyadbench.metrics.added import AddedMetric, RowScores
 from anyadbench.plugins import collect
-from anyadbench.results.cellfiles import Place
-from anyadbench.results.read import CellRecord, inside
+from anyadbench.results.cellfiles import SLICE_COLUMNS, Place, Record, read_slice_table
+from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import Row
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from anyadbench.metrics.rowpixels import RowPixels
     from anyadbench.metrics.steps import Steps
 
-_COLUMNS: Mapping[str, Callable[[str], Any]] = {
-    "test": str, "subset": str, "subject": str, "scan": str, "slice": int, "height_mm": float, "label": int,
-    "lesion_px": int, "brain": float, "image_score": float,
-}  # fmt: skip
+_COLUMNS = [name for name in SLICE_COLUMNS if name not in ("test", "subset")]
 
 
 def added_metrics() -> tuple[list[AddedMetric], list[str]]:
@@ -96,27 +89,16 @@ class _Stored:
         Raises:
             UserError: If the files are missing or damaged.
         """
-        table = self._slices
-        mine = table[(table["test"] == test) & (table["subset"] == subset)]
-        if mine.empty:
-            raise UserError(f"{self._folder.name}/scores/slices.csv has no slice of this row.")
-        return RowScores(mine.drop(columns=["test", "subset"]).reset_index(drop=True), _Pixels(self, (test, subset)))
-
-    @cached_property
-    def _slices(self) -> pd.DataFrame:
         import pandas as pd
 
-        path = inside(self._folder, "scores/slices.csv")
-        if path is None or path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{self._folder.name}/scores/slices.csv is missing or too large.")
-        try:
-            with path.open(encoding="utf-8", newline="") as stream:
-                header, *lines = csv.reader(stream)
-            columns = dict(zip(header, zip(*lines, strict=True), strict=True))
-            # Python's own float reads back exactly what was written, with any version of pandas.
-            return pd.DataFrame({name: [_COLUMNS[name](value) for value in columns[name]] for name in _COLUMNS})
-        except (OSError, ValueError, KeyError, csv.Error) as error:
-            raise UserError(f"{self._folder.name}/scores/slices.csv is damaged ({error}).") from None
+        mine = self._slices.get((test, subset))
+        if mine is None:
+            raise UserError(f"{self._folder.name}/scores/slices.csv has no slice of this row.")
+        return RowScores(pd.DataFrame(mine, columns=_COLUMNS), _Pixels(self, (test, subset)))
+
+    @cached_property
+    def _slices(self) -> Mapping[Place, list[Record]]:
+        return read_slice_table(self._folder)
 
     @cached_property
     def pixels(self) -> Mapping[Place, RowPixels]:

@@ -303,7 +303,7 @@ def _method_tiles(source: _Source, place: Place, subsets: Sequence[str], canvas:
 
 def _background(data: KeptMaps, k: int, subset: str) -> int:
     """Return the sequence to lay a map over: the first that the method was shown."""
-    shown = {part for part in subset.split("+")}
+    shown = set(subset.split("+"))
     for index, name in enumerate(data.sequences):
         if data.present[k, index] and SHORT.get(name, name) in shown:
             return index

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anyadbench.errors import UserError
+from anyadbench.results.arrays import load_arrays
 from anyadbench.results.read import inside
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ MAX_BYTES = 2**30
 """Unpacked size above which a file is refused."""
 
 _MAX_SLICES = 400
-_NAMES = ("images", "present", "masks", "maps", "info")
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,13 @@ def read_maps(folder: Path) -> KeptMaps | str:
     path = inside(folder, "scores/maps.npz")
     if path is None:
         return "No maps were kept (--keep-maps none)."
-    damaged = f"{folder.name}/scores/maps.npz is damaged; run the cell again."
+    name = f"{folder.name}/scores/maps.npz"
+    damaged = f"{name} is damaged; run the cell again."
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-                return f"{folder.name}/scores/maps.npz is larger than {MAX_BYTES >> 20} MB unpacked and was left out."
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in _NAMES}
-        return _checked(arrays) or damaged
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, RecursionError, MemoryError):
+        return _checked(load_arrays(path, name, MAX_BYTES)) or damaged
+    except UserError as error:
+        return str(error)
+    except (ValueError, KeyError, TypeError, RecursionError):
         return damaged
 
 

@@ -79,7 +79,7 @@ def curves(board: Board) -> list[dict[str, Any]]:
             if data:
                 seed = cell.result.seed if cell.result is not None else None
                 for test in board.tests:
-                    plots = _curve_plots(board, variant, test, data, styles)
+                    plots = _curve_plots(variant, test, data, styles)
                     if plots:
                         legend = [(subset, svg.swatch(*style)) for subset, style in styles.items()]
                         found.append({"variant": variant, "test": test, "seed": seed, "plots": plots, "legend": legend})
@@ -88,7 +88,7 @@ def curves(board: Board) -> list[dict[str, Any]]:
 
 
 def _curve_plots(
-    board: Board, variant: Variant, test: str, data: Any, styles: dict[str, tuple[int, int]]
+    variant: Variant, test: str, data: Any, styles: dict[str, tuple[int, int]]
 ) -> list[tuple[str, Markup]]:
     plots = []
     for name in CURVES:

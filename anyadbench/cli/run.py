@@ -10,6 +10,7 @@ import click
 
 from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN
+from anyadbench.run.numerics import PRECISIONS
 
 if TYPE_CHECKING:
     from anyadbench.run.jobs import Outcome
@@ -55,7 +56,7 @@ STATUSES = ("done", "cached", "failed", "interrupted")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "tf32", "bfloat16", "float16"]),
+    type=click.Choice(PRECISIONS),
     default="auto",
     show_default=True,
 )

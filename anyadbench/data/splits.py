@@ -138,7 +138,8 @@ def select_slices(
     """
     table = store.slices
     fixed = bool((table["part"] != "").any())
-    train, val, negatives, positives, normal, abnormal = (_listed if fixed else _chosen)(table, rules, split)
+    lists = _listed(table) if fixed else _chosen(table, rules, split)
+    train, val, negatives, positives, normal, abnormal = lists
     validation = "subjects"
     if not len(val):
         train, val = _slice_block(table, train)
@@ -175,7 +176,7 @@ def _chosen(table: pd.DataFrame, rules: SliceRules, split: Mapping[str, str]) ->
     return (*rows, positives, normal, abnormal)
 
 
-def _listed(table: pd.DataFrame, rules: SliceRules, split: Mapping[str, str]) -> tuple[Any, ...]:
+def _listed(table: pd.DataFrame) -> tuple[Any, ...]:
     """Return the same for a store whose source says itself where each slice stands; the rules do not apply to it."""
     import numpy as np
 

@@ -166,7 +166,7 @@ class Method(nn.Module, abc.ABC):
 
     def saved_state(self) -> dict[str, Tensor]:
         """Return what a cell stores: the state dict without the frozen parts."""
-        return {k: v.detach() for k, v in self.state_dict().items() if not k.startswith(self.frozen or ("\0",))}
+        return {k: v.detach() for k, v in self.state_dict().items() if not k.startswith(self.frozen)}
 
     def load_saved_state(self, state: Mapping[str, Tensor]) -> None:
         """Load what ``saved_state`` returned, strictly.
@@ -174,7 +174,7 @@ class Method(nn.Module, abc.ABC):
         Raises:
             ValueError: If an entry is missing, left over, or of another shape.
         """
-        own = {k for k in self.state_dict() if not k.startswith(self.frozen or ("\0",))}
+        own = {k for k in self.state_dict() if not k.startswith(self.frozen)}
         missing, extra = sorted(own - set(state)), sorted(set(state) - own)
         if missing or extra:
             raise ValueError(f"state does not fit {type(self).__name__}: missing {missing[:3]}, left over {extra[:3]}")

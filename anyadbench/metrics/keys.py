@@ -17,7 +17,6 @@ from anyadbench.errors import UserError
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int32, Int64
 
-KEY_BITS = 32
 _INF = 0x7F800000
 _NEGATIVE_INF_BITS = 0xFF800000
 _SMALLEST_NORMAL = 0x00800000
@@ -31,19 +30,18 @@ class ScoreError(UserError, ValueError):
     Args:
         what: What holds it.
         slices: See below.
-        named: Whether ``what`` names the slice already.
 
     Attributes:
         slices: Indices of the slices (in the arrays that were given) with such a score, ascending.
     """
 
-    def __init__(self, what: str, slices: list[int], *, named: bool = False) -> None:
+    def __init__(self, what: str, slices: list[int]) -> None:
         self.slices = slices
         shown = ", ".join(str(index) for index in slices[:8]) + (", ..." if len(slices) > 8 else "")
         noun = "slice" if len(slices) == 1 else "slices"
-        where = what if named else f"{what} of {noun} {shown}"
         super().__init__(
-            f"The {where} hold NaN or infinite values; scores must be finite, so mend the method that made them."
+            f"The {what} of {noun} {shown} hold NaN or infinite values; "
+            "scores must be finite, so mend the method that made them."
         )
 
 

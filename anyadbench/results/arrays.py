@@ -34,12 +34,13 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], compress: bool = T
                 np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
 
 
-def load_arrays(path: Path, source: str) -> dict[str, np.ndarray]:
+def load_arrays(path: Path, source: str, limit: int = MAX_BYTES) -> dict[str, np.ndarray]:
     """Read an npz file.
 
     Args:
         path: The file.
         source: How messages name it.
+        limit: Unpacked size in bytes above which it is refused.
 
     Raises:
         UserError: If it is too large or damaged.
@@ -49,12 +50,17 @@ def load_arrays(path: Path, source: str) -> dict[str, np.ndarray]:
 
     import numpy as np
 
-    broken = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
+    # zipfile raises a RuntimeError where the file is encrypted, and its subclass NotImplementedError where the
+    # compression method is unknown.
+    broken = (
+        OSError, ValueError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, lzma.LZMAError,
+        zlib.error,
+    )  # fmt: skip
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-                raise UserError(f"{source} is larger than {MAX_BYTES >> 20} MB unpacked; it cannot be of this program.")
+            if sum(entry.file_size for entry in archive.infolist()) > limit:
+                raise UserError(f"{source} is larger than {limit >> 20} MB unpacked; it cannot be of this program.")
         with np.load(path, allow_pickle=False) as data:
             return {name: data[name] for name in data.files}
-    except (*broken, RuntimeError, MemoryError, NotImplementedError):
+    except broken:
         raise UserError(f"{source} is damaged; run the cell again.") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,13 @@ MAX_TABLE_BYTES = 256 * 2**20
 Place = tuple[str, str]
 Record = dict[str, Any]
 
-_TYPES = {"slice": int, "label": int, "lesion_px": int, "height_mm": float, "brain": float, "image_score": float}
+SLICE_COLUMNS: Mapping[str, Callable[[str], Any]] = {
+    "test": str, "subset": str, "subject": str, "scan": str, "slice": int, "height_mm": float, "label": int,
+    "lesion_px": int, "brain": float, "image_score": float,
+}  # fmt: skip
+"""Columns of the slice table in their order, and the type of each."""
+
+_NUMBERS = [name for name, kind in SLICE_COLUMNS.items() if kind is not str]
 
 
 def read_slice_table(folder: Path) -> dict[Place, list[Record]]:
@@ -48,11 +55,13 @@ def read_slice_table(folder: Path) -> dict[Place, list[Record]]:
         with path.open(encoding="utf-8", newline="") as stream:
             for entry in csv.DictReader(stream):
                 line += 1
-                record: Record = {key: value for key, value in entry.items() if isinstance(value, str)}
-                record |= {key: kind(entry[key]) for key, kind in _TYPES.items()}
-                if record["label"] not in (0, 1) or not all(math.isfinite(record[key]) for key in _TYPES):
+                if None in entry or None in entry.values():  # longer or shorter than the header
+                    raise ValueError
+                # Python's own float reads back exactly what was written, with any version of pandas.
+                record: Record = {key: kind(entry[key]) for key, kind in SLICE_COLUMNS.items()}
+                if record["label"] not in (0, 1) or not all(math.isfinite(record[key]) for key in _NUMBERS):
                     raise ValueError
                 found.setdefault((record["test"], record["subset"]), []).append(record)
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+    except (OSError, ValueError, KeyError, OverflowError, csv.Error):  # OverflowError: a whole number above any float
         raise UserError(f"{name} is damaged near line {line}; run the cell again.") from None
     return found

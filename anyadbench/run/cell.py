@@ -23,7 +23,7 @@ from anyadbench.plugins import code_hash
 from anyadbench.protocols.model import Protocol, TestSet, read_protocol
 from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo
 from anyadbench.results.arrays import save_arrays
-from anyadbench.results.cellfiles import HASHED
+from anyadbench.results.cellfiles import HASHED, SLICE_COLUMNS
 from anyadbench.run.cells import WorkFolder, explain_os_error, make_folder, now, write_json, write_text
 from anyadbench.run.compiling import FELL_BACK
 from anyadbench.run.evaluate import Evaluator, RowState
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 States = list[tuple[TestSet, dict[str, RowState]]]
-
-_COLUMNS = ("test", "subset", "subject", "scan", "slice", "height_mm", "label", "lesion_px", "brain", "image_score")
 
 
 def run_cell(job: Job, reporter: Reporter) -> None:
@@ -147,7 +145,7 @@ def write_slices(path: Path, states: Iterable[RowState]) -> None:
     """Write the slice table; scores with 17 significant digits, so that they read back exactly."""
     try:
         with open(path, "w", newline="", encoding="utf-8") as handle:
-            writer = csv.DictWriter(handle, _COLUMNS, lineterminator="\n")
+            writer = csv.DictWriter(handle, list(SLICE_COLUMNS), lineterminator="\n")
             writer.writeheader()
             for state in states:
                 writer.writerows({**record, "image_score": repr(record["image_score"])} for record in state.records)

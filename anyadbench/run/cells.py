@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from anyadbench.errors import UserError
 
-State = Literal["pending", "running", "interrupted", "failed", "done"]
 PARTIAL = ".partial"
 LOCK_INTERVAL = 0.2
 """Seconds between two tries to get a lock."""

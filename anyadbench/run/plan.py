@@ -51,11 +51,6 @@ class Request:
     elsewhere: bool = False
 
 
-def make_plan(request: Request, progress: Progress) -> list[Job]:
-    """Return the jobs of ``plan_with_data``."""
-    return plan_with_data(request, progress)[0]
-
-
 def plan_with_data(request: Request, progress: Progress) -> tuple[list[Job], ProtocolData]:
     """Return one job per method and seed, and their data, after checking all that can be checked without training.
 
