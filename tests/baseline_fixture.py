@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 from inp_fixture import GRID, SEQUENCES
+from torch import Tensor
 
 from anyadbench.methods.base import Batch, Context, Losses, Method, OptimizerSpec
 from anyadbench.methods.descriptor import MethodDescriptor, Value
@@ -73,6 +74,12 @@ class Loop:
             self.step += 1
         self.method.eval()
         return self
+
+
+def maps_of(method: Method, images: Tensor, *shown: bool) -> Tensor:
+    """Return the maps of slices of which only some sequences are shown."""
+    mask = torch.tensor([shown])
+    return method.score(Batch(images * mask[:, :, None, None], mask)).maps
 
 
 def count(module: torch.nn.Module) -> int:

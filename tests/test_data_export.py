@@ -94,7 +94,8 @@ def test_padding_of_the_store_is_not_written(tmp_path: Path) -> None:
 def test_time_points_are_part_of_the_name(tmp_path: Path) -> None:
     store = prepare(make_tree("mu", tmp_path / "tree", 4), get_layout("mu"), tmp_path / "store")
     done = export(store, tmp_path / "png")
-    assert all("_Timepoint_1_slice" in path.name for path in done.out.rglob("*.png"))
+    names = [path.name for path in done.out.rglob("*.png")]
+    assert names and all("_Timepoint_1_slice" in name for name in names)
     back = prepare(done.out, PNG, tmp_path / "back")
     assert set(back.scans["subject"]) <= set(store.scans["subject"])
 

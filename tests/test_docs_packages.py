@@ -105,7 +105,8 @@ def test_a_metric_of_a_plugin_is_a_column(tmp_path: Path, place: Path) -> None:
     rows = [row for row in board(place, "brats-7subsets") if row["kind"] == "measured"]
     assert len(rows) == 8
     assert all(0 <= float(row["found_at_95"]) <= 1 for row in rows)
-    assert all(float(row["worst_patient"]) <= float(row["pixel_auroc"]) + 0.5 for row in rows)
+    assert all(0 <= float(row["worst_patient"]) <= 1 for row in rows)
+    assert any(float(row["worst_patient"]) < float(row["pixel_auroc"]) for row in rows)
     page = (place / "boards" / "brats-7subsets" / "report.html").read_text()
     assert (
         "found_at_95: Sensitivity for slices at a specificity of 95 %. A plugin&#39;s metric, without interval." in page

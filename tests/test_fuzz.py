@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from boards_fixture import FakeMethod, write_runs
+from job_fixture import planned
 from trees import anatomy, save
 
 from anyadbench.data.volume import read_channels, read_labels, read_volume
@@ -130,10 +131,10 @@ def test_mutated_protocols(count: int, tmp_path: Path) -> None:
 def test_mutated_records_of_cells(count: int, tmp_path: Path) -> None:
     write_runs(tmp_path, (FakeMethod("mine", "Mine", maps=False),), failed=False)
     (cell,) = (tmp_path / "cells").iterdir()
-    Job(str(tmp_path), "c" * 64, "f" * 64, "m", "p", "", 0, {"a": 1}, "tiny", "native", "package", {}, {}).save()
-    (planned,) = (tmp_path / "cells").glob("*.partial")
+    planned(tmp_path, params={"a": 1}).save()
+    (work,) = (tmp_path / "cells").glob("*.partial")
     originals = {cell / name: (cell / name).read_bytes() for name in ("cell.json", "result.json")}
-    originals[planned / "plan.json"] = (planned / "plan.json").read_bytes()
+    originals[work / "plan.json"] = (work / "plan.json").read_bytes()
     draw = random.Random(count)
     read = 0
     for number in range(count):
@@ -141,7 +142,7 @@ def test_mutated_records_of_cells(count: int, tmp_path: Path) -> None:
         path.write_bytes(mutate(originals[path], draw))
         check(lambda: read_cells(tmp_path), f"JSON {count}/{number}")
         check(lambda: list_cells(tmp_path), f"JSON {count}/{number}")
-        read += check(lambda: Job.load(planned), f"plan {count}/{number}")
+        read += check(lambda: Job.load(work), f"plan {count}/{number}")
         assert all(record.problem is None or record.result is None for record in read_cells(tmp_path))
         path.write_bytes(originals[path])
     assert 0 < read < count

@@ -5,14 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from grid_fixture import cells, pids_below, run, state
+from job_fixture import planned
 
-from anyadbench.run.jobs import Job
 from anyadbench.run.supervise import Supervisor
 
 FAST = ("raise", "exit-zero", "segfault", "fork", "binary")
@@ -210,7 +209,7 @@ def test_a_worker_is_ended_at_its_time_limit(deaf: bool, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(supervise, "GRACE", 0.5)
     monkeypatch.setattr(Sleeper, "deaf", deaf)
-    asked = replace(job(tmp_path), time_limit=1.0)
+    asked = planned(tmp_path, time_limit=1.0)
     asked.save()
     ended = Sleeper(asked).run()
     assert ended.status == "failed"
@@ -220,23 +219,18 @@ def test_a_worker_is_ended_at_its_time_limit(deaf: bool, tmp_path: Path, monkeyp
 
 
 def test_a_worker_that_is_stopped_before_it_begins_is_not_started(tmp_path: Path) -> None:
-    asked = job(tmp_path)
+    asked = planned(tmp_path)
     asked.save()
     supervisor = Sleeper(asked)
     supervisor.stop()
     assert supervisor.run().status == "interrupted"
 
 
-def job(runs: Path) -> Job:
-    policy = {"threads": 1}
-    return Job(str(runs), "c" * 64, "f" * 64, "mine", "tiny", "", 0, {}, "tiny", "native", "package", {}, policy)
-
-
 def test_a_state_that_a_method_did_not_reach_is_not_believed(tmp_path: Path) -> None:
     """A method may end its process with the code that means an interruption."""
     from anyadbench.run.supervise import outcome
 
-    asked = job(tmp_path)
+    asked = planned(tmp_path)
     asked.save()
     asked.cell.update(state="running")
     assert outcome(asked, 75).status == "failed"

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import slurm_cluster
 from grid_fixture import cells, content, run, start
+from job_fixture import planned
 
 from anyadbench.errors import UserError
 from anyadbench.run.jobs import Job, Outcome
@@ -25,8 +26,8 @@ GRID = ("--method", "toy", "--seed", 0, "--seed", 1)
 
 
 @pytest.fixture(scope="module")
-def options(tiny_protocol: Path, tiny_phantom: Path) -> list[object]:
-    return [*GRID, "--protocol", tiny_protocol, "--data", tiny_phantom]
+def options(options: list[str]) -> list[object]:
+    return [*GRID, *options]
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +128,7 @@ class Silent:
 
 def jobs(runs: Path, device: str, count: int) -> list[Job]:
     policy = {"device": device, "threads": 1}
-    return [
-        Job(str(runs), f"{i:064}", "f" * 64, "mine", "tiny", "", i, {}, "tiny", "native", "package", {}, policy)
-        for i in range(count)
-    ]
+    return [planned(runs, cell_id=f"{i:064}", seed=i, policy=policy) for i in range(count)]
 
 
 @pytest.fixture

@@ -36,7 +36,9 @@ def test_published_cells_pass_their_check() -> None:
 
 
 def test_nothing_published_names_a_machine() -> None:
-    for path in RESULTS.rglob("*.json"):
+    records = list(RESULTS.rglob("*.json"))
+    assert len(records) > 2
+    for path in records:
         assert not re.search(r'"/|[A-Z]:\\\\|"pid"|"hostname"', path.read_text()), path
 
 
@@ -49,6 +51,7 @@ def test_every_protocol_with_reported_rows_has_a_board() -> None:
 
 def test_publishing_again_gives_the_same_files(tmp_path: Path) -> None:
     copied = publish_cells(RESULTS, tmp_path / "results")
+    assert {path.name for path in copied} == {path.name for path in (RESULTS / "cells").iterdir()}
     for folder in copied:
         for path in folder.rglob("*.*"):
             assert path.read_bytes() == (RESULTS / path.relative_to(tmp_path / "results")).read_bytes()

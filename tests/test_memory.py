@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from job_fixture import planned
 
 from anyadbench.data.layouts import get_layout
 from anyadbench.data.prepare import prepare
@@ -93,11 +93,8 @@ def test_training_on_ten_times_the_slices_takes_no_more_memory_than_their_order(
     assert (often - once) / (9 * len(rows)) < 64
 
 
-def job(runs: Path, **more: Any) -> Job:
-    params: dict[str, bool | int | float | str] = {"batch_size": 4}
-    return Job(
-        str(runs), "c" * 64, "f" * 64, "mine", "tiny", "", 0, params, "tiny", "native", "package", {}, {}, **more
-    )
+def job(runs: Path, **changes: Any) -> Job:
+    return planned(runs, params={"batch_size": 4}, policy={}, **changes)
 
 
 def test_the_estimate_grows_with_the_maps_that_are_kept(data: ProtocolData, tmp_path: Path) -> None:
@@ -110,7 +107,7 @@ def test_the_estimate_grows_with_the_maps_that_are_kept(data: ProtocolData, tmp_
 def test_what_cannot_fit_is_refused_with_a_way_out(
     data: ProtocolData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = [job(tmp_path), replace(job(tmp_path), seed=1)]
+    jobs = [job(tmp_path), job(tmp_path, seed=1)]
     needed = estimates.estimate(jobs[0], data)
     monkeypatch.setattr(estimates, "total_memory", lambda: needed.memory * 1.5)
     estimates.check_fits(jobs, needed, 1)

@@ -165,7 +165,9 @@ def test_a_better_method_is_told_from_a_worse_one() -> None:
 
 def test_a_method_does_not_differ_from_itself() -> None:
     method = statistics(cohort())
-    for effect in paired_bootstrap(method, method, n_resamples=20).values():
+    effects = paired_bootstrap(method, method, n_resamples=20)
+    assert {"pixel_auroc", "image_auroc"} <= effects.keys()
+    for effect in effects.values():
         assert (effect.effect, effect.low, effect.high, effect.p_value) == (0.0, 0.0, 0.0, 1.0)
 
 

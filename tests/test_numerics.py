@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -127,16 +130,28 @@ def test_a_cell_planned_for_a_gpu_is_refused_where_there_is_none() -> None:
         apply_policy(Policy(device="cuda"))
 
 
+def can_compile() -> bool:
+    """Whether what torch.compile needs on the CPU is here: a C++ compiler and the interpreter's headers."""
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    return compiler is not None and Path(sysconfig.get_path("include"), "Python.h").is_file()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("state", ["on", "fell back"])
 def test_the_result_says_what_was_asked_for_and_what_came_of_it(
-    toys: Path, tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path
+    state: str, toys: Path, tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ["--protocol", tiny_protocol, "--data", tiny_phantom, "--runs", tmp_path, "--compile", "--deterministic"]
-    done = run("run", "--method", "toy", *options, "--precision", "bfloat16")
+    if state == "fell back":
+        monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    elif not can_compile():
+        pytest.skip("torch.compile needs a C++ compiler and Python.h")
+    options = ["--protocol", tiny_protocol, "--data", tiny_phantom, "--runs", tmp_path / "runs", "--compile"]
+    done = run("run", "--method", "toy", *options, "--deterministic", "--precision", "bfloat16")
     assert done.returncode == 0, done.stderr
-    (cell,) = cells(tmp_path)
+    (cell,) = cells(tmp_path / "runs")
     numerics = json.loads((cell / "result.json").read_text())["numerics"]
-    assert numerics["compile"] in ("on", "fell back")
-    assert (numerics["compile"] == "fell back") == ("torch.compile failed and is not used" in done.stderr)
+    assert numerics["compile"] == state, done.stderr
+    assert ("torch.compile failed and is not used" in done.stderr) == (state == "fell back")
     assert (numerics["dtype"], numerics["deterministic"]) == ("bfloat16", True)

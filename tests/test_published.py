@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import pickle
 import subprocess
-import sys
 from pathlib import Path
 
+import grid_fixture
 import pytest
 import torch
 from inp_fixture import build
@@ -39,9 +39,8 @@ def published_state(registers: bool = True) -> State:
 
 
 def run(method: str, weights: str, protocol: Path, data: Path, runs: Path) -> subprocess.CompletedProcess[str]:
-    options = ["--protocol", str(protocol), "--data", str(data), "--runs", str(runs), "--keep-maps", "none"]
-    command = [sys.executable, "-m", "anyadbench", "run", "--method", method, "--weights", weights, *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    options = ["--protocol", protocol, "--data", data, "--runs", runs, "--keep-maps", "none"]
+    return grid_fixture.run("run", "--method", method, "--weights", weights, *options)
 
 
 @pytest.fixture(scope="module")
@@ -148,9 +147,7 @@ class Harmful:
         return print, ("code of a weights file ran",)
 
 
-def test_a_pickle_with_code_is_refused_and_not_run(
-    tiny_phantom: Path, tiny_protocol: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pickle_with_code_is_refused_and_not_run(tiny_phantom: Path, tiny_protocol: Path, tmp_path: Path) -> None:
     with (tmp_path / "net.pth").open("wb") as file:
         pickle.dump({"model": Harmful()}, file)
     done = run("inpformer", f"file:{tmp_path / 'net.pth'}", tiny_protocol, tiny_phantom, tmp_path / "runs")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
-from baseline_fixture import build
+from baseline_fixture import build, maps_of
 from inp_fixture import Normals
 
 from anyadbench.errors import UserError
@@ -68,10 +70,7 @@ def test_dpmm_averages_the_distances_of_shown_sequences() -> None:
     method = prepared(DPMM)
     images = torch.rand(1, 3, 40, 40)
 
-    def of(*shown: bool) -> torch.Tensor:
-        mask = torch.tensor([shown])
-        return method.score(Batch(images * mask[:, :, None, None], mask)).maps
-
+    of = partial(maps_of, method, images)
     alone = [of(True, False, False), of(False, True, False), of(False, False, True)]
     torch.testing.assert_close(of(True, True, True), torch.stack(alone).mean(0), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(of(True, False, True), (alone[0] + alone[2]) / 2, rtol=1e-4, atol=1e-6)

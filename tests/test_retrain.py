@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from grid_fixture import run
 from safetensors.torch import load_file
 
 from anyadbench.errors import UserError
@@ -48,8 +47,7 @@ def test_a_batch_that_shows_different_sets_is_refused() -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_phantom: Path, tiny_protocol: Path) -> Path:
     runs = tmp_path_factory.mktemp("retrain") / "runs"
     words = ["run", "--method", "pixelstats", "--method", "dae", "--missing", "retrain", "--protocol"]
-    words += [str(tiny_protocol), "--data", str(tiny_phantom), "--runs", str(runs)]
-    done = subprocess.run([sys.executable, "-m", "anyadbench", *words], capture_output=True, text=True, check=False)
+    done = run(*words, tiny_protocol, "--data", tiny_phantom, "--runs", runs)
     assert done.returncode == 0, done.stderr
     return runs
 
@@ -74,6 +72,7 @@ def test_every_subset_has_a_fit_of_its_own(finished: Path, method: str) -> None:
 def test_a_fit_knows_its_own_sequences_only(finished: Path) -> None:
     cell = cell_of(finished, "pixelstats")
     folders = json.loads((cell / "manifest.json").read_text())["fit"]["folders"]
+    assert sorted(folders) == sorted(SUBSETS)
     for label, folder in folders.items():
         state = load_file(finished / "fits" / folder / "weights.safetensors")
         assert state["mean"].shape[0] == label.count("+") + 1
@@ -103,13 +102,8 @@ def test_training_slices_have_the_whole_subset(tiny_phantom: Path, tiny_protocol
 def test_choosing_among_states_is_refused(tmp_path: Path, tiny_phantom: Path, tiny_protocol: Path) -> None:
     protocol = tmp_path / "chosen.toml"
     protocol.write_text('selection = "validation"\n' + tiny_protocol.read_text())
-    words = ["run", "--method", "pixelstats", "--missing", "retrain", "--protocol", str(protocol)]
-    done = subprocess.run(
-        [sys.executable, "-m", "anyadbench", *words, "--data", str(tiny_phantom), "--runs", str(tmp_path / "runs")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ["run", "--method", "pixelstats", "--missing", "retrain", "--protocol", protocol]
+    done = run(*words, "--data", tiny_phantom, "--runs", tmp_path / "runs")
     assert done.returncode == 2
     assert 'use a protocol with selection = "last".' in done.stderr
     assert not (tmp_path / "runs").exists()

@@ -7,31 +7,24 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from grid_fixture import COMMAND, run
 
 from anyadbench.results import CellResult
 
-BASE = [sys.executable, "-m", "anyadbench", "run"]
-
-
-def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*BASE, *arguments], capture_output=True, text=True, check=False, cwd=cwd)
-
-
-@pytest.fixture(scope="module")
-def options(tiny_phantom: Path, tiny_protocol: Path) -> list[str]:
-    return ["--protocol", str(tiny_protocol), "--data", str(tiny_phantom)]
+BASE = [*COMMAND, "run"]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, options: list[str]) -> tuple[Path, str]:
     runs = tmp_path_factory.mktemp("finished") / "runs"
-    done = run("--method", "pixelstats", "--method", "anyad", "--weights", "random", *options, "--runs", str(runs))
+    done = run(
+        "run", "--method", "pixelstats", "--method", "anyad", "--weights", "random", *options, "--runs", str(runs)
+    )
     assert done.returncode == 0, done.stderr
     return runs, done.stdout
 
@@ -68,6 +61,7 @@ def test_the_numbers_follow_from_the_slice_table(finished: tuple[Path, str]) -> 
     result = CellResult.model_validate_json((cell / "result.json").read_text())
     with open(cell / "scores" / "slices.csv") as handle:
         table = list(csv.DictReader(handle))
+    assert {row.subset for row in result.rows} >= {record["subset"] for record in table} != set()
     for row in result.rows:
         mine = [record for record in table if record["subset"] == row.subset]
         scores = np.array([float(record["image_score"]) for record in mine])
@@ -87,14 +81,14 @@ def test_random_weights_are_marked_in_result_and_board(finished: tuple[Path, str
 def test_a_finished_cell_is_not_run_again(finished: tuple[Path, str], options: list[str]) -> None:
     runs, _ = finished
     before = (cell_of(runs, "pixelstats") / "result.json").stat().st_mtime_ns
-    again = run("--method", "pixelstats", "--weights", "random", *options, "--runs", str(runs))
+    again = run("run", "--method", "pixelstats", "--weights", "random", *options, "--runs", str(runs))
     assert again.returncode == 0
     assert "finished before, not run again" in again.stderr
     assert (cell_of(runs, "pixelstats") / "result.json").stat().st_mtime_ns == before
 
 
 def test_the_same_cell_twice_is_bit_identical(finished: tuple[Path, str], options: list[str], tmp_path: Path) -> None:
-    done = run("--method", "anyad", "--weights", "random", *options, "--runs", str(tmp_path))
+    done = run("run", "--method", "anyad", "--weights", "random", *options, "--runs", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert scores_of(tmp_path, "anyad") == scores_of(finished[0], "anyad")
     for name in ("weights.safetensors", "scores/pixels.npz"):
@@ -105,13 +99,15 @@ def test_the_same_cell_twice_is_bit_identical(finished: tuple[Path, str], option
 def test_another_seed_gives_other_scores_and_its_own_cell(
     finished: tuple[Path, str], options: list[str], tmp_path: Path
 ) -> None:
-    done = run("--method", "anyad", "--weights", "random", "--seed", "1", *options, "--runs", str(tmp_path))
+    done = run("run", "--method", "anyad", "--weights", "random", "--seed", "1", *options, "--runs", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert scores_of(tmp_path, "anyad") != scores_of(finished[0], "anyad")
 
 
 def test_json_prints_the_results_and_nothing_else(finished: tuple[Path, str], options: list[str]) -> None:
-    printed = run("--method", "pixelstats", "--weights", "random", *options, "--runs", str(finished[0]), "--json")
+    printed = run(
+        "run", "--method", "pixelstats", "--weights", "random", *options, "--runs", str(finished[0]), "--json"
+    )
     (result,) = json.loads(printed.stdout)
     assert result["method"]["name"] == "pixelstats"
 
@@ -140,7 +136,7 @@ def test_ctrl_c_leaves_a_cell_that_resumes_to_the_same_bits(
     assert process.wait(60) == 130, rest
     assert "the same command" in rest
     assert not list((tmp_path / "cells").glob("anyad_*[!l]"))
-    again = run(*arguments, "--runs", str(tmp_path))
+    again = run("run", *arguments, "--runs", str(tmp_path))
     assert again.returncode == 0, again.stderr
     assert scores_of(tmp_path, "anyad") == scores_of(finished[0], "anyad")
 
@@ -160,7 +156,7 @@ def test_one_failing_method_costs_its_own_row_only(
     (info / "entry_points.txt").write_text("[anyadbench.methods]\nfailing = failing_method:M\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     runs = tmp_path / "runs"
-    done = run("--method", "failing", "--method", "pixelstats", *options, "--runs", str(runs))
+    done = run("run", "--method", "failing", "--method", "pixelstats", *options, "--runs", str(runs))
     assert done.returncode == 1
     assert "failing · tiny · seed 0: failed: RuntimeError: no such luck" in done.stderr
     assert "about to fail" in done.stderr
@@ -196,4 +192,4 @@ def test_a_killed_worker_is_started_again_and_reported_when_that_happens_too_oft
     _, printed = process.communicate(timeout=120)
     assert process.returncode == code, printed
     assert "ended by signal SIGKILL" in printed if code else "started again (1 of 1)" in printed
-    assert run("--method", "pixelstats", *options, "--runs", str(tmp_path)).returncode == 0
+    assert run("run", "--method", "pixelstats", *options, "--runs", str(tmp_path)).returncode == 0

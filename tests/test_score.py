@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from grid_fixture import run
 
 from anyadbench.boards.check import check
 from anyadbench.errors import UserError
@@ -18,23 +18,12 @@ from anyadbench.protocols.model import read_protocol
 from anyadbench.results import CellResult
 from anyadbench.run.score import ScoreRequest, score_maps
 
-BASE = [sys.executable, "-m", "anyadbench"]
-
-
-def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*BASE, *arguments], capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def options(tiny_phantom: Path, tiny_protocol: Path) -> list[str]:
-    return ["--protocol", str(tiny_protocol), "--data", str(tiny_phantom)]
-
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory, options: list[str]) -> Path:
     """A measured cell that kept all its maps."""
     runs = tmp_path_factory.mktemp("measured")
-    done = call("run", "--method", "pixelstats", *options, "--runs", str(runs), "--keep-maps", "all")
+    done = run("run", "--method", "pixelstats", *options, "--runs", str(runs), "--keep-maps", "all")
     assert done.returncode == 0, done.stderr
     return next(path for path in (runs / "cells").iterdir() if path.is_dir())
 
@@ -67,7 +56,7 @@ def result_of(runs: Path) -> CellResult:
 
 
 def score(maps: Path, options: list[str], *more: str) -> subprocess.CompletedProcess[str]:
-    return call("score", "--maps", str(maps), *options, "--name", "Other", "--runs", str(maps.parent / "runs"), *more)
+    return run("score", "--maps", str(maps), *options, "--name", "Other", "--runs", str(maps.parent / "runs"), *more)
 
 
 def test_maps_get_the_numbers_of_the_method_that_made_them(measured: Path, maps: Path, options: list[str]) -> None:
@@ -209,6 +198,6 @@ def request(maps: Path, options: list[str], name: str = "Other") -> ScoreRequest
 
 
 def test_a_name_must_be_a_name(maps: Path, options: list[str]) -> None:
-    done = call("score", "--maps", str(maps), *options, "--name", "a/b", "--runs", str(maps.parent / "runs"))
+    done = run("score", "--maps", str(maps), *options, "--name", "a/b", "--runs", str(maps.parent / "runs"))
     assert done.returncode == 2 and "--name 'a/b' must be 1 to 60 letters" in done.stderr
     assert "Traceback" not in done.stderr

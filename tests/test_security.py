@@ -6,10 +6,10 @@ import ast
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from job_fixture import planned
 
 from anyadbench.errors import UserError
 from anyadbench.protocols.model import read_protocol
@@ -46,14 +46,9 @@ def test_nothing_unpickles_evaluates_or_starts_a_shell(path: Path) -> None:
         assert not name.startswith(("pickle.", "joblib.", "dill.", "marshal.", "shelve.")), ast.unparse(call)
 
 
-def job(runs: Path, **more: object) -> Job:
-    plain = Job(str(runs), "c" * 64, "f" * 64, "mine", "tiny", "", 0, {}, "tiny", "native", "package", {})
-    return replace(plain, **more)  # type: ignore[arg-type]
-
-
 def test_a_plan_works_in_the_folder_that_it_was_found_in(tmp_path: Path) -> None:
     """Its own word for the runs folder may point anywhere."""
-    work = job(tmp_path / "runs").save()
+    work = planned(tmp_path / "runs").save()
     plan = json.loads((work / "plan.json").read_text())
     (work / "plan.json").write_text(json.dumps(plan | {"runs": "/etc"}))
     found = Job.load(work)
@@ -69,7 +64,7 @@ def test_a_plan_works_in_the_folder_that_it_was_found_in(tmp_path: Path) -> None
     ],
 )  # fmt: skip
 def test_a_plan_that_was_tampered_with_is_refused(change: dict[str, object], tmp_path: Path) -> None:
-    work = job(tmp_path).save()
+    work = planned(tmp_path).save()
     (work / "plan.json").write_text(json.dumps(json.loads((work / "plan.json").read_text()) | change))
     with pytest.raises(UserError, match=r"is (no plan of a cell|the plan of another cell); remove"):
         Job.load(work)
@@ -113,7 +108,7 @@ def test_a_plugin_of_a_hostile_name_steers_nothing(tmp_path: Path) -> None:
 
 
 def test_a_hostile_folder_of_runs_is_listed_as_text(tmp_path: Path) -> None:
-    work = job(tmp_path).save()
+    work = planned(tmp_path).save()
     head = json.loads((work / "cell.json").read_text())
     (work / "cell.json").write_text(json.dumps(head | {"state": "failed", "error": EVIL, "method": EVIL}))
     (tmp_path / "cells" / f"x{EVIL.replace('/', '')}.partial").mkdir()

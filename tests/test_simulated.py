@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
-from baseline_fixture import build, count
+from baseline_fixture import build, count, maps_of
 from inp_fixture import training_batch
 
 from anyadbench.errors import UserError
-from anyadbench.methods.base import Batch
 from anyadbench.weights import ResolvedWeights, build_backbone
 from anyadbench_baselines.catalogue.distillation import ESCKDRKD
 from anyadbench_baselines.catalogue.simulated import MMRAD
@@ -127,10 +128,7 @@ def test_mmrad_averages_masks_of_shown_sequences_alone() -> None:
     method = build(MMRAD).eval()
     images = torch.rand(1, 3, 40, 40)
 
-    def of(*shown: bool) -> torch.Tensor:
-        mask = torch.tensor([shown])
-        return method.score(Batch(images * mask[:, :, None, None], mask)).maps
-
+    of = partial(maps_of, method, images)
     alone = torch.stack([of(True, False, False), of(False, False, True)]).mean(0)
     torch.testing.assert_close(of(True, False, True), alone, rtol=1e-4, atol=1e-5)
 

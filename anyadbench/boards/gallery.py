@@ -247,9 +247,9 @@ def _view(sources: Sequence[_Source], place: Place, subsets: Sequence[str], size
     data, k = owner.data, owner.index[place]
     info = data.slices[k]
     box = _box(data, info)
-    mask = _cut(data.masks[k], box)
+    mask = tiles.cut(data.masks[k], box)
     where = f"{info.scan}, slice {info.index}"
-    greys = [tiles.grey_tile(_cut(image, box), size) for image in data.images[k]]
+    greys = [tiles.grey_tile(tiles.cut(image, box), size) for image in data.images[k]]
     sequence_tiles = []
     for name, grey, present in zip(data.sequences, greys, data.present[k], strict=True):
         label = SHORT.get(name, name)
@@ -273,10 +273,6 @@ def _box(data: KeptMaps, info: SliceInfo) -> tuple[int, int, int, int]:
     return tiles.crop_box(data.images[same].reshape(-1, *data.images.shape[2:]), data.masks[same])
 
 
-def _cut(values: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    return values[box[0] : box[2], box[1] : box[3]]
-
-
 def _method_tiles(source: _Source, place: Place, subsets: Sequence[str], canvas: _Canvas) -> MethodTiles:
     name = source.variant.label
     k = source.index.get(place)
@@ -292,7 +288,7 @@ def _method_tiles(source: _Source, place: Place, subsets: Sequence[str], canvas:
             found.append(Tile(subset, reason=f"This scan cannot serve {subset}."))
             continue
         grey = canvas.greys[_background(canvas.data, canvas.index, subset)]
-        tile = tiles.blend_map(grey, _cut(data.maps[k, r], canvas.box), source.low, source.high)
+        tile = tiles.blend_map(grey, tiles.cut(data.maps[k, r], canvas.box), source.low, source.high)
         score = data.slices[k].image_scores.get(subset)
         note = "" if score is None else f"{score:.3g}"
         alt = f"Anomaly map of {name} from {subset}, {data.slices[k].scan}, slice {data.slices[k].index}"

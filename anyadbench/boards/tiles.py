@@ -52,6 +52,11 @@ def crop_box(images: UInt8[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"
     return top, left, top + side, left + side
 
 
+def cut(values: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    """Return what lies within a box of :func:`crop_box`."""
+    return values[box[0] : box[2], box[1] : box[3]]
+
+
 def _resized(values: np.ndarray, size: int) -> Float32[np.ndarray, "s s"]:
     """Resample to ``size``: area means when shrinking, cubic when enlarging."""
     picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))

@@ -92,12 +92,12 @@ def _view(prediction: Prediction, index: int, low: float, high: float) -> View:
     greys = {}
     box = tiles.crop_box(_bytes(slices.values(_middle(prediction))[0]), np.zeros((1, *values.shape[1:]), bool))
     for sequence in prediction.shown:
-        greys[sequence] = tiles.grey_tile(_cut(_bytes(values[names.index(sequence)]), box), TILE)
+        greys[sequence] = tiles.grey_tile(tiles.cut(_bytes(values[names.index(sequence)]), box), TILE)
     picture = _on_field(prediction.grid_maps[index], values.shape[1:])
     counts = prediction.slices[index].counted and prediction.threshold is not None
     mask = picture > prediction.threshold if counts else np.zeros(picture.shape, bool)
-    line = tiles.outline(_cut(mask, box), TILE)
-    heat = tiles.blend_map(greys[prediction.shown[0]], _cut(picture, box), low, high)
+    line = tiles.outline(tiles.cut(mask, box), TILE)
+    heat = tiles.blend_map(greys[prediction.shown[0]], tiles.cut(picture, box), low, high)
     pictures = [(SHORT[sequence], tiles.png_uri(grey)) for sequence, grey in greys.items()]
     return View(prediction.slices[index], (*pictures, ("anomaly map", tiles.png_uri(heat, line))))
 
@@ -109,10 +109,6 @@ def _middle(prediction: Prediction) -> np.ndarray:
 
 def _bytes(image: Float32[np.ndarray, "*n h w"]) -> np.ndarray:
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
-
-
-def _cut(values: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    return values[box[0] : box[2], box[1] : box[3]]
 
 
 def _on_field(picture: Float32[np.ndarray, "h w"], shape: tuple[int, ...]) -> Float32[np.ndarray, "H W"]:
