@@ -35,7 +35,7 @@ def run(
     from anyadbench.protocols.model import read_protocol
     from anyadbench.run.cell import run_cell
     from anyadbench.run.events import Reporter
-    from anyadbench.run.plan import Request, plan_with_data
+    from anyadbench.run.plan import Request, make_plan
 
     file = Path(protocol) if isinstance(protocol, Path) else protocol_files()[protocol]
     request = Request(
@@ -44,7 +44,7 @@ def run(
         settings=tuple(settings), device="cpu", threads=1,
     )  # fmt: skip
     done = []
-    jobs, _ = plan_with_data(request, lambda finished, total, label: None)
+    jobs = make_plan(request, lambda finished, total, label: None).jobs
     for job in jobs:
         if not job.cell.done:
             (job.save() / "protocol.toml").write_text(file.read_text())

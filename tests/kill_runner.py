@@ -112,12 +112,12 @@ def attempt(protocol: str, data: str, runs: str, method: str, moment: tuple[str,
             arm(*moment)
         from anyadbench.protocols.model import read_protocol
         from anyadbench.run import worker
-        from anyadbench.run.plan import Request, plan_with_data
+        from anyadbench.run.plan import Request, make_plan
 
         request = Request(
             (method,), read_protocol(Path(protocol)), Path(protocol), Path(runs), data=(data,), checkpoint_seconds=0.0
         )
-        (job,), _ = plan_with_data(request, lambda done, total, label: None)
+        (job,) = make_plan(request, lambda done, total, label: None).jobs
         (job.save() / "protocol.toml").write_text(Path(protocol).read_text())
         code = worker.main([str(job.cell.work)])
     finally:

@@ -1,4 +1,4 @@
-"""Cells that are run again: failed ones once the cause is mended, and finished ones for the maps they did not keep."""
+"""Grids that do not go through at once: methods left out, failed cells, and finished ones that kept too few maps."""
 
 from __future__ import annotations
 
@@ -43,3 +43,19 @@ def test_a_cell_without_its_maps_says_how_to_get_them(tiny_protocol: Path, tiny_
     assert run(*command, "--keep-maps", "all").returncode == 0
     assert (cell / "scores/maps.npz").is_file()
     assert sorted((runs / "fits").iterdir()) == fits
+
+
+def test_a_method_of_a_group_that_cannot_run_costs_only_its_own_row(
+    tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path
+) -> None:
+    command = ["run", "--protocol", tiny_protocol, "--data", tiny_phantom, "--runs", tmp_path, "--weights", "random"]
+    options = ["--missing", "black", "--budget", "tiny", "--launcher", "shell"]
+    done = run(*command, *options, "--method", "all")
+    assert done.returncode == 2
+    assert "pixelstats: left out: --missing black: pixelstats does not follow it; it knows native" in done.stderr
+    assert "Left out, as said above: dpmm, mmrad, pixelstats." in done.stderr
+    assert "anyad_tiny_s0" in done.stdout
+    assert "pixelstats" not in done.stdout
+    alone = run(*command, *options, "--method", "pixel*")
+    assert (alone.returncode, alone.stdout) == (2, "")
+    assert "pixelstats does not follow it" in alone.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +99,7 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
     from anyadbench.run.estimate import check_fits, estimate
     from anyadbench.run.execute import execute
     from anyadbench.run.launchers import LaunchOptions, find_launcher
-    from anyadbench.run.plan import Request, plan_with_data
+    from anyadbench.run.plan import Request, make_plan
 
     stop_on_signals()
     launcher, slots = str(options.pop("launcher")), int(options.pop("slots"))
@@ -115,14 +115,17 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
     options["elsewhere"] = launcher not in ("local", "shell")
     with Display() as display:
         request = Request(protocol=found, protocol_file=file, runs=runs, **options)
-        jobs, data = plan_with_data(request, display.progress)
-        needed = max((estimate(job, data) for job in jobs), key=lambda one: one.memory)
+        plan = make_plan(request, display.progress)
+        for name, said in plan.left_out.items():
+            display.note(f"{name}: left out: {said}")
+        jobs = plan.jobs
+        needed = max((estimate(job, plan.data) for job in jobs), key=lambda one: one.memory)
         if not request.elsewhere and launcher != "shell":
             check_fits(jobs, needed, slots)
         display.note(f"plan: {len(jobs)} cells; {needed.sentence}")
         outcomes = execute(jobs, launcher, LaunchOptions(display, slots, settings))
     report(outcomes, runs, found.name, as_json)
-    end(outcomes)
+    end(outcomes, plan.left_out)
 
 
 def stop_on_signals() -> None:
@@ -133,7 +136,7 @@ def stop_on_signals() -> None:
         signal.signal(number, signal.default_int_handler)
 
 
-def end(outcomes: Sequence[Outcome]) -> None:
+def end(outcomes: Sequence[Outcome], left_out: Collection[str] = ()) -> None:
     """Exit with the code that the outcomes ask for, after a summary of a grid that did not end well."""
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     interrupted = any(outcome.status == "interrupted" for outcome in outcomes)
@@ -141,9 +144,11 @@ def end(outcomes: Sequence[Outcome]) -> None:
         counts = {name: sum(outcome.status == name for outcome in outcomes) for name in STATUSES}
         said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         click.echo(f"{len(outcomes)} cells: {said}. The same command goes on with those that are not done.", err=True)
+    if left_out:
+        click.echo(f"Left out, as said above: {', '.join(left_out)}.", err=True)
     if interrupted:
         raise SystemExit(130)
-    if failed:
+    if failed or left_out:
         raise SystemExit(2 if all(outcome.mistake for outcome in failed) else 1)
 
 

@@ -51,17 +51,37 @@ class Request:
     elsewhere: bool = False
 
 
-def plan_with_data(request: Request, progress: Progress) -> tuple[list[Job], ProtocolData]:
-    """Return one job per method and seed, and their data, after checking all that can be checked without training.
+@dataclass(frozen=True)
+class Plan:
+    """What a request comes to.
+
+    Attributes:
+        jobs: One per method and seed.
+        data: The protocol's data.
+        left_out: Why a method that only a group or a pattern asked for cannot run, by its name.
+    """
+
+    jobs: list[Job]
+    data: ProtocolData
+    left_out: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Planned:
+    descriptor: MethodDescriptor
+    entry: MethodEntry
+    params: dict[str, Value]
+    weights: ResolvedWeights
+
+
+def make_plan(request: Request, progress: Progress) -> Plan:
+    """Plan one job per method and seed, after checking all that can be checked without training.
 
     Raises:
-        UserError: If a name, a parameter, the data or the weights are wrong.
+        UserError: If a name, a parameter, the data or the weights are wrong. A method that came with ``all`` or a
+            pattern costs only its own row, as long as another can run.
     """
     protocol = request.protocol
-    entries = [find_method(name) for name in expand_methods(request.methods)]
-    budget: Budget = request.budget or _budget(protocol)
-    settings = parse_settings(request.settings, [descriptor for descriptor, _ in entries])
-    params = {d.name: method_params(d, protocol, budget, settings.get(d.name, {})) for d, _ in entries}
     if request.missing not in (*MISSING, RETRAIN):
         raise UserError(f"--missing cannot be {request.missing!r}; use one of {', '.join((*MISSING, RETRAIN))}.")
     if request.missing == RETRAIN and protocol.selection != "last":
@@ -69,10 +89,6 @@ def plan_with_data(request: Request, progress: Progress) -> tuple[list[Job], Pro
             f"--missing retrain: {protocol.name} chooses among the states of one training, and there would be one for "
             'each set of sequences; use a protocol with selection = "last".'
         )
-    for descriptor, _ in entries:
-        if request.missing not in (*descriptor.missing_policies, RETRAIN):
-            known = ", ".join((*descriptor.missing_policies, RETRAIN))
-            raise UserError(f"--missing {request.missing}: {descriptor.name} does not follow it; it knows {known}.")
     policy = resolve_policy(
         request.device,
         request.precision,
@@ -81,27 +97,54 @@ def plan_with_data(request: Request, progress: Progress) -> tuple[list[Job], Pro
         compile=request.compile,
         elsewhere=request.elsewhere,
     )
+    budget: Budget = request.budget or _budget(protocol)
     profile = anchored(request.weights or protocol.weights)
-    weights = {
-        d.name: resolve(profile, d.weights_for(params[d.name]), profile=protocol.weights, checkpoint=d.checkpoint)
-        for d, _ in entries
-    }
+    methods, left_out = _methods(request, budget, profile)
     stores = open_stores(protocol, locate(protocol, request.data), progress)
     data = ProtocolData(protocol, stores)
     data.check_apart()
     jobs = []
-    for descriptor, entry in entries:
+    for method in methods:
         for seed in request.seeds:
             job = Job(
-                runs=os.path.abspath(request.runs), cell_id="", fit_id="", method=descriptor.name,
+                runs=os.path.abspath(request.runs), cell_id="", fit_id="", method=method.descriptor.name,
                 protocol=protocol.name, protocol_file=str(request.protocol_file), seed=seed,
-                params=params[descriptor.name], budget=budget, missing=request.missing, weights=profile,
+                params=method.params, budget=budget, missing=request.missing, weights=profile,
                 policy=policy.to_dict(), keep_maps=request.keep_maps, time_limit=request.time_limit,
                 checkpoint_seconds=request.checkpoint_seconds, retries=request.retries,
                 stores={dataset: str(store.path.resolve()) for dataset, store in stores.items()},
             )  # fmt: skip
-            jobs.append(identified(job, descriptor, entry, data, weights[descriptor.name]))
-    return jobs, data
+            jobs.append(identified(job, method.descriptor, method.entry, data, method.weights))
+    return Plan(jobs, data, left_out)
+
+
+def _methods(request: Request, budget: Budget, profile: str) -> tuple[list[_Planned], dict[str, str]]:
+    """Return the methods that can run, and why others of a group cannot."""
+    names = expand_methods(request.methods)
+    settings = parse_settings(request.settings, [find_method(name)[0] for name in names])
+    planned: list[_Planned] = []
+    left_out: dict[str, str] = {}
+    for name in names:
+        try:
+            planned.append(_method(name, request, settings.get(name, {}), budget, profile))
+        except UserError as error:
+            if name in request.methods:
+                raise
+            left_out[name] = str(error)
+    if not planned:
+        raise UserError(next(iter(left_out.values())))
+    return planned, left_out
+
+
+def _method(name: str, request: Request, settings: Mapping[str, Value], budget: Budget, profile: str) -> _Planned:
+    descriptor, entry = find_method(name)
+    params = method_params(descriptor, request.protocol, budget, settings)
+    known = (*descriptor.missing_policies, RETRAIN)
+    if request.missing not in known:
+        raise UserError(f"--missing {request.missing}: {name} does not follow it; it knows {', '.join(known)}.")
+    choices = descriptor.weights_for(params)
+    weights = resolve(profile, choices, profile=request.protocol.weights, checkpoint=descriptor.checkpoint)
+    return _Planned(descriptor, entry, params, weights)
 
 
 def anchored(weights: str) -> str:
