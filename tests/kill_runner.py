@@ -97,7 +97,7 @@ def arm(phase: str, number: int) -> None:
     elif phase == "scoring":
         at_call(Evaluator, "_score_rows", number % 2, after=number % 4 > 1)
     elif phase == "results":
-        names = ("write_slices", "write_pixels", "write_curves", "write_text", "_write_manifest", "link_or_copy")
+        names = ("write_slices", "save_arrays", "write_json", "write_text", "_write_manifest", "link_or_copy")
         at_call(cell, names[number % len(names)], 0, after=number % 12 >= 6)
 
 
