@@ -2,7 +2,8 @@
 
 Every run goes through ``anyadbench run``, so finished cells are not repeated and an interrupted study goes on where it
 stopped. The table gives, for each form, the mean over subsets and seeds, and the difference from the control with the
-interval that ``anyadbench compare`` gives: test subjects, and seeds of either side, are resampled.
+interval that ``anyadbench compare`` gives: test subjects, and seeds of either side, are resampled. With one test
+subject there is none, and the smallest and largest difference between runs of one seed stand in its place.
 
     python benchmarks/alignment.py --runs study
     python benchmarks/alignment.py --runs study --study channels
@@ -12,7 +13,9 @@ interval that ``anyadbench compare`` gives: test subjects, and seeds of either s
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -69,6 +72,17 @@ def run(arm: Arm, options: argparse.Namespace) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ)
 
 
+def by_seed(variant: Variant, metric: str) -> dict[int, float]:
+    """Return the mean of a metric over the protocol's subsets, by seed."""
+    found = {}
+    for cell in variant.cells:
+        if cell.result is not None:
+            rows = [row for row in cell.result.rows if row.subset in cell.result.protocol.subsets]
+            values = [row.metrics[metric] for row in rows]
+            found[cell.result.seed] = statistics.fmean(math.nan if value is None else value for value in values)
+    return found
+
+
 def table(study: str, options: argparse.Namespace) -> str:
     """Return the Markdown table of a study."""
     (board,) = load_boards(options.runs, options.protocol)
@@ -79,16 +93,21 @@ def table(study: str, options: argparse.Namespace) -> str:
         mine, base = found[arm.name], found[control.name]
         if mine is None or base is None:
             continue
-        _, _, rows = compare(options.runs, (mine.key, base.key), board.slug, METRICS)
-        means = {row.metric: row for row in rows if row.subset == MEAN}
         if len(lines) == 2:
-            values = " | ".join(f"{means[metric].second:.3f}" for metric in METRICS)
+            values = " | ".join(f"{statistics.fmean(by_seed(base, metric).values()):.3f}" for metric in METRICS)
             lines.append(f"| {control.name} (control) | {len(base.seeds)} | {values} |")
+        _, _, rows = compare(options.runs, (mine.key, base.key), board.slug, METRICS)
+        spans = {row.metric: (row.low, row.high) for row in rows if row.subset == MEAN}
         cells = []
         for metric in METRICS:
-            row = means[metric]
-            span = "no interval" if row.low is None else f"{row.low:+.3f} to {row.high:+.3f}"
-            cells.append(f"{row.first:.3f} ({row.effect:+.3f}; {span})")
+            ours, theirs = by_seed(mine, metric), by_seed(base, metric)
+            mean = statistics.fmean(ours.values())
+            low, high = spans.get(metric, (None, None))
+            span = f"{low:+.3f} to {high:+.3f}" if low is not None and high is not None else ""
+            if not span:
+                apart = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+                span = f"seeds {min(apart):+.3f} to {max(apart):+.3f}"
+            cells.append(f"{mean:.3f} ({mean - statistics.fmean(theirs.values()):+.3f}; {span})")
         lines.append(f"| {arm.name} | {len(mine.seeds)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
