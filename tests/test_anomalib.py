@@ -24,7 +24,9 @@ from inprocess import run
 from anyadbench.errors import UserError
 from anyadbench.methods.base import Batch, Context, Method
 from anyadbench.plugins import code_hash, find_method
+from anyadbench.run.checkpoints import load_checkpoint, save_checkpoint
 from anyadbench.run.plan import expand_methods
+from anyadbench.testing import check_method
 from anyadbench.weights import resolve
 
 pytestmark = installed
@@ -91,6 +93,42 @@ def test_a_model_runs_the_phantoms_protocol(name: str, tiny_phantom: Path, tiny_
     rows = done.rows("phantom")
     assert {"F", "T1", "T2", "F+T1+T2"} <= set(rows)
     assert all(0 <= rows[subset].metrics["image_auroc"] <= 1 for subset in ("F", "F+T1+T2"))
+
+
+@pytest.mark.parametrize("name", tried(["stfpm", "dinomaly", "cfa", "cflow", "ganomaly", "glass", "uninet"]))
+def test_training_goes_on_from_a_checkpoint_as_if_never_interrupted(name: str, tmp_path: Path) -> None:
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    whole = fitted(name).saved_state()
+    half = build(DESCRIPTORS[name]).eval()
+    with torch.no_grad():
+        half.prepare(normals())
+    loop = Loop(half, 2, normals=normals())
+    loop.total = 1
+    loop.run(training_batch())
+    save_checkpoint(tmp_path, 1, half, loop.optimizers, [], scaler)
+    other = build(DESCRIPTORS[name])
+    again = Loop(other, 2, step=1, normals=normals())
+    assert load_checkpoint(tmp_path, other, again.optimizers, scaler) == (1, [])
+    state = again.run(training_batch()).method.saved_state()
+    assert state.keys() == whole.keys()
+    assert all(torch.equal(state[key], whole[key]) for key in state)
+
+
+@pytest.mark.parametrize(("per", "factors"), [("epoch", [0, 0, 0, 0, 1, 1, 1, 1]), ("step", [0, 1, 2, 3, 4, 5, 6, 7])])
+def test_the_schedule_advances_once_per_pass_as_anomalibs_or_once_per_step(per: str, factors: list[int]) -> None:
+    method = build(DESCRIPTORS["dinomaly"], steps=8, schedule_per=per).eval()
+    method.prepare(normals())  # eight slices, two per step
+    spec = method.optimizers()["optimizer0"]
+    assert spec.schedule is not None and spec.clip_norm == 0.1
+    assert spec.optimizer.param_groups[0]["lr"] == 2e-3
+    warmup = [99 * spec.schedule(step, 8) for step in range(8)]
+    assert warmup == pytest.approx(factors)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["padim", "stfpm", "ganomaly", "anomaly_dino"])
+def test_a_model_conforms(name: str) -> None:
+    assert [finding for finding in check_method(f"anomalib:{name}").findings if not finding.ok] == []
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def _padim(found: Arguments, context: Context) -> Arguments:
 
 
 def _fre(found: Arguments, context: Context) -> Arguments:
-    network = timm.create_model(base_name(context), pretrained=False, features_only=True, out_indices=[3])
+    network: Any = timm.create_model(base_name(context), pretrained=False, features_only=True, out_indices=[3])
     side = _size(context) // 16 // int(found["pooling_kernel_size"])
     return {"input_dim": int(network.feature_info.channels()[0]) * side * side}
 

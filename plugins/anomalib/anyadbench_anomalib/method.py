@@ -39,6 +39,7 @@ class AnomalibMethod(Method):
         self.frozen = tuple(f"module.model.{prefix}" for prefix in model.fixed)
         # Lightning leaves parts in eval mode that were so when training began.
         self._kept_in_eval = {name for name, part in self.named_modules() if name and not part.training}
+        self.slices: Tensor
         self.register_buffer("slices", torch.zeros((), dtype=torch.long))
         self.train()
 
@@ -190,6 +191,7 @@ class Glass(Stepping):
 
     def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
         super().__init__(context, model, module, supply)
+        self.centre: Tensor
         self.register_buffer("centre", torch.zeros(0))
 
     def alternate(self, batch: Batch, loop: Loop) -> Mapping[str, float]:

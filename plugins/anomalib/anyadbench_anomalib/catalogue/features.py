@@ -100,7 +100,7 @@ FEATURES = (
         source=CHOICE,
         scheduled=True,
         tiny=_TINY | {"backbone": "resnet50"},
-        demo=_demo(96, 4, 150, backbone="resnet50"),
+        demo=_demo(96, 4, 80, backbone="resnet50"),
         departures=(_NO_PACKAGE,),
     ),
     Model(

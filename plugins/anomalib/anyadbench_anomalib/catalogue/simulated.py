@@ -118,7 +118,7 @@ SIMULATED = (
         normalised=False,
         scheduled=True,
         tiny=_TINY,
-        demo=_demo(96, 2, 60),
+        demo=_demo(96, 2, 30),
         files={"dtd": "the folder of the Describable Textures Dataset, dtd-r1.0.1.tar.gz unpacked"},
     ),
     Model(
@@ -160,7 +160,7 @@ SIMULATED = (
         normalised=False,
         scheduled=True,
         tiny={"image_size": 256, "steps": 2},
-        demo=_demo(256, 1, 100),
+        demo=_demo(256, 1, 50),
         departures=(
             "Maps are ranged by quantiles over the training normals at the last step; anomalib takes normal pictures "
             "of its validation set, which may be test pictures.",
