@@ -29,7 +29,9 @@ _BASELINES = (
     "aeflow", "anypatchcore", "dae", "dpmm", "esckdrkd", "gatingano", "inpformer", "mmrad", "pixelstats", "rd4ad",
     "recontrast", "skipts", "stfpm",
 )  # fmt: skip
-_HOMES = {"anyad": "anyadbench-anyad"} | dict.fromkeys(_BASELINES, "anyadbench-baselines")
+_HOMES = {"anyad": "anyadbench-anyad", "anomalib:": "anyadbench-anomalib"} | dict.fromkeys(
+    _BASELINES, "anyadbench-baselines"
+)
 """This project's own distributions by the start of a method's name, to say what to install; nothing is guessed."""
 
 
@@ -126,13 +128,17 @@ def find_method(name: str) -> tuple[MethodDescriptor, MethodEntry]:
     owners = [entry for entry in method_entries() if entry.name == name]
     if not owners:
         known = sorted({entry.name for entry in method_entries()})
-        home = next((home for start, home in _HOMES.items() if name.startswith(start)), None)
-        fix = f"'pip install {home}' adds it." if home else "Methods come in distributions; see 'anyadbench methods'."
-        raise UserError(f"No installed plugin offers the method {name!r}.{suggest(name, known)} {fix}")
+        raise UserError(f"No installed plugin offers the method {name!r}.{suggest(name, known)} {how_to_install(name)}")
     loaded = _conflict(name, owners) if len(owners) > 1 else _load(owners[0])
     if isinstance(loaded, BrokenPlugin):
         raise UserError(loaded.message)
     return loaded, owners[0]
+
+
+def how_to_install(name: str) -> str:
+    """Return a sentence on how to get a method that is not there."""
+    home = next((home for start, home in _HOMES.items() if name.startswith(start)), None)
+    return f"'pip install {home}' adds it." if home else "Methods come in distributions; see 'anyadbench methods'."
 
 
 @cache

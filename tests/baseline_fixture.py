@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from inp_fixture import GRID, SEQUENCES
@@ -44,6 +45,7 @@ class Loop:
     method: Method
     total: int
     step: int = 0
+    normals: Any = None
     optimizers: Mapping[str, OptimizerSpec] = field(default_factory=dict)
     losses: dict[str, list[float]] = field(default_factory=dict)
 

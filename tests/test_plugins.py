@@ -10,6 +10,7 @@ import pytest
 
 from anyadbench import plugins
 from anyadbench.errors import UserError
+from anyadbench.run.plan import expand_methods
 
 GOOD = """
 from anyadbench.methods.descriptor import MethodDescriptor
@@ -115,6 +116,10 @@ def test_without_the_plugins_the_harness_works_and_says_what_is_missing(monkeypa
     ):
         plugins.find_method("anyad")
     assert plugins.load_methods() == {}
+    with pytest.raises(
+        UserError, match=r"'anomalib:\*' matches no installed method. 'pip install anyadbench-anomalib' a"
+    ):
+        expand_methods(("anomalib:*",))
 
 
 def test_a_hook_that_does_not_exist_is_reported(site: Path) -> None:

@@ -260,6 +260,11 @@ def test_a_method_may_need_weights_in_one_profile_only(tmp_path: Path) -> None:
     assert resolve("package", {"published": "resnet18.tv_in1k", "package": None}).kind == "none"
 
 
+def test_random_weights_are_those_of_the_only_network_that_is_listed() -> None:
+    listed = {"published": "resnet18.tv_in1k", "package": None}
+    assert resolve("random", listed, profile="package").architecture == "resnet18.tv_in1k"
+
+
 def test_random_weights_are_marked_and_name_their_architecture() -> None:
     resolved = resolve("random", METHOD)
     assert resolved.marked

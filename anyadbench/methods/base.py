@@ -120,6 +120,10 @@ class Loop(Protocol):
     step: int
     total: int
 
+    @property
+    def normals(self) -> Normals:
+        """The training normals, for a method that passes over them again while it trains."""
+
     def update(self, optimizer: str, losses: Losses) -> None:
         """Zero the optimiser's gradients, back-propagate the sum, clip, step, and advance its schedule."""
 

@@ -110,7 +110,9 @@ class MethodDescriptor:
         training_mask: How the harness draws hidden sequences in training.
         missing: What the method does by itself about sequences that it is not shown.
         missing_policies: Values of ``--missing`` that the method knows how to follow.
-        weights: Name of the pretrained weights by profile (``published``, ``package``); empty if it needs none.
+        weights: Name of the pretrained weights by profile (``published``, ``package``); empty if it needs none. A
+            profile with ``None`` has none for it: the method is built without weights and says itself what it needs,
+            so that in a run of many methods it fails alone.
         checkpoint: Entries of a state dict that only the authors' whole published network has (trained parts, not the
             encoder alone). ``--weights file:PATH`` with one of them is that network and is evaluated without training
             through ``load_published``; empty if the method has no such format.
@@ -133,9 +135,9 @@ class MethodDescriptor:
     training_mask: Literal["none", "per-sample", "per-epoch"] = "none"
     missing: str = "zero-norm"
     missing_policies: tuple[str, ...] = ("native",)
-    weights: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, str | None] = field(default_factory=dict)
     checkpoint: tuple[str, ...] = ()
-    backbones: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    backbones: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     citation: str = ""
     code_licence: str = ""
     departures: tuple[str, ...] = ()
@@ -176,7 +178,7 @@ class MethodDescriptor:
             values[name] = by_name[name].parse(raw, self.name)
         return values
 
-    def weights_for(self, params: Mapping[str, Value]) -> Mapping[str, str]:
+    def weights_for(self, params: Mapping[str, Value]) -> Mapping[str, str | None]:
         """Return the name of the pretrained weights by profile under a set of resolved parameters."""
         backbone = str(params.get("backbone", "profile"))
         if backbone == "profile":

@@ -14,7 +14,7 @@ from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN, Budget, MethodDescriptor, Value
 from anyadbench.metrics import METRIC_VERSION
-from anyadbench.plugins import MethodEntry, code_hash, find_method, load_methods
+from anyadbench.plugins import MethodEntry, code_hash, find_method, how_to_install, load_methods
 from anyadbench.protocols.model import Protocol
 from anyadbench.run.jobs import CHECKPOINT_SECONDS, RETRIES, Job
 from anyadbench.run.numerics import Policy, resolve_policy
@@ -218,7 +218,7 @@ def expand_methods(names: tuple[str, ...]) -> list[str]:
         elif name.endswith("*"):
             matches = [known for known in load_methods() if known.startswith(name[:-1])]
             if not matches:
-                raise UserError(f"--method {name!r} matches no installed method; see 'anyadbench methods'.")
+                raise UserError(f"--method {name!r} matches no installed method. {how_to_install(name)}")
             expanded += matches
         else:
             expanded.append(name)

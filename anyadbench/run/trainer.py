@@ -106,6 +106,11 @@ class Trainer:
         self.method.eval()
 
     @property
+    def normals(self) -> TrainingFeed:
+        """The training normals (see :class:`anyadbench.methods.base.Loop`)."""
+        return self.feed
+
+    @property
     def compile_state(self) -> str:
         """What became of ``compile``."""
         return self.compiled.state if hasattr(self, "compiled") else "off"

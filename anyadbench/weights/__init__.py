@@ -6,9 +6,18 @@ building do.
 
 from __future__ import annotations
 
-from anyadbench.weights.build import build_backbone, feature_pyramid
+from anyadbench.weights.build import build_backbone, feature_pyramid, fill_backbone
 from anyadbench.weights.resolution import describe, resolve
 from anyadbench.weights.resolved import ResolvedWeights
 from anyadbench.weights.sources import SOURCES, WeightSource
 
-__all__ = ["SOURCES", "ResolvedWeights", "WeightSource", "build_backbone", "describe", "feature_pyramid", "resolve"]
+__all__ = [
+    "SOURCES",
+    "ResolvedWeights",
+    "WeightSource",
+    "build_backbone",
+    "describe",
+    "feature_pyramid",
+    "fill_backbone",
+    "resolve",
+]

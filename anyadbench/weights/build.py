@@ -65,9 +65,24 @@ def build_backbone(
     else:
         options["num_classes"] = 0
     model: nn.Module = timm.create_model(resolved.architecture, pretrained=False, **options)
+    fill_backbone(model, resolved, position_offset=position_offset, position_antialias=position_antialias)
+    return model
+
+
+def fill_backbone(
+    model: nn.Module, resolved: ResolvedWeights, *, position_offset: float = 0.0, position_antialias: bool = False
+) -> None:
+    """Load resolved weights strictly into a timm model of their architecture that somebody else has built.
+
+    The model may be a feature extractor, which has part of the tensors, or have a position table of another size; it
+    has no classification head. Random weights leave it as it is.
+
+    Raises:
+        UserError: If the weights cannot be read.
+        KeyError: If the model has a tensor that the weights lack.
+    """
     if resolved.kind != "random":
         _load(model, resolved.state_dict(), position_offset, position_antialias)
-    return model
 
 
 def feature_pyramid(resolved: ResolvedWeights, out_indices: Sequence[int] = (1, 2, 3)) -> nn.Module:

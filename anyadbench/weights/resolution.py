@@ -36,8 +36,9 @@ def resolve(
         UserError: If the option is unknown, the method lists nothing under it, or the weights cannot be had.
     """
     wanted = spec if spec in PROFILES else profile
-    if spec not in PROFILES and wanted not in profile_weights and len(profile_weights) == 1:
-        wanted = next(iter(profile_weights))  # a backbone chosen by name has one architecture, whatever the profile
+    named = [each for each, name in profile_weights.items() if name is not None]
+    if spec not in PROFILES and wanted not in named and len(named) == 1:
+        wanted = named[0]  # a backbone chosen by name has one architecture, whatever the profile
     if spec not in PROFILES and spec != "random" and not spec.startswith("file:"):
         raise UserError(
             f"--weights {spec!r} is not known; use published, package, random or file:PATH."

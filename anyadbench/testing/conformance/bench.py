@@ -78,7 +78,7 @@ class Bench:
     @property
     def weights(self) -> ResolvedWeights:
         """Random weights of the smallest network that the method lists: the kit is about behaviour, and offline."""
-        listed = self.descriptor.weights
+        listed = self.descriptor.weights_for(self.params)
         profile = "package" if "package" in listed or not listed else next(iter(listed))
         return resolve("random", listed, profile=profile)
 
@@ -205,6 +205,10 @@ def _loop(loop: Any, asked: list[str]) -> Any:
         @property
         def total(self) -> int:
             return int(loop.total)
+
+        @property
+        def normals(self) -> Normals:
+            return _normals(loop.normals, self._asked)
 
         def update(self, optimizer: str, losses: Losses) -> None:
             loop.update(optimizer, losses)

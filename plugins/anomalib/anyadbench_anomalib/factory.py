@@ -1,0 +1,89 @@
+"""Builds a method from one of anomalib's models."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from anyadbench.errors import UserError
+from anyadbench.methods.base import Context
+from anyadbench_anomalib.arguments import arguments
+from anyadbench_anomalib.catalogue import MODELS
+from anyadbench_anomalib.catalogue.entry import RELEASE, Model
+from anyadbench_anomalib.descriptors import installed
+from anyadbench_anomalib.files import folder
+from anyadbench_anomalib.method import ADAPTERS, AnomalibMethod
+from anyadbench_anomalib.weights import replaced, supplied
+
+
+def build(context: Context) -> AnomalibMethod:
+    """Build the method of the model that the parameter ``model`` names.
+
+    Raises:
+        UserError: If the model cannot be run, or anomalib, weights or files are missing.
+    """
+    model = MODELS[str(context.params["model"])]
+    owner = f"anomalib:{model.name}"
+    if model.cannot:
+        raise UserError(f"{owner} cannot be run: {model.cannot}.")
+    _check_installed(owner)
+    if context.weights.kind == "none" and any(model.weights.values()):
+        raise UserError(
+            f"{owner} starts from a pretrained network that no package carries; give --weights published or "
+            "file:PATH, or --weights random for a row that is marked."
+        )
+    given = arguments(model, context)
+    with supplied(context.weights, owner) as supply:
+        module = _module(model, context, given)
+    adapter = ADAPTERS.get(model.name, AnomalibMethod)
+    return adapter(context, model, module, supply)
+
+
+def _check_installed(owner: str) -> None:
+    fix = f"'pip install \"anomalib=={RELEASE}.*\"'"
+    if not installed():
+        raise UserError(f"{owner} needs the package anomalib, which is not installed; {fix} adds it.")
+    if not version("anomalib").startswith(f"{RELEASE}."):
+        raise UserError(
+            f"{owner} is written for anomalib {RELEASE}, and {version('anomalib')} is installed; use {fix}."
+        )
+
+
+def _module(model: Model, context: Context, given: dict[str, Any]) -> Any:
+    """Build anomalib's Lightning module."""
+    package = importlib.import_module(f"anomalib.models.image.{model.name}.lightning_model")
+    cls = getattr(package, model.cls)
+    if not model.files:
+        return cls(**given)
+    files = folder(model, context)
+    if model.name == "draem":
+        return cls(dtd_dir=files / "dtd", **given)
+    if model.name == "csflow":
+        network = importlib.import_module("anomalib.models.image.csflow.torch_model")
+        state = files / next(iter(model.files))
+        with replaced(network, "efficientnet_b5", lambda weights: _efficientnet_b5(state)):
+            return cls(**given)
+    if model.name == "dsr":
+        module = cls(**given)
+        module.model.load_pretrained_discrete_model_weights(files / next(iter(model.files)), "cpu")
+        return module
+    return _efficient_ad(cls(imagenet_dir=files / "imagenette", **given), files, context)
+
+
+def _efficient_ad(module: Any, files: Any, context: Context) -> Any:
+    name = f"efficientad_pretrained_weights/pretrained_teacher_{context.params['model_size']}.pth"
+    if not (files / name).is_file():
+        raise UserError(f"anomalib:efficient_ad: {files} has no {name}; unpack anomalib's archive of that name there.")
+    module.model.teacher.load_state_dict(torch.load(files / name, map_location="cpu", weights_only=True))
+    return module
+
+
+def _efficientnet_b5(path: Any) -> Any:
+    from torchvision.models import efficientnet_b5
+
+    network = efficientnet_b5(weights=None)
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network

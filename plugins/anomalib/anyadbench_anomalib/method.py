@@ -1,0 +1,247 @@
+"""One adapter between the harness and anomalib's models."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from anyadbench.methods.base import Batch, Context, Loop, Losses, Method, Normals, OptimizerSpec, Scores
+from anyadbench.methods.inputs import IMAGENET_MEAN, IMAGENET_STD, as_rgb, resize
+from anyadbench_anomalib.catalogue.entry import Model
+from anyadbench_anomalib.stage import Loader, Stage, as_batch, attach, optimisers, rates, restore_rates
+from anyadbench_anomalib.weights import Supply, resized_positions
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+NO_MAP_SIDE = 8
+"""Side of the constant map of a model that has only an image score."""
+
+
+class AnomalibMethod(Method):
+    """A model of anomalib: its own network, losses and optimisers, in the harness's loop.
+
+    Everything runs in float32, which is what anomalib's engine does by default.
+    """
+
+    def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
+        super().__init__(context)
+        self.entry, self.supply = model, supply
+        self.missing = "zero-norm" if context.missing == "native" else context.missing
+        self.module = module
+        self.stage = Stage()
+        attach(module, self.stage, context.device)
+        self.frozen = tuple(f"module.model.{prefix}" for prefix in model.fixed)
+        # Lightning leaves parts in eval mode that were so when training began.
+        self._kept_in_eval = {name for name, part in self.named_modules() if name and not part.training}
+        self.slices: Tensor
+        self.register_buffer("slices", torch.zeros((), dtype=torch.long))
+        self.train()
+
+    def train(self, mode: bool = True) -> AnomalibMethod:
+        """Switch the mode; parts that anomalib puts into eval mode when it builds the model stay in it."""
+        super().train(mode)
+        if mode:
+            for name, part in self.named_modules():
+                if name in self._kept_in_eval:
+                    part.training = False
+        return self
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run anomalib's code as anomalib would: in float32, with its way of resizing position tables."""
+        with resized_positions(self.supply), torch.autocast(self.slices.device.type, enabled=False):
+            yield
+
+    def images(self, batch: Batch) -> Float[Tensor, "B 3 h w"]:
+        """Return the shown sequences of a batch as three channels."""
+        weights = self.context.weights
+        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if weights.kind == "none" else (weights.mean, weights.std)
+        if not self.entry.normalised:
+            mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        layout = str(self.context.params["channels"])
+        inputs = resize(batch.inputs, int(self.context.params["image_size"]))
+        return as_rgb(inputs, batch.shown, self.missing, mean, std, layout)
+
+    def loader(self, normals: Normals) -> Loader:
+        """Return the training normals as a data loader."""
+        return Loader(normals, int(self.context.params["batch_size"]), self.images)
+
+    def prepare(self, normals: Normals) -> None:
+        """Count the normals, and fit a model that is not trained by gradients."""
+        self.slices.fill_(len(normals))
+        with self.running():
+            for _ in range(self.entry.passes):
+                self.train()
+                for batch in self.loader(normals):
+                    self.module.training_step(batch)
+                self.module.on_train_epoch_end()
+            self.eval()
+            self.start(normals)
+
+    def start(self, normals: Normals) -> None:
+        """Do what the model does when training starts; nothing here."""
+
+    def optimizers(self) -> Mapping[str, OptimizerSpec]:
+        """Return anomalib's optimisers with its schedules and its gradient clipping."""
+        if not self.entry.trained:
+            return {}
+        self.stage.plan(self.context.params, int(self.slices))
+        clip = float(self.module.trainer_arguments.get("gradient_clip_val", 0)) or None
+        specs = {}
+        for index, (optimiser, scheduler) in enumerate(optimisers(self.module)):
+            restore_rates(optimiser)
+            # Lightning never advances schedules of modules that step by themselves.
+            scheduled = scheduler is not None and self.module.automatic_optimization
+            specs[f"optimizer{index}"] = OptimizerSpec(optimiser, self._schedule(index) if scheduled else None, clip)
+        held = [spec.optimizer for spec in specs.values()]
+        self.module.optimizers = lambda *args, **options: held if len(held) > 1 else held[0]
+        return specs
+
+    def _schedule(self, index: int) -> Callable[[int, int], float]:
+        table: list[float] = []
+
+        def factor(step: int, total: int) -> float:
+            if not table:
+                self.stage.plan(self.context.params, int(self.slices))
+                optimiser, scheduler = optimisers(self.module)[index]
+                table.extend(rates(optimiser, scheduler, total))
+            return table[step if self.context.params["schedule_per"] == "step" else step // self.stage.batches]
+
+        return factor
+
+    def training_step(self, batch: Batch, step: int, total: int) -> Mapping[str, Losses]:
+        """Return the loss of anomalib's own training step."""
+        return {"optimizer0": {"loss": self.own_step(batch, step)["loss"]}}
+
+    def own_step(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
+        """Run anomalib's training step."""
+        self.stage.plan(self.context.params, int(self.slices))
+        self.stage.at(step)
+        own = self.module.training_step
+        index = {"batch_idx": step} if "batch_idx" in inspect.signature(own).parameters else {}
+        with self.running():
+            found: Mapping[str, Tensor] = own(as_batch(self.images(batch)), **index)
+        return found
+
+    def score(self, batch: Batch) -> Scores:
+        """Return the maps and scores of anomalib's inner model, without its post-processing."""
+        with self.running():
+            found = self.module.model(self.images(batch))
+        images = found.pred_score.detach().float().reshape(len(batch))
+        if found.anomaly_map is None:
+            return Scores(images[:, None, None].expand(-1, NO_MAP_SIDE, NO_MAP_SIDE).contiguous(), images)
+        maps = found.anomaly_map.detach().float()
+        return Scores(maps.reshape(len(batch), *maps.shape[-2:]), images)
+
+
+class Stepping(AnomalibMethod):
+    """A model that steps its optimisers itself."""
+
+    def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
+        super().__init__(context, model, module, supply)
+        self.manual_step = self.alternate
+
+    def alternate(self, batch: Batch, loop: Loop) -> Mapping[str, float]:
+        """Run anomalib's training step, which back-propagates and steps."""
+        return {name: float(value.detach().sum()) for name, value in self.own_step(batch, loop.step).items()}
+
+
+class Cfa(AnomalibMethod):
+    """CFA: centres before training."""
+
+    def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
+        super().__init__(context, model, module, supply)
+        # It asks for gradients that no optimiser uses, and through one graph in every step.
+        module.loss.radius = module.loss.radius.detach()
+
+    def start(self, normals: Normals) -> None:
+        """Average the features of the normals at every place."""
+        self.module.model.initialize_centroid(self.loader(normals))
+
+
+class Cflow(Stepping):
+    """CFLOW-AD: a map that does not depend on what is scored together."""
+
+    def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
+        super().__init__(context, model, module, supply)
+        module.model.anomaly_map_generator.compute_anomaly_map = likelihood_map
+
+
+def likelihood_map(
+    distribution: list[Tensor], height: list[int], width: list[int], image_size: tuple[int, int]
+) -> Float[Tensor, "B H W"]:
+    """Return minus the sum of the levels' likelihoods, as anomalib's generator is called."""
+    total: Tensor | None = None
+    for level, rows, columns in zip(distribution, height, width, strict=True):
+        likelihood = level.exp().reshape(-1, 1, rows, columns)
+        scaled = torch.nn.functional.interpolate(likelihood, image_size, mode="bilinear", align_corners=True)[:, 0]
+        total = scaled if total is None else total + scaled
+    assert total is not None
+    return -total
+
+
+class Glass(Stepping):
+    """GLASS: the centre of the normals is taken again at the start of every pass."""
+
+    def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
+        super().__init__(context, model, module, supply)
+        self.centre: Tensor
+        self.register_buffer("centre", torch.zeros(0))
+
+    def alternate(self, batch: Batch, loop: Loop) -> Mapping[str, float]:
+        """Take the centre where a pass starts, then step."""
+        self.stage.plan(self.context.params, int(self.slices))
+        if loop.step % self.stage.batches == 0:
+            with self.running():
+                self.module.model.calculate_center(self.loader(loop.normals), self.slices.device)
+            self.centre = self.module.model.center
+            self.train()
+        self.module.model.center = self.centre
+        return super().alternate(batch, loop)
+
+    def load_saved_state(self, state: Mapping[str, Tensor]) -> None:
+        """Load a centre of any shape, then as any method."""
+        if "centre" in state:
+            self.centre = torch.zeros_like(state["centre"], device=self.centre.device)
+        super().load_saved_state(state)
+
+
+class EfficientAd(AnomalibMethod):
+    """EfficientAD: statistics of the teacher before training, quantiles of the maps after it."""
+
+    def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
+        super().__init__(context, model, module, supply)
+        self.manual_step = self.step_and_range
+
+    def start(self, normals: Normals) -> None:
+        """Take the mean and deviation of the teacher's channels."""
+        self.module.model.mean_std.update(self.module.teacher_channel_mean_std(self.loader(normals)))
+
+    def step_and_range(self, batch: Batch, loop: Loop) -> Mapping[str, float]:
+        """Train on a slice and a picture of ImageNette; after the last step, take the quantiles."""
+        if not hasattr(self.module, "imagenet_iterator"):
+            self.module.prepare_imagenette_data(self.images(batch).shape[-2:])
+        loss = self.own_step(batch, loop.step)["loss"]
+        loop.update("optimizer0", {"loss": loss})
+        if loop.step == loop.total - 1:
+            self.eval()
+            with self.running():
+                self.module.model.quantiles.update(self.module.map_norm_quantiles(self.loader(loop.normals)))
+        return {"loss": float(loss.detach())}
+
+
+ADAPTERS: dict[str, type[AnomalibMethod]] = {
+    "cfa": Cfa,
+    "cflow": Cflow,
+    "dsr": Stepping,
+    "efficient_ad": EfficientAd,
+    "ganomaly": Stepping,
+    "glass": Glass,
+}
+"""Models for which the adapter does something more."""
