@@ -18,7 +18,7 @@ demo: $(STAMP)
 	$(BIN)/anyadbench run --method anyad --protocol phantom-7subsets
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not browser"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not browser"
 
 test-all: $(STAMP) lint docs
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[slurm]' -e plugins/ray || echo "submitit or ray cannot be installed: their tests will be skipped"

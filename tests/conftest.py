@@ -21,6 +21,21 @@ if TYPE_CHECKING:
     from anyadbench.protocols.model import Protocol
 
 
+LONGEST = (
+    "docs", "run", "conformance", "launchers", "leak", "export", "score", "predict_cli", "docs_packages", "scaffold",
+    "isolation", "resume", "conformance_tools", "baselines", "check", "published", "predict", "leaderboards",
+    "run_again", "retrain", "anomalib", "selection", "phantom", "distillation", "protocol_runs",
+)  # fmt: skip
+"""Test files that train, or start many processes. With two processes of pytest, each of which takes whole files, a long
+one must not come last: the other would wait for it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    rank = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder that belongs to this test run."""

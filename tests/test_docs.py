@@ -1,6 +1,6 @@
 """Every command block of the documents runs: on generated trees, with the smallest budget and without weights.
 
-Blocks of ``make`` are run by ``.ci/run`` itself.
+Blocks of ``make`` are run by ``.ci/run`` itself. Whatever trains outside the README is left to ``make test-all``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from documents import DOCUMENTS, ROOT, WORKED, blocks, make_place
@@ -20,6 +21,14 @@ def commands() -> list[tuple[str, str]]:
     plain = [document for document in DOCUMENTS if WORKED not in document.read_text()]
     lines = [(d.name, line) for d in plain for body in blocks(d, "sh") for line in body.splitlines() if line]
     return [(name, line) for name, line in lines if not line.startswith("make ")]
+
+
+def cases() -> list[Any]:
+    trains = {name for name, line in commands() if line.startswith("anyadbench run ")} - {"README.md"}
+    return [
+        pytest.param(name, line, id=line[:70], marks=[pytest.mark.slow] if name in trains else [])
+        for name, line in commands()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +57,7 @@ def run_before(name: str, place: Path) -> None:
             run_line(line, place)
 
 
-@pytest.mark.parametrize(("document", "line"), commands(), ids=[line[:70] for _, line in commands()])
+@pytest.mark.parametrize(("document", "line"), cases())
 def test_a_command_of_the_documents_runs(document: str, line: str, place: Path) -> None:
     words = shlex.split(line)
     assert words[0] == "anyadbench", f"{document}: only make and anyadbench commands belong in sh blocks"

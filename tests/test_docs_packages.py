@@ -129,6 +129,7 @@ def test_a_launcher_of_a_plugin_runs_cells(tmp_path: Path, place: Path) -> None:
     assert "1 of 1: pixelstats · brats-7subsets · seed 3" in follower.printed[f"{last} --seed 3"]
 
 
+@pytest.mark.slow
 def test_the_tutorial_ends_with_a_row_on_the_board(tmp_path: Path, place: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()

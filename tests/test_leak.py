@@ -18,6 +18,14 @@ from anyadbench.sequences import format_subset
 METHODS = [name for name, descriptor in load_methods().items() if "table" in descriptor.families]
 """Every method of the comparison table and its controls."""
 
+FAST = ("anyad", "inpformer", "inpformer-moddrop", "pixelstats", "stfpm", "dae")
+"""Methods that stand for the kinds there are; all the others are tried by ``make test-all``."""
+
+
+def each_method() -> list[Any]:
+    assert set(FAST) <= set(METHODS)
+    return [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+
 
 def rewritten(store: SliceStore, folder: Path, change: Any) -> SliceStore:
     """Return a copy of the store whose pixels are changed in place, with its tables left as they are."""
@@ -69,7 +77,7 @@ def scores(fitting: Any, method: Any, protocol: Protocol) -> dict[str, list[floa
     return found
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", each_method())
 def test_no_score_depends_on_a_hidden_sequence_and_every_score_on_a_shown_one(
     name: str, store: SliceStore, protocol: Protocol, tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ def test_the_linter_has_nothing_to_say(command: tuple[str, ...], package: Path) 
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_the_type_checker_has_nothing_to_say(package: Path) -> None:
     done = tool(package, "mypy")
     assert done.returncode == 0, done.stdout
