@@ -104,11 +104,13 @@ def test_a_descriptor_that_works_at_import_fails() -> None:
     assert "of processor time; at most 0.1 s" in finding.reason
 
 
+@pytest.mark.slow
 def test_what_is_kept_in_a_module_is_lost_in_a_new_process() -> None:
     report = check_method("broken_descriptors:KEEPSINTHEMODULE")
     assert [finding.check for finding in report.findings if finding.status == "failed"] == ["spawned-process"]
 
 
+@pytest.mark.slow
 def test_a_method_above_the_limits_fails_by_its_cost_alone() -> None:
     report = check_method("broken_descriptors:WASTEFUL", limits=Limits(seconds=0.1))
     assert [finding.check for finding in report.findings if finding.status == "failed"] == ["cost"]

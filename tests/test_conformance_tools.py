@@ -33,6 +33,7 @@ def test_a_package_that_is_not_installed_is_checked_from_its_folder() -> None:
     assert all(finding["title"] and finding["why"] for finding in report["findings"])
 
 
+@pytest.mark.slow
 def test_a_failing_check_is_printed_with_its_reason_and_ends_with_code_1() -> None:
     done = check("broken_heavy:DESCRIPTOR")
     assert done.returncode == 1

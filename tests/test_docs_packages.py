@@ -100,6 +100,7 @@ def test_a_protocol_of_a_plugin_is_run_by_name(tmp_path: Path, place: Path) -> N
     assert {row["subset"] for row in rows if row["kind"] == "measured"} == {"F", "T2", "F+T2", "as available"}
 
 
+@pytest.mark.slow
 def test_a_metric_of_a_plugin_is_a_column(tmp_path: Path, place: Path) -> None:
     Follower("plugins/metric.md", tmp_path, place).follow()
     rows = [row for row in board(place, "brats-7subsets") if row["kind"] == "measured"]
@@ -120,6 +121,7 @@ def test_a_report_section_of_a_plugin_stands_on_the_page(tmp_path: Path, place: 
     assert "&lt;p&gt;Pixel statistics on brats2018: " in page
 
 
+@pytest.mark.slow
 def test_a_launcher_of_a_plugin_runs_cells(tmp_path: Path, place: Path) -> None:
     follower = Follower("plugins/launcher.md", tmp_path, place)
     last = next(body for language, _, body in follower.blocks if language == "sh").splitlines()[-1]

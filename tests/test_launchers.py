@@ -57,6 +57,7 @@ def test_two_slots_give_the_same_bytes(
     assert content(tmp_path / "runs") == expected
 
 
+@pytest.mark.slow
 def test_printed_commands_work_in_any_order_twice_and_in_parallel(
     toys: Path, expected: dict[str, bytes], options: list[object], tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from anyadbench.sequences import format_subset
 METHODS = [name for name, descriptor in load_methods().items() if "table" in descriptor.families]
 """Every method of the comparison table and its controls."""
 
-FAST = ("anyad", "inpformer", "inpformer-moddrop", "pixelstats", "stfpm", "dae")
+FAST = ("anyad", "inpformer", "pixelstats", "stfpm", "dae")
 """Methods that stand for the kinds there are; all the others are tried by ``make test-all``."""
 
 

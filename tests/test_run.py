@@ -96,6 +96,7 @@ def test_the_same_cell_twice_is_bit_identical(finished: tuple[Path, str], option
         assert first == second
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_scores_and_its_own_cell(
     finished: tuple[Path, str], options: list[str], tmp_path: Path
 ) -> None:

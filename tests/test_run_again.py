@@ -10,6 +10,7 @@ import pytest
 from grid_fixture import cells, content, run, state
 
 
+@pytest.mark.slow
 def test_a_failed_cell_is_run_again_once_the_cause_is_mended(
     toys: Path, tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ def test_the_installed_package_passes_its_own_tests(package: Path, site: Path) -
     assert "13 passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_package_passes_the_kit_from_its_folder(package: Path) -> None:
     printed = anyadbench(
         "plugin", "check", "anyadbench_two_words.descriptor:DESCRIPTOR", "--path", str(package), "--json"

@@ -99,7 +99,7 @@ def test_a_plugin_of_a_hostile_name_steers_nothing(tmp_path: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "anyadbench", *command],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
             env={**os.environ, "PYTHONPATH": str(tmp_path)},
         )
@@ -116,7 +116,7 @@ def test_a_hostile_folder_of_runs_is_listed_as_text(tmp_path: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "anyadbench", *command, "--runs", str(tmp_path)],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         assert done.returncode == 0, done.stderr
