@@ -46,7 +46,8 @@ def run_line(line: str, place: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", *words], cwd=place, env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    # The doctor ends with 1 where the machine itself has a problem, such as a disk that is nearly full.
+    assert done.returncode in ((0, 1) if words[1] == "doctor" else (0,)), done.stderr
     _DONE.add(line)
 
 
