@@ -15,6 +15,14 @@ def sha256_file(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_tree(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the names and contents of all files of a folder."""
+    if path.is_file():
+        return sha256_file(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return stable_hash([[file.relative_to(path).as_posix(), sha256_file(file)] for file in files])
+
+
 def stable_hash(obj: object) -> str:
     """Return the SHA-256 (64 hex digits) of a value's canonical JSON.
 

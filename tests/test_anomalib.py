@@ -19,7 +19,7 @@ import torch
 from anomalib_fixture import DESCRIPTORS, RUNNABLE, fitted, installed, needed_files, normals, tried
 from baseline_fixture import Loop, build
 from inp_fixture import training_batch
-from inprocess import run
+from inprocess import plan, run
 
 from anyadbench.errors import UserError
 from anyadbench.methods.base import Batch, Context, Method
@@ -262,8 +262,32 @@ def test_files_that_no_package_carries_are_asked_for(monkeypatch: pytest.MonkeyP
         build(DESCRIPTORS["draem"], files=str(tmp_path))
     (tmp_path / "efficientad_pretrained_weights").mkdir()
     (tmp_path / "imagenette").mkdir()
-    with pytest.raises(UserError, match=r"has no efficientad_pretrained_weights/pretrained_teacher_small\.pth; unpack"):
+    with pytest.raises(UserError, match=r"efficientad_pretrained_weights has no pretrained_teacher_small\.pth; unpack"):
         build(DESCRIPTORS["efficient_ad"], files=str(tmp_path))
+
+
+def test_the_contents_of_files_make_another_cell_and_their_place_does_not(
+    tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path
+) -> None:
+    def planned(folder: Path) -> tuple[str, str]:
+        (job,) = plan(
+            tiny_protocol,
+            {"phantom": tiny_phantom},
+            tmp_path,
+            ["anomalib:draem"],
+            [f"anomalib:draem.files={folder}"],
+        )
+        assert job.params["files"] == str(folder)
+        return job.fit_id, job.cell_id
+
+    (tmp_path / "here/dtd/banded").mkdir(parents=True)
+    picture = tmp_path / "here/dtd/banded/banded_0002.jpg"
+    picture.write_bytes(b"one")
+    before = planned(tmp_path / "here")
+    picture.parent.parent.parent.rename(tmp_path / "there")
+    assert planned(tmp_path / "there") == before
+    (tmp_path / "there/dtd/banded/banded_0002.jpg").write_bytes(b"two")
+    assert set(planned(tmp_path / "there")).isdisjoint(before)
 
 
 def test_a_backbone_that_does_not_fit_is_a_sentence() -> None:

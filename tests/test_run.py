@@ -49,6 +49,7 @@ def test_a_cell_holds_everything_that_its_numbers_can_be_checked_from(finished: 
     manifest = json.loads((cell / "manifest.json").read_text())
     assert manifest["plugin"]["distribution"] == "anyadbench-anyad"
     assert manifest["plugin"]["code_hash"] == result.method.code_hash
+    assert manifest["plugin"]["requires"]["anyadbench"] == manifest["environment"]["anyadbench"]
     assert manifest["weights"]["kind"] == "random"
     assert manifest["environment"]["libraries"]["torch"]
     assert manifest["memory"]["host_mb"] > 0

@@ -6,8 +6,11 @@ import re
 import shlex
 from pathlib import Path
 
+import inprocess
 import pytest
 from grid_fixture import cells, content, run, state
+
+import anyadbench
 
 
 @pytest.mark.slow
@@ -27,6 +30,24 @@ def test_a_failed_cell_is_run_again_once_the_cause_is_mended(
     assert content(tmp_path / "runs") == content(tmp_path / "fresh") != {}
     nothing = run("runs", "rerun", "--failed", "--runs", tmp_path / "runs")
     assert (nothing.returncode, nothing.stderr.strip()) == (0, f"{tmp_path / 'runs'} holds no such cell.")
+
+
+def test_a_chosen_backbone_is_that_of_a_second_start_and_of_a_prediction(
+    tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path
+) -> None:
+    from anyadbench.run.display import Display
+    from anyadbench.run.inventory import list_cells
+    from anyadbench.run.replan import replan
+
+    asked = (tiny_protocol, {"phantom": tiny_phantom}, tmp_path, ["stfpm"], ["stfpm.backbone=resnet18"])
+    (job,) = inprocess.plan(*asked)
+    (job.save() / "protocol.toml").write_text(tiny_protocol.read_text())
+    (planned,) = list_cells(tmp_path)
+    assert replan(planned, Display(quiet=True)).cell_id == job.cell_id
+    (done,) = inprocess.run(*asked)
+    assert done.result.weights.architecture.startswith("resnet18")
+    flair = tiny_phantom / "HGG/Phantom_001_1/Phantom_001_1_flair.nii.gz"
+    assert anyadbench.load(done.folder).predict({"flair": flair}).slices
 
 
 def test_a_cell_without_its_maps_says_how_to_get_them(tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from anyadbench.errors import UserError, suggest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anyadbench.methods.base import Context, Method
 
 API_VERSION = 1
@@ -45,6 +47,8 @@ class Param:
         minimum: Smallest allowed number.
         maximum: Largest allowed number.
         multiple_of: What a whole number must be a multiple of; 0 for nothing.
+        place: Whether the value is a path. Where a thing lies changes no number, so the fit's id and the result leave
+            the value out; what lies there counts through the descriptor's ``files``.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Param:
     minimum: float | None = None
     maximum: float | None = None
     multiple_of: int = 0
+    place: bool = False
 
     def parse(self, raw: Value, owner: str) -> Value:
         """Convert ``raw`` (a string from the command line, or a value) to the parameter's type.
@@ -120,6 +125,9 @@ class MethodDescriptor:
             may have beside ``"profile"``, which stands for ``weights``, and any timm name with its tag.
         citation: Authors, title, venue, identifier.
         code_licence: Licence of the published code, or ``"none"``.
+        files: ``"package.module:callable"``; from the resolved parameters, the callable returns the files and folders
+            beside the weights that the method reads, by name. Their contents are part of the fit's id. Empty if there
+            are none.
         departures: Where this implementation departs from the publication, one sentence each.
         oracle: Whether the method uses test data for selection (never true for a method run by the harness).
         parity: ``"package.module:callable"`` that computes this method's numbers for a parity fixture, or empty.
@@ -140,6 +148,7 @@ class MethodDescriptor:
     backbones: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     citation: str = ""
     code_licence: str = ""
+    files: str = ""
     departures: tuple[str, ...] = ()
     parity: str = ""
     families: tuple[str, ...] = ()
@@ -185,9 +194,29 @@ class MethodDescriptor:
             return self.weights
         return self.backbones.get(backbone, {"published": backbone})
 
+    def portable(self, params: Mapping[str, Value]) -> dict[str, Value]:
+        """Return resolved parameters without those that are places of this machine."""
+        places = {param.name for param in self.params if param.place}
+        return {name: value for name, value in params.items() if name not in places}
+
+    def files_for(self, params: Mapping[str, Value]) -> Mapping[str, Path]:
+        """Return the files and folders beside the weights that the method reads under a set of resolved parameters.
+
+        Raises:
+            UserError: If one is missing.
+        """
+        if not self.files:
+            return {}
+        found: Mapping[str, Path] = _imported(self.files)(params)
+        return found
+
     def build(self, context: Context) -> Method:
         """Import the factory and build the method. Seed the generators before calling."""
-        module, _, attribute = self.factory.partition(":")
-        factory: Callable[[Context], Any] = getattr(importlib.import_module(module), attribute)
-        method: Method = factory(context)
+        method: Method = _imported(self.factory)(context)
         return method
+
+
+def _imported(name: str) -> Callable[..., Any]:
+    module, _, attribute = name.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return found

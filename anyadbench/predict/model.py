@@ -16,7 +16,8 @@ from anyadbench.errors import UserError
 from anyadbench.methods.base import Context, Method
 from anyadbench.plugins import code_hash, find_method
 from anyadbench.run.numerics import Policy, derive_seed, resolve_policy, seed_everything
-from anyadbench.weights import ResolvedWeights, resolve
+from anyadbench.run.plan import weights_of
+from anyadbench.weights import ResolvedWeights
 from anyadbench.weights.checksums import cached_sha256
 from anyadbench.weights.resolved import NO_WEIGHTS
 
@@ -114,7 +115,7 @@ def _pretrained(cell: TrainedCell, descriptor: MethodDescriptor, given: str | No
     if kind in ("none", "random"):
         if given is not None:
             raise UserError(f"--weights {given}: the cell started from no weights file ({kind}); leave the option out.")
-        return NO_WEIGHTS if kind == "none" else resolve(kind, descriptor.weights, profile=cell.protocol.weights)
+        return NO_WEIGHTS if kind == "none" else weights_of(descriptor, cell.job.params, kind, cell.protocol)
     if given is not None:
         place = Path(given.removeprefix("file:")).expanduser()
         if not given.startswith("file:") or not place.is_file():
@@ -138,7 +139,7 @@ def _recorded_place(cell: TrainedCell, descriptor: MethodDescriptor, recorded: d
     if place.is_file() and cached_sha256(place) == sha:
         return place
     if recorded["kind"] not in ("file", "checkpoint"):
-        found = resolve(recorded["profile"], descriptor.weights, profile=cell.protocol.weights)
+        found = weights_of(descriptor, cell.job.params, recorded["profile"], cell.protocol)
         if found.sha256 == sha and found.path is not None:
             return Path(found.path)
         place = Path(str(found.path))
@@ -153,7 +154,7 @@ def _other_network(cell: TrainedCell, descriptor: MethodDescriptor, given: str) 
     """Return a whole published network in the file given, or ``None`` if it holds something else."""
     if not descriptor.checkpoint or not given.startswith("file:"):
         return None
-    found = resolve(given, descriptor.weights, profile=cell.protocol.weights, checkpoint=descriptor.checkpoint)
+    found = weights_of(descriptor, cell.job.params, given, cell.protocol)
     return found if found.kind == "checkpoint" else None
 
 

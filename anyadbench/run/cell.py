@@ -180,7 +180,7 @@ def build_result(
         fit_id=job.fit_id,
         method=MethodInfo(
             name=descriptor.name, title=descriptor.title, distribution=entry.distribution, version=entry.version,
-            code_hash=code_hash(entry, descriptor.factory), params=job.params, budget=job.budget,
+            code_hash=code_hash(entry, descriptor.factory), params=descriptor.portable(job.params), budget=job.budget,
             training_mask=descriptor.training_mask,
             missing=descriptor.missing if job.missing == "native" else job.missing,
             departures=list(descriptor.departures), citation=descriptor.citation,

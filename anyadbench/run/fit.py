@@ -24,11 +24,12 @@ from anyadbench.run.jobs import Job
 from anyadbench.run.kept import KeptMaps
 from anyadbench.run.manifest import environment, peak_memory, plugin
 from anyadbench.run.numerics import derive_seed, seed_everything
+from anyadbench.run.plan import weights_of
 from anyadbench.run.selection import Selector, test_image_ap, validation_score
 from anyadbench.run.sources import ProtocolData
 from anyadbench.run.trainer import Trainer
 from anyadbench.sequences import Subset
-from anyadbench.weights import ResolvedWeights, resolve
+from anyadbench.weights import ResolvedWeights
 
 WEIGHTS, SELECTED = "weights.safetensors", "selected"
 
@@ -57,9 +58,7 @@ class Fitting:
     @property
     def weights(self) -> ResolvedWeights:
         """The pretrained weights."""
-        descriptor, profile = self.found[0], self.data.protocol.weights
-        listed = descriptor.weights_for(self.job.params)
-        return resolve(self.job.weights, listed, profile=profile, checkpoint=descriptor.checkpoint)
+        return weights_of(self.found[0], self.job.params, self.job.weights, self.data.protocol)
 
     def build(self) -> Method:
         """Seed every generator, then build the method, with the authors' parameters if so asked, on its device."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import resource
 from importlib.metadata import PackageNotFoundError, distribution, version
 from typing import Any
@@ -49,11 +50,12 @@ def environment(device: str) -> dict[str, Any]:
 
 
 def plugin(entry: MethodEntry, factory: str) -> dict[str, Any]:
-    """Return the distribution, version, files' hash and, where it was installed from a source tree, its origin."""
+    """Return the distribution, version, files' hash, versions of what it needs and, from a source tree, its origin."""
     facts: dict[str, Any] = {
         "distribution": entry.distribution,
         "version": entry.version,
         "code_hash": code_hash(entry, factory),
+        "requires": _required(entry.distribution),
     }
     origin = distribution(entry.distribution).read_text("direct_url.json")
     if origin:
@@ -62,6 +64,13 @@ def plugin(entry: MethodEntry, factory: str) -> dict[str, Any]:
         if "vcs_info" in record:
             facts["commit"] = record["vcs_info"].get("commit_id")
     return facts
+
+
+def _required(name: str) -> dict[str, str]:
+    """Return the versions of what a distribution itself asks for."""
+    lines = [line for line in distribution(name).requires or [] if "extra ==" not in line]
+    names = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in lines]
+    return {each: found for each in names if (found := _version(each))}
 
 
 def peak_memory(device: str) -> dict[str, float]:

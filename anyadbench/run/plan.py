@@ -11,7 +11,7 @@ from typing import Any
 
 from anyadbench import __version__
 from anyadbench.errors import UserError
-from anyadbench.hashing import stable_hash
+from anyadbench.hashing import sha256_tree, stable_hash
 from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN, Budget, MethodDescriptor, Value
 from anyadbench.metrics import METRIC_VERSION
 from anyadbench.plugins import MethodEntry, code_hash, find_method, how_to_install, load_methods
@@ -142,9 +142,16 @@ def _method(name: str, request: Request, settings: Mapping[str, Value], budget: 
     known = (*descriptor.missing_policies, RETRAIN)
     if request.missing not in known:
         raise UserError(f"--missing {request.missing}: {name} does not follow it; it knows {', '.join(known)}.")
-    choices = descriptor.weights_for(params)
-    weights = resolve(profile, choices, profile=request.protocol.weights, checkpoint=descriptor.checkpoint)
-    return _Planned(descriptor, entry, params, weights)
+    descriptor.files_for(params)  # raises if one is missing
+    return _Planned(descriptor, entry, params, weights_of(descriptor, params, profile, request.protocol))
+
+
+def weights_of(
+    descriptor: MethodDescriptor, params: Mapping[str, Value], choice: str, protocol: Protocol
+) -> ResolvedWeights:
+    """Return the weights that a choice (``--weights``) means for a method with these parameters in a protocol."""
+    listed = descriptor.weights_for(params)
+    return resolve(choice, listed, profile=protocol.weights, checkpoint=descriptor.checkpoint)
 
 
 def anchored(weights: str) -> str:
@@ -178,7 +185,10 @@ def method_params(
     """Return a method's parameters in a protocol; its own filter is off where the protocol filters every map."""
     has = any(param.name == "smoothing_size" for param in descriptor.params)
     off: dict[str, Value] = {"smoothing_size": 1} if protocol.scoring.smoothing_size and has else {}
-    return descriptor.resolve(budget, off | dict(settings))
+    params = descriptor.resolve(budget, off | dict(settings))
+    places = {param.name for param in descriptor.params if param.place and params[param.name]}
+    # The cell may run in another working folder than this one.
+    return params | {name: os.path.abspath(os.path.expanduser(str(params[name]))) for name in places}
 
 
 def fit_identity(
@@ -193,9 +203,10 @@ def fit_identity(
     policy: Policy,
 ) -> dict[str, Any]:
     """Return everything that a trained model depends on, but for the seed."""
+    files = {name: sha256_tree(path) for name, path in descriptor.files_for(params).items()}
     return {
         "method": descriptor.name,
-        "params": params,
+        "params": descriptor.portable(params),
         "budget": budget,
         "missing": missing,
         "training_mask": descriptor.training_mask,
@@ -205,6 +216,7 @@ def fit_identity(
         "data": data.training_hash(),
         "weights": weights.identity(),
         "policy": policy.to_dict(),
+        **({"files": files} if files else {}),
         **({"selected_on": data.test_hash()} if protocol.selects_on_test else {}),
     }
 

@@ -10,9 +10,8 @@ from anyadbench.errors import UserError
 from anyadbench.plugins import find_method
 from anyadbench.protocols.model import read_protocol
 from anyadbench.run.jobs import Job
-from anyadbench.run.plan import identified
+from anyadbench.run.plan import identified, weights_of
 from anyadbench.run.sources import ProtocolData
-from anyadbench.weights import resolve
 
 if TYPE_CHECKING:
     from anyadbench.run.display import Display
@@ -34,7 +33,7 @@ def replan(entry: Entry, display: Display) -> Job:
     if protocol.name != old.protocol:
         raise UserError(f"{file} is not the protocol {old.protocol!r}; remove {folder} and run again.")
     descriptor, method = find_method(old.method)
-    weights = resolve(old.weights, descriptor.weights, profile=protocol.weights)
+    weights = weights_of(descriptor, old.params, old.weights, protocol)
     data = ProtocolData.from_paths(protocol, old.stores)
     job = identified(replace(old, protocol_file=str(file)), descriptor, method, data, weights)
     if job.cell_id == old.cell_id:

@@ -59,7 +59,8 @@ def params(model: Model) -> tuple[Param, ...]:
         found.append(Param("backbone", "profile", f"{doc}; {', '.join(model.backbones) or 'choice'}."))
     if model.files:
         needed = " and ".join(model.files)
-        found.append(Param("files", "", f"Folder with {needed}; empty for the environment variable {FILES}."))
+        doc = f"Folder with {needed}; empty for the environment variable {FILES}."
+        found.append(Param("files", "", doc, place=True))
     return (*found, *model.own)
 
 
@@ -86,6 +87,7 @@ def describe(model: Model) -> MethodDescriptor:
         backbones=model.backbones,
         citation=model.citation,
         code_licence="Apache-2.0",
+        files="anyadbench_anomalib.files:needed" if model.files else "",
         departures=() if model.cannot else (*model.departures, *extra, *_GENERAL),
         families=("anomalib",),
     )

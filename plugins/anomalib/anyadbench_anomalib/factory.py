@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from anyadbench_anomalib.arguments import arguments
 from anyadbench_anomalib.catalogue import MODELS
 from anyadbench_anomalib.catalogue.entry import RELEASE, Model
 from anyadbench_anomalib.descriptors import installed
-from anyadbench_anomalib.files import folder
+from anyadbench_anomalib.files import needed
 from anyadbench_anomalib.method import ADAPTERS, AnomalibMethod
 from anyadbench_anomalib.weights import replaced, supplied
 
@@ -58,26 +59,29 @@ def _module(model: Model, context: Context, given: dict[str, Any]) -> Any:
     cls = getattr(package, model.cls)
     if not model.files:
         return cls(**given)
-    files = folder(model, context)
+    files = needed(context.params)
+    first = next(iter(files.values()))
     if model.name == "draem":
-        return cls(dtd_dir=files / "dtd", **given)
+        return cls(dtd_dir=first, **given)
     if model.name == "csflow":
         network = importlib.import_module("anomalib.models.image.csflow.torch_model")
-        state = files / next(iter(model.files))
-        with replaced(network, "efficientnet_b5", lambda weights: _efficientnet_b5(state)):
+        with replaced(network, "efficientnet_b5", lambda weights: _efficientnet_b5(first)):
             return cls(**given)
     if model.name == "dsr":
         module = cls(**given)
-        module.model.load_pretrained_discrete_model_weights(files / next(iter(model.files)), "cpu")
+        module.model.load_pretrained_discrete_model_weights(first, "cpu")
         return module
-    return _efficient_ad(cls(imagenet_dir=files / "imagenette", **given), files, context)
+    return _efficient_ad(cls(imagenet_dir=files["imagenette"], **given), first, context)
 
 
-def _efficient_ad(module: Any, files: Any, context: Context) -> Any:
-    name = f"efficientad_pretrained_weights/pretrained_teacher_{context.params['model_size']}.pth"
-    if not (files / name).is_file():
-        raise UserError(f"anomalib:efficient_ad: {files} has no {name}; unpack anomalib's archive of that name there.")
-    module.model.teacher.load_state_dict(torch.load(files / name, map_location="cpu", weights_only=True))
+def _efficient_ad(module: Any, folder: Path, context: Context) -> Any:
+    teacher = folder / f"pretrained_teacher_{context.params['model_size']}.pth"
+    if not teacher.is_file():
+        raise UserError(
+            f"anomalib:efficient_ad: {folder} has no {teacher.name}; unpack anomalib's archive "
+            "efficientad_pretrained_weights there."
+        )
+    module.model.teacher.load_state_dict(torch.load(teacher, map_location="cpu", weights_only=True))
     return module
 
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from anyadbench.errors import UserError
-from anyadbench.methods.base import Context
-from anyadbench_anomalib.catalogue.entry import Model
+from anyadbench.methods.descriptor import Value
+from anyadbench_anomalib.catalogue import MODELS
 from anyadbench_anomalib.descriptors import FILES
 
 
-def folder(model: Model, context: Context) -> Path:
-    """Return the folder with everything that a model needs.
+def needed(params: Mapping[str, Value]) -> dict[str, Path]:
+    """Return the files and folders that a model reads, by their names in the folder of files.
+
+    Args:
+        params: Resolved parameters of the method.
 
     Raises:
         UserError: If no folder is named, or something is not in it.
     """
-    named = str(context.params["files"]) or os.environ.get(FILES, "")
+    model = MODELS[str(params["model"])]
+    if not model.files:
+        return {}
+    named = str(params["files"]) or os.environ.get(FILES, "")
     owner = f"anomalib:{model.name}"
     wanted = "; ".join(f"{name}: {what}" for name, what in model.files.items())
     if not named:
@@ -25,8 +32,8 @@ def folder(model: Model, context: Context) -> Path:
             f"{owner} needs files that no package carries ({wanted}); put them into a folder and name it with "
             f"--set {owner}.files=DIR or the environment variable {FILES}."
         )
-    path = Path(named).expanduser().absolute()
+    folder = Path(named).expanduser().absolute()
     for name, what in model.files.items():
-        if not (path / name).exists():
-            raise UserError(f"{owner}: {path} has no {name}, {what}; put it there, or name another folder.")
-    return path
+        if not (folder / name).exists():
+            raise UserError(f"{owner}: {folder} has no {name}, {what}; put it there, or name another folder.")
+    return {name: folder / name for name in model.files}
