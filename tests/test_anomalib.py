@@ -149,6 +149,21 @@ def test_anomalibs_own_settings_take_two_steps(name: str, request: pytest.Fixtur
     assert torch.isfinite(maps).all() and torch.isfinite(images).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_the_demo_budget_takes_a_step(name: str, request: pytest.FixtureRequest) -> None:
+    prepared(name, request)
+    few = {"n_pca_components": 4} if name == "dfkde" else {}  # there are eight normals
+    method = build(DESCRIPTORS[name], budget="demo", **few).eval()
+    batch = training_batch(size=int(method.context.params["batch_size"]))
+    with torch.no_grad():
+        method.prepare(normals())
+    if method.optimizers():
+        losses = Loop(method, 1, normals=normals()).run(batch).losses
+        assert losses and all(math.isfinite(value) for values in losses.values() for value in values)
+    assert torch.isfinite(scored(method.eval(), batch)[0]).all()
+
+
 CROPPED = {"dinomaly": 448, "inp_former": 448, "rad": 512, "mh_patchcore": 256}
 """Sides before anomalib's crop of models whose size in the table is that after it."""
 

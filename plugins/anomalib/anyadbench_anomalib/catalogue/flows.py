@@ -60,7 +60,7 @@ FLOWS = (
         training=(32, 50, 0),
         source=CHOICE,
         tiny=_TINY | {"coupling_blocks": 2, "condition_vector": 16, "fiber_batch_size": 8},
-        demo=_demo(128, 8, 60, fiber_batch_size=256),
+        demo=_demo(128, 8, 60),
         departures=(
             LITE_LEVELS,
             "The map is minus the sum of the levels' likelihoods; anomalib scales each level by the most likely place "
