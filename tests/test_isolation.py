@@ -156,8 +156,8 @@ def test_a_method_that_fills_the_disk_fails_alone(
         subprocess.run(["umount", str(small)], check=False)
 
 
-def test_the_advice_for_a_cell_out_of_memory_is_a_batch_size() -> None:
-    from types import SimpleNamespace
+def test_the_advice_for_a_cell_out_of_memory_is_a_batch_size(tmp_path: Path) -> None:
+    from job_fixture import planned
 
     from anyadbench.run.worker import is_out_of_memory, smaller_batch
 
@@ -167,10 +167,12 @@ def test_the_advice_for_a_cell_out_of_memory_is_a_batch_size() -> None:
     assert is_out_of_memory(OutOfMemoryError("CUDA out of memory"))
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("shapes differ"))
-    asked = SimpleNamespace(method="mine", params={"batch_size": 16})
-    assert "--set mine.batch_size=8" in smaller_batch(asked)  # type: ignore[arg-type]
-    asked.params["batch_size"] = 1
-    assert "--slots" in smaller_batch(asked)  # type: ignore[arg-type]
+    asked = planned(tmp_path, params={"batch_size": 16})
+    assert "--set mine.batch_size=8" in smaller_batch(asked)
+    assert "run fewer cells at once" in smaller_batch(planned(tmp_path, params={"batch_size": 1}))
+    asked.fit.final.mkdir(parents=True)
+    (asked.fit.final / asked.fit.record).write_text("{}")
+    assert "scoring takes 16 slices at once whatever the batch size" in smaller_batch(asked)
 
 
 def test_a_long_log_loses_its_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

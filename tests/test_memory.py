@@ -116,6 +116,10 @@ def test_what_cannot_fit_is_refused_with_a_way_out(
     monkeypatch.setattr(estimates, "total_memory", lambda: needed.memory / 2)
     with pytest.raises(UserError, match="use a smaller test set"):
         estimates.check_fits(jobs, needed, 1)
+    finished = job(tmp_path, seed=2, cell_id="d" * 64)
+    finished.cell.final.mkdir(parents=True)
+    (finished.cell.final / finished.cell.record).write_text("{}")
+    estimates.check_fits([finished], needed, 1)
     monkeypatch.setattr(estimates, "total_memory", lambda: 1e18)
     monkeypatch.setattr(estimates, "free_disk", lambda folder: 1.0)
     with pytest.raises(UserError, match=r"of disk in .*or --keep-maps none"):

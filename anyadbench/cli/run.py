@@ -99,6 +99,7 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
     from anyadbench.run.estimate import check_fits, estimate
     from anyadbench.run.execute import execute
     from anyadbench.run.launchers import LaunchOptions, find_launcher
+    from anyadbench.run.launchers.local import devices
     from anyadbench.run.plan import Request, make_plan
 
     stop_on_signals()
@@ -121,7 +122,7 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
         jobs = plan.jobs
         needed = max((estimate(job, plan.data) for job in jobs), key=lambda one: one.memory)
         if not request.elsewhere and launcher != "shell":
-            check_fits(jobs, needed, slots)
+            check_fits(jobs, needed, len(devices(jobs, slots)))
         display.note(f"plan: {len(jobs)} cells; {needed.sentence}")
         outcomes = execute(jobs, launcher, LaunchOptions(display, slots, settings))
     report(outcomes, runs, found.name, as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -59,8 +59,13 @@ def normalise(
 ) -> Float[Tensor, "B C H W"]:
     """Subtract ``mean`` and divide by ``std`` per channel; channels not in ``keep`` become 0.0 afterwards."""
     shape = (1, -1, 1, 1)
-    out = (images - images.new_tensor(mean).view(shape)) / images.new_tensor(std).view(shape)
+    out = (images - _constant(mean, images).view(shape)) / _constant(std, images).view(shape)
     return out if keep is None else out * keep[:, :, None, None].to(out.dtype)
+
+
+def _constant(values: Sequence[Any], like: Tensor) -> Tensor:
+    """Return numbers as a tensor of another's type on its device; ``new_tensor`` would wait for a GPU each time."""
+    return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=True)
 
 
 @lru_cache
@@ -105,8 +110,8 @@ def as_channels(
     """Map one to four sequences to three channels by ``channel_table``; also tell which hold a shown one's own."""
     sequences = int(images.shape[1])
     bits = (shown.long() * 2 ** torch.arange(sequences, device=shown.device)).sum(1)
-    weights = images.new_tensor(channel_table(sequences, layout, policy))[bits]
-    own = images.new_tensor(channel_table(sequences, layout, "zero-norm"))[bits]
+    weights = _constant(channel_table(sequences, layout, policy), images)[bits]
+    own = _constant(channel_table(sequences, layout, "zero-norm"), images)[bits]
     # A sum of products rather than a matrix product, which autocast would round to its narrow type.
     rgb = weights[:, :, 0, None, None] * images[:, None, 0]
     for index in range(1, sequences):

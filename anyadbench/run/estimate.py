@@ -88,14 +88,17 @@ def check_fits(jobs: Sequence[Job], largest: Estimate, slots: int) -> None:
     """Check that this machine has what the jobs need.
 
     Args:
-        jobs: The jobs.
+        jobs: The jobs; finished ones need nothing.
         largest: What the largest of them needs.
         slots: Cells at once.
 
     Raises:
         UserError: If memory or disk do not suffice.
     """
-    at_once = max(1, min(slots, len(jobs)))
+    todo = [job for job in jobs if not job.cell.done]
+    if not todo:
+        return
+    at_once = min(slots, len(todo))
     there = total_memory()
     advice = "give --keep-maps sample" if any(job.keep_maps == "all" for job in jobs) else "use a smaller test set"
     if largest.memory * at_once > there:
@@ -104,7 +107,6 @@ def check_fits(jobs: Sequence[Job], largest: Estimate, slots: int) -> None:
             f"{at_once} cell(s) at once need about {largest.memory * at_once / 1e9:.1f} GB of memory, and this machine "
             f"has {there / 1e9:.1f} GB; {fewer}."
         )
-    todo = [job for job in jobs if not job.cell.done]
     free = free_disk(Path(jobs[0].runs))
     if largest.disk * len(todo) > free:
         raise UserError(

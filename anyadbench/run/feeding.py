@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from anyadbench.methods.base import Batch
 from anyadbench.run.masking import draw_shown, epoch_order
@@ -71,14 +72,12 @@ class TrainingFeed:
         targets, present = self.reader.read(rows)
         keys = self.reader.store.slices["key"].to_numpy()[rows] & KEY_MASK
         shown = draw_shown(mask, self.seed, epoch, keys, present)
-        inputs = targets * shown[:, :, None, None]
-        return Batch(
-            inputs=torch.from_numpy(inputs),
-            shown=torch.from_numpy(shown),
-            targets=torch.from_numpy(targets),
-            present=torch.from_numpy(present),
-            keys=torch.from_numpy(keys),
-        ).to(self.device)
+        moved = [self._moved(torch.from_numpy(array)) for array in (shown, targets, present, keys)]
+        return Batch(moved[1] * moved[0][:, :, None, None], *moved)
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        """Return a tensor on the device; from pinned memory the copy runs beside what the device is doing."""
+        return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
 
 
 def evaluation_batch(

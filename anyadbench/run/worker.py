@@ -87,6 +87,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def smaller_batch(job: Job) -> str:
     """Return the advice for a cell that ran out of memory."""
+    if job.fit.done:
+        return (
+            "scoring takes 16 slices at once whatever the batch size, so run fewer cells at once (--slots), or on a "
+            "machine or GPU with more memory; the trained model is kept."
+        )
     batch = job.params.get("batch_size")
     if isinstance(batch, int) and batch > 1:
         return f"try --set {job.method}.batch_size={batch // 2} (another cell: its numbers differ)."

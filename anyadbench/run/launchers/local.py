@@ -51,10 +51,9 @@ def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
 
     The first Ctrl-C lets running cells write a checkpoint and ends; the second kills them.
     """
-    gpus = visible_gpus() if any(job.policy["device"] == "cuda" for job in jobs) else []
     slots: Queue[str | None] = Queue()
-    for i in range(options.slots or max(1, len(gpus))):
-        slots.put(gpus[i % len(gpus)] if gpus else None)
+    for gpu in devices(jobs, options.slots):
+        slots.put(gpu)
     pool = _Pool(len(jobs), options)
     executor = ThreadPoolExecutor(slots.qsize())
     futures = [executor.submit(_run_in_slot, job, slots, pool, options) for job in jobs]
@@ -67,6 +66,12 @@ def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
             later = "stopping: writing checkpoints (Ctrl-C again: at once)"
             options.display.note("stopping at once" if again else later)
             pool.interrupt(signal.SIGKILL if again else signal.SIGINT)
+
+
+def devices(jobs: Sequence[Job], slots: int) -> list[str | None]:
+    """Return the GPU that each slot is pinned to (``None`` for the CPU); 0 slots are one per GPU, or one."""
+    gpus = visible_gpus() if any(job.policy["device"] == "cuda" for job in jobs) else []
+    return [gpus[i % len(gpus)] if gpus else None for i in range(slots or max(1, len(gpus)))]
 
 
 def _run_in_slot(job: Job, slots: Queue[str | None], pool: _Pool, options: LaunchOptions) -> Outcome:
