@@ -13,7 +13,7 @@ def cache_dir() -> Path:
     """
     chosen = os.environ.get("ANYADBENCH_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("anyadbench"))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -121,6 +124,61 @@ def test_a_missing_folder_is_named(tiny_protocol: Path, tmp_path: Path, capsys: 
     assert "there is no such folder" in said
 
 
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "pixelstats", "--data", "~nosuch/x"], "--data ~nosuch/x: there is no such folder"),
+        (["--method", "pixelstats", "--data", LONG], f"{LONG}: File name too long; give another path"),
+        (["--method", "anyad", "--weights", f"file:{LONG}"], f"{LONG}: File name too long; give another path"),
+    ],
+)
+def test_a_path_that_cannot_be_is_named(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = check(capsys, tmp_path / "runs", *arguments, "--protocol", "brats-7subsets")
+    assert message in said
+
+
+@pytest.mark.parametrize("cell", ["~nosuch/c", LONG])
+def test_a_cell_that_cannot_be_is_named(cell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = call(capsys, "predict", "--cell", cell, "--flair", "f.nii.gz", "--out", tmp_path / "out")
+    assert code == 2
+    assert said.startswith("Error: ") and said.count("\n") == 1 and cell in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_search_permission_is_named(
+    tiny_phantom: Path, tiny_protocol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    runs, stat = tmp_path / "locked" / "runs", os.stat
+
+    def refused(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith(f"{runs}"):  # as the system does, but root may search every folder
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, *arguments, **options)
+
+    runs.parent.mkdir()
+    monkeypatch.setattr(os, "stat", refused)
+    arguments = ["--method", "pixelstats", "--protocol", tiny_protocol, "--data", tiny_phantom]
+    code, said = call(capsys, "run", *arguments, "--runs", runs)
+    assert code == 2
+    assert f"Error: {runs}" in said and "Permission denied; give another path" in said
+    assert "Traceback" not in said
+
+
+def test_an_error_without_a_cause_of_the_system_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any, **options: Any) -> None:
+        raise OSError("not the system's")
+
+    monkeypatch.setattr("anyadbench.cli.cli.main", broken)
+    with pytest.raises(OSError, match="not the system's"):
+        main([])
+
+
 def test_an_unknown_protocol_gets_a_suggestion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = check(capsys, tmp_path / "runs", "--method", "pixelstats", "--protocol", "phantom-7subset")
     assert "Did you mean 'phantom-7subsets'" in said
@@ -195,8 +253,6 @@ def test_a_disk_that_is_full_while_writing_ends_in_one_sentence(
     )
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(filling)
-    import os
-
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     command = [sys.executable, "-m", "anyadbench", "run", *arguments, "--runs", str(runs)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -206,8 +262,6 @@ def test_a_disk_that_is_full_while_writing_ends_in_one_sentence(
 
 
 def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
-    import errno
-
     from anyadbench.errors import UserError
     from anyadbench.run.cells import explain_os_error
 
@@ -218,8 +272,6 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_said_in_one_sentence(tmp_path: Path) -> None:
-    import errno
-
     from anyadbench.errors import UserError
     from anyadbench.run.cells import explain_os_error
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,34 @@ def test_a_complete_tree_is_left_alone(tree: Path) -> None:
     generate(tree, TINY, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(8, 8)]
     assert files(tree) == before
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-100])])
+@pytest.mark.parametrize("kind", ["flair", "seg"])
+def test_a_lost_or_truncated_file_is_made_again_and_no_other(
+    damage: Callable[[Path], object], kind: str, tree: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(tree, tmp_path / "tree"))
+    number = next(number for number in range(1, 9) if missing_sequence(TINY, number) != kind)
+    folder = root / "HGG" / subject_id(number)
+    lost = folder / f"{subject_id(number)}_{kind}.nii.gz"
+    kept = {path: path.stat() for path in root.glob("HGG/*/*.nii.gz") if path != lost}
+    damage(lost)
+    seen: list[tuple[int, int]] = []
+    generate(root, TINY, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(7, 8), (8, 8)]
+    assert files(root) == files(tree)
+    for path, before in kept.items():
+        assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_subject_that_another_process_finished_first_is_kept(tree: Path, tmp_path: Path) -> None:
+    from anyadbench.data.phantom import write
+
+    root = Path(shutil.copytree(tree, tmp_path / "tree"))
+    before = {path: path.stat().st_ino for path in root.rglob("*")}
+    write._write_subject(root, TINY, 1)
+    assert {path: path.stat().st_ino for path in root.rglob("*")} == before
 
 
 def test_phantom_json_tells_the_specification(tree: Path) -> None:

@@ -92,7 +92,22 @@ def main(arguments: list[str] | None = None) -> Any:
         # The reader of a pipe has gone; keep the interpreter from complaining about it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    except OSError as error:
+        if error.strerror is None:  # a library's own, without a cause in words of the system
+            raise
+        _say(_named(error))
+        code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _named(error: OSError) -> str:
+    """Return one sentence for what the system refused and no command explained, such as a name that is too long."""
+    if error.filename is None:
+        return f"{error.strerror}; mend that and run the same command again."
+    from anyadbench.cli.output import clean
+
+    place = clean(str(error.filename))
+    return f"{place}: {error.strerror}; give another path, or mend this one and run the same command again."
 
 
 def _say(message: str) -> None:

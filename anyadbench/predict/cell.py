@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -78,7 +79,7 @@ def read_cell(folder: str | Path) -> TrainedCell:
     Raises:
         UserError: If it is no finished cell, or a file that prediction needs is missing or damaged.
     """
-    path = _whole_name(Path(folder).expanduser())
+    path = _whole_name(Path(os.path.expanduser(folder)))
     _check_folder(path)
     weights = _trained_state(path)
     for name, meaning in _NEEDED.items():

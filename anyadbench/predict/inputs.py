@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ def read_input(sequence: str, source: Source, spacing: tuple[float, float, float
     elif hasattr(source, "dataobj"):
         found = Input(sequence, volume_of(source, sequence), source.header, "image")
     elif isinstance(source, str | Path):
-        found = _from_path(sequence, Path(source).expanduser())
+        found = _from_path(sequence, Path(os.path.expanduser(source)))
     else:
         kind = type(source).__name__
         raise UserError(f"{sequence}: a {kind} is no scan; give a path, a nibabel image, or an array.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def _pretrained(cell: TrainedCell, descriptor: MethodDescriptor, given: str | No
             raise UserError(f"--weights {given}: the cell started from no weights file ({kind}); leave the option out.")
         return NO_WEIGHTS if kind == "none" else weights_of(descriptor, cell.job.params, kind, cell.protocol)
     if given is not None:
-        place = Path(given.removeprefix("file:")).expanduser()
+        place = Path(os.path.expanduser(given.removeprefix("file:")))
         if not given.startswith("file:") or not place.is_file():
             raise UserError(f"--weights {given}: there is no such file; give file:PATH of the weights {name}.")
         if cached_sha256(place) != sha:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,7 +59,7 @@ def locate(protocol: Protocol, data: tuple[str, ...]) -> dict[str, Path]:
             raise UserError(f"--data gives two folders for {name!r}; put all patients below one folder and give that.")
         if not folder:
             raise UserError(f"--data {item}: the folder is empty; give --data {name}=DIR.")
-        given[name] = Path(folder).expanduser()
+        given[name] = Path(os.path.expanduser(folder))  # unlike Path's, it leaves an unknown ~user as it is
     for name, path in given.items():
         if not path.is_dir():
             raise UserError(f"--data {path}: there is no such folder; give the folder of the data set {name!r}.")

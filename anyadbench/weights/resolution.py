@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -169,7 +170,7 @@ def _random(source: WeightSource) -> ResolvedWeights:
 
 
 def _file(text: str, source: WeightSource, checkpoint: Sequence[str]) -> ResolvedWeights:
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if not text or not path.is_file():
         raise UserError(
             f"--weights file:{text}: there is no such file; pass the path of a .safetensors or .pth file with the "

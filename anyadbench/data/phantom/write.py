@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -25,6 +26,7 @@ from anyadbench.sequences import SEQUENCES
 _GRADE = "HGG"
 _DONE, _BEGUN = "phantom.json", "phantom.begun.json"
 _STALE_SECONDS = 900.0
+_HEADER_BYTES = 352
 
 
 def _write_volume(path: Path, values: np.ndarray, spec: PhantomSpec) -> None:
@@ -41,7 +43,7 @@ def _write_volume(path: Path, values: np.ndarray, spec: PhantomSpec) -> None:
 
 
 def _write_subject(root: Path, spec: PhantomSpec, number: int) -> int:
-    """Write one subject's folder in one step; if another process was faster, keep that one's."""
+    """Write one subject's folder in one step; of a folder that is there, replace only the files that are not whole."""
     name = subject_id(number)
     parent = root / _GRADE
     partial = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
@@ -54,6 +56,11 @@ def _write_subject(root: Path, spec: PhantomSpec, number: int) -> int:
         except OSError:
             if not (parent / name).is_dir():
                 raise
+            # Another process was faster, or files were lost since. A process beside this one may be reading the folder,
+            # so it is never taken away: each file is put in its place in one step, and has the same bytes either way.
+            for path in partial.iterdir():
+                if not _is_whole(parent / name / path.name, spec):
+                    os.replace(path, parent / name / path.name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return number
@@ -87,10 +94,21 @@ def _clean(parent: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def _is_whole(path: Path, spec: PhantomSpec) -> bool:
+    """Whether a file is there and was not cut short: gzip ends with the number of bytes that were packed."""
+    size = _HEADER_BYTES + math.prod(spec.shape) * (1 if path.name.endswith("_seg.nii.gz") else 2)
+    try:
+        with path.open("rb") as file:
+            file.seek(-4, os.SEEK_END)
+            return int.from_bytes(file.read(4), "little") == size % 2**32
+    except OSError:
+        return False
+
+
 def _is_complete(root: Path, spec: PhantomSpec, number: int) -> bool:
     name = subject_id(number)
     kinds = {*SEQUENCES, "seg"} - {missing_sequence(spec, number)}
-    return all((root / _GRADE / name / f"{name}_{kind}.nii.gz").is_file() for kind in kinds)
+    return all(_is_whole(root / _GRADE / name / f"{name}_{kind}.nii.gz", spec) for kind in kinds)
 
 
 def _written(root: Path, spec: PhantomSpec, wanted: list[int], workers: int) -> Iterator[int]:
@@ -117,6 +135,7 @@ def generate(
 ) -> Path:
     """Write a phantom below ``root``, keeping subjects that are already complete.
 
+    A file that is missing or cut short is made again.
     The files are ``HGG/Phantom_NNN_1/Phantom_NNN_1_{flair,t1,t1ce,t2,seg}.nii.gz``, and ``phantom.json`` at the end.
     The bytes do not depend on ``workers``. Several workers are spawned, so a script that asks for them needs the usual
     ``if __name__ == "__main__"``.

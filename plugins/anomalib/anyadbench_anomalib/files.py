@@ -32,7 +32,7 @@ def needed(params: Mapping[str, Value]) -> dict[str, Path]:
             f"{owner} needs files that no package carries ({wanted}); put them into a folder and name it with "
             f"--set {owner}.files=DIR or the environment variable {FILES}."
         )
-    folder = Path(named).expanduser().absolute()
+    folder = Path(os.path.expanduser(named)).absolute()
     for name, what in model.files.items():
         if not (folder / name).exists():
             raise UserError(f"{owner}: {folder} has no {name}, {what}; put it there, or name another folder.")
