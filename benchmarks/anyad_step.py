@@ -5,6 +5,9 @@ and a softmax, all taps kept and stacked, losses on pictures with gradient hooks
 once per tensor, and two losses read back per step. It shares weights and data with ours, so the two loss curves must
 agree. Steps alternate, so whatever else the machine does meets both.
 
+On CUDA our step is compiled unless told otherwise, and ``anyadbench run`` compiles only with ``--compile``:
+``--no-compile`` times the step that it does by default.
+
     python benchmarks/anyad_step.py              # CPU: ViT-S/14, 224 px, batch 4; CUDA: ViT-B/14, 392 px, batch 16
     python benchmarks/anyad_step.py --no-flush   # the same with subnormal floats
 """
@@ -168,7 +171,7 @@ class PlainStep:
 
 
 class OurStep:
-    """The step of the plugin as the harness runs it."""
+    """The step of the plugin as the harness does it; compiled as ``anyadbench run --compile`` does, or not."""
 
     def __init__(self, method: AnyAd, dtype: torch.dtype, *, compiled: bool, onednn: bool) -> None:
         self.dtype, self.onednn = dtype, onednn
@@ -256,7 +259,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="steps of each side, the first three not timed")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="ours in bfloat16 autocast (CUDA: on)")
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="ours compiled (CUDA: on)")
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, help="ours compiled, as with run --compile (CUDA: on)"
+    )
     parser.add_argument(
         "--onednn", action=argparse.BooleanOptionalAction, help="ours on oneDNN if that is float32 here"
     )

@@ -57,6 +57,70 @@ def test_a_failing_compiler_is_said_aloud_and_changes_no_number(
         assert torch.equal(value, fallen.method.saved_state()[name])
 
 
+class Counting(Toy):
+    """A toy with a running mean, which a step that is done twice would move twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+        self.saved = 0
+
+    def saved_state(self) -> dict[str, torch.Tensor]:
+        self.saved += 1
+        return super().saved_state()
+
+    def step(self, x: torch.Tensor) -> torch.Tensor:
+        self.mean.lerp_(x.mean(), 0.5)
+        return self.layer(x + torch.rand(x.shape)) + self.mean
+
+
+def refusing_later(calls: int) -> Callable[..., Any]:
+    """A compiler that takes the first calls, and then runs the function and gives up."""
+
+    def compiler(function: Callable[..., Any]) -> Callable[..., Any]:
+        left = [calls]
+
+        def compiled(*arguments: Any) -> Any:
+            value = function(*arguments)
+            left[0] -= 1
+            if left[0] < 0:
+                raise torch._dynamo.exc.TorchDynamoException("no kernel for this batch")
+            return value
+
+        return compiled
+
+    return compiler
+
+
+@pytest.mark.parametrize("calls", [0, 1, 3])
+def test_a_compiler_that_fails_at_a_later_call_is_said_once_and_changes_no_number(
+    calls: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch, "compile", refusing_later(calls))
+    found = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        method, reporter = Counting(), Listening()
+        compiled = Compiled(method.step, method, reporter, enabled=enabled)
+        values = [compiled(torch.ones(size, 16)) for size in (4, 4, 4, 3, 2)]
+        found.append([*values, method.mean.clone(), torch.rand(3)])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert compiled.state == "fell back"
+    assert reporter.notes == ["torch.compile failed and is not used: TorchDynamoException: no kernel for this batch"]
+    assert capsys.readouterr().err.count("torch.compile failed") == 1
+
+
+def test_scoring_copies_no_state_once_it_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", refusing_later(2))
+    method = Counting().eval()
+    compiled = Compiled(lambda: torch.rand(3), method, Listening(), enabled=True)
+    torch.manual_seed(0)
+    values = [compiled() for _ in range(3)]
+    torch.manual_seed(0)
+    assert torch.equal(torch.cat(values), torch.rand(9))
+    assert (compiled.state, method.saved) == ("fell back", 1)
+
+
 def test_a_compiler_that_refuses_at_once_is_said_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def refusing(function: Callable[..., Any]) -> Callable[..., Any]:
         raise RuntimeError("not on this interpreter")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from safetensors.numpy import load_file, save_file
 from anyadbench.cli.parity import parity
 from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import MethodDescriptor
-from anyadbench.testing.parity import ParityFixture, fill, images, normal, run_parity
+from anyadbench.testing.parity import ParityFixture, ParityReport, fill, images, normal, run_parity
 from anyadbench_anyad.descriptors import ANYAD
+from anyadbench_baselines.catalogue.distillation import RD4AD
 from anyadbench_baselines.descriptors import INPFORMER
 
 FOLDER = Path(__file__).parent / "data" / "parity"
@@ -24,6 +26,15 @@ FOLDER = Path(__file__).parent / "data" / "parity"
 def tiny_claimant(fixture: ParityFixture) -> dict[str, np.ndarray]:
     """Stand in for a method: the sum of the weights and of the images."""
     return {"sum": np.asarray(fixture.state("net")["a.weight"].sum()), "images": fixture.images[0, 0, 0, :1]}
+
+
+def no_numbers(fixture: ParityFixture) -> None:
+    """Stand in for a method that returns nothing."""
+
+
+def raising(fixture: ParityFixture) -> dict[str, np.ndarray]:
+    """Stand in for a method with a defect."""
+    raise RuntimeError("first\n  second")
 
 
 TINY = MethodDescriptor("tiny", "Tiny", "A test.", "x:y", parity="test_parity:tiny_claimant")
@@ -39,6 +50,15 @@ def folder(tmp_path: Path) -> Path:
     pictures = normal("one/images", (2, 1, 3, 4, 4), 5)
     save_file({"sum": np.asarray(weight.sum()), "images": pictures[0, 0, 0, :1].copy()}, tmp_path / "one.safetensors")
     return tmp_path
+
+
+def add_copy(folder: Path, method: str = "tiny") -> None:
+    """Add a fixture ``two`` with the files of ``one``, which its images do not fit."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["fixtures"]["two"] = {**manifest["fixtures"]["one"], "method": method}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    for suffix in (".names.json", ".safetensors"):
+        shutil.copyfile(folder / f"one{suffix}", folder / f"two{suffix}")
 
 
 @pytest.mark.parametrize("name", ["anyad", "inpformer_reg4"])
@@ -109,10 +129,10 @@ def test_a_folder_that_nobody_claims_is_told_and_does_not_pass(folder: Path) -> 
         ("manifest.json", "{", "manifest.json cannot be read as JSON .*; copy it again"),
         ("manifest.json", "{}", "is no manifest of parity fixtures .*'seed'.* it needs 'seed' and 'fixtures'"),
         ("manifest.json", '{"seed": 0, "fixtures": {"one": {}}}', "KeyError: 'method'"),
-        ("manifest.json", '{"seed": 0, "fixtures": {"one": {"method": "tiny"}}}', "fixture 'one' has no 'steps'"),
+        ("manifest.json", '{"seed": -1, "fixtures": {}}', "manifest.json is no manifest .*negative"),
+        ("manifest.json", '{"seed": 0, "dtype": "long", "fixtures": 3}', "manifest.json is no manifest"),
         ("one.names.json", None, "one.names.json does not exist"),
         ("one.names.json", '{"net": 3}', "does not map modules to entries with shapes; copy it again"),
-        ("one.names.json", "{}", "one.names.json has no module 'net'; copy it again"),
         ("one.safetensors", None, "one.safetensors does not exist; copy the whole folder"),
         ("one.safetensors", "damaged", "one.safetensors cannot be read as safetensors .*; copy it again"),
     ],
@@ -131,13 +151,95 @@ def test_an_empty_file_of_numbers_is_an_error(folder: Path) -> None:
         run_parity(folder, [TINY])
 
 
-def test_weights_that_do_not_fit_the_network_are_told(tmp_path: Path) -> None:
-    shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
-    names = json.loads((tmp_path / "anyad.names.json").read_text())
-    del names["model"]["encoder.norm.bias"]
-    (tmp_path / "anyad.names.json").write_text(json.dumps(names))
-    with pytest.raises(UserError, match=r"Fixture 'anyad' lacks 'encoder.vit.norm.bias'"):
-        run_parity(tmp_path, [ANYAD])
+def only_note(report: ParityReport, name: str) -> str:
+    (entry,) = report.results[name]
+    assert (entry.entry, entry.error) == ("(all)", np.inf)
+    return entry.note
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "entry", "sentence"),
+    [
+        ("anyad", "model", "encoder.norm.bias", "Fixture 'anyad' lacks 'encoder.vit.norm.bias'"),
+        (
+            "rd4ad_resnet18",
+            "bn",
+            "bn_layer.0.bn1.bias",
+            "Module 'bn' of rd4ad_resnet18.names.json lacks 'bn_layer.0.bn1",
+        ),
+        ("rd4ad_resnet18", "encoder", "conv1.weight", "Module 'encoder' of rd4ad_resnet18.names.json lacks 'conv1.w"),
+    ],
+)
+def test_weights_that_do_not_fit_the_network_fail_their_fixture(
+    folder: Path, name: str, module: str, entry: str, sentence: str
+) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    names = json.loads((FOLDER / f"{name}.names.json").read_text())
+    del names[module][entry]
+    manifest["fixtures"] |= {name: json.loads((FOLDER / "manifest.json").read_text())["fixtures"][name]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / f"{name}.names.json").write_text(json.dumps(names))
+    shutil.copyfile(FOLDER / f"{name}.safetensors", folder / f"{name}.safetensors")
+    report = run_parity(folder, [TINY, ANYAD, RD4AD])
+    assert sentence in only_note(report, name)
+    assert len(report.results["one"]) == 2 and not report.ok
+
+
+WHOLE = "manifest.json gives fixture 'one' {} {}, which must be a whole number of at least {}; copy the manifest again."
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        ({"batch": "two"}, WHOLE.format("'batch'", "'two'", 1)),
+        ({"steps": None}, WHOLE.format("'steps'", "None", 0)),
+        ({"image_size": -4}, WHOLE.format("'image_size'", "-4", 1)),
+    ],
+)
+def test_a_wrong_size_in_the_manifest_fails_its_fixture_alone(folder: Path, change: dict[str, Any], note: str) -> None:
+    add_copy(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["fixtures"]["one"] |= change
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    report = run_parity(folder, [TINY])
+    assert only_note(report, "one") == note
+    assert [entry.entry for entry in report.results["two"]] == ["images", "sum"]
+
+
+def test_a_setting_or_module_that_is_missing_fails_its_fixture_alone(folder: Path) -> None:
+    add_copy(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["fixtures"]["one"]["steps"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "two.names.json").write_text("{}")
+    report = run_parity(folder, [TINY])
+    assert only_note(report, "one") == "The manifest's fixture 'one' has no 'steps'; copy the manifest again."
+    assert only_note(report, "two") == "two.names.json has no module 'net'; copy it again."
+
+
+@pytest.mark.parametrize(
+    ("path", "note"),
+    [
+        ("pkg.missing:f", "pkg.missing:f failed with ModuleNotFoundError: No module named 'pkg'"),
+        ("test_parity:absent", "test_parity:absent failed with AttributeError: module 'test_parity' has no attribute"),
+        ("test_parity:raising", "test_parity:raising failed with RuntimeError: first second"),
+        ("test_parity:no_numbers", "test_parity:no_numbers failed with AttributeError: 'NoneType'"),
+    ],
+)
+def test_a_broken_method_fails_its_fixtures_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, path: str, note: str
+) -> None:
+    add_copy(folder, method="broken")
+    broken = MethodDescriptor("broken", "Broken", "A test.", "x:y", parity=path)
+    monkeypatch.setattr("anyadbench.plugins.load_methods", lambda: {"tiny": TINY, "broken": broken})
+    table = CliRunner().invoke(parity, [str(folder)])
+    assert table.exit_code == 1 and note in " ".join(table.output.split())
+    assert "2 fixtures, 3 entries, worst error inf: NOT within 1e-06" in table.output
+    result = CliRunner().invoke(parity, [str(folder), "--json"])
+    document = json.loads(result.output)
+    assert result.exit_code == 1 and not document["ok"]
+    assert document["results"]["two"][0]["note"].startswith(note) and document["results"]["two"][0]["error"] is None
+    assert [entry["error"] for entry in document["results"]["one"]] == [0.0, 0.0]
 
 
 def test_the_command_ends_with_1_above_the_tolerance(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

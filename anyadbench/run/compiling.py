@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from anyadbench.run.checkpoints import generator_states, restore_generators
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from anyadbench.methods.base import Method
     from anyadbench.run.events import Reporter
 
@@ -18,8 +20,9 @@ OFF, ON, FELL_BACK = "off", "on", "fell back"
 class Compiled:
     """A function of a method through ``torch.compile``; the function itself where compiling fails.
 
-    Only failures of the compiler count, and only at the first call: then the method and the random generators are put
-    back, so the result is that of a run without ``--compile``. What the method itself raises is passed on.
+    Only failures of the compiler count, at any call: another batch size compiles anew. Then the method and the random
+    generators are put back to where the call began, so that what it returns is what the function itself returns. What
+    the method itself raises is passed on.
 
     Args:
         function: The function.
@@ -45,8 +48,6 @@ class Compiled:
         """Call the function."""
         if self.state != ON:
             return self._plain(*arguments)
-        if self._proven:
-            return self._fast(*arguments)
         undo = self._snapshot()
         try:
             value = self._fast(*arguments)
@@ -60,11 +61,18 @@ class Compiled:
         return value
 
     def _snapshot(self) -> Callable[[], None]:
-        generators = generator_states()
-        state = {name: tensor.clone() for name, tensor in self._method.saved_state().items()}
+        method, generators = self._method, generator_states()
+        state: dict[str, Tensor] = {}
+        # A copy of everything at every call would cost time and memory. Once a call has come through, what the
+        # optimiser trains is left out, as a step itself does not change it; scoring changes nothing at all.
+        if method.training or not self._proven:
+            trained = {name for name, parameter in method.named_parameters() if parameter.requires_grad}
+            left_out = trained if self._proven else set()
+            state = {name: x.clone() for name, x in method.saved_state().items() if name not in left_out}
 
         def undo() -> None:
-            self._method.load_saved_state(state)
+            if state:  # loading is strict: what was left out is loaded from itself
+                method.load_saved_state(method.saved_state() | state)
             restore_generators(generators)
 
         return undo

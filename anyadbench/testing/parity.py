@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+ALL_ENTRIES = "(all)"
+"""Stands for every entry of a fixture whose method raised an error."""
+
 
 def normal(name: str, shape: tuple[int, ...], seed: int) -> Float[np.ndarray, ...]:
     """Return the standard normal numbers that belong to a name."""
@@ -83,8 +86,21 @@ class ParityFixture:
     @cached_property
     def images(self) -> Float[np.ndarray, "steps B 3 H W"]:
         """The images, see ``images``."""
-        sizes = {key: int(self.setting(key)) for key in ("steps", "batch", "image_size")}
+        sizes = {key: self._count(key, least) for key, least in (("steps", 0), ("batch", 1), ("image_size", 1))}
         return images(self.name, self.seed, **sizes).astype(self.dtype)
+
+    def _count(self, key: str, least: int) -> int:
+        value = self.setting(key)
+        try:
+            count = int(value)
+        except (TypeError, ValueError, OverflowError):
+            count = least - 1
+        if count < least:
+            raise UserError(
+                f"manifest.json gives fixture {self.name!r} {key!r} {value!r}, which must be a whole number of at "
+                f"least {least}; copy the manifest again."
+            )
+        return count
 
     def setting(self, *path: str) -> Any:
         """Return a value of the entry, e.g. ``setting("encoder", "depth")``.
@@ -118,7 +134,7 @@ class EntryResult:
     """How far one number, or array of numbers, is off.
 
     Attributes:
-        entry: Its name.
+        entry: Its name; ``ALL_ENTRIES`` if the method raised an error instead of computing any.
         error: Largest absolute difference; infinite if it is missing, of another shape, or not finite.
         note: Why, where the error is infinite.
     """
@@ -172,6 +188,8 @@ class ParityReport:
 def run_parity(folder: Path, descriptors: Iterable[MethodDescriptor], tolerance: float = 1e-6) -> ParityReport:
     """Compare every fixture of a folder with the method that claims it.
 
+    A fixture whose method raises an error fails with the cause as the only result; the others are still compared.
+
     Raises:
         UserError: If the folder, its manifest or a fixture's file is missing or damaged.
     """
@@ -183,8 +201,18 @@ def run_parity(folder: Path, descriptors: Iterable[MethodDescriptor], tolerance:
             report.unclaimed[fixture.name] = method
             continue
         report.methods[fixture.name] = method
-        report.results[fixture.name] = compare(expected, _claimant(claims[method])(fixture))
+        report.results[fixture.name] = _results(fixture, claims[method], expected)
     return report
+
+
+def _results(fixture: ParityFixture, path: str, expected: Mapping[str, np.ndarray]) -> list[EntryResult]:
+    try:
+        return compare(expected, _claimant(path)(fixture))
+    except UserError as error:  # a wrong value of the manifest or of the names, already one sentence
+        return [EntryResult(ALL_ENTRIES, math.inf, str(error))]
+    except Exception as error:  # whatever a plugin raises, or returns instead of numbers, must not stop the others
+        cause = " ".join(str(error).split())[:300]
+        return [EntryResult(ALL_ENTRIES, math.inf, f"{path} failed with {type(error).__name__}: {cause}")]
 
 
 def compare(expected: Mapping[str, np.ndarray], computed: Mapping[str, np.ndarray]) -> list[EntryResult]:
@@ -219,6 +247,7 @@ def read_folder(folder: Path) -> list[tuple[ParityFixture, str]]:
     found = []
     try:
         seed, dtype = int(manifest["seed"]), str(np.dtype(manifest.get("dtype", "float64")))
+        np.random.PCG64(seed)  # refuses a negative seed, here where the file can be named
         entries = {str(name): (dict(entry), str(entry["method"])) for name, entry in manifest["fixtures"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from anyadbench.weights import ResolvedWeights
+from anyadbench_baselines.inp.naming import load_strictly
 from anyadbench_baselines.parts.cosine import flat_distance, map_sum, mined_distance
 from anyadbench_baselines.parts.pyramid import Pyramid, residual_for
 from anyadbench_baselines.parts.reverse import Levels, OneClassBottleneck, ReverseDecoder
@@ -105,17 +106,22 @@ def _encoder(fixture: ParityFixture, *, frozen: bool = True) -> tuple[Pyramid, L
     architecture = str(fixture.setting("backbone"))
     weights = ResolvedWeights(name="fixture", profile="random", architecture=architecture, kind="random")
     encoder = Pyramid(weights, frozen=frozen).to(getattr(torch, fixture.dtype))
-    published = fixture.state("encoder")
+    own = encoder.net.state_dict()
     # The fixtures' encoders may hold the last stage and the classifier, which nothing here reads.
-    encoder.net.load_state_dict({name: torch.from_numpy(published[name]) for name in encoder.net.state_dict()})
+    _fill(encoder.net, {name: x for name, x in fixture.state("encoder").items() if name in own}, fixture, "encoder")
     first, second, third = encoder.channels
     return encoder, (first, second, third)
 
 
 def _load(module: Module, fixture: ParityFixture, name: str) -> Module:
     module.to(getattr(torch, fixture.dtype))
-    module.load_state_dict({key: torch.from_numpy(value) for key, value in fixture.state(name).items()})
+    _fill(module, fixture.state(name), fixture, name)
     return module
+
+
+def _fill(module: nn.Module, state: dict[str, np.ndarray], fixture: ParityFixture, name: str) -> None:
+    tensors = {key: torch.from_numpy(value) for key, value in state.items()}
+    load_strictly(module, tensors, f"Module {name!r} of {fixture.name}.names.json")
 
 
 def _images(fixture: ParityFixture) -> Tensor:
