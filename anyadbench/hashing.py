@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,23 @@ def sha256_tree(path: Path) -> str:
         return sha256_file(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return stable_hash([[file.relative_to(path).as_posix(), sha256_file(file)] for file in files])
+
+
+def python_files(path: Path) -> list[Path]:
+    """Return a Python file itself, or every one below a folder in order; what is hidden is not code."""
+    if path.suffix == ".py":
+        return [path]
+    found = (file.relative_to(path) for file in path.rglob("*.py"))
+    return [path / file for file in sorted(found) if not any(part.startswith(".") for part in file.parts)]
+
+
+def sha256_code(files: Iterable[tuple[Path, Path]]) -> str:
+    """Return the SHA-256 over the names and contents of files, each given with the folder that its name counts from."""
+    digest = hashlib.sha256()
+    for path, base in files:
+        digest.update(path.relative_to(base).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def stable_hash(obj: object) -> str:

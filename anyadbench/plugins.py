@@ -17,6 +17,7 @@ import pluggy
 
 from anyadbench import hookspecs
 from anyadbench.errors import UserError, suggest
+from anyadbench.hashing import python_files, sha256_code
 from anyadbench.methods.descriptor import MethodDescriptor
 
 if TYPE_CHECKING:
@@ -219,13 +220,7 @@ def code_hash(entry: MethodEntry, factory: str = "") -> str:
         entry: Where the method comes from.
         factory: The descriptor's factory.
     """
-    import hashlib
-
-    digest = hashlib.sha256()
-    for path, base in _code_files(entry, factory):
-        digest.update(path.relative_to(base).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return sha256_code(_code_files(entry, factory))
 
 
 def _code_files(entry: MethodEntry, factory: str = "") -> list[tuple[Path, Path]]:
@@ -245,7 +240,7 @@ def _code_files(entry: MethodEntry, factory: str = "") -> list[tuple[Path, Path]
         if spec is None:
             continue
         for folder in map(Path, spec.submodule_search_locations or ()):
-            files += [(path, folder.parent) for path in sorted(folder.rglob("*.py"))]
+            files += [(path, folder.parent) for path in python_files(folder)]
         if not spec.submodule_search_locations and spec.origin:
             files.append((Path(spec.origin), Path(spec.origin).parent))
     return files

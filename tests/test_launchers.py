@@ -8,8 +8,10 @@ import random
 import shlex
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from grid_fixture import cells, content, run, start
 from job_fixture import planned
 
 from anyadbench.errors import UserError
+from anyadbench.run import execute as executing
 from anyadbench.run.jobs import Job, Outcome
 from anyadbench.run.launchers import LaunchOptions, find_launcher, local, slurm
 
@@ -163,6 +166,65 @@ def test_cells_on_the_cpu_are_pinned_to_no_device(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     local.launch(jobs(tmp_path, "cpu", 2), LaunchOptions(Silent()))  # type: ignore[arg-type]
     assert pinned == [None, None]
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Job:
+    """A cell that nobody has planned yet."""
+    (tmp_path / "tiny.toml").write_text("the protocol")
+    return planned(tmp_path / "runs", protocol_file=str(tmp_path / "tiny.toml"))
+
+
+def execute(job: Job, monkeypatch: pytest.MonkeyPatch, then: Callable[[Job], None] = lambda job: None) -> list[str]:
+    """Run a job through a launcher that only does ``then``; return what was said."""
+
+    def launch(todo: list[Job], options: LaunchOptions) -> list[Outcome]:
+        for one in todo:
+            then(one)
+        return [Outcome(one, "done") for one in todo]
+
+    monkeypatch.setattr(executing, "find_launcher", lambda name: launch)
+    display = Silent()
+    (outcome,) = executing.execute([job], "local", LaunchOptions(display))  # type: ignore[arg-type]
+    assert outcome == Outcome(job, "done")
+    return display.notes
+
+
+def files(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def test_a_second_command_changes_nothing_of_a_cell_that_is_being_run(
+    asked: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert execute(asked, monkeypatch) == []
+    asked.cell.update(state="running", pid=1)
+    before = files(asked.cell.work)
+    assert sorted(before) == ["cell.json", "plan.json", "protocol.toml"]
+    more = replace(asked, keep_maps="all", time_limit=1.0)
+    with asked.cell.lock():
+        assert execute(more, monkeypatch) == []
+        assert files(asked.cell.work) == before
+        said = execute(more, monkeypatch, then=lambda job: job.cell.complete())
+    assert len(said) == 1
+    assert "run as another process planned it; it kept its maps as --keep-maps sample says, not all" in said[0]
+    assert files(asked.cell.final) == before
+    assert not asked.cell.work.exists()
+
+
+def test_a_cell_that_another_process_is_about_to_plan_is_waited_for(
+    asked: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with asked.cell.lock():
+        second = threading.Thread(target=execute, args=(asked, monkeypatch))
+        second.start()
+        time.sleep(0.5)
+        assert second.is_alive()
+        assert not asked.cell.work.exists()
+    second.join(10)
+    assert not second.is_alive()
+    assert Job.load(asked.cell.work) == asked
+    assert (asked.cell.work / "protocol.toml").read_text() == "the protocol"
 
 
 def test_a_worker_sees_its_own_device_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from anyadbench.errors import UserError
-from anyadbench.run.cells import read_json, write_text
+from anyadbench.run.cells import LOCK_INTERVAL, read_json, write_text
 from anyadbench.run.jobs import PLAN, Job, Outcome
 from anyadbench.run.launchers import LaunchOptions, find_launcher
 
@@ -21,18 +22,43 @@ def execute(jobs: Sequence[Job], launcher: str, options: LaunchOptions) -> list[
         UserError: If there is no such launcher, it cannot be used, or a folder cannot be written.
     """
     launch = find_launcher(launcher)
-    todo = []
+    todo: list[Job] = []
+    others: list[Job] = []
     for job in jobs:
+        planned = _plan_here(job)
+        if planned is None:
+            options.display.note(f"{job.label}: finished before, not run again{_lacking_maps(job)}")
+            continue
+        todo.append(job)
+        if not planned:
+            others.append(job)
+    done = {outcome.job.cell_id: outcome for outcome in (launch(todo, options) if todo else [])}
+    for job in others:
+        if job.cell.done and (lacking := _lacking_maps(job)):
+            options.display.note(f"{job.label}: run as another process planned it{lacking}")
+    return [done.get(job.cell_id, Outcome(job, "cached")) for job in jobs]
+
+
+def _plan_here(job: Job) -> bool | None:
+    """Write a job into its cell, unless another process has the cell; return whether, or ``None`` if it is finished.
+
+    A process that has the cell reads and writes its files, so nothing of it is touched then: the job's worker takes
+    the plan that is there, and waits.
+    """
+    protocol = "protocol.toml"
+    while True:
         with job.cell.lock(wait=False) as had:
             if job.cell.done:
-                options.display.note(f"{job.label}: finished before, not run again{_lacking_maps(job)}")
                 if had:  # of a process that planned the cell while another finished it
                     shutil.rmtree(job.cell.work, ignore_errors=True)
-                continue
-            todo.append(job)
-            write_text(job.save(begin=had) / "protocol.toml", Path(job.protocol_file).read_text(encoding="utf-8"))
-    done = {outcome.job.cell_id: outcome for outcome in (launch(todo, options) if todo else [])}
-    return [done.get(job.cell_id, Outcome(job, "cached")) for job in jobs]
+                return None
+            if had:
+                text = Path(job.protocol_file).read_text(encoding="utf-8")
+                write_text(job.save() / protocol, text)
+                return True
+            if all((job.cell.work / name).is_file() for name in (PLAN, protocol)):
+                return False
+        time.sleep(LOCK_INTERVAL)  # it is being planned or removed
 
 
 def _lacking_maps(job: Job) -> str:

@@ -81,17 +81,15 @@ class Job:
         """Method, protocol and seed for people."""
         return f"{self.method} · {self.protocol} · seed {self.seed}"
 
-    def save(self, *, begin: bool = True) -> Path:
-        """Write the job into its cell's working folder and return the folder.
+    def save(self) -> Path:
+        """Write the job, now waiting to be run, into its cell's working folder and return the folder.
 
-        Args:
-            begin: Whether the cell is now waiting to be run; ``False`` leaves the state to the process that runs it.
+        Only whoever holds the cell's lock may do so: a process that runs the cell writes there too.
         """
         work = self.cell.work
         names = {name: getattr(self, name) for name in ("cell_id", "fit_id", "method", "protocol", "seed")}
-        known = {"state": "pending", "created": now(), **self.cell.state()}
-        fresh: dict[str, Any] = {"state": "pending", "error": None, "log_tail": [], "mistake": False} if begin else {}
-        self.cell.update(**{**known, **names, **fresh})
+        fresh: dict[str, Any] = {"state": "pending", "error": None, "log_tail": [], "mistake": False}
+        self.cell.update(**{"created": now(), **self.cell.state(), **names, **fresh})
         write_json(work / PLAN, asdict(self))
         return work
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from anyadbench import __version__
 from anyadbench.errors import UserError
-from anyadbench.hashing import sha256_tree, stable_hash
+from anyadbench.hashing import python_files, sha256_code, sha256_tree, stable_hash
 from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN, Budget, MethodDescriptor, Value
 from anyadbench.metrics import METRIC_VERSION
 from anyadbench.plugins import MethodEntry, code_hash, find_method, how_to_install, load_methods
@@ -20,6 +21,29 @@ from anyadbench.run.jobs import CHECKPOINT_SECONDS, RETRIES, Job
 from anyadbench.run.numerics import Policy, resolve_policy
 from anyadbench.run.sources import Progress, ProtocolData, locate, open_stores
 from anyadbench.weights import ResolvedWeights, resolve
+
+PACKAGE = Path(__file__).parents[1]
+
+FIT_CODE = (
+    # What methods are built on.
+    "methods", "sequences.py",
+    # How pretrained weights become a backbone. Finding a file is left out: the file's hash is in the id.
+    "weights/build.py", "weights/naming.py", "weights/onnx_vit.py", "weights/positions.py", "weights/reading.py",
+    "weights/resolution.py", "weights/resolved.py", "weights/sources.py",
+    # From the store to what a method sees, and defaults that a protocol's identity leaves out. What makes a store and
+    # chooses among its slices is left out: the slices that it comes to are in the id.
+    "data/geometry.py", "data/intensity.py", "data/rules.py", "data/store.py", "run/reading.py", "run/sources.py",
+    # Seeds, batches, what they hide, and the training itself, from a checkpoint too.
+    "run/checkpoints.py", "run/compiling.py", "run/feeding.py", "run/fit.py", "run/masking.py", "run/numerics.py",
+    "run/retrain.py", "run/selection.py", "run/trainer.py",
+)  # fmt: skip
+"""The harness's own files, or folders of them, that a trained model depends on."""
+
+SCORING_CODE = (
+    # The rows of a test set, the scores of its slices, and the numbers that come of them.
+    "metrics", "protocols/model.py", "run/cell.py", "run/evaluate.py",
+)  # fmt: skip
+"""What a cell's numbers depend on besides; what starts, stores and shows cells is in neither list."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +195,24 @@ def identified(
         )
     )  # fmt: skip
     seeded = stable_hash([fit, job.seed])
-    cell = stable_hash([seeded, protocol.name, protocol.test_part(), data.test_hash(), METRIC_VERSION])
+    scoring = [METRIC_VERSION, _own_hash(SCORING_CODE)]
+    cell = stable_hash([seeded, protocol.name, protocol.test_part(), data.test_hash(), *scoring])
     return replace(job, fit_id=seeded, cell_id=cell)
+
+
+def harness_hash(parts: tuple[str, ...], package: Path = PACKAGE) -> str:
+    """Return the sha256 over some of the harness's Python files, wherever it is installed.
+
+    Args:
+        parts: Files and folders, relative to the package.
+        package: Folder of the package.
+    """
+    return sha256_code((file, package) for part in parts for file in python_files(package / part))
+
+
+@cache  # a grid has thousands of cells; what this process runs does not change any more
+def _own_hash(parts: tuple[str, ...]) -> str:
+    return harness_hash(parts)
 
 
 def _budget(protocol: Protocol) -> Budget:
@@ -212,12 +252,17 @@ def fit_identity(
         "training_mask": descriptor.training_mask,
         "code": code_hash(entry, descriptor.factory),
         "harness": __version__,
+        "harness_code": _own_hash(FIT_CODE),
         "protocol": protocol.training_part(),
         "data": data.training_hash(),
         "weights": weights.identity(),
         "policy": policy.to_dict(),
         **({"files": files} if files else {}),
-        **({"selected_on": data.test_hash()} if protocol.selects_on_test else {}),
+        **(
+            {"selected_on": data.test_hash(), "selected_by": _own_hash(SCORING_CODE)}
+            if protocol.selects_on_test
+            else {}
+        ),
     }
 
 
