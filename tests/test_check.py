@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from cell_fixture import change_json, reseal
 
 from anyadbench.boards import build_boards
 from anyadbench.boards.check import check
-from anyadbench.boards.recompute import read_replicates
+from anyadbench.boards.checkcell import CellReport, check_selection
+from anyadbench.boards.recompute import read_replicates, read_statistics
 from anyadbench.errors import UserError
 from anyadbench.results.arrays import load_arrays, save_arrays
 from anyadbench.results.read import read_cells
@@ -148,6 +150,29 @@ def test_a_changed_slice_is_named(runs: Path, column: str, value: Any, named: st
         writer.writerows(rows)
     assert "slices.csv: its hash is not the one in result.json" in problems(runs)
     assert named in problems(runs, resealed=True)
+
+
+@pytest.mark.parametrize(
+    ("subsets", "named"),
+    [
+        (("F+T1", "F+T1+T2"), "F+T1 lacks {scan}, which is in the rows of F and T1."),
+        (("F",), "F+T1: {scan} is in this row but not of the rows of each of F and T1."),
+        (("as available",), "as available: slice {slice} of {scan} is not as manifest.json selects it."),
+    ],
+)
+def test_a_scan_that_a_row_leaves_out_is_named(runs: Path, subsets: tuple[str, ...], named: str) -> None:
+    (record,) = read_cells(runs)
+    assert record.result is not None
+    statistics = read_statistics(cell_of(runs))
+    gone = statistics.slices["phantom", "F+T1"][0]
+    slices = {
+        place: [one for one in records if place[1] not in subsets or one["scan"] != gone["scan"]]
+        for place, records in statistics.slices.items()
+    }
+    report = CellReport(cell_of(runs))
+    # Pixel statistics that were thinned out alike would not tell.
+    check_selection(report, record.result, replace(statistics, slices=slices))
+    assert named.format(**gone) in "\n".join(report.problems)
 
 
 def change_array(path: Path, name: str, edit: Any) -> None:

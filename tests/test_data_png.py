@@ -116,6 +116,15 @@ def test_a_patient_in_train_and_test_is_warned_of(tree: Path) -> None:
     assert "has slices in train and in test; split by patient" in warning.sentence
 
 
+def test_a_patient_in_train_and_test_is_known_at_another_time_point(tree: Path) -> None:
+    for part, scan in (("train", "PatientID_0054_Timepoint_1"), ("test/NORMAL", "PatientID_0054_Timepoint_2")):
+        for name in ("flair", "t1", "t2"):
+            image = np.full((16, 20), 9, np.uint8) + len(name) + len(part)
+            save_png(tree / part / name / f"{scan}_slice100.png", image)
+    (warning,) = [problem for problem in problems(tree) if problem.severity == "warning"]
+    assert "belongs to PatientID_0054, who has slices in train and in test" in warning.cause
+
+
 def test_the_same_image_in_train_and_test_is_found(tree: Path) -> None:
     source = tree / "train/flair/Brats18_CBICA_A001_1_slice4.png"
     (tree / "test/NORMAL/flair/Brats18_CBICA_A003_1_slice5.png").write_bytes(source.read_bytes())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from trees import FAULTS, make_tree
+from trees import FAULTS, make_tree, path_of, save
 
 from anyadbench.data.layouts import get_layout
 from anyadbench.data.problems import Problem, errors
@@ -53,6 +54,17 @@ def test_a_fault_that_costs_the_scan(tmp_path: Path, fault: str) -> None:
 def test_a_fault_that_costs_nothing(tmp_path: Path, fault: str) -> None:
     (problem,) = problems_of(tmp_path, fault)
     assert HARMLESS[fault] in problem.sentence and problem.severity == "warning"
+
+
+def test_a_scan_with_hardly_any_brain_is_left_out_by_name(tmp_path: Path) -> None:
+    tree = make_tree("brats2018", tmp_path / "source", 2, TINY)
+    for name, value in (("flair", 90), ("t1", 80), ("t1ce", 70), ("t2", 60)):
+        image = np.zeros(TINY, np.int16)
+        image[8, 8, 3] = value
+        save(path_of("brats2018", tree, 1, name), image)
+    (problem,) = verify(tree, get_layout("brats2018"))
+    assert problem.severity == "error" and problem.scan == "Brats18_CBICA_A001_1"
+    assert "no axial slice shows brain on 1 % of its field; replace the scan, or leave it out" in problem.sentence
 
 
 def test_every_fault_has_a_test() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from anyadbench.boards.build import reported_of
 from anyadbench.boards.check import check
 from anyadbench.boards.publish import publish_cells
 from anyadbench.errors import UserError
+from anyadbench.plugins import load_methods
 
 HOME = Path(__file__).parent.parent / "leaderboards"
 RESULTS = HOME / "results"
@@ -27,6 +29,17 @@ def test_every_published_file_is_built_again_from_the_results(tmp_path: Path) ->
     again = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*.*")}
     assert ours.keys() == again.keys()
     assert [str(name) for name in ours if ours[name] != again[name]] == []
+
+
+def test_every_method_that_can_run_has_a_row_on_the_phantoms_board() -> None:
+    methods = load_methods()
+    compared = {name for name, one in methods.items() if set(one.families) & {"table", "anomalib"}}
+    cannot = {
+        name for name in compared if "Cannot be run" in methods[name].summary or "Needs files" in methods[name].summary
+    }
+    with open(HOME / "boards/phantom-7subsets/summary.csv", newline="") as table:
+        on_board = {row["method"] for row in csv.DictReader(table)}
+    assert compared - cannot <= on_board
 
 
 @pytest.mark.slow

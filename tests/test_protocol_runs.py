@@ -10,6 +10,7 @@ import pytest
 from inprocess import run
 from trees import make_tree, path_of, save
 
+from anyadbench.boards.check import check
 from anyadbench.errors import UserError
 from anyadbench.protocols import find_protocol, protocol_files
 
@@ -45,6 +46,7 @@ def test_a_protocol_runs_and_fills_every_row(name: str, trees: dict[str, Path], 
         assert tuple(rows) == protocol.rows(test)
         assert all(row.n_normal and row.n_abnormal and row.feed == dict(test.feed) for row in rows.values())
         assert all(row.metrics["pixel_auroc"] is not None for row in rows.values())
+    assert check(tmp_path).problems == []
 
 
 @pytest.mark.parametrize(("source", "other"), SHARED_FITS)
@@ -109,6 +111,7 @@ def test_lesions_that_the_crop_loses_are_counted_and_flagged(trees: dict[str, Pa
     assert {row.n_emptied for row in whole.result.rows} == {0}
     for row in cropped.result.rows:
         assert row.n_emptied == row.n_abnormal / 2 > 0
+    assert check(tmp_path / "runs").problems == []
     build_boards(tmp_path / "runs", tmp_path / "boards", "brats-7subsets-released")
     assert "lesions out of view" in (tmp_path / "boards" / "brats-7subsets-released" / "leaderboard.csv").read_text()
 

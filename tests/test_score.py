@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -43,6 +44,22 @@ def kept(measured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 np.save(target, maps[k, r])
     return folder
+
+
+def test_the_protocols_image_score_holds_for_other_programs_too(
+    kept: Path, tmp_path: Path, tiny_protocol: Path, tiny_phantom: Path
+) -> None:
+    protocol = tmp_path / "top.toml"
+    protocol.write_text(tiny_protocol.read_text().replace("[[test]]", "[scoring]\ntop_fraction = 0.2\n\n[[test]]"))
+    options = ["--protocol", str(protocol), "--data", str(tiny_phantom), "--runs", str(tmp_path / "runs")]
+    assert run("run", "--method", "pixelstats", *options).returncode == 0
+    assert run("score", "--maps", str(kept), "--name", "Other", *options).returncode == 0
+    tables = []
+    for cell in sorted((tmp_path / "runs/cells").glob("*/scores/slices.csv")):
+        with cell.open(newline="") as stream:
+            rows = [row for row in csv.DictReader(stream) if row["subset"] != "as available"]
+            tables.append([(row["subset"], row["scan"], row["slice"], row["image_score"]) for row in rows])
+    assert len(tables) == 2 and sorted(tables[0]) == sorted(tables[1])
 
 
 @pytest.fixture

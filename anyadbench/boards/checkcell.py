@@ -20,7 +20,8 @@ RESAMPLED = 1e-9
 """Resampled values differ between processors in the last bits; nothing else does."""
 
 _POLICY = ("device", "dtype", "tf32", "deterministic", "threads")
-_SAME = ("test", "subset", "sequences", "feed")
+_SAME = ("test", "subset", "sequences", "feed", "n_emptied")
+"""Fields of a row that the stored statistics do not tell; how many slices a crop emptied is known from masks alone."""
 
 
 @dataclass
@@ -133,8 +134,7 @@ def _check_protocol(report: CellReport, result: CellResult) -> None:
         "oracle": protocol.oracle,
     }  # fmt: skip
     _compare(report, "result.json", "protocol.toml", "protocol.", found, result.protocol.model_dump())
-    wanted = {(test.name, label) for test in protocol.tests for label in found["subsets"]}
-    wanted |= {(test.name, AS_AVAILABLE) for test in protocol.tests if protocol.as_available}
+    wanted = {(test.name, label) for test in protocol.tests for label in protocol.rows(test)}
     rows = [(row.test, row.subset) for row in result.rows]
     for place in sorted(wanted.symmetric_difference(rows)):
         what = "lacks a row that the protocol has" if place in wanted else "has a row that the protocol has not"
@@ -169,10 +169,11 @@ def _check_coverage(report: CellReport, result: CellResult, statistics: Statisti
                 report.note(
                     "scores/slices.csv", f"rows disagree about slice {key[2]} of {key[1]} ({', '.join(place)})."
                 )
-    _check_selection(report, statistics)
+    check_selection(report, result, statistics)
 
 
-def _check_selection(report: CellReport, statistics: Statistics) -> None:
+def check_selection(report: CellReport, result: CellResult, statistics: Statistics) -> None:
+    """Check that rows hold all slices that the manifest selects of their scans, and that no row leaves a scan out."""
     try:
         manifest = read_json(report.folder, "manifest.json")
         tests = {test["name"]: test["dataset"] for test in manifest["protocol"]["tests"]}
@@ -192,11 +193,34 @@ def _check_selection(report: CellReport, statistics: Statistics) -> None:
     for place, records in statistics.slices.items():
         wanted = selected.get(place[0], {})
         scans = {record["scan"] for record in records}
+        if place[1] == AS_AVAILABLE and result.kind != "external":
+            scans = {scan for scan, _ in wanted}  # every selected scan shows something
         found = {(record["scan"], record["slice"]): record["label"] for record in records}
         expected = {key: label for key, label in wanted.items() if key[0] in scans}
         for key in sorted(set(found.items()) ^ set(expected.items()))[:3]:
             (scan, number), _ = key
             text = f"{', '.join(place)}: slice {number} of {scan} is not as manifest.json selects it."
+            report.note("scores/slices.csv", text)
+    if result.kind != "external":
+        _check_scans(report, result, statistics)
+
+
+def _check_scans(report: CellReport, result: CellResult, statistics: Statistics) -> None:
+    """Check that a row holds the scans that the rows of its single sequences share: no row may leave one out."""
+    served: dict[Place, set[str]] = {(row.test, row.subset): set() for row in result.rows}
+    for place, records in statistics.slices.items():
+        served[place] = {record["scan"] for record in records}
+    for (test, subset), scans in served.items():
+        singles = [served.get((test, name)) for name in subset.split("+")]
+        if subset == AS_AVAILABLE or len(singles) < 2 or None in singles:
+            continue
+        shared = set.intersection(*(single for single in singles if single is not None))
+        for scan in sorted(scans ^ shared)[:3]:
+            found = "but not of" if scan in scans else "and of"
+            sequences = " and ".join(subset.split("+"))
+            text = f"{test}, {subset}: {scan} is in this row {found} the rows of each of {sequences}."
+            if scan not in scans:
+                text = f"{test}, {subset} lacks {scan}, which is in the rows of {sequences}."
             report.note("scores/slices.csv", text)
 
 
@@ -204,6 +228,8 @@ def _check_numbers(report: CellReport, result: CellResult, statistics: Statistic
     for row in result.rows:
         numbers, _ = statistics.row((row.test, row.subset))
         wanted = Row(**{name: getattr(row, name) for name in _SAME}, **numbers).model_dump()
+        if row.n_emptied > row.n_abnormal:
+            report.note("result.json", f"{row.test}, {row.subset}: more abnormal slices were emptied than there are.")
         if row.n_slices == 0 or result.kind == "external":
             wanted["reasons"] = row.reasons  # they tell of files that were not there
         where = f"{row.test}, {row.subset}: "

@@ -153,12 +153,12 @@ def _fitting_size(sources: Sequence[_Source], places: Sequence[Place], budget: i
 
 def _sources(board: Board) -> tuple[list[_Source], list[str]]:
     sources: list[_Source] = []
-    problems = []
+    lacking: dict[str, list[str]] = {}
     for variant in board.variants:
         if variant.kind == "reported":
             continue
         if len(sources) == _MAX_METHODS:
-            problems.append(f"{variant.label}: only the first {_MAX_METHODS} methods are shown.")
+            lacking.setdefault(f"Only the first {_MAX_METHODS} methods are shown.", []).append(variant.label)
             continue
         answer: KeptMaps | str = "No maps were kept."
         for cell in variant.cells:
@@ -167,8 +167,8 @@ def _sources(board: Board) -> tuple[list[_Source], list[str]]:
                 sources.append(_source(variant, answer))
                 break
         else:
-            problems.append(f"{variant.label}: {answer}")
-    return sources, problems
+            lacking.setdefault(str(answer), []).append(variant.label)
+    return sources, [f"{', '.join(labels)}: {text}" for text, labels in lacking.items()]
 
 
 def _source(variant: Variant, data: KeptMaps) -> _Source:

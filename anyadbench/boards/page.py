@@ -64,11 +64,13 @@ def largest_lines(board: Board) -> dict[tuple[str, str], Line]:
 def facts(board: Board) -> list[tuple[str, str]]:
     """Return what was trained and tested, as names and values."""
     info = board.protocol
-    trained: dict[str, None] = {}
-    for variant in board.variants:
-        for cell in variant.cells:
-            if cell.result is not None and cell.result.train:
-                trained[", ".join(f"{name}: {value}" for name, value in cell.result.train.items())] = None
+    train = [cell.result.train for variant in board.variants for cell in variant.cells if cell.result is not None]
+    values = {name: list(dict.fromkeys(one[name] for one in train if name in one)) for one in train for name in one}
+    # Methods share the slices and differ in their steps.
+    trained = [
+        f"{name}: {', '.join(map(str, found)) if len(found) < 4 else 'differ by method'}"
+        for name, found in values.items()
+    ]
     sizes = largest_lines(board)
     tested = []
     for test in board.tests:

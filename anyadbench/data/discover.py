@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -201,6 +201,7 @@ def _sort_out_slices(found: dict[str, _Found], problems: list[Problem], layout: 
     from anyadbench.data.png import png_problems
 
     scans: list[ScanFiles] = []
+    problems += _patients_in_two_parts(found.values(), root)
     for item in sorted(found.values(), key=lambda item: item.scan):
         wrong = list(png_problems(item.slices, item.scan, root))
         meanings = (*SEQUENCES, SEGMENTATION)
@@ -214,6 +215,22 @@ def _sort_out_slices(found: dict[str, _Found], problems: list[Problem], layout: 
         if images and not errors(wrong):
             scans.append(scan)
     return Survey(scans, problems)
+
+
+def _patients_in_two_parts(found: Iterable[_Found], root: Path) -> Iterator[Problem]:
+    """Yield a warning for each patient who has slices in train and in test, at whatever time point."""
+    parts: dict[str, dict[str, tuple[Path, str]]] = {}
+    for item in found:
+        for (_, part), kinds in item.slices.items():
+            first = min(path for paths in kinds.values() for path in paths)
+            known = parts.setdefault(item.subject, {})
+            known[part] = min(known.get(part, (first, item.scan)), (first, item.scan))
+    for subject, files in sorted(parts.items()):
+        if "train" in files and len(files) > 1:
+            path, scan = files["train"]
+            cause = f"belongs to {subject}, who has slices in train and in test"
+            fix = "split by patient, or its scores are those of a patient seen in training"
+            yield Problem(path.relative_to(root).as_posix(), cause, fix, "warning", scan)
 
 
 def _images(paths: Mapping[str, list[Path]], layout: Layout) -> dict[str, Path]:

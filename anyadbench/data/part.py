@@ -10,16 +10,13 @@ import numpy as np
 
 from anyadbench.data.layouts import REGIONS, Layout
 from anyadbench.data.quantise import Coding, encode, fit_coding
-from anyadbench.data.scan import Scan
+from anyadbench.data.scan import MIN_BRAIN, Scan
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int, Shaped, UInt8, UInt16
 
 FORMAT = 1
 """Version of the store; raised whenever the files or their meaning change."""
-
-MIN_BRAIN = 0.01
-"""Slices with less brain than this fraction of the field are not stored."""
 
 PERCENTILES = (99.0, 99.5, 99.8, 99.9)
 
@@ -52,11 +49,8 @@ def percentile_column(percentile: float, sequence: str) -> str:
 
 def nifti_part(scan: Scan, layout: Layout) -> Part:
     """Cut a scan into axial slices and keep those with some brain: any value other than 0 in any sequence."""
-    z = scan.grid.shape[2]
-    brain = np.zeros((z, scan.grid.shape[1], scan.grid.shape[0]), bool)
-    for volume in scan.volumes.values():
-        brain |= volume.axial() != 0
-    fraction = brain.reshape(z, -1).mean(axis=1)
+    fraction = scan.brain()
+    z = len(fraction)
     keep = np.flatnonzero(fraction >= MIN_BRAIN)
     labels = np.ascontiguousarray(scan.labels.transpose(2, 1, 0))
     images = np.zeros((len(keep), len(scan.volumes), *labels.shape[1:]), np.uint16)

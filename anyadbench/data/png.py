@@ -73,7 +73,6 @@ def png_part(files: ScanFiles) -> tuple[Part | None, list[Problem]]:
 def png_problems(found: Mapping[tuple[int, str], Mapping[str, list[Path]]], scan: str, root: Path) -> Iterator[Problem]:
     """Yield what is wrong with the names of one scan's slices: two files for one thing, or a slice in two parts."""
     parts: dict[int, str] = {}
-    files: dict[str, str] = {}
     for (index, part), kinds in sorted(found.items()):
         first = min(path for paths in kinds.values() for path in paths).relative_to(root).as_posix()
         twice = next((paths for paths in kinds.values() if len(paths) > 1), None)
@@ -84,11 +83,6 @@ def png_problems(found: Mapping[tuple[int, str], Mapping[str, list[Path]]], scan
             cause = f"is slice {index} of {scan}, which stands in {parts[index]} as well as in {part}"
             yield Problem(first, cause, "keep each slice in one part", scan=scan)
         parts[index] = part
-        files.setdefault(part, first)
-    if "train" in files and len(files) > 1:
-        cause = f"belongs to {scan}, which has slices in train and in test"
-        fix = "split by patient, or its scores are those of a patient seen in training"
-        yield Problem(files["train"], cause, fix, "warning", scan)
 
 
 def _problem(files: ScanFiles, path: Path, cause: str, fix: str) -> Problem:

@@ -131,7 +131,7 @@ def _build(
     problems += twins
     _refuse(source, layout, problems, quarantine)
     out_of_it = {problem.scan for problem in errors(twins)}
-    metas = [meta for meta in metas if meta["scan"] not in out_of_it and meta["slices"]]
+    metas = [meta for meta in metas if meta["scan"] not in out_of_it]
     if not metas:
         raise UserError(
             f"No scan of {layout.name} in {source} can be used; "

@@ -22,7 +22,10 @@ from anyadbench.data.volume import (
 )
 
 if TYPE_CHECKING:
-    from jaxtyping import Shaped, UInt8
+    from jaxtyping import Float64, Shaped, UInt8
+
+MIN_BRAIN = 0.01
+"""Slices with less brain than this fraction of the field are not stored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,13 @@ class Scan:
     def grid(self) -> Volume:
         """The volume whose grid all share."""
         return next(iter(self.volumes.values()))
+
+    def brain(self) -> Float64[np.ndarray, " z"]:
+        """Return the share of each axial slice's field that is not 0 in every sequence."""
+        shown = np.zeros(self.grid.axial().shape, bool)
+        for volume in self.volumes.values():
+            shown |= volume.axial() != 0
+        return shown.reshape(len(shown), -1).mean(axis=1)
 
 
 def hash_array(array: Shaped[np.ndarray, "*shape"]) -> str:
@@ -93,7 +103,13 @@ def read_scan(files: ScanFiles, layout: Layout) -> tuple[Scan | None, list[Probl
             problems += [Problem(files.relative(seg_path), *text, "warning", files.scan) for text in warnings]
     if errors(problems) or labels is None:
         return None, problems
-    return Scan(files, volumes, labels, hashes), problems
+    scan = Scan(files, volumes, labels, hashes)
+    if float(scan.brain().max()) < MIN_BRAIN:
+        cause = f"belongs to a scan of which no axial slice shows brain on {100 * MIN_BRAIN:g} % of its field"
+        first_file = files.relative(files.paths[0])
+        problems.append(Problem(first_file, cause, "replace the scan, or leave it out", scan=files.scan))
+        return None, problems
+    return scan, problems
 
 
 def harmonise(

@@ -79,6 +79,9 @@ class MapEvaluator(Evaluator):
             rows.append(self._to_grid(Scores(array), values[i : i + 1])[0])
             images.append(self.folder.image_score(label, scan, number))
         maps = np.stack(rows)
+        top = self.protocol.scoring.top_fraction
+        if top:
+            return maps, top_fraction_mean(maps, top)
         given = [value for value in images if value is not None]
         return maps, np.array(given) if given else top_fraction_mean(maps)
 
