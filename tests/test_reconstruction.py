@@ -16,7 +16,7 @@ from anyadbench_baselines.aeflow import decoder, ssim
 from anyadbench_baselines.catalogue.reconstruction import AEFLOW, DAE, GATINGANO
 from anyadbench_baselines.dae import UNet, coarse_noise, mean_shown, oscillation
 from anyadbench_baselines.flow import Flow, ResidualSubnet, conv_subnet, log_normal
-from anyadbench_baselines.gatingano import Discriminator, Generator, blur
+from anyadbench_baselines.gatingano import Discriminator, GatingAno, Generator, blur
 from anyadbench_baselines.parts.hog import hog_picture
 
 
@@ -128,6 +128,24 @@ def test_gates_are_saved() -> None:
     assert float(method.saved_state()["gates"].max()) < 1
 
 
+def test_gatingano_blurs_the_slice_and_not_its_gradient_picture() -> None:
+    method = build(GATINGANO)
+    assert isinstance(method, GatingAno)
+    sharp = training_batch().inputs
+    torch.manual_seed(3)
+    targets = method.targets(sharp)
+    count = sharp.shape[1]
+    torch.manual_seed(3)
+    cells = [(4, 8, 16)[int(i)] for i in torch.randint(0, 3, (len(sharp),))]
+    for picture, found, cell in zip(sharp, targets, cells, strict=True):
+        expected = hog_picture(picture[None], cell)[0]
+        expected = expected / expected.amax((1, 2), keepdim=True)
+        turned = [expected.flip(axes) for axes in ((), (1,), (2,), (1, 2))]
+        assert min(float((found[count:] - one).abs().max()) for one in turned) < 1e-6
+        sharper = [picture.flip(axes) for axes in ((), (1,), (2,), (1, 2))]
+        assert min(float((found[:count] - one).abs().max()) for one in sharper) > 1e-3
+
+
 def test_both_networks_of_gatingano_train() -> None:
     method = build(GATINGANO)
     before = {key: value.clone() for key, value in method.state_dict().items()}
@@ -137,8 +155,10 @@ def test_both_networks_of_gatingano_train() -> None:
 
 
 def test_blurring_keeps_a_constant_and_mirrors_borders() -> None:
-    torch.testing.assert_close(blur(torch.full((1, 2, 12, 10), 0.7), 2.0), torch.full((1, 2, 12, 10), 0.7))
-    assert float(blur(torch.eye(12)[None, None], 1.0).std()) < float(torch.eye(12).std())
+    torch.testing.assert_close(
+        blur(torch.full((1, 2, 12, 10), 0.7), torch.tensor([2.0])), torch.full((1, 2, 12, 10), 0.7)
+    )
+    assert float(blur(torch.eye(12)[None, None], torch.tensor([1.0])).std()) < float(torch.eye(12).std())
 
 
 @pytest.mark.parametrize("cell", [4, 8, 16])

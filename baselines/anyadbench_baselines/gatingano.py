@@ -143,22 +143,20 @@ class GatingAno(Method):
         return fill_missing(resize(batch.inputs, self.image_size), batch.shown, self.context.missing)
 
     def alternate(self, batch: Batch, loop: Loop) -> Mapping[str, float]:
-        """Close the gates a little, then update the discriminator and the generator once each."""
+        """Close the gates a little, then update generator and discriminator once each, both from the state before."""
         self.close_gates(loop.step, loop.total)
         weight = float(self.context.params["adversarial_weight"])
-        picture = self._augmented(self.pictures(batch))
-        cells = [CELLS[int(i)] for i in torch.randint(0, len(CELLS), (len(picture),))]
-        gradients = torch.cat([hog_picture(x[None], cell) for x, cell in zip(picture, cells, strict=True)])
-        target = torch.cat([picture, gradients], dim=1)
+        target = self.targets(self.pictures(batch))
+        picture = target[:, : self.count]
         shown = torch.cat([batch.shown, batch.shown], dim=1)
         output = self.generator(picture, self.gates)[1]
         judged = weight * 0.5 * (self._judge(target, shown, True) + self._judge(output.detach(), shown, False))
-        loop.update("discriminator", {"discriminator": judged})
         losses = {
             "reconstruction": 2 * mean_shown((output.float() - target).square().flatten(2).mean(2), shown).mean(),
             "adversarial": weight * self._judge(output, shown, True),
         }
         loop.update("generator", losses)
+        loop.update("discriminator", {"discriminator": judged})
         return {name: float(value.detach()) for name, value in {**losses, "discriminator": judged}.items()}
 
     def close_gates(self, step: int, total: int) -> None:
@@ -174,12 +172,20 @@ class GatingAno(Method):
         with torch.autocast(verdict.device.type, enabled=False):
             return 2 * F.binary_cross_entropy(verdict, label)
 
-    def _augmented(self, picture: Float[Tensor, "B S h w"]) -> Float[Tensor, "B S h w"]:
-        """Flip and blur as published; the blurred slice is input and target."""
+    def targets(self, picture: Float[Tensor, "B S h w"]) -> Float[Tensor, "B T h w"]:
+        """Return flipped and blurred slices, which are input and target, and the gradient pictures of the sharp ones.
+
+        Each gradient picture ends at 1, as the publication's do: it writes them as PNG, which stretches them.
+        """
+        cells = [CELLS[int(i)] for i in torch.randint(0, len(CELLS), (len(picture),))]
+        gradients = torch.cat([hog_picture(x[None], cell) for x, cell in zip(picture, cells, strict=True)])
+        gradients = gradients / gradients.amax((-2, -1), keepdim=True).clamp_min(1e-12)
+        both = torch.cat([picture, gradients], dim=1)
         for axis in (-1, -2):
             flip = torch.rand(len(picture), 1, 1, 1).to(picture.device) < 0.5
-            picture = torch.where(flip, picture.flip(axis), picture)
-        return blur(picture, float(torch.empty(()).uniform_(0.1, 5.0)))
+            both = torch.where(flip, both.flip(axis), both)
+        sigma = torch.empty(len(picture)).uniform_(0.1, 5.0).to(picture.device)
+        return torch.cat([blur(both[:, : self.count], sigma), both[:, self.count :]], dim=1)
 
     def score(self, batch: Batch) -> Scores:
         """Return the absolute error over the shown sequences, and how far re-encoding moves the deepest features."""
@@ -198,13 +204,14 @@ class GatingAno(Method):
 
 
 @full_precision
-def blur(picture: Float[Tensor, "B S h w"], sigma: float) -> Float[Tensor, "B S h w"]:
-    """Blur with a Gaussian of 5 x 9 taps (``GaussianBlur((5, 9))``), borders mirrored."""
+def blur(picture: Float[Tensor, "B S h w"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B S h w"]:
+    """Blur each slice with a Gaussian of its own and 5 x 9 taps (``GaussianBlur((5, 9))``), borders mirrored."""
     for axis, taps in ((-1, 5), (-2, 9)):
         offsets = torch.arange(taps, device=picture.device, dtype=picture.dtype) - taps // 2
-        kernel = torch.softmax(-offsets.square() / (2 * sigma**2), dim=0)
+        kernel = torch.softmax(-offsets.square() / (2 * sigma[:, None] ** 2), dim=1)
         border = (taps // 2, taps // 2, 0, 0) if axis == -1 else (0, 0, taps // 2, taps // 2)
-        picture = F.pad(picture, border, mode="reflect").unfold(axis, taps, 1) @ kernel
+        picture = F.pad(picture, border, mode="reflect").unfold(axis, taps, 1)
+        picture = torch.einsum("bshwt,bt->bshw", picture, kernel.to(picture.dtype))
     return picture
 
 

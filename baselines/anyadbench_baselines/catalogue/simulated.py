@@ -30,7 +30,6 @@ MMRAD = MethodDescriptor(
             "epochs": 0,
             "steps": 200,
             "decoder_width": 64,
-            "lr": 1e-3,
         },
     },
     missing="drops them: a hidden sequence's picture and tokens do not exist",
@@ -45,7 +44,6 @@ MMRAD = MethodDescriptor(
         "Anomalies are simulated as smooth regions with changed or swapped intensities; the published recipe is "
         "unknown.",
         "With the profile package DINOv2 ViT-S/14 takes the place of Segment Anything.",
-        "The learning rate of the budget demo was raised after a look at scores of phantom test slices.",
     ),
     families=("table",),
 )
