@@ -164,6 +164,19 @@ def test_the_demo_budget_takes_a_step(name: str, request: pytest.FixtureRequest)
     assert torch.isfinite(scored(method.eval(), batch)[0]).all()
 
 
+def test_anomalibs_loss_of_stfpm_is_half_a_batch_times_the_published_one() -> None:
+    from anomalib.models.image.stfpm.loss import STFPMLoss
+
+    from anyadbench_baselines.stfpm import squared_distances
+
+    torch.manual_seed(0)
+    teacher = [torch.randn(6, c, s, s, dtype=torch.float64) for c, s in ((6, 8), (8, 4), (10, 2))]
+    student = [torch.randn_like(level) for level in teacher]
+    ours = sum(distance.mean() for distance in squared_distances(teacher, student))
+    named = [{str(i): level for i, level in enumerate(levels)} for levels in (teacher, student)]
+    torch.testing.assert_close(STFPMLoss()(*named), 6 / 2 * ours)
+
+
 CROPPED = {"dinomaly": 448, "inp_former": 448, "rad": 512, "mh_patchcore": 256}
 """Sides before anomalib's crop of models whose size in the table is that after it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,24 @@ def test_a_card_has_every_section(card: str) -> None:
         "AnyAD on Tiny phantom", "Data", "Protocol", "Metrics", "Limits", "Use", "Provenance",
     ]  # fmt: skip
     assert "**Research use; not a medical device.**" in card
+
+
+@pytest.mark.parametrize(
+    ("selection", "kind", "said"),
+    [
+        ("last", "random", "The state after the last step is tested; nothing is chosen on test data."),
+        ("validation", "random", "The state that scores validation normals lowest is tested; nothing is chosen on"),
+        ("last", "checkpoint", "The authors' published network is tested, and nothing was trained; nothing is chosen"),
+    ],
+)
+def test_a_card_says_which_state_is_tested(
+    selection: str, kind: str, said: str, trained_cells: dict[str, Path]
+) -> None:
+    cell = read_cell(trained_cells["anyad"])
+    weights = cell.result.weights.model_copy(update={"kind": kind})
+    result = cell.result.model_copy(update={"weights": weights})
+    changed = replace(cell, protocol=replace(cell.protocol, selection=selection), result=result)
+    assert said in card_markdown(changed)
 
 
 def test_a_card_has_a_line_per_row_with_its_numbers(card: str, trained_cells: dict[str, Path]) -> None:

@@ -108,20 +108,18 @@ def test_the_median_is_scipys() -> None:
 
 
 def test_stfpm_follows_the_published_formula() -> None:
-    """L = sum over levels of the mean over places of |t/|t| - s/|s||^2, which anomalib's loss is B/2 times."""
+    """L = sum over levels of the mean over places of |t/|t| - s/|s||^2."""
     torch.manual_seed(0)
     teacher = [torch.randn(4, c, s, s, dtype=torch.float64) for c, s in ((6, 8), (8, 4), (10, 2))]
     student = [torch.randn_like(level) for level in teacher]
-    expected, library, product = 0.0, 0.0, torch.ones(4, 8, 8, dtype=torch.float64)
+    expected, product = 0.0, torch.ones(4, 8, 8, dtype=torch.float64)
     for t, s in zip(teacher, student, strict=True):
         cosine = (t * s).sum(1) / t.norm(dim=1) / s.norm(dim=1)
         expected += (2 - 2 * cosine).mean()
-        library += (2 - 2 * cosine).sum() * 0.5 / (t.shape[-1] * t.shape[-2])
         product = product * F.interpolate((2 - 2 * cosine)[:, None], (8, 8), mode="bilinear")[:, 0]
     distances = squared_distances(teacher, student)
     loss = sum(d.mean() for d in distances)
     torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(library, 4 / 2 * loss)
     torch.testing.assert_close(map_product(distances, 8), product)
 
 

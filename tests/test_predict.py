@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from pathlib import Path
 from typing import Any
@@ -177,8 +178,8 @@ def test_the_threshold_is_that_of_the_shown_subset(predictor: Any, flair: Any) -
 
 def test_a_scan_that_is_unlike_the_training_data_as_a_whole_is_said_to_be(predictor: Any, flair: Any) -> None:
     array = np.asarray(flair.dataobj).astype(np.float32)
-    bright = nibabel.Nifti1Image(array + array.max(), flair.affine)
-    found = predictor.predict({"flair": bright})
+    noise = np.random.default_rng(0).random(array.shape, dtype=np.float32)
+    found = predictor.predict({"flair": nibabel.Nifti1Image(array + array.max() + noise, flair.affine)})
     assert any("of the scored area lies above a threshold that 1 %" in note for note in found.notes)
     assert not any("of the scored area" in note for note in predictor.predict({"flair": flair}).notes)
 
@@ -203,6 +204,26 @@ def test_a_head_with_skull_is_noticed_and_a_brain_is_not(predictor: Any, flair: 
     from anyadbench.data.volume import volume_of
 
     assert not_stripped(volume_of(flair, "flair")) == ""
+
+
+def test_a_background_that_is_not_0_is_taken_off_and_said(predictor: Any, flair: Any) -> None:
+    array = np.asarray(flair.dataobj).astype(np.float32)
+    plain = predictor.predict({"flair": nibabel.Nifti1Image(array, flair.affine)})
+    found = predictor.predict({"flair": nibabel.Nifti1Image(array - 64, flair.affine)})
+    np.testing.assert_array_equal(found.map, plain.map)
+    assert any("F has the value -64 outside the brain where training has 0" in note for note in found.notes)
+    assert not any("outside the brain" in note for note in plain.notes)
+
+
+@pytest.mark.parametrize(("name", "packed"), [("scan.nii", True), ("scan.nii.gz", False), ("scan", True)])
+def test_a_scan_is_known_by_its_content_whatever_its_name(
+    name: str, packed: bool, predictor: Any, tiny_phantom: Path, tmp_path: Path
+) -> None:
+    source = scan_path(tiny_phantom, "Phantom_001_1", "flair")
+    data = source.read_bytes()
+    (tmp_path / name).write_bytes(data if packed else gzip.decompress(data))
+    found = predictor.predict({"flair": tmp_path / name})
+    np.testing.assert_array_equal(found.map, predictor.predict({"flair": source}).map)
 
 
 def test_a_sequence_that_the_protocol_lacks_is_not_used_and_said(predictor: Any, tiny_phantom: Path) -> None:

@@ -96,11 +96,16 @@ def read_volume(path: str | Path) -> Volume:
         BadFile: If it is missing, empty, damaged, no NIfTI image, not 3D, without a usable orientation, or holds NaN
             or infinity.
     """
+    return read_with_header(path)[0]
+
+
+def read_with_header(path: str | Path) -> tuple[Volume, Any]:
+    """Read a 3D NIfTI file, by its content whatever its name, with its header; raises as ``read_volume``."""
     image, array = _load(Path(path))
     if array.ndim != 3:
         fix = "save one 3D volume per file" if array.ndim > 3 else "give a 3D volume"
         raise BadFile(path, f"has {array.ndim} axes {array.shape} where a volume has 3", fix)
-    return _canonical(Path(path), image, array)
+    return _canonical(Path(path), image, array), image.header
 
 
 def volume_of(image: Any, name: str) -> Volume:

@@ -78,11 +78,21 @@ def _protocol(cell: TrainedCell) -> str:
         f"{rules.normal_margin} slices.",
         f"Training hides sequences: {cell.result.method.training_mask}; a hidden sequence in scoring is: "
         f"{cell.result.method.missing}.",
-        f"Intensity: {protocol.intensity.mode}, percentile {protocol.intensity.percentile:g}. The state after the "
-        "last step is tested; nothing is chosen on test data." if not protocol.oracle else
-        "**Test data take part in a choice (oracle).**",
+        f"Intensity: {protocol.intensity.mode}, percentile {protocol.intensity.percentile:g}. {_selection(cell)}",
     ]  # fmt: skip
     return _bullets(lines)
+
+
+def _selection(cell: TrainedCell) -> str:
+    if cell.protocol.oracle:
+        return "**Test data take part in a choice (oracle).**"
+    tested = {
+        "last": "The state after the last step is tested",
+        "validation": "The state that scores validation normals lowest is tested",
+    }[cell.protocol.selection]
+    if cell.result.weights.kind == "checkpoint":
+        tested = "The authors' published network is tested, and nothing was trained"
+    return f"{tested}; nothing is chosen on test data."
 
 
 def _metrics(cell: TrainedCell) -> str:

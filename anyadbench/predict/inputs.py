@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,9 @@ import nibabel
 import numpy as np
 
 from anyadbench.data.problems import BadFile
-from anyadbench.data.volume import Volume, read_volume, volume_of
+from anyadbench.data.volume import Volume, read_with_header, volume_of
 from anyadbench.errors import UserError
+from anyadbench.predict.skull import MIN_BACKGROUND
 from anyadbench.sequences import SEQUENCES
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ class Input:
         volume: Values, and where they lie.
         header: NIfTI header of the file, which output on its grid takes over; ``None`` where there is none.
         where: Path, or ``array``.
+        background: The one value outside the brain, which was subtracted because training has 0 there.
     """
 
     sequence: str
     volume: Volume
     header: Any
     where: str
+    background: float = 0.0
 
 
 def read_inputs(given: Mapping[str, Source], spacing: tuple[float, float, float] | None) -> list[Input]:
@@ -81,7 +84,11 @@ def read_input(sequence: str, source: Source, spacing: tuple[float, float, float
     array = found.volume.array
     if array.min() == array.max():
         raise BadFile(found.volume.path, f"holds the value {array.flat[0]:g} everywhere", "give the right image")
-    return found
+    lowest = array.min()
+    if lowest == 0 or float((array == lowest).mean()) < MIN_BACKGROUND:
+        return found
+    volume = replace(found.volume, array=array.astype(np.float32) - np.float32(lowest))
+    return replace(found, volume=volume, background=float(lowest))
 
 
 def _from_path(sequence: str, path: Path) -> Input:
@@ -90,6 +97,5 @@ def _from_path(sequence: str, path: Path) -> Input:
 
         image = read_series(path)
         return Input(sequence, volume_of(image, str(path)), None, str(path))
-    volume = read_volume(path)
-    header = nibabel.loadsave.load(path).header
+    volume, header = read_with_header(path)
     return Input(sequence, volume, header, str(path))

@@ -275,6 +275,11 @@ def _notes(inputs: list[Input], placement: Placement) -> list[str]:
                 f"{SHORT[item.sequence]} does not seem to be skull-stripped ({reason}); the method was trained on "
                 "stripped brains, so strip it first (e.g. with HD-BET or SynthStrip), or distrust the result."
             )
+        if item.background:
+            found.append(
+                f"{SHORT[item.sequence]} has the value {item.background:g} outside the brain where training has 0; it "
+                "was subtracted from the whole scan."
+            )
         if item is not inputs[0] and not same_grid(grid_of(item.volume), grid_of(inputs[0].volume)):
             found.append(
                 f"{SHORT[item.sequence]} lies on another grid and was resampled to {SHORT[inputs[0].sequence]}'s."

@@ -28,6 +28,7 @@ from anyadbench.run.kept import KeptMaps
 from anyadbench.run.manifest import environment
 from anyadbench.run.mapfiles import MapFolder
 from anyadbench.run.numerics import resolve_policy
+from anyadbench.run.plan import SCORING_CODE, harness_hash
 from anyadbench.run.sources import Progress, ProtocolData, locate, open_stores
 from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
 
@@ -120,7 +121,9 @@ def score_maps(request: ScoreRequest, progress: Progress) -> WorkFolder:
     data = ProtocolData(protocol, open_stores(protocol, locate(protocol, request.data), progress))
     folders = _folders(request.maps, protocol, data)
     hashed = stable_hash({name: folder.fingerprint() for name, folder in folders.items()})
-    identity = ["external", request.name, hashed, protocol.name, protocol.test_part(), data.test_hash(), METRIC_VERSION]
+    code = harness_hash(("run/score.py", "run/mapfiles.py", "data/volume.py", *SCORING_CODE))
+    rules = [protocol.name, protocol.test_part(), data.test_hash(), METRIC_VERSION, code]
+    identity = ["external", request.name, hashed, *rules]
     cell = cell_folder(request.runs, stable_hash(identity), f"maps-{request.name}", protocol.name, 0)
     with cell.lock():
         if not cell.done:

@@ -12,8 +12,8 @@ OTHER = (
         summary="Compares windows of a picture with sentences about it.",
         citation='Jeong et al., "WinCLIP: Zero-/Few-Shot Anomaly Classification and Segmentation", CVPR 2023, '
         "arXiv 2303.14814.",
-        cannot="it needs the language model CLIP of the package open-clip-torch, whose weights are a download, and "
-        "learns nothing from the training normals",
+        cannot="it needs the language model CLIP of the package open-clip-torch, whose weights are a download, and the "
+        "adapter has no way to read them from a folder",
     ),
     Model(
         name="vlm_ad",
