@@ -35,6 +35,14 @@ def test_the_hash_follows_the_rules_and_not_the_text(tmp_path: Path) -> None:
     [
         ("threads = 1", "thread = 1", "line 8: thread is not a known key.*Did you mean 'threads'"),
         ("threads = 1", "threads = 0", "line 8: threads must be at least 1"),
+        ("[slices]", "[split]\ntrain = 0.5\n[slices]", "line 14: split.train,? .*must add up to 1"),
+        ('name = "phantom"', "name = 3", "line 19: test.name must be of type str"),
+        (
+            '[[test]]\nname = "phantom"\ndataset = "phantom"',
+            '[[test]]\nname = "a"\ndataset = 3',
+            "line 20: test.dataset must",
+        ),
+        ("[[test]]", '[[test]]\nsplit = "some"', "line 19: test.split cannot be 'some'"),
         ("threads = 1", 'threads = "two"', "line 8: threads must be of type int, got 'two'"),
         ("threads = 1", "threads = ", "is not valid TOML.*line 8"),
         ('budget = "tiny"', 'budget = "huge"', "line 7: budget cannot be 'huge'; use one of tiny, demo, paper"),

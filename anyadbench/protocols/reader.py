@@ -40,10 +40,20 @@ class _Reader:
         self.path, self.lines = path, text.splitlines()
 
     def fail(self, key: str, problem: str) -> UserError:
-        leaf = key.rpartition(".")[2]
-        hits = [n for n, line in enumerate(self.lines, 1) if re.match(rf"\s*\[*\s*{re.escape(leaf)}\s*[=\]]", line)]
-        where = f", line {hits[0]}" if hits else ""
+        number = self.line(key)
+        where = f", line {number}" if number else ""
         return UserError(f"Protocol {self.path}{where}: {key} {problem}")
+
+    def line(self, key: str) -> int:
+        """Return the line of a dotted key, else of the table that it is missing from, else 0; the first of several."""
+        place, table = {}, ""
+        for number, text in enumerate(self.lines, 1):
+            if header := re.match(r"\s*\[+\s*([\w.-]+)\s*\]", text):
+                table = header[1]
+                place.setdefault(table, number)
+            elif entry := re.match(r"\s*([\w.-]+)\s*=", text):
+                place.setdefault(f"{table}.{entry[1]}".lstrip("."), number)
+        return place.get(key) or place.get(key.rpartition(".")[0], 0)
 
     def keys(self, table: Mapping[str, Any], allowed: list[str], prefix: str = "") -> None:
         for key in table:

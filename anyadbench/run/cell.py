@@ -162,8 +162,9 @@ def check_unchanged(job: Job, data: ProtocolData, fitting: Fitting) -> None:
     now_is = identified(job, *fitting.found, data, fitting.weights)
     if (now_is.fit_id, now_is.cell_id) != (job.fit_id, job.cell_id):
         raise UserError(
-            f"{job.label}: the method's files, its weights, the data or the protocol changed since the cell was "
-            "planned; run the same command again, which plans anew ('anyadbench runs prune' removes this cell)."
+            f"{job.label}: the method's files or anyadbench's own, the weights, the data or the protocol changed "
+            "since the cell was planned; run the same command again, which plans anew ('anyadbench runs prune' removes "
+            "this cell)."
         )
 
 

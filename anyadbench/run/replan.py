@@ -38,7 +38,7 @@ def replan(entry: Entry, display: Display) -> Job:
     job = identified(replace(old, protocol_file=str(file)), descriptor, method, data, weights)
     if job.cell_id == old.cell_id:
         return job
-    display.note(f"{job.label}: its method or its data changed since; it becomes another cell")
+    display.note(f"{job.label}: its method, its data or anyadbench itself changed since; it becomes another cell")
     with old.cell.lock(wait=False) as had:
         if not had:
             raise UserError(f"Cell {entry.name} is being run; wait for it, or stop it.")
