@@ -46,7 +46,8 @@ class _Reader:
 
     def line(self, key: str) -> int:
         """Return the line of a dotted key, else of the table that it is missing from, else 0; the first of several."""
-        place, table = {}, ""
+        place: dict[str, int] = {}
+        table = ""
         for number, text in enumerate(self.lines, 1):
             if header := re.match(r"\s*\[+\s*([\w.-]+)\s*\]", text):
                 table = header[1]
