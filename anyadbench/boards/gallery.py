@@ -168,7 +168,7 @@ def _sources(board: Board) -> tuple[list[_Source], list[str]]:
                 break
         else:
             lacking.setdefault(str(answer), []).append(variant.label)
-    return sources, [f"{', '.join(labels)}: {text}" for text, labels in lacking.items()]
+    return sources, [f"{text} Concerns {', '.join(labels)}." for text, labels in lacking.items()]
 
 
 def _source(variant: Variant, data: KeptMaps) -> _Source:
