@@ -44,12 +44,10 @@ def needed_files(folder: Path) -> Path:
     torch.manual_seed(1)
     torch.save(SmallPatchDescriptionNetwork(out_channels=384).state_dict(), teacher / "pretrained_teacher_small.pth")
     torch.save(DsrModel().discrete_latent_model.state_dict(), folder / "dsr" / "vq_model_pretrained_128_4096.pckl")
-    network = efficientnet_b5(weights=None).train()
-    for part in network.modules():  # random weights let features vanish unless their statistics are known
-        if isinstance(part, torch.nn.BatchNorm2d):
-            part.momentum = None
-    with torch.no_grad():
-        network(torch.randn(8, 3, 128, 128))
+    network = efficientnet_b5(weights=None)
+    for part in network.modules():  # torchvision's own start lets the features of so deep a network explode
+        if isinstance(part, torch.nn.Conv2d) and part.bias is None:
+            torch.nn.init.normal_(part.weight, std=1.44 * part.weight[0].numel() ** -0.5)
     torch.save(network.state_dict(), folder / "efficientnet_b5_lukemelas-1a07897c.pth")
     for number in range(3):
         picture = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from baseline_fixture import Loop, build, count
+from baseline_fixture import Loop, build, count, maps_of
 from inp_fixture import training_batch
 
 from anyadbench.methods.base import Batch
+from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench_baselines.aeflow import decoder, ssim
 from anyadbench_baselines.catalogue.reconstruction import AEFLOW, DAE, GATINGANO
 from anyadbench_baselines.dae import UNet, coarse_noise, mean_shown, oscillation
@@ -232,11 +234,26 @@ def test_similarity_is_one_for_equal_pictures_and_skimages_elsewhere() -> None:
     assert float(ssim(first, second)) == pytest.approx(expected, abs=2e-3)
 
 
-@pytest.mark.parametrize("descriptor", [DAE, AEFLOW, GATINGANO], ids=lambda d: d.name)
-def test_the_map_of_a_shown_sequence_is_not_diluted_by_hidden_ones(descriptor) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(
+    ("descriptor", "part", "value"), [(DAE, "network", 0.6), (AEFLOW, "decoder", 0.2), (GATINGANO, "generator", 0.6)]
+)
+def test_the_map_of_a_shown_sequence_is_not_diluted_by_hidden_ones(
+    descriptor: MethodDescriptor, part: str, value: float
+) -> None:
     """An error that only FLAIR has is thrice as large in the map when FLAIR alone is shown."""
-    error = torch.zeros(1, 3, 8, 8)
-    error[:, 0] = 1.0
-    alone = mean_shown(error, torch.tensor([[True, False, False]]))
-    torch.testing.assert_close(alone, 3 * mean_shown(error, torch.ones(1, 3, dtype=torch.bool)))
+    method = build(descriptor).eval()
+
+    def rebuilt(module: object, arguments: object, output: Any) -> Any:
+        """Rebuild every sequence of slices of 0.6 well but FLAIR; AE-Flow's pictures go from -1 to 1."""
+        found = output[1] if isinstance(output, tuple) else output
+        found = torch.full_like(found, value)
+        found[:, 0] += 0.5
+        return (output[0], found) if isinstance(output, tuple) else found
+
+    getattr(method, part).register_forward_hook(rebuilt)
+    slices = torch.full((1, 3, 40, 40), 0.6)
+    with torch.no_grad():
+        alone, together = maps_of(method, slices, True, False, False), maps_of(method, slices, True, True, True)
+    assert together.max() > 0.1
+    torch.testing.assert_close(alone, 3 * together, atol=1e-4, rtol=1e-4)
     assert "shown sequences" in " ".join(descriptor.departures)

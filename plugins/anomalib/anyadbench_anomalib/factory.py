@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import random
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,10 @@ def build(context: Context) -> AnomalibMethod:
             f"{owner} starts from a pretrained network that no package carries; give --weights published or "
             "file:PATH, or --weights random for a row that is marked."
         )
+    cls = _imported(model)
     given = arguments(model, context)
     with supplied(context.weights, owner) as supply:
-        module = _module(model, context, given)
+        module = _module(model, cls, context, given)
     adapter = ADAPTERS.get(model.name, AnomalibMethod)
     return adapter(context, model, module, supply)
 
@@ -53,10 +55,21 @@ def _check_installed(owner: str) -> None:
         )
 
 
-def _module(model: Model, context: Context, given: dict[str, Any]) -> Any:
+def _imported(model: Model) -> Any:
+    """Return the class of anomalib's Lightning module, and leave Python's random numbers where they were.
+
+    The package rich, which anomalib imports, draws one when it is imported: only the first model of a process would
+    train with other numbers than the rest.
+    """
+    drawn = random.getstate()
+    try:
+        return getattr(importlib.import_module(f"anomalib.models.image.{model.name}.lightning_model"), model.cls)
+    finally:
+        random.setstate(drawn)
+
+
+def _module(model: Model, cls: Any, context: Context, given: dict[str, Any]) -> Any:
     """Build anomalib's Lightning module."""
-    package = importlib.import_module(f"anomalib.models.image.{model.name}.lightning_model")
-    cls = getattr(package, model.cls)
     if not model.files:
         return cls(**given)
     files = needed(context.params)

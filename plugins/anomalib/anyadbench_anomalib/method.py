@@ -165,6 +165,22 @@ class Cfa(AnomalibMethod):
         self.module.model.initialize_centroid(self.loader(normals))
 
 
+class Patchcore(AnomalibMethod):
+    """PatchCore: distances that do not depend on what is scored together."""
+
+    def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
+        super().__init__(context, model, module, supply)
+        self._search = module.model.nearest_neighbors
+        module.model.nearest_neighbors = self.nearest
+
+    def nearest(self, embedding: Float[Tensor, "N D"], n_neighbors: int) -> tuple[Tensor, Tensor]:
+        """Find neighbours in the bank as anomalib does, and take the distance of the nearest from the difference."""
+        distances, places = self._search(embedding, n_neighbors)
+        if n_neighbors == 1:
+            distances = (embedding - self.module.model.memory_bank[places]).norm(dim=1)
+        return distances, places
+
+
 class Cflow(Stepping):
     """CFLOW-AD: a map that does not depend on what is scored together."""
 
@@ -243,5 +259,6 @@ ADAPTERS: dict[str, type[AnomalibMethod]] = {
     "efficient_ad": EfficientAd,
     "ganomaly": Stepping,
     "glass": Glass,
+    "patchcore": Patchcore,
 }
 """Models for which the adapter does something more."""

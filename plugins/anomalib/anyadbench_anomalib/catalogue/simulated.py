@@ -117,7 +117,7 @@ SIMULATED = (
         source=CHOICE,
         normalised=False,
         scheduled=True,
-        tiny=_TINY,
+        tiny=_TINY | {"image_size": 32, "steps": 1},
         demo=_demo(96, 2, 30),
         files={"dtd": "the folder of the Describable Textures Dataset, dtd-r1.0.1.tar.gz unpacked"},
     ),
@@ -136,7 +136,7 @@ SIMULATED = (
         training=(32, 700, 0),
         source=CHOICE,
         normalised=False,
-        tiny=_TINY | {"epochs": 2, "steps": 0, "batch_size": 16},
+        tiny=_TINY | {"epochs": 0, "steps": 12, "batch_size": 8},
         demo=_demo(96, 8, 0) | {"epochs": 2},
         files={
             "dsr/vq_model_pretrained_128_4096.pckl": "the quantised autoencoder of anomalib's dsr_pretrained_weights"
