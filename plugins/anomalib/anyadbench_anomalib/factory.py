@@ -11,6 +11,7 @@ import torch
 
 from anyadbench.errors import UserError
 from anyadbench.methods.base import Context
+from anyadbench.weights.reading import read_tensors
 from anyadbench_anomalib.arguments import arguments
 from anyadbench_anomalib.catalogue import MODELS
 from anyadbench_anomalib.catalogue.entry import RELEASE, Model
@@ -71,6 +72,11 @@ def _module(model: Model, context: Context, given: dict[str, Any]) -> Any:
         module = cls(**given)
         module.model.load_pretrained_discrete_model_weights(first, "cpu")
         return module
+    if model.name == "winclip":
+        network = importlib.import_module("anomalib.models.image.winclip.torch_model")
+        clip = _clip(network, first)
+        with replaced(network.open_clip, "create_model_and_transforms", lambda *args, **options: (clip, None, None)):
+            return cls(**given)
     return _efficient_ad(cls(imagenet_dir=files["imagenette"], **given), first, context)
 
 
@@ -91,3 +97,25 @@ def _efficientnet_b5(path: Any) -> Any:
     network = efficientnet_b5(weights=None)
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network
+
+
+def _clip(network: Any, path: Path) -> Any:
+    """Build the CLIP that anomalib would download, with the weights of a file."""
+    library = network.open_clip  # None where anomalib could not import it
+    if library is None:
+        raise UserError(
+            "anomalib:winclip needs the package open_clip, which is not installed; 'pip install open-clip-torch' adds "
+            "it."
+        )
+    # Not create_model, which warns of random weights where it is given none.
+    clip = library.CLIP(**library.get_model_config(network.BACKBONE))
+    own = clip.state_dict()
+    state = {name.removeprefix("module."): tensor for name, tensor in read_tensors(path).items()}
+    bad = sorted(k for k in own.keys() | state if k not in own or k not in state or own[k].shape != state[k].shape)
+    if bad:
+        raise UserError(
+            f"anomalib:winclip: {path} does not fit open_clip's {network.BACKBONE} ({bad[0]}); put open_clip's file of "
+            f"{network.PRETRAINED} there."
+        )
+    clip.load_state_dict(state)
+    return clip
