@@ -49,11 +49,23 @@ def needed_files(folder: Path) -> Path:
         if isinstance(part, torch.nn.Conv2d) and part.bias is None:
             torch.nn.init.normal_(part.weight, std=1.44 * part.weight[0].numel() ** -0.5)
     torch.save(network.state_dict(), folder / "efficientnet_b5_lukemelas-1a07897c.pth")
+    _clip_file(folder / "vit_b_16_plus_240-laion400m_e31-8fb26589.pt")
     for number in range(3):
         picture = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
         write_png(picture, str(folder / "dtd" / f"{number}.png"))
         write_png(picture, str(folder / "imagenette" / "class" / f"{number}.png"))
     return folder
+
+
+def _clip_file(path: Path) -> None:
+    """Write random weights as open_clip's training saved them: half as wide, with a prefix, beside other entries."""
+    if find_spec("open_clip") is None:
+        return
+    import open_clip
+
+    network = open_clip.CLIP(**open_clip.get_model_config("ViT-B-16-plus-240"))
+    state = {f"module.{name}": tensor.half() for name, tensor in network.state_dict().items()}
+    torch.save({"epoch": 31, "state_dict": state}, path)
 
 
 def normals() -> Normals:

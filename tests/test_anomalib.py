@@ -26,7 +26,7 @@ from anyadbench.methods.base import Batch, Context, Method
 from anyadbench.plugins import code_hash, find_method
 from anyadbench.run.checkpoints import load_checkpoint, save_checkpoint
 from anyadbench.run.plan import expand_methods
-from anyadbench.testing import check_method
+from anyadbench.testing import Limits, check_method
 from anyadbench.weights import resolve
 
 pytestmark = installed
@@ -35,6 +35,7 @@ PHANTOM = (
     "padim", "patchcore", "dinomaly", "anomaly_dino", "reverse_distillation", "stfpm", "fastflow", "cfa", "dfm",
     "ganomaly", "uninet",
 )  # fmt: skip
+NO_CLIP = "open-clip-torch is not installed"
 HUGE = ("super_add", "uflow")
 """Published backbones of 840 and 400 million parameters, which a test does not build."""
 
@@ -53,6 +54,8 @@ def filled(files: Path) -> Path:
 
 
 def prepared(name: str, request: pytest.FixtureRequest) -> None:
+    if name == "winclip":
+        pytest.importorskip("open_clip", reason=NO_CLIP)
     if any(param.name == "files" for param in DESCRIPTORS[name].params):
         request.getfixturevalue("filled")
 
@@ -128,16 +131,17 @@ def test_the_schedule_advances_once_per_pass_as_anomalibs_or_once_per_step(per: 
 EXPECTED = {
     "dsr": {"cost": "Each of its two phases needs a pass over the training normals, at 64 pixels or more."},
     "efficient_ad": {"cost": "Its networks need 256 pixels, and it passes over the training normals three times."},
+    "winclip": {"cost": "CLIP takes 240 pixels, and its sentences alone take half a minute."},
 }
 """What models cannot pass in the conformance kit, and why."""
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_a_model_conforms(name: str, request: pytest.FixtureRequest) -> None:
     prepared(name, request)
-    report = check_method(f"anomalib:{name}", expected=EXPECTED.get(name))
+    report = check_method(f"anomalib:{name}", expected=EXPECTED.get(name), limits=Limits(patience=1200))
     assert [finding for finding in report.findings if not finding.ok] == []
 
 
@@ -230,7 +234,9 @@ def test_parameters_have_anomalibs_defaults(name: str) -> None:
     signature = inspect.signature(module(name).__init__).parameters
     for param in model(name).own:
         default = getattr(signature[param.name].default, "value", signature[param.name].default)
-        assert param.default == (0 if default is None else default), param.name
+        if isinstance(default, tuple):
+            default = ",".join(map(str, default))
+        assert param.default == (type(param.default)() if default is None else default), param.name
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
@@ -302,6 +308,80 @@ def test_files_that_no_package_carries_are_asked_for(monkeypatch: pytest.MonkeyP
     (tmp_path / "imagenette").mkdir()
     with pytest.raises(UserError, match=r"efficientad_pretrained_weights has no pretrained_teacher_small\.pth; unpack"):
         build(DESCRIPTORS["efficient_ad"], files=str(tmp_path))
+
+
+CLIP_FILE = "vit_b_16_plus_240-laion400m_e31-8fb26589.pt"
+
+
+def test_the_file_of_clip_is_asked_for_with_its_package_and_has_to_fit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from anomalib.models.image.winclip import torch_model
+
+    with pytest.raises(UserError, match=rf"anomalib:winclip: .* has no {CLIP_FILE}, open_clip's weights laion400m_e31"):
+        build(DESCRIPTORS["winclip"], files=str(tmp_path))
+    torch.save({"state_dict": {"module.logit_scale": torch.zeros(())}}, tmp_path / CLIP_FILE)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch_model, "open_clip", None)
+        with pytest.raises(UserError, match="needs the package open_clip, .*; 'pip install open-clip-torch' adds it"):
+            build(DESCRIPTORS["winclip"], files=str(tmp_path))
+    pytest.importorskip("open_clip", reason=NO_CLIP)
+    with pytest.raises(UserError, match=rf"{CLIP_FILE} does not fit \(.*\); put there open_clip's weights laion400m"):
+        build(DESCRIPTORS["winclip"], files=str(tmp_path))
+
+
+def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "efficientad_pretrained_weights").mkdir()
+    (tmp_path / "imagenette").mkdir()
+    teacher = tmp_path / "efficientad_pretrained_weights" / "pretrained_teacher_small.pth"
+    torch.save({"conv9.weight": torch.zeros(1)}, teacher)
+    with pytest.raises(
+        UserError, match=r"efficient_ad: .*teacher_small.pth does not fit \(conv1.bias\); put there anom"
+    ):
+        build(DESCRIPTORS["efficient_ad"], files=str(tmp_path))
+    teacher.write_bytes(b"not weights")
+    with pytest.raises(UserError, match=r"pretrained_teacher_small.pth is neither a safetensors nor a torch file"):
+        build(DESCRIPTORS["efficient_ad"], files=str(tmp_path))
+
+
+def test_clip_has_a_size_windows_and_a_normalisation_of_its_own() -> None:
+    from torchvision.transforms.v2 import Normalize
+
+    from anyadbench_anomalib.arguments import arguments
+    from anyadbench_anomalib.method import CLIP_MEAN, CLIP_STD
+
+    descriptor = DESCRIPTORS["winclip"]
+    with pytest.raises(UserError, match="image_size is 224; it must lie between 240 and 240"):
+        descriptor.resolve("paper", {"image_size": 224})
+    for scales in ("2,x", "", "0", "16"):
+        params = descriptor.resolve("paper", {"scales": scales})
+        with pytest.raises(UserError, match="scales is '.*'; give whole numbers from 1 to 15 with commas between them"):
+            arguments(model("winclip"), Context(params, ("flair",), (40, 40), resolve("random", {"none": None})))
+    steps = module("winclip").configure_pre_processor().transform.transforms
+    (normalise,) = [step for step in steps if isinstance(step, Normalize)]
+    assert (tuple(normalise.mean), tuple(normalise.std)) == (CLIP_MEAN, CLIP_STD)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_winclips_windows_stand_alone_and_references_are_restored(request: pytest.FixtureRequest) -> None:
+    prepared("winclip", request)
+    settings: dict[str, Any] = {"scales": "15", "k_shot": 2}
+    method: Any = fitted("winclip", **settings)
+    inner, batch = method.module.model, training_batch((0, 0), (1, 1))
+    other: Any = build(DESCRIPTORS["winclip"], scales="1,15")  # anomalib keeps the number of scales for all models
+    assert (len(inner.masks), len(other.module.model.masks)) == (1, 2)
+    whole, (windows,), _ = inner.encode_image(method.images(batch))
+    torch.testing.assert_close(windows[:, 0], whole)  # one window of all patches is the picture
+    first = method.images(next(normals().batches(2)))
+    assert torch.equal(inner._patch_embeddings, inner.encode_image(first)[2])
+    assert len({*method.saved_state()}) == 4 and inner._text_embeddings.shape == (2, 640)
+    again: Any = build(DESCRIPTORS["winclip"], **settings)
+    again.load_saved_state(method.saved_state())
+    assert again.module.model.k_shot == 2
+    maps, images = scored(method, batch)
+    restored = scored(again.eval(), batch)
+    assert torch.equal(maps, restored[0]) and torch.equal(images, restored[1])
 
 
 def test_the_contents_of_files_make_another_cell_and_their_place_does_not(

@@ -128,6 +128,17 @@ def _ganomaly(found: Arguments, context: Context) -> Arguments:
     return {"batch_size": int(context.params["batch_size"])}
 
 
+def _winclip(found: Arguments, context: Context) -> Arguments:
+    given, most = str(found["scales"]), _size(context) // 16
+    sides = [int(side) if side.strip().isdecimal() else 0 for side in given.split(",")]
+    if not all(1 <= side <= most for side in sides):
+        raise UserError(
+            f"Parameter anomalib:winclip.scales is {given!r}; give whole numbers from 1 to {most} with commas between "
+            "them, e.g. anomalib:winclip.scales=2,3."
+        )
+    return {"class_name": str(found["class_name"]) or None, "scales": tuple(sides)}
+
+
 SPECIAL: dict[str, Callable[[Arguments, Context], Arguments]] = {
     "padim": _padim,
     "fre": _fre,
@@ -138,4 +149,5 @@ SPECIAL: dict[str, Callable[[Arguments, Context], Arguments]] = {
     "super_add": _super_add,
     "glass": _glass,
     "ganomaly": _ganomaly,
+    "winclip": _winclip,
 }

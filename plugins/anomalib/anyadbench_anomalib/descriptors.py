@@ -40,7 +40,7 @@ def params(model: Model) -> tuple[Param, ...]:
     batch, epochs, steps = model.training
     found = [
         Param("anomalib", RELEASE, "Release of anomalib that computes the numbers.", choices=(RELEASE,)),
-        Param("image_size", model.size, side, minimum=least, maximum=2048, multiple_of=model.multiple),
+        Param("image_size", model.size, side, minimum=least, maximum=model.most, multiple_of=model.multiple),
         Param(
             "channels", "stack", "How sequences meet three channels, see anyadbench.methods.inputs; choice.", _CHANNELS
         ),

@@ -8,10 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import nn
 
 from anyadbench.errors import UserError
 from anyadbench.methods.base import Context
+from anyadbench.weights.reading import read_tensors
 from anyadbench_anomalib.arguments import arguments
 from anyadbench_anomalib.catalogue import MODELS
 from anyadbench_anomalib.catalogue.entry import RELEASE, Model
@@ -82,8 +83,13 @@ def _module(model: Model, cls: Any, context: Context, given: dict[str, Any]) -> 
             return cls(**given)
     if model.name == "dsr":
         module = cls(**given)
-        module.model.load_pretrained_discrete_model_weights(first, "cpu")
+        _fill(module.model.discrete_latent_model, first, model)
         return module
+    if model.name == "winclip":
+        network = importlib.import_module("anomalib.models.image.winclip.torch_model")
+        clip = _clip(network, first)
+        with replaced(network.open_clip, "create_model_and_transforms", lambda *args, **options: (clip, None, None)):
+            return cls(**given)
     return _efficient_ad(cls(imagenet_dir=files["imagenette"], **given), first, context)
 
 
@@ -94,13 +100,45 @@ def _efficient_ad(module: Any, folder: Path, context: Context) -> Any:
             f"anomalib:efficient_ad: {folder} has no {teacher.name}; unpack anomalib's archive "
             "efficientad_pretrained_weights there."
         )
-    module.model.teacher.load_state_dict(torch.load(teacher, map_location="cpu", weights_only=True))
+    _fill(module.model.teacher, teacher, MODELS["efficient_ad"])
     return module
 
 
-def _efficientnet_b5(path: Any) -> Any:
+def _efficientnet_b5(path: Path) -> Any:
     from torchvision.models import efficientnet_b5
 
     network = efficientnet_b5(weights=None)
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    _fill(network, path, MODELS["csflow"])
     return network
+
+
+def _clip(network: Any, path: Path) -> Any:
+    """Build the CLIP that anomalib would download, with the weights of a file."""
+    library = network.open_clip  # None where anomalib could not import it
+    if library is None:
+        raise UserError(
+            "anomalib:winclip needs the package open_clip, which is not installed; 'pip install open-clip-torch' adds "
+            "it."
+        )
+    # Not create_model, which warns of random weights where it is given none.
+    clip = library.CLIP(**library.get_model_config(network.BACKBONE))
+    _fill(clip, path, MODELS["winclip"])
+    return clip
+
+
+def _fill(network: nn.Module, path: Path, model: Model) -> None:
+    """Load a file of weights that the model asked for into one of its networks.
+
+    Raises:
+        UserError: If the file cannot be read or holds another network.
+    """
+    own = network.state_dict()
+    found = {name.removeprefix("module."): tensor for name, tensor in read_tensors(path).items()}
+    # Older files do not count batches.
+    names = {name for name in own.keys() | found if not name.endswith("num_batches_tracked")}
+    bad = sorted(n for n in names if n not in own or n not in found or own[n].shape != found[n].shape)
+    if bad:
+        raise UserError(
+            f"anomalib:{model.name}: {path} does not fit ({bad[0]}); put there {'; '.join(model.files.values())}."
+        )
+    network.load_state_dict({name: found[name] for name in names}, strict=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from anyadbench_anomalib.weights import Supply, resized_positions
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 NO_MAP_SIDE = 8
 """Side of the constant map of a model that has only an image score."""
 
@@ -58,12 +60,16 @@ class AnomalibMethod(Method):
         with resized_positions(self.supply), torch.autocast(self.slices.device.type, enabled=False):
             yield
 
+    def normalisation(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Return the mean and deviation of each channel that pixels are normalised by."""
+        if not self.entry.normalised:
+            return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        weights = self.context.weights
+        return (IMAGENET_MEAN, IMAGENET_STD) if weights.kind == "none" else (weights.mean, weights.std)
+
     def images(self, batch: Batch) -> Float[Tensor, "B 3 h w"]:
         """Return the shown sequences of a batch as three channels."""
-        weights = self.context.weights
-        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if weights.kind == "none" else (weights.mean, weights.std)
-        if not self.entry.normalised:
-            mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        mean, std = self.normalisation()
         layout = str(self.context.params["channels"])
         inputs = resize(batch.inputs, int(self.context.params["image_size"]))
         return as_rgb(inputs, batch.shown, self.missing, mean, std, layout)
@@ -252,6 +258,74 @@ class EfficientAd(AnomalibMethod):
         return {"loss": float(loss.detach())}
 
 
+class WinClip(AnomalibMethod):
+    """WinCLIP: embeddings of sentences, and of a few normal slices if ``k_shot`` asks for them."""
+
+    def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
+        super().__init__(context, model, module, supply)
+        keep_lists(module.model)
+        keep_windows_apart(module.model)
+
+    def normalisation(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Return CLIP's mean and deviation."""
+        return CLIP_MEAN, CLIP_STD
+
+    def start(self, normals: Normals) -> None:
+        """Embed the sentences and the normal slices."""
+        inner = self.module.model
+        inner.setup(self.module.class_name or "object", self.references(normals))
+        inner.reference_images = None
+        # As they are when they are loaded: the order in memory decides the last digits of a product.
+        inner._visual_embeddings = [level.contiguous() for level in inner._visual_embeddings]
+        inner._patch_embeddings = inner._patch_embeddings.contiguous()
+
+    def references(self, normals: Normals) -> Float[Tensor, "K 3 h w"] | None:
+        """Return the first ``k_shot`` normal slices, or all if there are fewer."""
+        count = int(self.context.params["k_shot"])
+        found: list[Tensor] = []
+        for batch in self.loader(normals) if count else ():
+            found.append(batch.image)
+            if sum(map(len, found)) >= count:
+                break
+        return torch.cat(found)[:count] if found else None
+
+    def load_saved_state(self, state: Mapping[str, Tensor]) -> None:
+        """Load the embeddings, which say how many normal slices there were."""
+        super().load_saved_state(state)
+        self.module.model.k_shot = len(self.module.model._patch_embeddings)
+
+
+def keep_lists(inner: Any) -> None:
+    """Keep the number of scales with this model; anomalib keeps it in a class that every model of a process shares."""
+    from anomalib.models.components.base.buffer_list import BufferListDescriptor
+
+    lists = {name: BufferListDescriptor(name, len(inner.scales)) for name in ("masks", "_visual_embeddings")}
+    inner.__class__ = type(type(inner).__name__, (type(inner),), lists)
+
+
+def keep_windows_apart(inner: Any) -> None:
+    """Let tokens attend to those of their own window alone.
+
+    anomalib hands windows over with the tokens first, as transformers of open_clip took them before 2.26.1. Those of
+    later releases take windows first, and would attend across windows and pictures instead.
+    """
+    transformer, own = inner.clip.visual.transformer, inner._get_window_embeddings
+    if not getattr(transformer, "batch_first", False):
+        return
+
+    def turned(feature_map: Tensor, masks: Tensor) -> Tensor:
+        before = transformer.register_forward_pre_hook(lambda _, given: (given[0].transpose(0, 1), *given[1:]))
+        after = transformer.register_forward_hook(lambda _, given, found: found.transpose(0, 1))
+        try:
+            windows: Tensor = own(feature_map, masks)
+        finally:
+            before.remove()
+            after.remove()
+        return windows
+
+    inner._get_window_embeddings = turned
+
+
 ADAPTERS: dict[str, type[AnomalibMethod]] = {
     "cfa": Cfa,
     "cflow": Cflow,
@@ -260,5 +334,6 @@ ADAPTERS: dict[str, type[AnomalibMethod]] = {
     "ganomaly": Stepping,
     "glass": Glass,
     "patchcore": Patchcore,
+    "winclip": WinClip,
 }
 """Models for which the adapter does something more."""

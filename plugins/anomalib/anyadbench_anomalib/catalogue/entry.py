@@ -29,6 +29,7 @@ class Model:
         size: Side in pixels of anomalib's own input.
         multiple: What the side has to be a multiple of.
         least: The smallest side, if that is not ``multiple``.
+        most: The largest side.
         weights: Weights by profile: those that anomalib's default names stand for, and what a package carries.
         backbones: Weights by profile of each short name that the parameter ``backbone`` may have.
         architecture: Arguments of the module that take the backbone's name.
@@ -56,6 +57,7 @@ class Model:
     size: int = 256
     multiple: int = 32
     least: int = 0
+    most: int = 2048
     weights: Names = field(default_factory=dict)
     backbones: Mapping[str, Names] = field(default_factory=dict)
     architecture: tuple[str, ...] = ()

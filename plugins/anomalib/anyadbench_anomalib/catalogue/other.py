@@ -6,16 +6,6 @@ from anyadbench_anomalib.catalogue.entry import Model
 
 OTHER = (
     Model(
-        name="winclip",
-        cls="WinClip",
-        title="WinCLIP",
-        summary="Compares windows of a picture with sentences about it.",
-        citation='Jeong et al., "WinCLIP: Zero-/Few-Shot Anomaly Classification and Segmentation", CVPR 2023, '
-        "arXiv 2303.14814.",
-        cannot="it needs the language model CLIP of the package open-clip-torch, whose weights are a download, and the "
-        "adapter has no way to read them from a folder",
-    ),
-    Model(
         name="vlm_ad",
         cls="VlmAd",
         title="VLM-AD",
