@@ -37,10 +37,18 @@ LONGEST = (
 one must not come last: the other would wait for it."""
 
 
+SHARED = ("anomalib", "baselines", "conformance", "leak", "protocol_runs")
+"""Test files whose slow tests stand alone and take long together; ``make test-all`` deals them out one by one."""
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first."""
+    """Put the longest files first, and keep the tests of a file together where they are dealt out by group."""
     rank = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+    for item in items:
+        if item.path.stem.removeprefix("test_") not in SHARED:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 _CTYPE = locale.setlocale(locale.LC_CTYPE)
