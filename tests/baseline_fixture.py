@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from inp_fixture import GRID, SEQUENCES
+from inp_fixture import GRID, SEQUENCES, Normals, training_batch
 from torch import Tensor
 
 from anyadbench.methods.base import Batch, Context, Losses, Method, OptimizerSpec
@@ -76,6 +76,17 @@ class Loop:
             self.step += 1
         self.method.eval()
         return self
+
+
+def fitted(descriptor: MethodDescriptor, steps: int = 1, **options: object) -> Method:
+    """Build a method, prepare it on eight slices, and train it on four."""
+    method = build(descriptor, **options).eval()  # type: ignore[arg-type]
+    targets = torch.rand(8, len(method.context.sequences), 40, 40, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        method.prepare(Normals(targets, torch.ones(targets.shape[:2], dtype=torch.bool)))
+    if method.optimizers() and steps:
+        Loop(method, steps).run(training_batch())
+    return method.eval()
 
 
 def maps_of(method: Method, images: Tensor, *shown: bool) -> Tensor:

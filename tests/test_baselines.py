@@ -8,12 +8,11 @@ import sys
 
 import pytest
 import torch
-from baseline_fixture import Loop, build, count
-from inp_fixture import Normals, training_batch
+from baseline_fixture import Loop, build, count, fitted
+from inp_fixture import training_batch
 
 from anyadbench.errors import UserError
 from anyadbench.methods.base import Batch, Method
-from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.plugins import load_methods
 
 BASELINES = {
@@ -23,17 +22,6 @@ BASELINES = {
 }
 TRAINED = [name for name, descriptor in BASELINES.items() if any(p.name == "steps" for p in descriptor.params)]
 CONVOLUTIONAL = [name for name, descriptor in BASELINES.items() if descriptor.backbones]
-
-
-def fitted(descriptor: MethodDescriptor, steps: int = 1, **options: object) -> Method:
-    """Build a method, prepare it on eight slices, and train it on four."""
-    method = build(descriptor, **options).eval()  # type: ignore[arg-type]
-    targets = torch.rand(8, len(method.context.sequences), 40, 40, generator=torch.Generator().manual_seed(2))
-    with torch.no_grad():
-        method.prepare(Normals(targets, torch.ones(targets.shape[:2], dtype=torch.bool)))
-    if method.optimizers() and steps:
-        Loop(method, steps).run(training_batch())
-    return method.eval()
 
 
 @torch.no_grad()

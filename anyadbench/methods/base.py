@@ -194,7 +194,7 @@ class Method(nn.Module, abc.ABC):
         """Return a module of (slices B×S×H×W, availability B×S) to maps B×H×W and image scores B, or ``None``.
 
         ``None``, the default, says that scoring cannot be a graph. A method whose ``score`` is tensor operations alone
-        returns ``anyadbench.methods.graph.ScoreGraph`` of itself.
+        derives from ``anyadbench.methods.graph.GraphMethod``, which returns a ``ScoreGraph`` of itself.
         """
         return None
 

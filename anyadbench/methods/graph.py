@@ -8,12 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anyadbench.methods.base import Batch
+from anyadbench.methods.base import Batch, Method
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
-
-    from anyadbench.methods.base import Method
 
 TOP_FRACTION = 0.01
 """Part of a map whose mean is the image score where the method gives none, as in the harness."""
@@ -43,3 +41,16 @@ class ScoreGraph(nn.Module):
             return maps, scores.images
         count = max(1, int(TOP_FRACTION * height * width))
         return maps, maps.flatten(1).topk(count, dim=1).values.mean(1)
+
+
+class GraphMethod(Method):
+    """A method whose ``score`` is tensor operations alone, so that it can be exported."""
+
+    def exportable(self) -> nn.Module | None:
+        """Return the scoring as a graph."""
+        return ScoreGraph(self)
+
+
+def in_graph() -> bool:
+    """Tell whether a graph is being recorded, where no branch may depend on what the example holds."""
+    return torch.compiler.is_exporting() or bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]

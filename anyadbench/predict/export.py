@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from anyadbench.errors import UserError
+from anyadbench.methods.graph import ScoreGraph
 from anyadbench.predict.prediction import USE
 from anyadbench.run.cells import explain_os_error, make_folder, write_json
 from anyadbench.sequences import all_subsets, format_subset
@@ -26,6 +28,9 @@ INPUTS, OUTPUTS = ["slices", "availability"], ["maps", "scores"]
 OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference between a map of the graph and of the method, relative to maps whose values exceed 1."""
+
+CAUSE = 200
+"""Characters of an exporter's error that are told."""
 
 RUNS = 10
 """Timed calls of one slice."""
@@ -73,12 +78,19 @@ def export(predictor: Predictor, kind: str, out: Path) -> Exported:
     graph.eval()
     example = _example(predictor)
     make_folder(out.parent)
+    eager = _eager(ScoreGraph(predictor.method))
+    write = _write_onnx if kind == "onnx" else _write_torchscript
     try:
-        run = _write_onnx(graph, example, out) if kind == "onnx" else _write_torchscript(graph, example, out)
+        run = write(graph, example, out)
+        difference = max(_difference(run(*batch), eager(*batch)) for batch in _batches(example))
     except OSError as error:
         raise explain_os_error(error, out) from None
-    eager = _eager(graph)
-    difference = max(_difference(run(*example), eager(*example)), *_differences(run, eager, example))
+    except UserError:
+        out.unlink(missing_ok=True)
+        raise
+    except Exception as error:  # the exporters' own, torch's and onnxruntime's have no class in common
+        out.unlink(missing_ok=True)
+        raise UserError(_why_not(name, kind, error)) from error
     if not difference <= TOLERANCE:
         out.unlink()
         raise UserError(
@@ -127,10 +139,26 @@ def describe(predictor: Predictor, kind: str, found: Exported) -> dict[str, Any]
     }
 
 
+def _why_not(method: str, kind: str, error: Exception) -> str:
+    """Return one sentence on an exporter's error, whose first cause says most."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line for line in re.sub(r"\x1b\[[\d;]*m", "", str(cause)).splitlines() if line.strip()]
+    # TorchScript's interpreter quotes its code first, and ends with what went wrong.
+    line = (lines[-1 if "TorchScript interpreter" in str(cause) else 0] if lines else type(cause).__name__).strip()
+    other = "torchscript" if kind == "onnx" else "onnx"
+    return (
+        f"The method {method} cannot be exported as {kind} ({line[:CAUSE].rstrip('.')}); "
+        f"try --format {other}, or use 'anyadbench predict'."
+    )
+
+
 def _example(predictor: Predictor) -> tuple[np.ndarray, np.ndarray]:
-    """Return a slice of smooth noise for each subset."""
+    """Return a slice of smooth noise for each subset, at least two: one alone would fix the batch."""
     count = len(predictor.cell.protocol.sequences)
     shown = np.array([[bool(number >> i & 1) for i in range(count)] for number in range(1, 2**count)])
+    shown = np.tile(shown, (2 if len(shown) == 1 else 1, 1))
     random = np.random.default_rng(0)
     height, width = predictor.cell.grid
     coarse = random.random((len(shown), count, max(height // 8, 1), max(width // 8, 1)), dtype=np.float32)
@@ -175,10 +203,16 @@ def _eager(module: Any) -> Run:
     return run
 
 
-def _differences(run: Run, eager: Run, example: tuple[np.ndarray, np.ndarray]) -> list[float]:
-    """Return the difference for single slices: another batch size than the graph was made with."""
-    singles = [(example[0][i : i + 1], example[1][i : i + 1]) for i in range(min(2, len(example[0])))]
-    return [_difference(run(*one), eager(*one)) for one in singles]
+def _batches(example: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield what the graph was made with, single slices, and more slices that show other sequences.
+
+    What the exporter took from the example and kept as a constant is wrong for one of them.
+    """
+    slices, shown = example
+    yield slices, shown
+    for i in range(2):
+        yield slices[i : i + 1], shown[i : i + 1]
+    yield np.concatenate([slices[::-1], slices[:1]]), np.concatenate([shown, shown[-1:]])
 
 
 def _difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:

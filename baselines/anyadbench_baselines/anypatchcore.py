@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anyadbench.errors import UserError
 from anyadbench.methods.base import Batch, Context, Normals, Scores
+from anyadbench.methods.graph import in_graph
 from anyadbench.sequences import SHORT
 from anyadbench_baselines.parts.base import FeatureMethod
 from anyadbench_baselines.parts.precision import full_precision
@@ -53,7 +54,7 @@ class AnyPatchCore(FeatureMethod):
         side = second.shape[-2:]
         levels = [_neighbourhoods(second), _neighbourhoods(third)]
         grid = third.shape[-2:]
-        coarse = levels[1].transpose(1, 2).reshape(len(batch), -1, *grid)
+        coarse = levels[1].transpose(1, 2).reshape(second.shape[0], -1, *grid)
         levels[1] = F.interpolate(coarse, side, mode="bilinear", align_corners=False).flatten(2).transpose(1, 2)
         pooled = [F.adaptive_avg_pool1d(level, self.width) for level in levels]
         return F.adaptive_avg_pool1d(torch.cat(pooled, dim=2), self.width)
@@ -76,8 +77,10 @@ class AnyPatchCore(FeatureMethod):
         """Return the squared distance to the nearest patch in the memory of what each slice shows."""
         patches = self.patches(batch).float()
         distances = patches.new_zeros(patches.shape[:2])
-        for row in torch.unique(batch.shown, dim=0):
-            members = tuple(row.nonzero()[:, 0].tolist())
+        for members in self.sets():
+            mine = (batch.shown == _row(members, batch.shown)).all(1)
+            if not in_graph() and not mine.any():
+                continue
             memory: Tensor = getattr(self, _name(members))
             if not len(memory):
                 label = _label([self.context.sequences[i] for i in members])
@@ -85,8 +88,8 @@ class AnyPatchCore(FeatureMethod):
                     f"No training scan has all of {label}, so anypatchcore has no memory for it; leave this subset out "
                     "of the protocol's subsets."
                 )
-            mine = (batch.shown == row).all(1)
-            distances[mine] = nearest(patches[mine].flatten(0, 1), memory).view(-1, patches.shape[1])
+            found = nearest(patches[mine].flatten(0, 1), memory).view(-1, patches.shape[1])
+            distances.index_put_((mine,), found)
         side = self.image_size // 8
         maps = F.interpolate(distances.view(-1, 1, side, side), self.size, mode="bilinear", align_corners=False)[:, 0]
         maps = gaussian(maps, self.sigma)
@@ -109,10 +112,14 @@ def _label(names: list[str]) -> str:
     return "+".join(SHORT[name] for name in names)
 
 
+def _row(members: tuple[int, ...], shown: Bool[Tensor, "B S"]) -> Bool[Tensor, " S"]:
+    """Return the row of ``shown`` that stands for a set of sequences."""
+    return torch.tensor([index in members for index in range(shown.shape[1])], device=shown.device)
+
+
 def _showing(batch: Batch, members: tuple[int, ...]) -> Batch:
     """Return the slices that have all members, shown as exactly these."""
-    wanted: Bool[Tensor, " S"] = torch.zeros(batch.shown.shape[1], dtype=torch.bool, device=batch.shown.device)
-    wanted[list(members)] = True
+    wanted = _row(members, batch.shown)
     rows = (batch.shown | ~wanted).all(1)
     shown = wanted.expand(int(rows.sum()), -1)
     return Batch(batch.inputs[rows] * shown[:, :, None, None].to(batch.inputs.dtype), shown)
@@ -127,9 +134,9 @@ def _neighbourhoods(level: Float[Tensor, "B C h w"]) -> Float[Tensor, "B P E"]:
 def nearest(points: Float[Tensor, "N D"], memory: Float[Tensor, "M D"], chunk: int = 4096) -> Float[Tensor, " N"]:
     """Return the squared Euclidean distance to the nearest entry, as the flat L2 index of FAISS gives it."""
     lengths = memory.square().sum(1)
-    parts = [
-        (x.square().sum(1) + (lengths - 2 * x @ memory.T).amin(1)).clamp_min(0) for x in torch.split(points, chunk)
-    ]
+    # A graph would keep the number of chunks.
+    chunks = (points,) if in_graph() else torch.split(points, chunk)
+    parts = [(x.square().sum(1) + (lengths - 2 * x @ memory.T).amin(1)).clamp_min(0) for x in chunks]
     return torch.cat(parts)
 
 

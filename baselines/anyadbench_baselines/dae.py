@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anyadbench.methods.base import Batch, Context, Losses, Method, OptimizerSpec, Scores
+from anyadbench.methods.base import Batch, Context, Losses, OptimizerSpec, Scores
+from anyadbench.methods.graph import GraphMethod
 from anyadbench.methods.inputs import fill_missing, resize
 from anyadbench_baselines.parts.base import to_scores
 from anyadbench_baselines.parts.smoothing import median
@@ -82,7 +83,7 @@ class UNet(nn.Module):
         return out
 
 
-class Dae(Method):
+class Dae(GraphMethod):
     """DAE (Kascenas et al., MIDL 2022; ``src/denoising.py`` of AntanasKascenas/DenoisingAE).
 
     The network sees each sequence as a channel of its own, in the protocol's intensity scale. Foreground, loss and map

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anyadbench.errors import UserError
-from anyadbench.methods.base import Batch, Context, Method, Normals, Scores
+from anyadbench.methods.base import Batch, Context, Normals, Scores
+from anyadbench.methods.graph import GraphMethod, in_graph
 from anyadbench_baselines.parts.base import to_scores
 from anyadbench_baselines.parts.precision import full_precision
 from anyadbench_baselines.parts.vit import build_vit, patch_tokens, shown_pictures
@@ -83,7 +84,7 @@ class DirichletMixture:
         self.alpha = max((len(self.amount) - 1) / float(gained), 1.0)
 
 
-class Dpmm(Method):
+class Dpmm(GraphMethod):
     """DINO-DPMM (Schulthess and Konukoglu, MICCAI 2025, arXiv 2509.19997; NicoSchulthess/anomalydino-dpmm).
 
     One mixture per sequence, each fitted on that sequence alone; the map is the mean over the shown sequences, so any
@@ -144,17 +145,21 @@ class Dpmm(Method):
         tokens = self.features(batch)
         side = math.isqrt(tokens.shape[1])
         owners: Int[Tensor, "N 2"] = batch.shown.nonzero()
-        total = tokens.new_zeros(len(batch), tokens.shape[1])
+        total = tokens.new_zeros(batch.shown.shape[0], tokens.shape[1])
         for place, name in enumerate(self.context.sequences):
             mine = owners[:, 1] == place
-            if mine.any():
-                total[owners[mine, 0]] += self._distance(tokens[mine], place, name)
+            if in_graph() or mine.any():
+                total.index_put_((owners[mine, 0],), self._distance(tokens[mine], place, name), accumulate=True)
         maps = (total / batch.shown.sum(1, keepdim=True)).view(-1, side, side)
         return to_scores(maps, str(self.context.params["image_score"]))
 
     @full_precision
     def _distance(self, tokens: Float[Tensor, "N P D"], place: int, name: str) -> Float[Tensor, "N P"]:
         heavy = self.weights[place] > LIGHTEST
+        if in_graph():
+            # How many are heavy is no size that a graph could have; the light ones are put out of reach instead.
+            alike = tokens @ F.normalize(self.means[place], dim=-1).T
+            return 1 - alike.masked_fill(~heavy, -math.inf).amax(-1)
         if not heavy.any():
             raise UserError(
                 f"No training scan has the sequence {name}, so dpmm has no mixture for it; leave {name} out of the "

@@ -94,7 +94,7 @@ class Flow(nn.ModuleList):
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> tuple[Float[Tensor, "B C h w"], Float[Tensor, " B"]]:
         """Return the transformed features and the total log-determinant."""
-        total = x.new_zeros(len(x), dtype=torch.promote_types(x.dtype, torch.float32))
+        total = x.new_zeros(x.shape[0], dtype=torch.promote_types(x.dtype, torch.float32))
         for block in self:
             x, log_det = block(x)
             total = total + log_det

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anyadbench.methods.base import Batch, Context, Loop, Method, OptimizerSpec, Scores
+from anyadbench.methods.base import Batch, Context, Loop, OptimizerSpec, Scores
+from anyadbench.methods.graph import GraphMethod
 from anyadbench.methods.inputs import fill_missing, resize
 from anyadbench_baselines.dae import mean_shown
 from anyadbench_baselines.parts.base import to_scores
@@ -106,7 +107,7 @@ class Discriminator(nn.Sequential):
         super().__init__(*parts[:-1], nn.Sigmoid())
 
 
-class GatingAno(Method):
+class GatingAno(GraphMethod):
     """GatingAno (Zhang et al., Pattern Recognition 2024, art. 110167; WentianZhang-ML/GatingAno).
 
     A method for grey fundus pictures: each sequence here is one grey picture of the stack, with its own picture of

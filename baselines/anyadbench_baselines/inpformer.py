@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from anyadbench.errors import UserError
-from anyadbench.methods.base import Batch, Context, Losses, Method, OptimizerSpec, Scores
-from anyadbench.methods.graph import ScoreGraph
+from anyadbench.methods.base import Batch, Context, Losses, OptimizerSpec, Scores
+from anyadbench.methods.graph import GraphMethod
 from anyadbench.methods.inputs import as_rgb, resize
 from anyadbench_baselines.inp import losses, maps
 from anyadbench_baselines.inp.naming import from_published, load_strictly, published_name, single_state
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 
-class InpFormer(Method):
+class InpFormer(GraphMethod):
     """INP-Former (Luo et al., CVPR 2025, arXiv 2503.02424).
 
     How sequences are hidden in training is the descriptor's business, so the plain method and the one with modality
@@ -99,10 +99,6 @@ class InpFormer(Method):
             distance = maps.distances(encoded.groups, decoded.groups)
             picture = maps.smooth(maps.to_map(distance, self.resampling.to(distance)), self.kernel)
         return Scores(picture, maps.top_mean(picture, self.top_fraction))
-
-    def exportable(self) -> ScoreGraph:
-        """Return the scoring as a graph."""
-        return ScoreGraph(self)
 
     def load_published(self, states: Mapping[str, Any]) -> None:
         """Load a state dict as the authors' training saves it, encoder included, strictly.

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anyadbench.methods.base import Batch, Context, Losses, Method, OptimizerSpec, Scores
+from anyadbench.methods.base import Batch, Context, Losses, OptimizerSpec, Scores
+from anyadbench.methods.graph import GraphMethod
 from anyadbench_baselines.dae import coarse_noise, foreground
 from anyadbench_baselines.gatingano import cosine_by_epoch
 from anyadbench_baselines.mmrad_net import MaskDecoder, Prompts, encode
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 
-class Mmrad(Method):
+class Mmrad(GraphMethod):
     """MMRAD-style re-implementation (after Li et al., Information Fusion 113:102631, 2025).
 
     Neither code nor text of the publication could be read; what its abstract says is kept (a foundation model adapted
@@ -65,7 +66,7 @@ class Mmrad(Method):
         pixels = shown_pictures(batch, self.context, self.image_size)
         logits, fusion = self.decoder(encode(self.encoder, self.prompts, pixels))
         owners = batch.shown.nonzero()[:, 0]
-        total = fusion.new_zeros(len(batch), fusion.shape[1]).index_add(0, owners, fusion)
+        total = fusion.new_zeros(batch.shown.shape[0], fusion.shape[1]).index_add(0, owners, fusion)
         mean = total / batch.shown.sum(1, keepdim=True).to(total.dtype)
         return logits.float(), self.decoder.case(mean)[:, 0].float()
 
@@ -91,7 +92,7 @@ class Mmrad(Method):
         """Return the mean mask of the shown sequences and the slice's logit, which ranks as its sigmoid does."""
         logits, case = self.masks(batch)
         owners = batch.shown.nonzero()[:, 0]
-        total = logits.new_zeros(len(batch), *logits.shape[1:]).index_add(0, owners, logits.sigmoid())
+        total = logits.new_zeros(batch.shown.shape[0], *logits.shape[1:]).index_add(0, owners, logits.sigmoid())
         maps = total / batch.shown.sum(1)[:, None, None]
         return Scores(maps, case)
 

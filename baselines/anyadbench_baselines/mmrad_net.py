@@ -21,9 +21,25 @@ def high_frequencies(pixels: Float[Tensor, "N 3 h w"], ratio: float) -> Float[Te
     """Return the pictures without the lowest frequencies, a centred square of ``ratio`` of the spectrum."""
     height, width = pixels.shape[-2:]
     half = int(math.sqrt(height * width * ratio) // 2)
+    if torch.compiler.is_exporting():
+        return (pixels - _low_frequencies(pixels, half)).abs()
     spectrum = torch.fft.fftshift(torch.fft.fft2(pixels.float()), dim=(-2, -1))
     spectrum[..., height // 2 - half : height // 2 + half, width // 2 - half : width // 2 + half] = 0
     return torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1))).real.abs().to(pixels.dtype)
+
+
+def _low_frequencies(pixels: Float[Tensor, "N 3 h w"], half: int) -> Float[Tensor, "N 3 h w"]:
+    """Return what the lowest frequencies make up, by products with real matrices: ONNX has no complex numbers."""
+    rows, columns = (_low_pass(side, half) for side in pixels.shape[-2:])
+    real, imaginary = (a.to(pixels) @ pixels @ b.to(pixels).T for a, b in zip(rows, columns, strict=True))
+    return real - imaginary
+
+
+def _low_pass(side: int, half: int) -> tuple[Float[Tensor, "n n"], Float[Tensor, "n n"]]:
+    """Return real and imaginary part of the matrix that keeps the frequencies from ``-half`` to ``half`` - 1."""
+    angles = 2 * math.pi / side * torch.arange(side, dtype=torch.float64)[:, None] * torch.arange(-half, half)
+    cosines, sines = angles.cos(), angles.sin()
+    return (cosines @ cosines.T + sines @ sines.T) / side, (sines @ cosines.T - cosines @ sines.T) / side
 
 
 class Prompts(nn.Module):
@@ -60,7 +76,7 @@ def encode(vit: nn.Module, prompts: Prompts, pixels: Float[Tensor, "N 3 h w"]) -
     """Run a frozen transformer with prompts; Segment Anything's ends in its neck, DINOv2's in its norm."""
     embedded: Tensor = vit.patch_embed(pixels)  # type: ignore[operator]
     grid = (pixels.shape[-2] // patch_of(vit), pixels.shape[-1] // patch_of(vit))
-    added = prompts(pixels, embedded.view(len(pixels), *grid, -1))
+    added = prompts(pixels, embedded.view(pixels.shape[0], *grid, -1))
     if hasattr(vit, "neck"):
         from timm.layers.pos_embed import resample_abs_pos_embed_nhwc
 
@@ -74,7 +90,7 @@ def encode(vit: nn.Module, prompts: Prompts, pixels: Float[Tensor, "N 3 h w"]) -
     for block, prompt in zip(vit.blocks, added, strict=True):  # type: ignore[arg-type]
         x = block(torch.cat([x[:, :prefix], x[:, prefix:] + prompt.flatten(1, 2)], dim=1))
     tokens = vit.norm(x)[:, prefix:]  # type: ignore[operator]
-    return tokens.transpose(1, 2).reshape(len(pixels), -1, *grid)
+    return tokens.transpose(1, 2).reshape(pixels.shape[0], -1, *grid)
 
 
 class Attention(nn.Module):
@@ -88,10 +104,9 @@ class Attention(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend from N×Q×D to N×K×D."""
-        count = len(q)
 
         def split(x: Tensor) -> Tensor:
-            return x.view(count, x.shape[1], self.heads, -1).transpose(1, 2)
+            return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
         found = F.scaled_dot_product_attention(split(self.q(q)), split(self.k(k)), split(self.v(v)))
         out: Tensor = self.out(found.transpose(1, 2).flatten(2))
@@ -151,13 +166,13 @@ class MaskDecoder(nn.Module):
         """Return mask logits at four times the grid, and fusion tokens."""
         grid = features.shape[-2:]
         picture = (self.enter(features) + self.no_mask[:, None, None]).flatten(2).transpose(1, 2)
-        names = self.tokens.expand(len(features), -1, -1)
+        names = self.tokens.expand(features.shape[0], -1, -1)
         places = self._places(grid).to(picture)
         tokens = names
         for block in self.blocks:
             tokens, picture = block(tokens, picture, names, places)
         tokens = self.last_norm(tokens + self.last(tokens + names, picture + places, picture))
-        fine = picture.transpose(1, 2).reshape(len(features), -1, *grid)
+        fine = picture.transpose(1, 2).reshape(features.shape[0], -1, *grid)
         fine = F.gelu(self.up2(F.gelu(self.norm(self.up1(fine)))))
         return torch.einsum("nc,nchw->nhw", self.filter(tokens[:, 1]), fine), tokens[:, 0]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from anyadbench.methods.base import Batch, Context, Method, Normals, Scores
-from anyadbench.methods.graph import ScoreGraph
+from anyadbench.methods.base import Batch, Context, Normals, Scores
+from anyadbench.methods.graph import GraphMethod
 from anyadbench.methods.inputs import resize
 from anyadbench_baselines.inp.maps import smooth, smoothing_kernel
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-class PixelStats(Method):
+class PixelStats(GraphMethod):
     """Mean and standard deviation of training normals per pixel and sequence; no weights and no gradient.
 
     A control: any method that is worth its training must do better.
@@ -61,7 +61,3 @@ class PixelStats(Method):
         shown = batch.shown[:, :, None, None].to(deviation.dtype)
         maps = (deviation * shown).sum(1) / shown.sum(1)
         return Scores(smooth(maps, self.kernel))
-
-    def exportable(self) -> ScoreGraph:
-        """Return the scoring as a graph."""
-        return ScoreGraph(self)

@@ -36,7 +36,7 @@ class TwoHeadDecoder(ReverseDecoder):
         """
         frozen, trained = [], []
         for level, x in enumerate(self.forward(code), 1):
-            first, second = x.chunk(2)
+            first, second = x.reshape(2, -1, *x.shape[1:]).unbind()
             heads = self.get_submodule(f"out{level}")
             frozen.append(heads[0](first))  # type: ignore[index]
             trained.append(heads[1](second))  # type: ignore[index]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from anyadbench.errors import UserError
-from anyadbench.methods.base import Batch, Context, Method, Scores
+from anyadbench.methods.base import Batch, Context, Scores
+from anyadbench.methods.graph import GraphMethod
 from anyadbench.methods.inputs import as_rgb, resize
 from anyadbench_baselines.parts.smoothing import gaussian
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 
-class FeatureMethod(Method):
+class FeatureMethod(GraphMethod):
     """A method whose input is three normalised channels and whose map is smoothed by a Gaussian.
 
     Reads the parameters ``image_size``, ``smoothing_sigma`` and ``image_score``.

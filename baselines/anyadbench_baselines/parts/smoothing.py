@@ -47,4 +47,8 @@ def median(maps: Float[Tensor, "B H W"], size: int) -> Float[Tensor, "B H W"]:
     border = size // 2
     padded = F.pad(maps[:, None], (border,) * 4, mode="reflect")
     windows = padded[:, 0].unfold(1, size, 1).unfold(2, size, 1)
-    return windows.flatten(3).median(dim=-1).values
+    values = windows.flatten(3)
+    if torch.compiler.is_exporting():
+        # ONNX has no median; the highest half ends in it.
+        return values.topk(size * size // 2 + 1, dim=-1).values[..., -1]
+    return values.median(dim=-1).values

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from anyadbench.methods.base import Batch, Context, Loop, Losses, Method, Normals, OptimizerSpec, Scores
+from anyadbench.methods.base import Batch, Context, Loop, Losses, Normals, OptimizerSpec, Scores
+from anyadbench.methods.graph import GraphMethod
 from anyadbench.methods.inputs import IMAGENET_MEAN, IMAGENET_STD, as_rgb, resize
 from anyadbench_anomalib.catalogue.entry import Model
 from anyadbench_anomalib.stage import Loader, Stage, as_batch, attach, optimisers, rates, restore_rates
@@ -25,7 +26,7 @@ NO_MAP_SIDE = 8
 """Side of the constant map of a model that has only an image score."""
 
 
-class AnomalibMethod(Method):
+class AnomalibMethod(GraphMethod):
     """A model of anomalib: its own network, losses and optimisers, in the harness's loop.
 
     Everything runs in float32, which is what anomalib's engine does by default.
@@ -139,11 +140,11 @@ class AnomalibMethod(Method):
         """Return the maps and scores of anomalib's inner model, without its post-processing."""
         with self.running():
             found = self.module.model(self.images(batch))
-        images = found.pred_score.detach().float().reshape(len(batch))
+        images = found.pred_score.detach().float().reshape(-1)
         if found.anomaly_map is None:
             return Scores(images[:, None, None].expand(-1, NO_MAP_SIDE, NO_MAP_SIDE).contiguous(), images)
         maps = found.anomaly_map.detach().float()
-        return Scores(maps.reshape(len(batch), *maps.shape[-2:]), images)
+        return Scores(maps.reshape(-1, *maps.shape[-2:]), images)
 
 
 class Stepping(AnomalibMethod):
