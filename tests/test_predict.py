@@ -215,6 +215,15 @@ def test_a_background_that_is_not_0_is_taken_off_and_said(predictor: Any, flair:
     assert not any("outside the brain" in note for note in plain.notes)
 
 
+def test_a_standardised_scan_is_called_that_and_not_a_head(predictor: Any, flair: Any) -> None:
+    array = np.asarray(flair.dataobj).astype(np.float32)
+    brain = array > 0
+    scores = np.where(brain, (array - array[brain].mean()) / array[brain].std(), 0)
+    notes = predictor.predict({"flair": nibabel.Nifti1Image(scores, flair.affine)}).notes
+    assert any("F has values below 0 inside the brain, as z-scores do" in note for note in notes)
+    assert not any("skull" in note for note in notes)
+
+
 @pytest.mark.parametrize(("name", "packed"), [("scan.nii", True), ("scan.nii.gz", False), ("scan", True)])
 def test_a_scan_is_known_by_its_content_whatever_its_name(
     name: str, packed: bool, predictor: Any, tiny_phantom: Path, tmp_path: Path

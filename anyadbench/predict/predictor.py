@@ -30,7 +30,7 @@ from anyadbench.predict.geometry import (
 from anyadbench.predict.inputs import Input, Source, read_inputs
 from anyadbench.predict.model import build_method, prediction_policy
 from anyadbench.predict.prediction import Prediction, SliceScore
-from anyadbench.predict.skull import not_stripped
+from anyadbench.predict.skull import below_background, not_stripped
 from anyadbench.predict.slices import PatientSlices
 from anyadbench.run.evaluate import BATCH, Evaluator
 from anyadbench.run.events import Reporter
@@ -274,6 +274,11 @@ def _notes(inputs: list[Input], placement: Placement) -> list[str]:
             found.append(
                 f"{SHORT[item.sequence]} does not seem to be skull-stripped ({reason}); the method was trained on "
                 "stripped brains, so strip it first (e.g. with HD-BET or SynthStrip), or distrust the result."
+            )
+        if below_background(item.volume):
+            found.append(
+                f"{SHORT[item.sequence]} has values below 0 inside the brain, as z-scores do; the method was trained "
+                "on scans from 0 upwards and sees 0 there, so give the scan as it was before it was standardised."
             )
         if item.background:
             found.append(

@@ -19,11 +19,11 @@ MAX_AREA_CM2 = 220.0
 def not_stripped(volume: Volume) -> str:
     """Return why a scan seems to show skull and skin, or an empty text if it seems to be stripped.
 
-    A stripped scan is exactly 0 (or at its lowest value) outside a brain, and no brain is larger than a head. A small
+    A stripped scan is exactly 0 or at its lowest value outside a brain, and no brain is larger than a head. A small
     head with a clean background can pass for a large brain; no scan is refused because of this.
     """
     array = volume.array
-    background = array == array.min()
+    background = array == (0 if below_background(volume) else array.min())
     share = float(background.mean())
     if share < MIN_BACKGROUND:
         return f"only {share:.0%} of {volume.path.name} is background of one value"
@@ -31,6 +31,12 @@ def not_stripped(volume: Volume) -> str:
     if area > MAX_AREA_CM2:
         return f"its largest axial section of {area:.0f} cm² is larger than a brain's"
     return ""
+
+
+def below_background(volume: Volume) -> bool:
+    """Whether a scan is 0 outside the brain and goes below 0 inside, as z-scores do."""
+    array = volume.array
+    return bool(array.min() < 0) and float((array == 0).mean()) >= MIN_BACKGROUND
 
 
 def _largest_section(seen: np.ndarray, volume: Volume) -> float:
