@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -81,22 +82,23 @@ def export(predictor: Predictor, kind: str, out: Path) -> Exported:
     eager = _eager(ScoreGraph(predictor.method))
     write = _write_onnx if kind == "onnx" else _write_torchscript
     try:
-        run = write(graph, example, out)
-        difference = max(_difference(run(*batch), eager(*batch)) for batch in _batches(example))
+        # Beside the target: an older file stays until there is one that holds.
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{out.name}.part") as folder:
+            made = Path(folder) / out.name
+            run = write(graph, example, made)
+            difference = max(_difference(run(*batch), eager(*batch)) for batch in _batches(example))
+            if not difference <= TOLERANCE:
+                raise UserError(
+                    f"The {kind} graph of {name} gives maps that differ by {difference:.2g} from the method's (at most "
+                    f"{TOLERANCE:g} is accepted), so it was not kept; try the other --format."
+                )
+            made.replace(out)
     except OSError as error:
         raise explain_os_error(error, out) from None
     except UserError:
-        out.unlink(missing_ok=True)
         raise
     except Exception as error:  # the exporters' own, torch's and onnxruntime's have no class in common
-        out.unlink(missing_ok=True)
         raise UserError(_why_not(name, kind, error)) from error
-    if not difference <= TOLERANCE:
-        out.unlink()
-        raise UserError(
-            f"The {kind} graph of {name} gives maps that differ by {difference:.2g} from the method's (at most "
-            f"{TOLERANCE:g} is accepted), so it was not kept; try the other --format."
-        )
     one = (example[0][:1], example[1][:1])
     found = Exported(out, out.stat().st_size / 1e6, difference, _milliseconds(run, one), _milliseconds(eager, one))
     write_json(out.with_name(out.name + ".json"), describe(predictor, kind, found))
