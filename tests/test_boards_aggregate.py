@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,17 @@ def test_variants_differ_by_parameters_and_say_so(tmp_path: Path) -> None:
     cells(tmp_path, FakeMethod("good", "Good", 2.0, maps=False, budget="paper", changes={"method.params.steps": 9}))
     labels = sorted(variant.label for variant in board_of(tmp_path).variants)
     assert labels == ["Good (steps=150)", "Good (steps=9)"]
+
+
+def test_seeds_that_were_scored_on_other_data_are_not_averaged(tmp_path: Path) -> None:
+    _, second = cells(tmp_path, FakeMethod("good", "Good", 2.0, (0, 1), maps=False))
+    assert len(board_of(tmp_path).variants) == 1
+    change(second, lambda data: [row.update(n_normal=row["n_normal"] + 1) for row in data["rows"]])
+    variants = board_of(tmp_path).variants
+    assert sorted(variant.seeds for variant in variants) == [(0,), (1,)]
+    assert len({variant.key for variant in variants}) == 2
+    assert len({variant.label for variant in variants}) == 2
+    assert all(re.fullmatch(r"Good \(\d+ scored slices\)", variant.label) for variant in variants)
 
 
 def test_repeated_seed_counts_once_and_the_newest_wins(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from anyadbench.boards.flags import variant_flags
 from anyadbench.boards.model import Variant
@@ -27,8 +28,7 @@ def variant_key(result: CellResult) -> str:
         method.training_mask, method.missing, method.params, weights.name, weights.kind, weights.sha256,
         result.numerics.dtype,
     ]  # fmt: skip
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return _short_hash(parts)
 
 
 def group_variants(cells: Iterable[CellRecord]) -> tuple[Variant, ...]:
@@ -37,12 +37,12 @@ def group_variants(cells: Iterable[CellRecord]) -> tuple[Variant, ...]:
     Returns:
         Variants in order of kind, title and key, each with its cells by seed, newest first within a seed.
     """
-    groups: dict[str, list[CellRecord]] = defaultdict(list)
+    alike: dict[str, list[CellRecord]] = defaultdict(list)
     for cell in cells:
         if cell.result is not None:
-            groups[variant_key(cell.result)].append(cell)
+            alike[variant_key(cell.result)].append(cell)
     variants = []
-    for key, members in groups.items():
+    for key, members in chain.from_iterable(_by_data(key, found) for key, found in alike.items()):
         # Two stable sorts: newest first, then by seed.
         members.sort(key=lambda cell: (cell.finished, cell.folder.name), reverse=True)
         members.sort(key=lambda cell: cell.result.seed if cell.result else 0)
@@ -64,6 +64,46 @@ def group_variants(cells: Iterable[CellRecord]) -> tuple[Variant, ...]:
     return _labelled(variants)
 
 
+Counts = dict[tuple[str, str], tuple[int, int, int]]
+
+
+def _by_data(key: str, cells: list[CellRecord]) -> list[tuple[str, list[CellRecord]]]:
+    """Part cells that were scored on other data: their numbers are no seeds of one experiment.
+
+    Other data show in the scans and slices of a row; cells of ``retrain`` have a row each.
+    """
+    parts: list[tuple[Counts, list[CellRecord]]] = []
+    for cell in sorted(cells, key=lambda cell: cell.folder.name):
+        counts = _counts(cell.result)
+        for known, members in parts:
+            if all(known.get(place, found) == found for place, found in counts.items()):
+                known |= counts
+                members.append(cell)
+                break
+        else:
+            parts.append((counts, [cell]))
+    if len(parts) == 1:
+        return [(key, parts[0][1])]
+    return [(_short_hash([key, sorted(known.items())]), members) for known, members in parts]
+
+
+def _counts(result: CellResult | None) -> Counts:
+    rows = result.rows if result else []
+    return {(row.test, row.subset): (row.n_scans, row.n_normal, row.n_abnormal) for row in rows}
+
+
+def _slices(variant: Variant) -> str:
+    found: Counts = {}
+    for cell in variant.cells:
+        found |= _counts(cell.result)
+    return f"{sum(normal + abnormal for _, normal, abnormal in found.values())} scored slices"
+
+
+def _short_hash(parts: Sequence[object]) -> str:
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 _DISTINCTIONS: tuple[Callable[[Variant], str], ...] = (
     lambda v: v.method.name,
     lambda v: f"{v.method.budget} budget",
@@ -73,6 +113,7 @@ _DISTINCTIONS: tuple[Callable[[Variant], str], ...] = (
     lambda v: f"{v.method.distribution} {v.method.version}",
     lambda v: f"code {v.method.code_hash[:8]}",
     lambda v: v.dtype,
+    _slices,
 )
 
 
