@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import inprocess
@@ -11,6 +12,7 @@ import pytest
 from grid_fixture import cells, content, run, state
 
 import anyadbench
+from anyadbench.errors import UserError
 
 
 @pytest.mark.slow
@@ -48,6 +50,25 @@ def test_a_chosen_backbone_is_that_of_a_second_start_and_of_a_prediction(
     assert done.result.weights.architecture.startswith("resnet18")
     flair = tiny_phantom / "HGG/Phantom_001_1/Phantom_001_1_flair.nii.gz"
     assert anyadbench.load(done.folder).predict({"flair": flair}).slices
+
+
+def test_a_cell_that_becomes_one_that_is_being_run_is_left_alone(
+    tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path
+) -> None:
+    from anyadbench.run.display import Display
+    from anyadbench.run.inventory import list_cells
+    from anyadbench.run.jobs import PLAN
+    from anyadbench.run.replan import replan
+
+    (job,) = inprocess.plan(tiny_protocol, {"phantom": tiny_phantom}, tmp_path, ["pixelstats"])
+    folder = replace(job, cell_id="0" * 64).save()
+    (folder / "protocol.toml").write_text(tiny_protocol.read_text())
+    (planned,) = list_cells(tmp_path)
+    with job.cell.lock(), pytest.raises(UserError, match="is being run; wait for it, or stop it"):
+        replan(planned, Display(quiet=True))
+    assert (folder / PLAN).is_file() and not job.cell.work.exists()
+    assert replan(planned, Display(quiet=True)).cell_id == job.cell_id
+    assert not folder.exists() and (job.cell.work / PLAN).is_file()
 
 
 def test_a_cell_without_its_maps_says_how_to_get_them(tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path) -> None:

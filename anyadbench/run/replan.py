@@ -39,8 +39,8 @@ def replan(entry: Entry, display: Display) -> Job:
     if job.cell_id == old.cell_id:
         return job
     display.note(f"{job.label}: its method, its data or anyadbench itself changed since; it becomes another cell")
-    with old.cell.lock(wait=False) as had:
-        if not had:
+    with old.cell.lock(wait=False) as had, job.cell.lock(wait=False) as free:
+        if not (had and free):
             raise UserError(f"Cell {entry.name} is being run; wait for it, or stop it.")
         job.save()
         text = file.read_text(encoding="utf-8")

@@ -35,6 +35,7 @@ def main(arguments: list[str]) -> int:
             if folder.done:  # by another process, while this one waited
                 shutil.rmtree(folder.work, ignore_errors=True)
                 return DONE
+            job = Job.load(folder.work)  # as it is now: it may have been planned anew while this one waited
             redirect_output(folder.work / "log.txt")
             faulthandler.enable()
             return _run(job, folder, reporter)
