@@ -30,7 +30,7 @@ test-all: test docs
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[slurm]' -e plugins/ray || echo "submitit or ray cannot be installed: their tests will be skipped"
 	@command -v slurmd >/dev/null || (apt-get update -qq && apt-get install -y -qq slurm-wlm munge) || echo "SLURM cannot be installed: its tests will be skipped"
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium) || echo "chromium cannot be installed: its tests will be skipped"
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "slow or browser"
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "slow or browser"
 
 docs: $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[docs]'

@@ -22,8 +22,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tiny import TINY_PROTOCOL
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+
     from anyadbench.data.store import SliceStore
     from anyadbench.protocols.model import Protocol
 
@@ -41,14 +44,24 @@ SHARED = ("anomalib", "baselines", "conformance", "leak", "protocol_runs")
 """Test files whose slow tests stand alone and take long together; ``make test-all`` deals them out one by one."""
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, and keep the tests of a file together where they are dealt out by group."""
+    """Put the longest files first."""
     rank = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
-    for item in items:
-        if item.path.stem.removeprefix("test_") not in SHARED:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+class DealtOut(LoadScopeScheduling):
+    """Keeps the tests of a file together, but for those of the shared files."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return nodeid if Path(file).stem.removeprefix("test_") in SHARED else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> DealtOut | None:
+    """Deal out by :class:`DealtOut` for ``--dist loadscope``: pytest-xdist 3.8 loses its groups under pytest 9.2."""
+    return DealtOut(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 _CTYPE = locale.setlocale(locale.LC_CTYPE)
