@@ -16,7 +16,7 @@ from anyadbench.testing.parity import read_folder, run_parity
 from anyadbench.weights import ResolvedWeights
 from anyadbench_baselines.catalogue.distillation import RD4AD, RECONTRAST, SKIPTS, STFPM
 from anyadbench_baselines.parts.cosine import distance, mined_distance
-from anyadbench_baselines.parts.pyramid import Pyramid, residual_for
+from anyadbench_baselines.parts.pyramid import MIRRORED, Pyramid, Residual, residual_for
 from anyadbench_baselines.parts.reverse import OneClassBottleneck, ReverseDecoder
 from anyadbench_baselines.parts.smoothing import gaussian, median
 from anyadbench_baselines.recontrast import TwoHeadDecoder, mining_threshold
@@ -52,6 +52,20 @@ def test_the_authors_numbers_with_resnet18(tmp_path: Path) -> None:
         "rd4ad_resnet18": 9,
         "recontrast_resnet18": 3,
     }
+
+
+@pytest.mark.parametrize("name", sorted(MIRRORED))
+def test_decoders_have_the_blocks_of_their_resnet(name: str) -> None:
+    import timm
+    from timm.models.resnet import BasicBlock
+
+    with torch.device("meta"):
+        net = timm.create_model(name)
+    blocks = [len(getattr(net, f"layer{level}")) for level in (1, 2, 3, 4)]
+    first = net.layer1[0]
+    basic = isinstance(first, BasicBlock)
+    inner = 1.0 if basic else first.conv2.out_channels / first.conv3.out_channels
+    assert residual_for(f"{name}.tv_in1k") == Residual(basic, inner, blocks[3], tuple(blocks[:3]))
 
 
 @pytest.mark.slow

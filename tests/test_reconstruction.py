@@ -16,7 +16,7 @@ from anyadbench.methods.base import Batch
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench_baselines.aeflow import decoder, ssim
 from anyadbench_baselines.catalogue.reconstruction import AEFLOW, DAE, GATINGANO
-from anyadbench_baselines.dae import UNet, coarse_noise, mean_shown, oscillation
+from anyadbench_baselines.dae import UNet, coarse_noise, groups, mean_shown, oscillation
 from anyadbench_baselines.flow import Flow, ResidualSubnet, conv_subnet, log_normal
 from anyadbench_baselines.gatingano import Discriminator, GatingAno, Generator, blur
 from anyadbench_baselines.parts.hog import hog_picture
@@ -26,6 +26,11 @@ def test_dae_has_the_published_size() -> None:
     with torch.device("meta"):
         assert count(UNet(4)) == 7_703_748
         assert count(UNet(3)) == 7_703_107
+
+
+def test_dae_groups_by_the_median_divisor() -> None:
+    assert [groups(width) for width in (64, 128, 256, 512)] == [8, 16, 16, 32]  # as the published network has them
+    assert [groups(width) for width in (8, 16, 32, 1024)] == [4, 4, 8, 32]
 
 
 def test_dae_names_its_entries_as_published() -> None:

@@ -48,6 +48,19 @@ def test_maps_are_filtered_as_the_release_does(protocol: Protocol) -> None:
     np.testing.assert_allclose(out, expected.numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize(("method", "off"), [("inpformer", "smoothing_size"), ("rd4ad", "smoothing_sigma")])
+def test_a_methods_own_filter_is_off_where_the_protocol_filters(protocol: Protocol, method: str, off: str) -> None:
+    from anyadbench.plugins import find_method
+    from anyadbench.run.plan import method_params
+
+    descriptor, _ = find_method(method)
+    filtered = replace(protocol, scoring=ScoringRules(5, 4.0))
+    assert method_params(descriptor, filtered, "tiny")[off] == {"smoothing_size": 1, "smoothing_sigma": 0.0}[off]
+    own = method_params(descriptor, protocol, "tiny")
+    assert own != method_params(descriptor, filtered, "tiny")
+    assert method_params(descriptor, filtered, "tiny", {off: own[off]}) == own  # who asks for both gets both
+
+
 def test_the_image_score_is_the_mean_of_the_highest_part(protocol: Protocol) -> None:
     maps = torch.rand(2, 32, 32)
     _, images = scored(replace(protocol, scoring=ScoringRules(top_fraction=0.01)), maps)

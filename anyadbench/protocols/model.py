@@ -43,7 +43,8 @@ class ScoringRules:
 
     Attributes:
         smoothing_size: Side in pixels of a Gaussian filter with zeros beyond the border; 0 for none. A method's own
-            filter (its parameter ``smoothing_size``) is then switched off, so that no map is filtered twice.
+            filter (its parameter ``smoothing_size`` or ``smoothing_sigma``) is then switched off, so that no map is
+            filtered twice.
         smoothing_sigma: Standard deviation of that filter in pixels.
         top_fraction: The image score is the mean of this part of a map's highest pixels, whatever score the method
             gives; 0 leaves the choice to the method.

@@ -223,9 +223,11 @@ def method_params(
     descriptor: MethodDescriptor, protocol: Protocol, budget: str, settings: Mapping[str, Value] = MappingProxyType({})
 ) -> dict[str, Value]:
     """Return a method's parameters in a protocol; its own filter is off where the protocol filters every map."""
-    has = any(param.name == "smoothing_size" for param in descriptor.params)
-    off: dict[str, Value] = {"smoothing_size": 1} if protocol.scoring.smoothing_size and has else {}
-    params = descriptor.resolve(budget, off | dict(settings))
+    known = {param.name for param in descriptor.params}
+    off: dict[str, Value] = {}
+    if protocol.scoring.smoothing_size:
+        off = {"smoothing_size": 1} if "smoothing_size" in known else {"smoothing_sigma": 0.0}
+    params = descriptor.resolve(budget, {name: off[name] for name in off.keys() & known} | dict(settings))
     places = {param.name for param in descriptor.params if param.place and params[param.name]}
     # The cell may run in another working folder than this one.
     return params | {name: os.path.abspath(os.path.expanduser(str(params[name]))) for name in places}

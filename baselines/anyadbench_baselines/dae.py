@@ -19,9 +19,6 @@ from anyadbench_baselines.parts.smoothing import median
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-GROUPS = {64: 8, 128: 16, 256: 16, 512: 32}
-"""Groups of the norm by channels, as the published rule gives them."""
-
 
 class StandardisedConv(nn.Conv2d):
     """A convolution whose filters are brought to mean 0 and standard deviation 1 at every forward."""
@@ -33,6 +30,12 @@ class StandardisedConv(nn.Conv2d):
         return self._conv_forward(input, centred / spread, self.bias)
 
 
+def groups(channels: int) -> int:
+    """Return the groups of a norm: the median of the divisors, the upper one of two."""
+    divisors = [number for number in range(1, channels + 1) if channels % number == 0]
+    return divisors[len(divisors) // 2]
+
+
 class ConvBlock(nn.Module):
     """Twice: mirrored border, standardised 3x3 convolution, swish, group norm, in this order."""
 
@@ -41,8 +44,7 @@ class ConvBlock(nn.Module):
         parts: list[nn.Module] = []
         for before in (width_in, width_out):
             convolution = StandardisedConv(before, width_out, 3)
-            groups = GROUPS.get(width_out) or math.gcd(width_out, 8)
-            parts += [nn.ReflectionPad2d(1), convolution, nn.SiLU(), nn.GroupNorm(groups, width_out)]
+            parts += [nn.ReflectionPad2d(1), convolution, nn.SiLU(), nn.GroupNorm(groups(width_out), width_out)]
         self.block = nn.Sequential(*parts)
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D h w"]:

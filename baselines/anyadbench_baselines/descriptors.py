@@ -24,7 +24,7 @@ INP_PARAMS: tuple[Param, ...] = (
     Param(
         "channels",
         "stack",
-        "How sequences meet three channels, see anyadbench.methods.inputs.channel_table; figures in docs/anyad.md.",
+        "How sequences meet three channels, see anyadbench.methods.inputs.channel_table; choice, see docs/anyad.md.",
         choices=CHANNELS,
     ),
     Param("batch_size", 16, "Slices per step; " + INP_SOURCE + ".", minimum=1),

@@ -66,7 +66,7 @@ RECONTRAST = MethodDescriptor(
     params=(
         BACKBONE,
         image_size(256, _RC),
-        *training(16, 0, 2000, _RC),
+        *training(16, 0, 2000, _RC + ", its setting for MVTec; choice"),
         positive("lr", 2e-3, f"Learning rate of AdamW for bottleneck and decoder; {_RC}."),
         positive("encoder_lr", 1e-5, f"Learning rate of AdamW for the trained encoder; {_RC}."),
         positive("weight_decay", 1e-5, f"Weight decay of both; {_RC}."),

@@ -63,6 +63,6 @@ def positive(name: str, default: float, doc: str) -> Param:
 
 MISSING_ZERO = "Missing sequences are 0 after normalisation; the publication has no such case."
 LITE_BLOCKS = (
-    "With a backbone that is no ResNet, bottleneck and decoder are built of two basic residual blocks per stage at the "
-    "backbone's own widths."
+    "With a backbone that is none of the published ResNets, bottleneck and decoder are built of two basic residual "
+    "blocks per stage at the backbone's own widths."
 )

@@ -86,15 +86,18 @@ class Residual:
     stages: tuple[int, int, int] = (2, 2, 2)
 
 
-def residual_for(architecture: str) -> Residual:
-    """Return the blocks for a backbone.
+MIRRORED = {
+    "resnet18": Residual(True, 1.0, 2, (2, 2, 2)),
+    "resnet34": Residual(True, 1.0, 3, (3, 4, 6)),
+    "resnet50": Residual(False, 0.25, 3, (3, 4, 6)),
+    "resnet101": Residual(False, 0.25, 3, (3, 4, 23)),
+    "resnet152": Residual(False, 0.25, 3, (3, 8, 36)),
+    "wide_resnet50_2": Residual(False, 0.5, 3, (3, 4, 6)),
+    "wide_resnet101_2": Residual(False, 0.5, 3, (3, 4, 23)),
+}
+"""A ResNet's own blocks in mirrored order, as ``resnet.py`` and ``de_resnet.py`` of hq-deng/RD4AD build them."""
 
-    ResNets have their own blocks in mirrored order, as ``resnet.py`` and ``de_resnet.py`` of hq-deng/RD4AD build them;
-    any other network gets two basic blocks per stage, which no publication settles.
-    """
-    name = architecture.partition(".")[0]
-    if name.startswith("wide_resnet50"):
-        return Residual(False, 0.5, 3, (3, 4, 6))
-    if name == "resnet50":
-        return Residual(False, 0.25, 3, (3, 4, 6))
-    return Residual()
+
+def residual_for(architecture: str) -> Residual:
+    """Return the blocks for a backbone; one that is not in ``MIRRORED`` gets basic ones, which is a choice."""
+    return MIRRORED.get(architecture.partition(".")[0], Residual())
