@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from broken_descriptors import describe
+from kit_fixture import failures
 
 from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import MethodDescriptor
@@ -129,7 +130,7 @@ FAST = ("pixelstats", "anyad", "stfpm", "dae")
 
 @pytest.mark.parametrize("name", FAST)
 def test_a_method_of_this_project_conforms(name: str) -> None:
-    assert [finding for finding in check_method(name).findings if not finding.ok] == []
+    assert failures(name) == []
 
 
 OTHERS = {entry.name for entry in method_entries() if entry.distribution != "anyadbench-anomalib"} - set(FAST)
@@ -137,9 +138,10 @@ OTHERS = {entry.name for entry in method_entries() if entry.distribution != "any
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", sorted(OTHERS))
 def test_every_other_installed_method_conforms(name: str) -> None:
-    assert [finding for finding in check_method(name).findings if not finding.ok] == []
+    assert failures(name) == []
 
 
 def test_an_expected_failure_is_accepted_and_an_unexpected_pass_is_not() -> None:
