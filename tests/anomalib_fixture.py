@@ -43,11 +43,9 @@ def needed_files(folder: Path) -> Path:
         part.mkdir(parents=True)
     torch.manual_seed(1)
     torch.save(SmallPatchDescriptionNetwork(out_channels=384).state_dict(), teacher / "pretrained_teacher_small.pth")
-    torch.save(DsrModel().discrete_latent_model.state_dict(), folder / "dsr" / "vq_model_pretrained_128_4096.pckl")
-    network = efficientnet_b5(weights=None)
-    for part in network.modules():  # torchvision's own start lets the features of so deep a network explode
-        if isinstance(part, torch.nn.Conv2d) and part.bias is None:
-            torch.nn.init.normal_(part.weight, std=1.44 * part.weight[0].numel() ** -0.5)
+    autoencoder = _balanced(DsrModel().discrete_latent_model)
+    torch.save(autoencoder.state_dict(), folder / "dsr" / "vq_model_pretrained_128_4096.pckl")
+    network = _balanced(efficientnet_b5(weights=None))
     torch.save(network.state_dict(), folder / "efficientnet_b5_lukemelas-1a07897c.pth")
     _clip_file(folder / "vit_b_16_plus_240-laion400m_e31-8fb26589.pt")
     for number in range(3):
@@ -55,6 +53,14 @@ def needed_files(folder: Path) -> Path:
         write_png(picture, str(folder / "dtd" / f"{number}.png"))
         write_png(picture, str(folder / "imagenette" / "class" / f"{number}.png"))
     return folder
+
+
+def _balanced(network: torch.nn.Module) -> torch.nn.Module:
+    """Draw weights that keep the size of features; with the libraries' own start they explode or die away."""
+    for part in network.modules():
+        if isinstance(part, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            torch.nn.init.normal_(part.weight, std=1.44 * part.weight[0].numel() ** -0.5)
+    return network
 
 
 def _clip_file(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +25,7 @@ from anyadbench.run.events import Reporter
 from anyadbench.run.feeding import TrainingFeed
 from anyadbench.run.jobs import Job
 from anyadbench.run.kept import KeptMaps
+from anyadbench.run.manifest import peak_memory
 from anyadbench.run.numerics import Policy
 from anyadbench.run.sources import ProtocolData
 from anyadbench.sequences import AS_AVAILABLE, format_subset
@@ -134,3 +137,11 @@ def test_the_estimate_knows_the_cap_of_exact_metrics() -> None:
 def test_memory_and_disk_of_this_machine_are_known(tmp_path: Path) -> None:
     assert estimates.total_memory() > 1e8
     assert estimates.free_disk(tmp_path / "not" / "there") > 0
+
+
+def test_a_process_does_not_count_the_memory_of_the_one_that_started_it() -> None:
+    held = np.ones(60_000_000)
+    code = "from anyadbench.run.manifest import peak_memory; print(peak_memory('cpu')['host_mb'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 5 < float(done.stdout) < held.nbytes / 1e6
+    assert peak_memory("cpu")["host_mb"] > held.nbytes / 1e6

@@ -7,6 +7,7 @@ import platform
 import re
 import resource
 from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
 from typing import Any
 
 from anyadbench import __version__
@@ -75,14 +76,24 @@ def _required(name: str) -> dict[str, str]:
 
 def peak_memory(device: str) -> dict[str, float]:
     """Return the peak resident memory of this process and, on a GPU, of the device, in MB (10^6 bytes)."""
-    # ru_maxrss is in kilobytes on Linux and in bytes on macOS.
-    unit = 1 if platform.system() == "Darwin" else 1024
-    memory = {"host_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+    memory = {"host_mb": _peak_resident() / 1e6}
     if device == "cuda":
         import torch
 
         memory["device_mb"] = torch.cuda.max_memory_allocated() / 1e6
     return memory
+
+
+def _peak_resident(status: Path = Path("/proc/self/status")) -> int:
+    """Return the peak resident memory of this process in bytes."""
+    if status.exists():
+        # Not ru_maxrss, in which Linux counts the process that started this one.
+        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
+        if found:
+            return int(found[1]) * 1024
+    # In kilobytes on Linux and in bytes on macOS.
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _version(name: str) -> str | None:
