@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,11 @@ def needed_files(folder: Path) -> Path:
         part.mkdir(parents=True)
     torch.manual_seed(1)
     torch.save(SmallPatchDescriptionNetwork(out_channels=384).state_dict(), teacher / "pretrained_teacher_small.pth")
-    autoencoder = _balanced(DsrModel().discrete_latent_model)
+    autoencoder = DsrModel().discrete_latent_model
+    _balance(part for part in autoencoder.modules() if isinstance(part, torch.nn.Conv2d | torch.nn.ConvTranspose2d))
     torch.save(autoencoder.state_dict(), folder / "dsr" / "vq_model_pretrained_128_4096.pckl")
-    network = _balanced(efficientnet_b5(weights=None))
+    network = efficientnet_b5(weights=None)
+    _balance(part for part in network.modules() if isinstance(part, torch.nn.Conv2d) and part.bias is None)
     torch.save(network.state_dict(), folder / "efficientnet_b5_lukemelas-1a07897c.pth")
     _clip_file(folder / "vit_b_16_plus_240-laion400m_e31-8fb26589.pt")
     for number in range(3):
@@ -55,12 +58,10 @@ def needed_files(folder: Path) -> Path:
     return folder
 
 
-def _balanced(network: torch.nn.Module) -> torch.nn.Module:
+def _balance(convolutions: Iterable[Any]) -> None:
     """Draw weights that keep the size of features; with the libraries' own start they explode or die away."""
-    for part in network.modules():
-        if isinstance(part, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
-            torch.nn.init.normal_(part.weight, std=1.44 * part.weight[0].numel() ** -0.5)
-    return network
+    for part in convolutions:
+        torch.nn.init.normal_(part.weight, std=1.44 * part.weight[0].numel() ** -0.5)
 
 
 def _clip_file(path: Path) -> None:

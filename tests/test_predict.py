@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 import anyadbench
 from anyadbench.boards.keptmaps import KeptMaps, read_maps
 from anyadbench.errors import UserError
+from anyadbench.predict.export import export
 from anyadbench.predict.skull import not_stripped
 
 LONG = {"F": "flair", "T1": "t1", "T2": "t2"}
@@ -242,6 +245,108 @@ def test_a_sequence_that_the_protocol_lacks_is_not_used_and_said(predictor: Any,
     assert "T1ce was given but not used: the cell's protocol has only F, T1, T2." in found.notes
     with pytest.raises(UserError, match="knows flair, t1, t2 and none of t1ce; give one of them"):
         predictor.predict({"t1ce": paths["t1ce"]})
+
+
+def test_a_sequence_that_is_not_used_changes_nothing(predictor: Any, flair: Any) -> None:
+    values = np.random.default_rng(0).uniform(1, 2, flair.shape).astype(np.float32)
+    everywhere = nibabel.Nifti1Image(values, flair.affine)
+    plain, found = predictor.predict({"flair": flair}), predictor.predict({"flair": flair, "t1ce": everywhere})
+    np.testing.assert_array_equal(found.map, plain.map)
+    assert found.slices == plain.slices
+
+
+def test_slices_that_a_sequence_does_not_reach_are_scored_without_it(
+    predictor: Any, flair: Any, tiny_phantom: Path
+) -> None:
+    t1 = nibabel.load(scan_path(tiny_phantom, "Phantom_001_1", "t1"))
+    upper = t1.slicer[:, :, t1.shape[2] // 3 :]
+    alone, both = predictor.predict({"flair": flair}), predictor.predict({"flair": flair, "t1": t1})
+    found = predictor.predict({"flair": flair, "t1": upper})
+    subsets = {item.file_index: item.subset for item in found.slices}
+    assert subsets == {k: "F+T1" if k >= t1.shape[2] // 3 else "F" for k in subsets}
+    assert set(subsets.values()) == {"F", "F+T1"}
+    for row, item in enumerate(found.slices):
+        if item.subset == "F":
+            assert item == alone.slices[row]
+            np.testing.assert_array_equal(found.mask[:, :, item.file_index], alone.mask[:, :, item.file_index])
+        else:  # the intensity scale comes from all slices that there are
+            np.testing.assert_allclose(found.grid_maps[row], both.grid_maps[row], atol=0.02)
+    missing = sum(label == "F" for label in subsets.values())
+    assert any(f"T1 does not reach {missing} of {len(subsets)} slices" in note for note in found.notes)
+    assert not any("does not reach" in note for note in both.notes)
+
+
+def test_the_field_around_the_brain_changes_nothing(predictor: Any, flair: Any) -> None:
+    seen = np.asarray(flair.dataobj) != 0
+    x, y = (np.flatnonzero(seen.any(axis=axes))[[0, -1]] for axes in ((1, 2), (0, 2)))
+    x, y = ((low, high + 1 + (high + 1 - low) % 2) for low, high in (x, y))
+    found = predictor.predict({"flair": flair.slicer[x[0] : x[1], y[0] : y[1]]})
+    plain = predictor.predict({"flair": flair})
+    assert [item.counted for item in found.slices] == [item.counted for item in plain.slices]
+    assert [item.brain for item in found.slices] == pytest.approx([item.brain for item in plain.slices])
+
+
+@pytest.mark.parametrize("degrees", [3.3, 8, 14])
+@pytest.mark.parametrize("shift", [0.0, 1 / 3, -17.7])
+def test_no_slice_is_lost_at_the_ends_of_a_tilted_scan(degrees: float, shift: float, predictor: Any) -> None:
+    affine = rotation(degrees, 0) @ np.diag([4.5, 4.5, 7.5, 1.0])
+    affine[:3, 3] = shift
+    x, y = np.mgrid[-1:1:44j, -1:1:44j]
+    brain = (((x**2 + y**2) < 0.6) * np.random.default_rng(0).uniform(1, 2, (44, 44)))[..., None] * np.ones(20)
+    image = nibabel.Nifti1Image(brain.astype(np.float32), affine)
+    found = predictor.predict({"flair": image})
+    assert {item.file_index for item in found.slices} == set(range(20))
+    assert (found.map.sum((0, 1)) > 0.5 * np.median(found.map.sum((0, 1)))).all()
+
+
+def test_maps_of_a_protocol_that_resizes_and_crops_are_its_own_and_in_place(
+    tiny_protocol: Path, tiny_phantom: Path, flair: Any, tmp_path: Path
+) -> None:
+    protocol = tmp_path / "cropped.toml"
+    rules = "[geometry]\nresize = [64, 64]\ncrop = [40, 48]\n[scoring]\nsmoothing_size = 3\ntop_fraction = 0.02\n"
+    protocol.write_text(tiny_protocol.read_text().replace('name = "tiny"', 'name = "cropped"') + rules)
+    command = [sys.executable, "-m", "anyadbench", "run", "--method", "pixelstats", "--keep-maps", "all"]
+    options = ["--protocol", str(protocol), "--data", str(tiny_phantom), "--runs", str(tmp_path / "runs")]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (cell,) = (tmp_path / "runs" / "cells").glob("pixelstats_*")
+    kept, predictor = read_maps(cell), anyadbench.load(cell)
+    assert isinstance(kept, KeptMaps)
+    info = kept.slices[0]
+    found = predictor.predict({LONG[s]: scan_path(tiny_phantom, info.scan, LONG[s]) for s in ("F", "T1", "T2")})
+    (row,) = (row for row, item in enumerate(found.slices) if item.slice == info.index)
+    whole = kept.subsets.index("F+T1+T2")
+    np.testing.assert_allclose(found.grid_maps[row], kept.maps[0, whole], rtol=2e-5, atol=1e-6)
+    assert found.slices[row].score == pytest.approx(info.image_scores["F+T1+T2"], rel=1e-4)
+
+    lesion, where = with_lesion(flair)
+    rise = predictor.predict({"flair": lesion}).map - predictor.predict({"flair": flair}).map
+    rise[rise < 0.5 * rise.max()] = 0
+    centre = (np.argwhere(rise > 0) * rise[rise > 0][:, None]).sum(0) / rise.sum()
+    assert np.linalg.norm(flair.affine[:3, :3] @ centre + flair.affine[:3, 3] - where) < 9
+    side = predictor.cell.grid[0]
+    outside = round(side * (64 - 40) / 2 / 64) - 1  # rows that the crop cuts off, but one that it may share
+    rows = np.asarray(nibabel.as_closest_canonical(nibabel.Nifti1Image(found.map, found.affine)).dataobj)[:, ::-1]
+    assert not rows[:, :outside].any() and not rows[:, -outside:].any() and rows.any()
+    with pytest.raises(UserError, match="A cell of cropped cannot be exported: the protocol itself crops slices"):
+        export(anyadbench.load(cell, device="cpu"), "torchscript", tmp_path / "graph.pt")
+
+
+def test_a_thin_scan_is_compared_in_all_its_slices(predictor: Any, flair: Any) -> None:
+    thin = np.asarray(flair.dataobj)[:, :, 6:10].copy()
+    thin[:, :, 0] = 0
+    far = flair.affine.copy()
+    far[2, 3] += 500
+    images = {"flair": nibabel.Nifti1Image(thin, flair.affine), "t1": nibabel.Nifti1Image(thin, far)}
+    with pytest.raises(UserError, match="covers less than half of what"):
+        predictor.predict(images)
+
+
+def test_a_scan_of_another_place_in_the_same_field_is_refused(predictor: Any, flair: Any) -> None:
+    corner = np.zeros(flair.shape, np.float32)
+    corner[:4, :4, :4] = 100
+    with pytest.raises(UserError, match="What image shows lies elsewhere than what image shows; they are of different"):
+        predictor.predict({"flair": flair, "t1": nibabel.Nifti1Image(corner, flair.affine)})
 
 
 def test_bad_scans_are_one_sentence(predictor: Any, flair: Any) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from anyadbench.data.rules import GeometryRules
 from anyadbench.errors import UserError
 from anyadbench.methods.graph import ScoreGraph
 from anyadbench.predict.prediction import USE
@@ -71,6 +72,12 @@ def export(predictor: Predictor, kind: str, out: Path) -> Exported:
     """
     graph = predictor.method.exportable()
     name = predictor.cell.job.method
+    protocol = predictor.cell.protocol
+    if protocol.geometry != GeometryRules() or protocol.scoring.smoothing_size or protocol.scoring.top_fraction:
+        raise UserError(
+            f"A cell of {protocol.name} cannot be exported: the protocol itself crops slices or filters maps, which a "
+            "graph of the method does not; export a cell of another protocol, or use 'anyadbench predict'."
+        )
     if graph is None:
         raise UserError(f"The method {name} cannot be exported: its scoring is no graph; use 'anyadbench predict'.")
     needed = [module for module in ("onnxscript", "onnxruntime") if kind == "onnx" and find_spec(module) is None]

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anyadbench.data.geometry import grid_after
 from anyadbench.data.volume import TOLERANCE_MM, Volume
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Float32, Shaped
+    from jaxtyping import Bool, Float, Float32, Shaped
+
+    from anyadbench.data.rules import GeometryRules
 
 SAME_SPACING = 0.01
 """Relative difference of in-plane spacing up to which slices are taken as they are."""
@@ -114,7 +117,7 @@ def same_grid(first: Grid, second: Grid) -> bool:
 def resample(
     array: Shaped[np.ndarray, "x y z"], source: Grid, target: Grid, *, keep_background: bool = True
 ) -> Float32[np.ndarray, "X Y Z"]:
-    """Resample linearly; what lies outside the source is 0.
+    """Resample linearly; what lies outside the source is 0, and its outermost voxels reach half a voxel further.
 
     Where the target is coarser, values are averaged first (Gaussian of half the excess in voxels), so that no detail is
     aliased.
@@ -128,7 +131,7 @@ def resample(
     from scipy.ndimage import affine_transform, gaussian_filter
 
     matrix = np.linalg.inv(source.affine) @ target.affine
-    options: dict[str, Any] = {"output_shape": target.shape, "order": 1, "mode": "constant", "cval": 0.0}
+    options: dict[str, Any] = {"output_shape": target.shape, "order": 1, "mode": "grid-constant", "cval": 0.0}
 
     def bring(values: np.ndarray) -> np.ndarray:
         return np.asarray(affine_transform(values, matrix[:3, :3], matrix[:3, 3], **options))
@@ -153,11 +156,20 @@ def to_volume(volume: Volume, target: Grid) -> Volume:
 
 def overlap(volume: Volume, other: Volume) -> float:
     """Return the share of a volume's foreground that lies within another's field of view."""
-    indices = np.argwhere(volume.array[::4, ::4, ::4] != 0) * 4
+    indices = np.argwhere(volume.array[::4, ::4] != 0) * (4, 4, 1)
     matrix = np.linalg.inv(other.affine) @ volume.affine
     there = indices @ matrix[:3, :3].T + matrix[:3, 3]
     inside = ((there > -0.5) & (there < np.array(other.shape) - 0.5)).all(axis=1)
     return float(inside.mean()) if len(inside) else 1.0
+
+
+def covered(volume: Volume, seen: Bool[np.ndarray, "x y z"], grid: Grid) -> Bool[np.ndarray, " z"]:
+    """Return in which slices of a grid a volume's field of view holds at least half of what is seen there."""
+    if same_grid(grid_of(volume), grid):
+        return np.ones(grid.shape[2], bool)
+    field = np.ones(volume.shape, np.float32)
+    inside = resample(field, grid_of(volume), grid, keep_background=False) >= 0.5
+    return np.asarray((seen & inside).sum((0, 1)) * 2 >= seen.sum((0, 1)))
 
 
 def file_axis(volume: Volume) -> tuple[int, bool]:
@@ -171,6 +183,31 @@ def crop_or_pad(shape: tuple[int, int], target: tuple[int, int]) -> tuple[slice,
     """Return where slices of ``shape`` stand in the training field: centred, as in a slice store."""
     y, x = ((outer - inner) // 2 for inner, outer in zip(shape, target, strict=True))
     return slice(y, y + shape[0]), slice(x, x + shape[1])
+
+
+def undo_geometry(
+    maps: Float32[np.ndarray, "n h w"], shape: tuple[int, int], rules: GeometryRules
+) -> Float32[np.ndarray, "n H W"]:
+    """Bring maps back to slices of ``shape`` from what a protocol made of them; what it cut off is NaN.
+
+    Args:
+        maps: Maps on any grid over the field that a method sees.
+        shape: Height and width before resizing and cropping.
+        rules: The protocol's resizing and cropping.
+    """
+    from scipy.ndimage import map_coordinates
+
+    resized, kept = rules.resize if any(rules.resize) else shape, grid_after(shape, rules)
+    places, inside = [], []
+    for before, after, want, have in zip(shape, resized, kept, maps.shape[1:], strict=True):
+        start = round((after - want) / 2)  # of the centre, as apply_geometry cuts it out
+        at = ((np.arange(before) + 0.5) * after / before - start) * have / want - 0.5
+        places.append(at)
+        inside.append((at > -0.5) & (at < have - 0.5))
+    grid = np.meshgrid(*places, indexing="ij")
+    out = np.stack([map_coordinates(item, grid, order=1, mode="nearest") for item in maps])
+    out[:, ~(inside[0][:, None] & inside[1][None])] = np.nan
+    return np.asarray(out, dtype=np.float32)
 
 
 def _corners(box: Float[np.ndarray, "2 3"], affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "8 3"]:

@@ -29,7 +29,8 @@ class SliceScore:
         file_index: Its index along the axis of the first input's file that runs along the body; ``None`` if the slices
             are tilted against the file's.
         height_mm: World height of its centre, in mm towards superior.
-        brain: Share of the slice that is not background.
+        brain: Share of the training field on which it shows brain.
+        subset: Sequences that it was scored with: those whose fields of view hold it.
         score: Image score; higher is more abnormal.
         counted: Whether it has as much brain as the protocol asks of a slice, so that the benchmark would score it.
             Others take no part in mask and patient score.
@@ -41,6 +42,7 @@ class SliceScore:
     file_index: int | None
     height_mm: float
     brain: float
+    subset: str
     score: float
     counted: bool
     above_threshold_mm2: float | None

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
+from anyadbench.data.geometry import grid_after
 from anyadbench.errors import UserError
 from anyadbench.methods.base import Method
 from anyadbench.predict.cell import TrainedCell, read_cell
 from anyadbench.predict.geometry import (
     Grid,
     Placement,
+    covered,
     file_axis,
     grid_of,
     overlap,
@@ -37,10 +37,12 @@ from anyadbench.run.events import Reporter
 from anyadbench.run.kept import KeptMaps
 from anyadbench.run.numerics import Policy
 from anyadbench.run.sources import ProtocolData
-from anyadbench.sequences import SHORT, format_subset
+from anyadbench.sequences import SHORT, Subset, format_subset
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, Float64
+    from jaxtyping import Float32, Float64
+
+    from anyadbench.data.volume import Volume
 
 Progress = Callable[[int, int], None]
 
@@ -97,12 +99,18 @@ class Predictor:
         reference = inputs[0].volume
         placement = place_slices(reference, self.cell.grid, self.cell.spacing)
         notes = [*self.notes, *_notes(inputs, placement), *self._unused(inputs)]
-        volumes = {item.sequence: to_volume(item.volume, placement.grid) for item in _in_order(inputs)}
+        used = [item for item in _in_order(inputs) if item.sequence in shown]
+        volumes = {item.sequence: to_volume(item.volume, placement.grid) for item in used}
+        _check_same_place(inputs, volumes)
         slices = PatientSlices.cut(volumes, self.cell.protocol, self.cell.grid)
-        maps, scores = self._score(slices, shown, progress)
+        subsets = _covering(used, volumes, slices, placement.grid)
+        notes += _partly(used, subsets)
+        maps, scores = self._score(slices, subsets, progress)
         own, origin = self._threshold(shown, threshold)
-        found, counts = self._back(maps, slices, placement, reference)
-        mask = None if own is None else (found > own) & counts
+        limits = {subset: self._threshold(subset, threshold)[0] for subset in {*subsets}}
+        found, limit = self._back(maps, slices, placement, reference, [limits[subset] for subset in subsets])
+        counts = ~np.isnan(limit)
+        mask = None if own is None else found > np.where(counts, limit, np.inf)
         if own is None:
             notes.append(origin)
         share = 0.0 if mask is None or threshold is not None else float(mask.sum() / max(1, counts.sum()))
@@ -117,7 +125,7 @@ class Predictor:
             mask=None if mask is None else np.ascontiguousarray(reference.to_native(mask)),
             affine=reference.native_affine,
             header=inputs[0].header,
-            slices=self._slices(slices, maps, scores, own, placement, reference),
+            slices=self._slices(slices, maps, scores, subsets, limits, placement, reference),
             grid_maps=maps,
             shown=shown,
             first=inputs[0].sequence,
@@ -137,12 +145,6 @@ class Predictor:
             raise UserError(
                 f"The cell {self.cell.folder.name} knows {known} and none of {', '.join(given)}; give one of them."
             )
-        for item in inputs[1:]:
-            if overlap(inputs[0].volume, item.volume) < MIN_OVERLAP:
-                raise UserError(
-                    f"{item.where} covers less than half of what {inputs[0].where} shows; they are of different "
-                    "places or patients, or an affine is wrong: give registered scans of one patient."
-                )
         return shown
 
     def _unused(self, inputs: list[Input]) -> list[str]:
@@ -155,21 +157,25 @@ class Predictor:
         ]
 
     def _score(
-        self, slices: PatientSlices, shown: tuple[str, ...], progress: Progress
+        self, slices: PatientSlices, subsets: list[Subset], progress: Progress
     ) -> tuple[Float32[np.ndarray, "n h w"], Float64[np.ndarray, " n"]]:
         protocol = self.cell.protocol
         evaluator = Evaluator(
             self.method, ProtocolData(protocol), self.policy, Reporter(), KeptMaps("none", protocol.sequences)
         )
-        maps, scores = [], []
-        for start in range(0, len(slices), BATCH):
-            rows = np.arange(start, min(start + BATCH, len(slices)))
-            names = [f"slice {slices.part.slices[row]['slice']}" for row in rows]
-            some, images = evaluator.score(slices.values(rows), shown, names)
-            maps.append(some)
-            scores.append(images)
-            progress(int(rows[-1]) + 1, len(slices))
-        return np.concatenate(maps), np.concatenate(scores)
+        maps: dict[int, np.ndarray] = {}
+        scores: dict[int, float] = {}
+        for subset in dict.fromkeys(subsets):
+            chosen = np.flatnonzero([other == subset for other in subsets])
+            for start in range(0, len(chosen), BATCH):
+                rows = chosen[start : start + BATCH]
+                names = [f"slice {slices.part.slices[row]['slice']}" for row in rows]
+                some, images = evaluator.score(slices.values(rows), subset, names)
+                maps.update(zip(rows.tolist(), some, strict=True))
+                scores.update(zip(rows.tolist(), images, strict=True))
+                progress(len(maps), len(slices))
+        order = range(len(slices))
+        return np.stack([maps[row] for row in order]), np.array([scores[row] for row in order])
 
     def _threshold(self, shown: tuple[str, ...], given: float | None) -> tuple[float | None, str]:
         if given is not None:
@@ -184,52 +190,61 @@ class Predictor:
         return own, f"99th percentile of the pixel scores of validation normals shown {label}"
 
     def _back(
-        self, maps: Float32[np.ndarray, "n h w"], slices: PatientSlices, placement: Placement, reference: Any
-    ) -> tuple[Float32[np.ndarray, "x y z"], Bool[np.ndarray, "x y z"]]:
-        """Return maps on the reference's grid in LPS order, and where slices count."""
-        if maps.shape[1:] != self.cell.grid:
-            wide = F.interpolate(torch.from_numpy(maps)[:, None], self.cell.grid, mode="bilinear", align_corners=False)
-            maps = wide[:, 0].numpy()
-        y, x = slices.place
+        self,
+        maps: Float32[np.ndarray, "n h w"],
+        slices: PatientSlices,
+        placement: Placement,
+        reference: Any,
+        limits: list[float | None],
+    ) -> tuple[Float32[np.ndarray, "x y z"], Float32[np.ndarray, "x y z"]]:
+        """Return maps and thresholds on the reference's grid in LPS order; a threshold is NaN where nothing counts."""
         out = np.zeros(placement.grid.shape, np.float32)
-        counts = np.zeros(placement.grid.shape, bool)
-        for item, picture in zip(slices.part.slices, maps, strict=True):
-            out[:, :, item["slice"]] = picture[y, x].T
-            counts[:, :, item["slice"]] = self._counts(item)
-        own = grid_of(reference)
-        if same_grid(placement.grid, own):
-            return out, counts
-        inside = resample(counts.astype(np.float32), placement.grid, own, keep_background=False) >= 0.5
-        return resample(out, placement.grid, own, keep_background=False), inside
+        limit = np.zeros(placement.grid.shape, np.float32)
+        counts = np.zeros(placement.grid.shape, np.float32)
+        for item, picture, own in zip(slices.part.slices, slices.back(maps), limits, strict=True):
+            place = np.s_[:, :, item["slice"]]
+            out[place] = np.nan_to_num(picture.T)
+            limit[place] = own or 0
+            counts[place] = ~np.isnan(picture.T) if self._counts(slices, item) and own is not None else 0
+        target = grid_of(reference)
+        if not same_grid(placement.grid, target):
+            out, limit, counts = (
+                resample(values, placement.grid, target, keep_background=False) for values in (out, limit, counts)
+            )
+        return out, np.where(counts >= 0.5, limit, np.float32(np.nan))
 
-    def _counts(self, item: Mapping[str, Any]) -> bool:
+    def _counts(self, slices: PatientSlices, item: Mapping[str, Any]) -> bool:
         """Whether a slice has as much brain as the protocol's slice rules ask for."""
-        return bool(item["brain"] >= self.cell.protocol.slices.min_brain)
+        return slices.brain(item) >= self.cell.protocol.slices.min_brain
 
     def _slices(
         self,
         slices: PatientSlices,
         maps: Float32[np.ndarray, "n h w"],
         scores: Float64[np.ndarray, " n"],
-        threshold: float | None,
+        subsets: list[Subset],
+        limits: Mapping[Subset, float | None],
         placement: Placement,
         reference: Any,
     ) -> tuple[SliceScore, ...]:
-        height, width = self.cell.grid
+        (height, width), rules = self.cell.grid, self.cell.protocol.geometry
+        seen, resized = grid_after((height, width), rules), rules.resize if any(rules.resize) else (height, width)
         step_y, step_x = np.linalg.norm(placement.grid.affine[:3, 1]), np.linalg.norm(placement.grid.affine[:3, 0])
-        area = float(step_y * step_x) * height * width / (maps.shape[1] * maps.shape[2])
+        field = float(step_y * step_x) * height * width * (seen[0] / resized[0]) * (seen[1] / resized[1])
+        area = field / (maps.shape[1] * maps.shape[2])
         _, downwards = file_axis(reference)
         last = reference.shape[2] - 1
         found = []
-        for item, picture, score in zip(slices.part.slices, maps, scores, strict=True):
-            k, counts = int(item["slice"]), self._counts(item)
+        for item, picture, score, subset in zip(slices.part.slices, maps, scores, subsets, strict=True):
+            k, counts, threshold = int(item["slice"]), self._counts(slices, item), limits[subset]
             above = float((picture > threshold).sum()) * area if counts and threshold is not None else None
             found.append(
                 SliceScore(
                     slice=k,
                     file_index=None if placement.tilted else (last - k if downwards else k),
                     height_mm=float(item["height_mm"]),
-                    brain=float(item["brain"]),
+                    brain=slices.brain(item),
+                    subset=format_subset(subset),
                     score=float(score),
                     counted=counts,
                     above_threshold_mm2=above,
@@ -264,6 +279,51 @@ def _warnings(cell: TrainedCell) -> list[str]:
 
 def _in_order(inputs: list[Input]) -> list[Input]:
     return sorted(inputs, key=lambda item: list(SHORT).index(item.sequence))
+
+
+def _check_same_place(inputs: list[Input], volumes: Mapping[str, Volume]) -> None:
+    """Refuse scans that show another place than the first."""
+    first, *others = inputs
+    seen = volumes[first.sequence].array != 0 if first.sequence in volumes else None
+    for item in others:
+        if overlap(first.volume, item.volume) < MIN_OVERLAP:
+            raise UserError(
+                f"{item.where} covers less than half of what {first.where} shows; they are of different places or "
+                "patients, or an affine is wrong: give registered scans of one patient."
+            )
+        if seen is None or item.sequence not in volumes:
+            continue
+        there = volumes[item.sequence].array != 0
+        # Of the smaller: one of the two may show the skull as well.
+        if (seen & there).sum() < MIN_OVERLAP * max(1, min(seen.sum(), there.sum())):
+            raise UserError(
+                f"What {item.where} shows lies elsewhere than what {first.where} shows; they are of different "
+                "patients, or an affine is wrong: give registered scans of one patient."
+            )
+
+
+def _covering(used: list[Input], volumes: Mapping[str, Volume], slices: PatientSlices, grid: Grid) -> list[Subset]:
+    """Return, for every slice, the sequences whose fields of view hold it."""
+    seen = np.logical_or.reduce([volume.array != 0 for volume in volumes.values()])
+    there = {item.sequence: covered(item.volume, seen, grid) for item in used}
+    found = []
+    for item in slices.part.slices:
+        subset = tuple(name for name in slices.protocol.sequences if name in there and there[name][item["slice"]])
+        found.append(subset or tuple(name for name in slices.protocol.sequences if name in there))
+    return found
+
+
+def _partly(used: list[Input], subsets: list[Subset]) -> list[str]:
+    """Return a note on every sequence that does not cover all slices."""
+    found = []
+    for item in used:
+        without = sum(item.sequence not in subset for subset in subsets)
+        if without:
+            found.append(
+                f"{SHORT[item.sequence]} does not reach {without} of {len(subsets)} slices, which were scored without "
+                "it; scores of slices with different sequences (JSON: subset) cannot be compared."
+            )
+    return found
 
 
 def _notes(inputs: list[Input], placement: Placement) -> list[str]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from anyadbench.data.discover import ScanFiles
+from anyadbench.data.geometry import apply_geometry
 from anyadbench.data.intensity import scale_values
 from anyadbench.data.layouts import LAYOUTS
 from anyadbench.data.part import Part, nifti_part, percentile_column
 from anyadbench.data.scan import Scan
 from anyadbench.errors import UserError
-from anyadbench.predict.geometry import crop_or_pad
+from anyadbench.predict.geometry import crop_or_pad, undo_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,7 @@ class PatientSlices:
     Attributes:
         part: What a slice store would hold of this patient: 16-bit slices, percentiles, heights, brain fractions.
         protocol: Gives sequences and intensity scale.
-        shape: Height and width of the training slices.
+        shape: Height and width of the training slices, before the protocol resizes and crops them.
     """
 
     part: Part
@@ -64,7 +65,7 @@ class PatientSlices:
         return crop_or_pad((height, width), self.shape)
 
     def values(self, rows: Int[np.ndarray, " B"]) -> Float32[np.ndarray, "B S H W"]:
-        """Return slices in the protocol's intensity scale, on the training field; absent sequences are 0."""
+        """Return slices as the protocol gives them to a method; absent sequences are 0."""
         names, rules = self.protocol.sequences, self.protocol.intensity
         values = np.zeros((len(rows), len(names), *self.shape), np.float32)
         present = np.tile(np.array([name in self.part.sequences for name in names]), (len(rows), 1))
@@ -78,4 +79,15 @@ class PatientSlices:
                 out -= np.float32(self.part.row[f"zero_{name}"])
                 out *= np.float32(self.part.row[f"scale_{name}"])
                 tops[:, place] = self.part.row[percentile_column(rules.percentile, name)]
-        return scale_values(values, present, tops, rules.mode)
+        scaled = scale_values(values, present, tops, rules.mode)
+        return apply_geometry(scaled, self.protocol.geometry, rules.mode == "slice-minmax8")
+
+    def back(self, maps: Float32[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n y x"]:
+        """Return maps on the patient's own slices; what the protocol cuts off is NaN."""
+        y, x = self.place
+        return undo_geometry(maps, self.shape, self.protocol.geometry)[:, y, x]
+
+    def brain(self, item: Mapping[str, Any]) -> float:
+        """Return the share of the training field on which a slice shows brain."""
+        height, width = self.part.masks.shape[1:]
+        return float(item["brain"]) * height * width / (self.shape[0] * self.shape[1])
