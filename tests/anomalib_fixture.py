@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -45,10 +44,17 @@ def needed_files(folder: Path) -> Path:
     torch.manual_seed(1)
     torch.save(SmallPatchDescriptionNetwork(out_channels=384).state_dict(), teacher / "pretrained_teacher_small.pth")
     autoencoder = DsrModel().discrete_latent_model
-    _balance(part for part in autoencoder.modules() if isinstance(part, torch.nn.Conv2d | torch.nn.ConvTranspose2d))
+    for part in autoencoder.modules():  # the library's own start lets features die away
+        if isinstance(part, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            torch.nn.init.normal_(part.weight, std=1.44 * part.weight[0].numel() ** -0.5)
     torch.save(autoencoder.state_dict(), folder / "dsr" / "vq_model_pretrained_128_4096.pckl")
     network = efficientnet_b5(weights=None)
-    _balance(part for part in network.modules() if isinstance(part, torch.nn.Conv2d) and part.bias is None)
+    for part in network.modules():  # small features, as large ones explode in CS-Flow's flow
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.momentum = 1.0  # statistics of its own features
+            torch.nn.init.constant_(part.weight, 0.1)
+    with torch.no_grad():
+        network(torch.randn(4, 3, 128, 128))
     torch.save(network.state_dict(), folder / "efficientnet_b5_lukemelas-1a07897c.pth")
     _clip_file(folder / "vit_b_16_plus_240-laion400m_e31-8fb26589.pt")
     for number in range(3):
@@ -56,12 +62,6 @@ def needed_files(folder: Path) -> Path:
         write_png(picture, str(folder / "dtd" / f"{number}.png"))
         write_png(picture, str(folder / "imagenette" / "class" / f"{number}.png"))
     return folder
-
-
-def _balance(convolutions: Iterable[Any]) -> None:
-    """Draw weights that keep the size of features; with the libraries' own start they explode or die away."""
-    for part in convolutions:
-        torch.nn.init.normal_(part.weight, std=1.44 * part.weight[0].numel() ** -0.5)
 
 
 def _clip_file(path: Path) -> None:
