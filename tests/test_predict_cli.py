@@ -103,6 +103,24 @@ def test_a_folder_in_a_known_layout_is_a_batch_that_goes_on_where_it_ended(
     assert again.stdout.count("(predicted before)") == 2
 
 
+def test_a_patient_with_two_files_for_one_sequence_is_named_and_fails(
+    trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree" / "HGG"
+    for scan in ("Phantom_001_1", "Phantom_002_1"):
+        tree.joinpath(scan).mkdir(parents=True)
+        shutil.copy(scan_path(tiny_phantom, scan, "flair"), tree / scan)
+    image = nibabel.load(scan_path(tiny_phantom, "Phantom_001_1", "flair"))
+    nibabel.save(image, tree / "Phantom_001_1" / "Phantom_001_1_flair.nii")
+    done = predict("--cell", trained_cells["pixelstats"], "--data", tmp_path / "tree", "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "1/2 Phantom_001_1: HGG/Phantom_001_1/Phantom_001_1_flair.nii and HGG/" in done.stderr
+    assert "both stand for flair of Phantom_001_1; keep one of them" in done.stderr
+    assert "1 of 2 patients could not be predicted: Phantom_001_1." in done.stderr
+    rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
+    assert [row["patient"] for row in rows] == ["Phantom_002_1"]
+
+
 def test_a_table_is_a_batch_with_paths_beside_it(
     trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path
 ) -> None:

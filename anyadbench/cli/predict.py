@@ -121,6 +121,8 @@ def _one(predictor: Predictor, patient: Patient, folder: Path, threshold: float 
     from anyadbench.predict.write import SCORES, write_prediction
     from anyadbench.run.cells import read_json
 
+    if patient.problem:
+        raise UserError(clean(patient.problem))
     request = request_hash(patient, predictor, threshold)
     before = is_done(folder, request)
     if not before:

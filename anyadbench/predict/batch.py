@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anyadbench import __version__
 from anyadbench.data.discover import survey
 from anyadbench.data.phantom.embedded import EMBEDDED
+from anyadbench.data.problems import errors
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.plugins import all_layouts, find_layout
@@ -24,10 +25,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Patient:
-    """One patient of a batch: a name that is a folder's name too, and the scan of each sequence."""
+    """One patient of a batch.
+
+    Attributes:
+        name: A name that is a folder's name too.
+        scans: The scan of each sequence.
+        problem: Why there is none that can be used, as a sentence; empty otherwise.
+    """
 
     name: str
     scans: Mapping[str, Any]
+    problem: str = ""
 
 
 def from_table(path: Path) -> list[Patient]:
@@ -64,6 +72,8 @@ def from_table(path: Path) -> list[Patient]:
 def from_folder(folder: Path, dataset: str | None) -> list[Patient]:
     """Find the patients of a folder in a known layout; segmentations are neither needed nor read.
 
+    A patient whose files are at fault, such as two for one sequence, is named with what is wrong and not left out.
+
     Raises:
         UserError: If no layout fits, several do, or the layout has no volumes.
     """
@@ -73,10 +83,12 @@ def from_folder(folder: Path, dataset: str | None) -> list[Patient]:
             f"--data {folder}: the layout {layout.name} has no volume per sequence; give the files in a --table."
         )
     # A scan without a segmentation is a fault of a benchmark's tree, but just what prediction is for.
-    scans = survey(folder, _without_segmentation(layout)).scans
-    if not scans:
-        raise UserError(f"--data {folder} holds no readable scan of {layout.name}; see 'anyadbench data verify'.")
-    return [Patient(scan.scan, dict(scan.files)) for scan in scans]
+    found = survey(folder, _without_segmentation(layout))
+    patients = {scan.scan: Patient(scan.scan, dict(scan.files)) for scan in found.scans}
+    for problem in errors(found.problems):
+        name = problem.scan or Path(problem.file).name
+        patients.setdefault(name, Patient(name, {}, problem.sentence))
+    return [patients[name] for name in sorted(patients)]
 
 
 def _without_segmentation(layout: Layout) -> Layout:
