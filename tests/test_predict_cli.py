@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 import anyadbench
+from anyadbench.cli import main
+from anyadbench.errors import UserError
 
 
 def scan_path(tree: Path, scan: str, name: str) -> str:
@@ -103,6 +105,41 @@ def test_a_folder_in_a_known_layout_is_a_batch_that_goes_on_where_it_ended(
     assert again.stdout.count("(predicted before)") == 2
 
 
+@pytest.mark.parametrize("name", ["mask.nii.gz", "report.html", "prediction.json", "anomaly.nii.gz"])
+def test_files_that_are_no_prediction_are_never_replaced(
+    name: str, trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text('{"mine": 1}')
+    scan = scan_path(tiny_phantom, "Phantom_001_1", "flair")
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", "--cell", str(trained_cells["pixelstats"]), "--flair", scan, "--out", str(tmp_path)])
+    assert ended.value.code == 2
+    assert f"{name} was not written by 'anyadbench predict' and would be replaced; give" in capsys.readouterr().err
+    found = anyadbench.load(trained_cells["pixelstats"]).predict({"flair": scan})
+    with pytest.raises(UserError, match="and would be replaced; give --out another folder, or move the file"):
+        found.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == '{"mine": 1}'
+
+
+def test_a_prediction_stopped_while_it_is_written_is_written_again(
+    trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = anyadbench.load(trained_cells["pixelstats"]).predict(
+        {"flair": scan_path(tiny_phantom, "Phantom_001_1", "flair")}
+    )
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("anyadbench.predict.write.write_text", stop)
+        found.save(tmp_path)
+    assert json.loads((tmp_path / "prediction.json").read_text())["unfinished"]
+    found.save(tmp_path)
+    assert json.loads((tmp_path / "prediction.json").read_text())["patient"] == "patient"
+
+
 def test_a_patient_with_two_files_for_one_sequence_is_named_and_fails(
     trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path
 ) -> None:
@@ -146,7 +183,6 @@ def test_a_table_is_a_batch_with_paths_beside_it(
     ],
 )
 def test_a_bad_table_is_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:
-    from anyadbench.errors import UserError
     from anyadbench.predict.batch import from_table
 
     (tmp_path / "table.csv").write_text(text)
@@ -155,7 +191,6 @@ def test_a_bad_table_is_one_sentence(text: str, sentence: str, tmp_path: Path) -
 
 
 def test_folders_that_fit_no_layout_or_have_no_volumes_are_refused(tmp_path: Path) -> None:
-    from anyadbench.errors import UserError
     from anyadbench.predict.batch import from_folder
 
     with pytest.raises(UserError, match="fits no layout; name one with --dataset, or list the files in a --table"):

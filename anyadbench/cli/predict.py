@@ -118,7 +118,7 @@ def _predictor(cell: Path, options: dict[str, Any]) -> Predictor:
 def _one(predictor: Predictor, patient: Patient, folder: Path, threshold: float | None, quiet: bool) -> dict[str, Any]:
     from anyadbench.cli.output import clean
     from anyadbench.predict.batch import is_done, request_hash
-    from anyadbench.predict.write import SCORES, write_prediction
+    from anyadbench.predict.write import SCORES, check_folder, write_prediction
     from anyadbench.run.cells import read_json
 
     if patient.problem:
@@ -126,6 +126,7 @@ def _one(predictor: Predictor, patient: Patient, folder: Path, threshold: float 
     request = request_hash(patient, predictor, threshold)
     before = is_done(folder, request)
     if not before:
+        check_folder(folder)  # before the work, not after it
         prediction = predictor.predict(patient.scans, threshold=threshold)
         write_prediction(prediction, folder, patient.name, request)
     scores = read_json(folder / SCORES)

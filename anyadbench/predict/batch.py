@@ -15,7 +15,7 @@ from anyadbench.data.problems import errors
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.plugins import all_layouts, find_layout
-from anyadbench.predict.write import SCORES
+from anyadbench.predict.write import read_scores
 from anyadbench.sequences import SEQUENCES
 
 if TYPE_CHECKING:
@@ -126,9 +126,4 @@ def request_hash(patient: Patient, predictor: Predictor, threshold: float | None
 
 def is_done(folder: Path, request: str) -> bool:
     """Whether a folder holds the finished prediction of a request."""
-    import json
-
-    try:
-        return bool(json.loads((folder / SCORES).read_text(encoding="utf-8")).get("request") == request)
-    except (OSError, ValueError, AttributeError):
-        return False
+    return read_scores(folder).get("request") == request
