@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -26,6 +29,13 @@ def scan_path(tree: Path, scan: str, name: str) -> str:
 def predict(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "anyadbench", "predict", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def call(*arguments: str | Path) -> int:
+    """Predict in this process, where the system can be made to refuse; returns the exit code."""
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", *map(str, arguments)])
+    return int(ended.value.code or 0)
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +121,7 @@ def test_files_that_are_no_prediction_are_never_replaced(
 ) -> None:
     (tmp_path / name).write_text('{"mine": 1}')
     scan = scan_path(tiny_phantom, "Phantom_001_1", "flair")
-    with pytest.raises(SystemExit) as ended:
-        main(["predict", "--cell", str(trained_cells["pixelstats"]), "--flair", scan, "--out", str(tmp_path)])
-    assert ended.value.code == 2
+    assert call("--cell", trained_cells["pixelstats"], "--flair", scan, "--out", tmp_path) == 2
     assert f"{name} was not written by 'anyadbench predict' and would be replaced; give" in capsys.readouterr().err
     found = anyadbench.load(trained_cells["pixelstats"]).predict({"flair": scan})
     with pytest.raises(UserError, match="and would be replaced; give --out another folder, or move the file"):
@@ -156,6 +164,59 @@ def test_a_patient_with_two_files_for_one_sequence_is_named_and_fails(
     assert "1 of 2 patients could not be predicted: Phantom_001_1." in done.stderr
     rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
     assert [row["patient"] for row in rows] == ["Phantom_002_1"]
+
+
+def test_what_the_system_refuses_of_one_patient_costs_only_that_patient(
+    trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    locked, stat = tmp_path / "locked", os.stat
+
+    def refused(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith(f"{locked}/"):  # as the system does, but root may search every folder
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refused)
+    good = scan_path(tiny_phantom, "Phantom_001_1", "flair")
+    long = "x" * 300
+    (tmp_path / "table.csv").write_text(
+        f"patient,flair\nanna,{locked}/flair.nii.gz\nben,{good}\ncleo,{long}\n{long},{good}\n"
+    )
+    options = ("--table", tmp_path / "table.csv", "--out", tmp_path / "out")
+    code = call("--cell", trained_cells["pixelstats"], *options)
+    said = capsys.readouterr().err
+    assert code == 1, said
+    assert f"1/4 anna: {locked}/flair.nii.gz: Permission denied; give another path, or mend this one" in said
+    assert "3/4 cleo: " in said and said.count("File name too long") == 2
+    assert f"3 of 4 patients could not be predicted: anna, cleo, {long}." in said
+    rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
+    assert [row["patient"] for row in rows] == ["ben"]
+
+
+def test_a_method_that_gives_no_numbers_costs_only_that_patient(
+    trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from anyadbench.run.evaluate import Evaluator
+    from anyadbench.run.trainer import NotFinite
+
+    score, calls = Evaluator.score, iter(range(1000))
+
+    def once(*arguments: Any) -> Any:
+        if next(calls) == 0:
+            raise NotFinite("the scores of slice 3, shown F, hold NaN or infinity")
+        return score(*arguments)
+
+    monkeypatch.setattr(Evaluator, "score", once)
+    good = scan_path(tiny_phantom, "Phantom_001_1", "flair")
+    (tmp_path / "table.csv").write_text(f"patient,flair\nanna,{good}\nben,{good}\n")
+    options = ("--table", tmp_path / "table.csv", "--out", tmp_path / "out")
+    code = call("--cell", trained_cells["pixelstats"], *options)
+    said = capsys.readouterr().err
+    assert code == 1, said
+    assert "1/2 anna: The method gave no numbers: the scores of slice 3, shown F, hold NaN or infinity; look at" in said
+    assert (tmp_path / "out" / "ben" / "anomaly.nii.gz").is_file()
 
 
 def test_a_table_is_a_batch_with_paths_beside_it(

@@ -62,6 +62,7 @@ def predict(ctx: click.Context, /, cell: Path, out: Path, name: str | None, as_j
     single = not (options["data"] or options["table"])
     predictor = _predictor(cell, options)
     from anyadbench.cli.output import clean
+    from anyadbench.run.trainer import NotFinite
 
     rows, failed = [], []
     for note in predictor.notes:
@@ -70,11 +71,14 @@ def predict(ctx: click.Context, /, cell: Path, out: Path, name: str | None, as_j
         folder = out if single else out / patient.name
         try:
             rows.append(_one(predictor, patient, folder, options["threshold"], quiet=as_json))
-        except UserError as error:
+        except BrokenPipeError:  # nobody reads any more: that is no patient's fault
+            raise
+        except (UserError, OSError, NotFinite) as error:
+            said = _sentence(error)
             if single:
-                raise
+                raise UserError(said) from error
             failed.append(patient.name)
-            click.echo(f"{number}/{len(patients)} {patient.name}: {error}", err=True)
+            click.echo(f"{number}/{len(patients)} {clean(patient.name)}: {said}", err=True)
     if not single and rows:
         _write_table(out / "predictions.csv", rows)
     if as_json:
@@ -113,6 +117,16 @@ def _predictor(cell: Path, options: dict[str, Any]) -> Predictor:
 
     apply_policy(prediction_policy(trained, options["device"], options["threads"])[0])
     return load_with(trained, device=options["device"], weights=options["weights"], threads=options["threads"])
+
+
+def _sentence(error: Exception) -> str:
+    from anyadbench.cli import system_sentence
+
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        return system_sentence(error) if error.strerror else f"{error}; mend that and run the same command again."
+    return f"The method gave no numbers: {error}; look at the scan for values far out of range, or leave it out."
 
 
 def _one(predictor: Predictor, patient: Patient, folder: Path, threshold: float | None, quiet: bool) -> dict[str, Any]:
