@@ -58,6 +58,10 @@ def predict(ctx: click.Context, /, cell: Path, out: Path, name: str | None, as_j
     to one another and skull-stripped; grids and orientations may differ. The result lies on the first one's grid.
     Research use; not a medical device.
     """
+    if options["threshold"] is not None:  # once, and not as a fault of every patient
+        from anyadbench.predict.inputs import check_threshold
+
+        check_threshold(options["threshold"])
     patients = _patients(dict(ctx.obj or {}), out, name, options)
     single = not (options["data"] or options["table"])
     predictor = _predictor(cell, options)

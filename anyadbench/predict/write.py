@@ -33,6 +33,7 @@ def write_prediction(prediction: Prediction, folder: Path, name: str, request: s
     from anyadbench.predict.report import report_html
 
     check_folder(folder)
+    report = report_html(prediction, name)
     make_folder(folder)
     # Not removed but marked: were this stopped half way, the next run could not tell the files to be its own.
     write_json(folder / SCORES, {"unfinished": True, "request": ""})
@@ -40,7 +41,7 @@ def write_prediction(prediction: Prediction, folder: Path, name: str, request: s
     (folder / MASK).unlink(missing_ok=True)
     if prediction.mask is not None:
         _write_image(folder / MASK, prediction.mask.astype(np.uint8), prediction)
-    write_text(folder / REPORT, report_html(prediction, name))
+    write_text(folder / REPORT, report)
     write_json(folder / SCORES, {**prediction.as_json(), "patient": name, "request": request})
 
 
