@@ -219,6 +219,28 @@ def test_a_method_that_gives_no_numbers_costs_only_that_patient(
     assert (tmp_path / "out" / "ben" / "anomaly.nii.gz").is_file()
 
 
+def test_what_is_missing_or_asked_otherwise_is_predicted_again(
+    trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    scan = scan_path(tiny_phantom, "Phantom_001_1", "flair")
+
+    def before(*more: str) -> bool:
+        assert call("--cell", trained_cells["pixelstats"], "--flair", scan, "--out", tmp_path / "anna", *more) == 0
+        return "(predicted before)" in capsys.readouterr().out
+
+    assert not before() and before()
+    for name in ("anomaly.nii.gz", "mask.nii.gz", "report.html"):
+        (tmp_path / "anna" / name).unlink()
+        assert not before() and before()
+        assert (tmp_path / "anna" / name).is_file()
+    assert not before("--name", "Anna B.")
+    assert json.loads((tmp_path / "anna" / "prediction.json").read_text())["patient"] == "Anna B."
+    assert before("--name", "Anna B.")
+    monkeypatch.setattr("anyadbench.predict.batch.code_hash", lambda *_: "of an edited plugin")
+    assert not before("--name", "Anna B.")
+
+
 def test_a_table_is_a_batch_with_paths_beside_it(
     trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path
 ) -> None:

@@ -14,8 +14,8 @@ from anyadbench.data.phantom.embedded import EMBEDDED
 from anyadbench.data.problems import errors
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
-from anyadbench.plugins import all_layouts, find_layout
-from anyadbench.predict.write import read_scores
+from anyadbench.plugins import all_layouts, code_hash, find_layout, find_method
+from anyadbench.predict.write import MAP, MASK, REPORT, read_scores
 from anyadbench.sequences import SEQUENCES
 
 if TYPE_CHECKING:
@@ -114,16 +114,23 @@ def _guess(folder: Path) -> Layout:
 
 
 def request_hash(patient: Patient, predictor: Predictor, threshold: float | None) -> str:
-    """Return a hash of all that a patient's files depend on: model, threshold, and the scans' sizes and times."""
+    """Return a hash of all that a patient's files depend on.
+
+    These are the model, its method's installed code, the threshold, the patient's name, and the scans' sizes and times.
+    """
     files: list[Any] = []
     for name, path in patient.scans.items():
         parts = sorted(path.iterdir()) if path.is_dir() else [path]
         stats = [(part.name, part.stat()) for part in parts if part.exists()]
         files.append([name, str(path), [[part, stat.st_size, stat.st_mtime_ns] for part, stat in stats]])
-    model = [predictor.cell.result.cell_id, predictor.method.context.weights.sha256, predictor.policy.to_dict()]
-    return stable_hash([__version__, model, threshold, files])
+    descriptor, entry = find_method(predictor.cell.job.method)
+    code = code_hash(entry, descriptor.factory)
+    model = [predictor.cell.result.cell_id, code, predictor.method.context.weights.sha256, predictor.policy.to_dict()]
+    return stable_hash([__version__, model, threshold, patient.name, files])
 
 
 def is_done(folder: Path, request: str) -> bool:
-    """Whether a folder holds the finished prediction of a request."""
-    return read_scores(folder).get("request") == request
+    """Whether a folder holds the finished prediction of a request, with all its files."""
+    scores = read_scores(folder)
+    needed = [MAP, REPORT, *([] if scores.get("threshold") is None else [MASK])]
+    return scores.get("request") == request and all((folder / name).is_file() for name in needed)
