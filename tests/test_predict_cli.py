@@ -259,6 +259,8 @@ def test_a_table_is_a_batch_with_paths_beside_it(
     [
         ("name,flair\na,f\n", "has the column 'name'; name its columns patient,flair,t1,t1ce,t2"),
         ("flair,t1\na,f\n", "lacks the column 'patient' or any sequence"),
+        ("patient,flair,t1,flair\na,f,t,g\n", "has several columns 'flair'; keep one, with one scan per patient"),
+        ("patient,patient,flair\na,b,f\n", "has several columns 'patient'; keep one"),
         ("patient,flair\n", "has no line below its header"),
         ("patient,flair\na,f\na,g\n", "line 3: the patient 'a' stands twice"),
         ("patient,flair\n../a,f\n", "line 2: the patient '../a' is no name of a folder"),
@@ -289,6 +291,7 @@ def test_folders_that_fit_no_layout_or_have_no_volumes_are_refused(tmp_path: Pat
         (("--flair", "f", "--table", "t"), "--table and --flair exclude each other"),
         (("--flair", "f", "--threshold", "nan"), "The threshold nan is no finite number; give one in units of the map"),
         (("--flair", "f", "--threshold", "-inf"), "The threshold -inf is no finite number"),
+        (("--flair", "f", "--flair", "g"), "--flair is given 2 times; give one scan of each sequence"),
         (("--flair", "f", "--dataset", "phantom"), "--dataset names the layout of --data"),
         (("--flair", "f.nii.gz"), "there is no such folder; give the folder of a finished cell"),
     ],

@@ -20,16 +20,19 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
 
-def _keep_order(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+def _keep_order(ctx: click.Context, param: click.Parameter, value: tuple[Path, ...]) -> None:
     # Called in the order of the command line: the first scan given is the one whose grid the result lies on.
-    if value is not None:
-        ctx.ensure_object(dict)[param.name] = value
+    if len(value) > 1:
+        raise UserError(f"--{param.name} is given {len(value)} times; give one scan of each sequence.")
+    if value:
+        ctx.ensure_object(dict)[param.name] = value[0]
 
 
 def _scan_option(name: str) -> Callable[[Command], Command]:
     kind = click.Path(path_type=Path)
     text = f"{SHORT[name] if name != 'flair' else 'FLAIR'}: a NIfTI file, or a folder with one DICOM series."
-    return click.option(f"--{name}", type=kind, callback=_keep_order, expose_value=False, help=text)
+    # multiple, so that a second one is seen and refused: click would silently take the last.
+    return click.option(f"--{name}", type=kind, multiple=True, callback=_keep_order, expose_value=False, help=text)
 
 
 @click.command()

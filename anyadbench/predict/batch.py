@@ -44,7 +44,7 @@ def from_table(path: Path) -> list[Patient]:
     Paths are relative to the table's folder.
 
     Raises:
-        UserError: Naming the line, if it cannot be read, a column is unknown, or a name is missing or stands twice.
+        UserError: Naming the line, if it cannot be read, a column is unknown or doubled, or a name is missing or doubled.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -56,6 +56,9 @@ def from_table(path: Path) -> list[Patient]:
     if unknown or "patient" not in columns or len(columns) < 2:
         cause = f"has the column {unknown[0]!r}" if unknown else "lacks the column 'patient' or any sequence"
         raise UserError(f"--table {path} {cause}; name its columns patient,{','.join(SEQUENCES)}.")
+    twice = [name for name in columns if columns.count(name) > 1]
+    if twice:
+        raise UserError(f"--table {path} has several columns {twice[0]!r}; keep one, with one scan per patient.")
     patients: dict[str, Patient] = {}
     for number, row in enumerate(rows, 2):
         name = (row["patient"] or "").strip()
