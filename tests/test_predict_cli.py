@@ -219,6 +219,33 @@ def test_a_method_that_gives_no_numbers_costs_only_that_patient(
     assert (tmp_path / "out" / "ben" / "anomaly.nii.gz").is_file()
 
 
+@pytest.mark.parametrize("command", ["predict", "card"])
+def test_a_place_that_cannot_be_written_is_said_to_be_that_of_out(
+    command: str, trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    scans = ("--flair", scan_path(tiny_phantom, "Phantom_001_1", "flair")) if command == "predict" else ()
+    out = tmp_path / "file" / "new"
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--cell", str(trained_cells["pixelstats"]), *scans, "--out", str(out / "card.md")])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "cannot be written (Not a directory); give --out a folder that you may write to." in said
+
+
+def test_a_full_disk_is_said_with_the_option_of_predict(
+    trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(nibabel.loadsave, "save", full)
+    scan = scan_path(tiny_phantom, "Phantom_001_1", "flair")
+    assert call("--cell", trained_cells["pixelstats"], "--flair", scan, "--out", tmp_path / "out") == 2
+    assert "anomaly.nii.gz; free some space (or give --out on another disk)" in capsys.readouterr().err
+
+
 def test_what_is_missing_or_asked_otherwise_is_predicted_again(
     trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -174,4 +174,4 @@ def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
     writer.writerows([["" if row[name] is None else row[name] for name in names] for row in rows])
-    write_text(path, text.getvalue())
+    write_text(path, text.getvalue(), "--out")

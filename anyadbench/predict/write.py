@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from anyadbench.predict.prediction import Prediction
 
 MAP, MASK, SCORES, REPORT = "anomaly.nii.gz", "mask.nii.gz", "prediction.json", "report.html"
+
+OPTION = "--out"
+"""What chooses the folder, for advice where it cannot be written."""
 
 
 def write_prediction(prediction: Prediction, folder: Path, name: str, request: str = "") -> None:
@@ -34,15 +38,16 @@ def write_prediction(prediction: Prediction, folder: Path, name: str, request: s
 
     check_folder(folder)
     report = report_html(prediction, name)
-    make_folder(folder)
+    make_folder(folder, OPTION)
     # Not removed but marked: were this stopped half way, the next run could not tell the files to be its own.
-    write_json(folder / SCORES, {"unfinished": True, "request": ""})
+    write_json(folder / SCORES, {"unfinished": True, "request": ""}, OPTION)
     _write_image(folder / MAP, prediction.map, prediction)
-    (folder / MASK).unlink(missing_ok=True)
-    if prediction.mask is not None:
+    if prediction.mask is None:
+        (folder / MASK).unlink(missing_ok=True)
+    else:
         _write_image(folder / MASK, prediction.mask.astype(np.uint8), prediction)
-    write_text(folder / REPORT, report)
-    write_json(folder / SCORES, {**prediction.as_json(), "patient": name, "request": request})
+    write_text(folder / REPORT, report, OPTION)
+    write_json(folder / SCORES, {**prediction.as_json(), "patient": name, "request": request}, OPTION)
 
 
 def check_folder(folder: Path) -> None:
@@ -75,8 +80,9 @@ def _write_image(path: Path, array: np.ndarray, prediction: Prediction) -> None:
         nibabel.loadsave.save(image, temporary)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise explain_os_error(error, path) from None
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise explain_os_error(error, path, OPTION) from None
 
 
 def _image(array: np.ndarray, prediction: Prediction) -> Any:
