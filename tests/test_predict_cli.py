@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import gzip
 import json
 import os
 import re
@@ -244,6 +245,24 @@ def test_a_full_disk_is_said_with_the_option_of_predict(
     scan = scan_path(tiny_phantom, "Phantom_001_1", "flair")
     assert call("--cell", trained_cells["pixelstats"], "--flair", scan, "--out", tmp_path / "out") == 2
     assert "anomaly.nii.gz; free some space (or give --out on another disk)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_no_text_of_the_scans_header_is_passed_on(
+    kind: Any, trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path
+) -> None:
+    source = nibabel.load(scan_path(tiny_phantom, "Phantom_001_1", "flair"))
+    image = kind(np.asarray(source.dataobj), source.affine)
+    texts = [
+        name for name in ("descrip", "data_type", "db_name", "aux_file", "intent_name") if name in image.header.keys()
+    ]  # noqa: SIM118
+    for name in texts:
+        image.header[name] = b"DOE^JANE"
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"DOE^JANE"))
+    nibabel.save(image, tmp_path / "scan.nii")
+    anyadbench.load(trained_cells["pixelstats"]).predict({"flair": tmp_path / "scan.nii"}).save(tmp_path / "out")
+    for name in ("anomaly.nii.gz", "mask.nii.gz"):
+        assert b"JANE" not in gzip.decompress((tmp_path / "out" / name).read_bytes())
 
 
 def test_what_is_missing_or_asked_otherwise_is_predicted_again(
