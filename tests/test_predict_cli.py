@@ -253,10 +253,8 @@ def test_no_text_of_the_scans_header_is_passed_on(
 ) -> None:
     source = nibabel.load(scan_path(tiny_phantom, "Phantom_001_1", "flair"))
     image = kind(np.asarray(source.dataobj), source.affine)
-    texts = [
-        name for name in ("descrip", "data_type", "db_name", "aux_file", "intent_name") if name in image.header.keys()
-    ]  # noqa: SIM118
-    for name in texts:
+    fields = image.header.keys()
+    for name in {"descrip", "data_type", "db_name", "aux_file", "intent_name"} & set(fields):
         image.header[name] = b"DOE^JANE"
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"DOE^JANE"))
     nibabel.save(image, tmp_path / "scan.nii")

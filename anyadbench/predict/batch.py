@@ -44,7 +44,7 @@ def from_table(path: Path) -> list[Patient]:
     Paths are relative to the table's folder.
 
     Raises:
-        UserError: Naming the line, if it cannot be read, a column is unknown or doubled, or a name is missing or doubled.
+        UserError: Naming the line, if it cannot be read, a column is unknown or doubled, or a name missing or doubled.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -98,9 +98,8 @@ def _image(array: np.ndarray, prediction: Prediction) -> Any:
     header["descrip"] = b"anyadbench"
     header["cal_min"] = header["cal_max"] = 0
     header.extensions.clear()
-    for field in ("data_type", "db_name", "aux_file"):  # may hold a name; NIfTI-2 has the last only
-        if field in header.keys():  # noqa: SIM118  # a header is no mapping
-            header[field] = b""
+    for field in {"data_type", "db_name", "aux_file"} & set(header.keys()):  # may hold the patient's name
+        header[field] = b""
     header.set_intent("none")
     image = kind(array, prediction.affine, header)
     image.set_data_dtype(array.dtype)
