@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from trees import make_tree, path_of
@@ -12,6 +15,7 @@ from trees import make_tree, path_of
 from anyadbench.cli import main
 from anyadbench.data.discover import discover, survey
 from anyadbench.data.layouts import LAYOUTS, Layout, get_layout
+from anyadbench.data.problems import errors
 from anyadbench.errors import UserError
 
 NIFTI = ["brats2018", "brats2019", "brats2020", "brats2021", "brats2023", "brats2024", "mu", "pretreat", "mslub",
@@ -91,6 +95,24 @@ def test_apple_files_and_strangers_are_warned_of(tmp_path: Path) -> None:
     found = survey(make_tree("brats2018", tmp_path, 1, TINY, faults=["apple", "stray"]), get_layout("brats2018"))
     assert {problem.file for problem in found.problems} == {"._leftover.nii.gz", "average.nii.gz"}
     assert {problem.severity for problem in found.problems} == {"warning"}
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = make_tree("brats2018", tmp_path, 2, TINY)
+    locked = sorted(path for path in tree.rglob("*") if path.is_dir() and path.name.startswith("Brats"))[0]
+    scandir = os.scandir
+
+    def refused(path: Any) -> Any:
+        if str(path) == str(locked):  # as the system does, but root may list every folder
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    found = survey(tree, get_layout("brats2018"))
+    name = locked.relative_to(tree).as_posix()
+    sentence = f"{name} cannot be read (Permission denied); check the permissions, or remove it."
+    assert [problem.sentence for problem in errors(found.problems)] == [sentence]
+    assert locked.name not in [item.scan for item in found.scans]
 
 
 def test_two_copies_of_a_file_are_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 import subprocess
 import sys
@@ -163,6 +164,65 @@ def test_arrays_are_taken_in_lps_order_with_their_spacing(predictor: Any, flair:
     np.testing.assert_array_equal(found.grid_maps, plain.grid_maps)
     with pytest.raises(UserError, match=r"flair: an array needs spacing=\(x, y, z\)"):
         predictor.predict({"flair": array})
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint64", "float16", "longdouble", ">i2", "bool"])
+def test_an_array_may_have_any_type_of_number(kind: str, predictor: Any, flair: Any) -> None:
+    array = np.asarray(flair.dataobj)
+    array = array > 0 if kind == "bool" else np.minimum(array, 2000)  # float16 holds whole numbers up to 2048
+    found = predictor.predict({"flair": array.astype(kind)}, spacing=(4.5, 4.5, 7.5))
+    plain = predictor.predict({"flair": array.astype(np.float32)}, spacing=(4.5, 4.5, 7.5))
+    np.testing.assert_array_equal(found.grid_maps, plain.grid_maps)
+
+
+@pytest.mark.parametrize("spacing", [1.0, "111", ("a", "b", "c"), (1, 1), (1, 1, float("nan")), (1, 0, 1), 7])
+def test_a_spacing_that_is_none_is_one_sentence(spacing: Any, predictor: Any, flair: Any) -> None:
+    with pytest.raises(UserError, match=r"flair: an array needs spacing=\(x, y, z\), its voxel size in mm"):
+        predictor.predict({"flair": np.asarray(flair.dataobj)}, spacing=spacing)
+
+
+@pytest.mark.parametrize("kind", [nibabel.MGHImage, nibabel.Spm2AnalyzeImage, nibabel.Spm99AnalyzeImage])
+def test_images_that_are_no_nifti_are_taken_with_their_affine(
+    kind: Any, predictor: Any, flair: Any, tmp_path: Path
+) -> None:
+    array = np.asarray(flair.dataobj).astype(np.float32)
+    found = predictor.predict({"flair": kind(array, flair.affine)})
+    plain = predictor.predict({"flair": nibabel.Nifti1Image(array, flair.affine)})
+    np.testing.assert_array_equal(found.map, plain.map)
+    found.save(tmp_path / "out")
+    np.testing.assert_allclose(nibabel.load(tmp_path / "out" / "anomaly.nii.gz").affine, flair.affine, atol=1e-5)
+
+
+def test_an_image_without_an_orientation_is_refused(predictor: Any, flair: Any) -> None:
+    array = np.asarray(flair.dataobj).astype(np.float32)
+    with pytest.raises(UserError, match=r"flair says nothing about its orientation \(it has no affine\); convert it"):
+        predictor.predict({"flair": nibabel.AnalyzeImage(array, flair.affine)})
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("-inf"), "high", [1]])
+def test_a_threshold_that_is_no_number_is_one_sentence(threshold: Any, predictor: Any, flair: Any) -> None:
+    with pytest.raises(UserError, match="The threshold .* is no finite number; give one in units of the map, e.g. 0.5"):
+        predictor.predict({"flair": flair}, threshold=threshold)
+
+
+def test_a_threshold_may_be_a_number_of_numpy(predictor: Any, flair: Any, tmp_path: Path) -> None:
+    predictor.predict({"flair": flair}, threshold=np.float32(0.5)).save(tmp_path)
+    assert json.loads((tmp_path / "prediction.json").read_text())["threshold"] == 0.5
+
+
+def test_a_scan_without_a_value_above_0_is_refused(predictor: Any, flair: Any) -> None:
+    array = -np.asarray(flair.dataobj).astype(np.float32)
+    with pytest.raises(
+        UserError, match=r"flair holds no value above 0 \(its lowest is -.*\), where a brain is; give the"
+    ):
+        predictor.predict({"flair": nibabel.Nifti1Image(array, flair.affine)})
+
+
+def test_a_scan_that_is_above_0_in_one_voxel_only_has_a_report(predictor: Any, flair: Any, tmp_path: Path) -> None:
+    array = -np.asarray(flair.dataobj).astype(np.float32)
+    array[tuple(length // 2 for length in array.shape)] = 1
+    predictor.predict({"flair": nibabel.Nifti1Image(array, flair.affine)}).save(tmp_path / "out")
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 def test_the_threshold_is_that_of_the_shown_subset(predictor: Any, flair: Any) -> None:

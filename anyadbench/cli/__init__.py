@@ -95,12 +95,12 @@ def main(arguments: list[str] | None = None) -> Any:
     except OSError as error:
         if error.strerror is None:  # a library's own, without a cause in words of the system
             raise
-        _say(_named(error))
+        _say(system_sentence(error))
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _named(error: OSError) -> str:
+def system_sentence(error: OSError) -> str:
     """Return one sentence for what the system refused and no command explained, such as a name that is too long."""
     if error.filename is None:
         return f"{error.strerror}; mend that and run the same command again."

@@ -21,6 +21,6 @@ def card(cell: Path, out: Path | None) -> None:
         return
     from anyadbench.run.cells import make_folder, write_text
 
-    make_folder(out.parent)
-    write_text(out, text)
+    make_folder(out.parent, "--out")
+    write_text(out, text, "--out")
     click.echo(str(out))

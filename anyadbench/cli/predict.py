@@ -20,16 +20,19 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
 
-def _keep_order(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+def _keep_order(ctx: click.Context, param: click.Parameter, value: tuple[Path, ...]) -> None:
     # Called in the order of the command line: the first scan given is the one whose grid the result lies on.
-    if value is not None:
-        ctx.ensure_object(dict)[param.name] = value
+    if len(value) > 1:
+        raise UserError(f"--{param.name} is given {len(value)} times; give one scan of each sequence.")
+    if value:
+        ctx.ensure_object(dict)[param.name] = value[0]
 
 
 def _scan_option(name: str) -> Callable[[Command], Command]:
     kind = click.Path(path_type=Path)
     text = f"{SHORT[name] if name != 'flair' else 'FLAIR'}: a NIfTI file, or a folder with one DICOM series."
-    return click.option(f"--{name}", type=kind, callback=_keep_order, expose_value=False, help=text)
+    # multiple, so that a second one is seen and refused: click would silently take the last.
+    return click.option(f"--{name}", type=kind, multiple=True, callback=_keep_order, expose_value=False, help=text)
 
 
 @click.command()
@@ -58,10 +61,15 @@ def predict(ctx: click.Context, /, cell: Path, out: Path, name: str | None, as_j
     to one another and skull-stripped; grids and orientations may differ. The result lies on the first one's grid.
     Research use; not a medical device.
     """
+    if options["threshold"] is not None:  # once, and not as a fault of every patient
+        from anyadbench.predict.inputs import check_threshold
+
+        check_threshold(options["threshold"])
     patients = _patients(dict(ctx.obj or {}), out, name, options)
     single = not (options["data"] or options["table"])
     predictor = _predictor(cell, options)
     from anyadbench.cli.output import clean
+    from anyadbench.run.trainer import NotFinite
 
     rows, failed = [], []
     for note in predictor.notes:
@@ -70,11 +78,14 @@ def predict(ctx: click.Context, /, cell: Path, out: Path, name: str | None, as_j
         folder = out if single else out / patient.name
         try:
             rows.append(_one(predictor, patient, folder, options["threshold"], quiet=as_json))
-        except UserError as error:
+        except BrokenPipeError:  # nobody reads any more: that is no patient's fault
+            raise
+        except (UserError, OSError, NotFinite) as error:
+            said = _sentence(error)
             if single:
-                raise
+                raise UserError(said) from error
             failed.append(patient.name)
-            click.echo(f"{number}/{len(patients)} {patient.name}: {error}", err=True)
+            click.echo(f"{number}/{len(patients)} {clean(patient.name)}: {said}", err=True)
     if not single and rows:
         _write_table(out / "predictions.csv", rows)
     if as_json:
@@ -115,15 +126,28 @@ def _predictor(cell: Path, options: dict[str, Any]) -> Predictor:
     return load_with(trained, device=options["device"], weights=options["weights"], threads=options["threads"])
 
 
+def _sentence(error: Exception) -> str:
+    from anyadbench.cli import system_sentence
+
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        return system_sentence(error) if error.strerror else f"{error}; mend that and run the same command again."
+    return f"The method gave no numbers: {error}; look at the scan for values far out of range, or leave it out."
+
+
 def _one(predictor: Predictor, patient: Patient, folder: Path, threshold: float | None, quiet: bool) -> dict[str, Any]:
     from anyadbench.cli.output import clean
     from anyadbench.predict.batch import is_done, request_hash
-    from anyadbench.predict.write import SCORES, write_prediction
+    from anyadbench.predict.write import SCORES, check_folder, write_prediction
     from anyadbench.run.cells import read_json
 
+    if patient.problem:
+        raise UserError(clean(patient.problem))
     request = request_hash(patient, predictor, threshold)
     before = is_done(folder, request)
     if not before:
+        check_folder(folder)  # before the work, not after it
         prediction = predictor.predict(patient.scans, threshold=threshold)
         write_prediction(prediction, folder, patient.name, request)
     scores = read_json(folder / SCORES)
@@ -150,4 +174,4 @@ def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
     writer.writerows([["" if row[name] is None else row[name] for name in names] for row in rows])
-    write_text(path, text.getvalue())
+    write_text(path, text.getvalue(), "--out")

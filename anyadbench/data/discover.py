@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,10 +72,15 @@ class _Found:
     slices: dict[tuple[int, str], dict[str, list[Path]]] = field(default_factory=dict)
 
 
-def walk(source: Path) -> Iterator[Path]:
-    """Yield every file below a folder in a fixed order, following links but never in a circle."""
+def walk(source: Path, unreadable: Callable[[OSError], None] = lambda error: None) -> Iterator[Path]:
+    """Yield every file below a folder in a fixed order, following links but never in a circle.
+
+    Args:
+        source: The folder.
+        unreadable: Called with the error of each folder below that cannot be listed.
+    """
     seen: set[str] = set()
-    for folder, names, files in os.walk(source, followlinks=True):
+    for folder, names, files in os.walk(source, onerror=unreadable, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             names.clear()
@@ -109,7 +114,7 @@ def survey(source: Path, layout: Layout) -> Survey:
     problems: list[Problem] = []
     foreign: dict[str, str] = {}
     unmatched: list[str] = []
-    for path in walk(root):
+    for path in walk(root, lambda error: problems.append(_unreadable(error, root))):
         relative = path.relative_to(root).as_posix()
         # The folder that was given counts as part of the path: it may be the patient's own.
         full = f"{root.name}/{relative}"
@@ -155,6 +160,11 @@ def _add(found: dict[str, _Found], groups: Mapping[str, str | None], layout: Lay
 
 def _other_layout(path: str, layout: Layout) -> str | None:
     return next((other.name for other in LAYOUTS.values() if other.name != layout.name and other.match(path)), None)
+
+
+def _unreadable(error: OSError, root: Path) -> Problem:
+    relative = Path(str(error.filename)).relative_to(root).as_posix()
+    return Problem(relative, f"cannot be read ({error.strerror})", "check the permissions, or remove it")
 
 
 def _junk(relative: str) -> Problem:

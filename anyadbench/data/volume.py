@@ -109,7 +109,7 @@ def read_with_header(path: str | Path) -> tuple[Volume, Any]:
 
 
 def volume_of(image: Any, name: str) -> Volume:
-    """Return an image in memory (nibabel's ``Nifti1Image`` or ``Nifti2Image``) as a volume.
+    """Return an image in memory (nibabel's ``Nifti1Image``, ``MGHImage`` and so on) as a volume.
 
     Raises:
         BadFile: As ``read_volume``; ``name`` stands for the file.
@@ -262,9 +262,13 @@ def _canonical(path: Path, image: Any, array: np.ndarray) -> Volume:
 
 def _affine(path: Path, image: Any) -> np.ndarray:
     header = image.header
-    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
-        cause = "says nothing about its orientation (neither sform nor qform is set)"
-        raise BadFile(path, cause, "convert it again with a tool that keeps the orientation")
+    fix = "convert it again with a tool that keeps the orientation"
+    if isinstance(header, nibabel.nifti1.Nifti1Header):
+        if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+            raise BadFile(path, "says nothing about its orientation (neither sform nor qform is set)", fix)
+    # Formats other than NIfTI (MGH, SPM) have an affine without codes; plain Analyze has none, nibabel makes it up.
+    elif image.affine is None or type(header) is nibabel.analyze.AnalyzeHeader:
+        raise BadFile(path, "says nothing about its orientation (it has no affine)", fix)
     try:
         affine = np.asarray(image.affine, dtype=np.float64)
     except (HeaderDataError, ValueError) as error:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from anyadbench import __version__
 from anyadbench.data.discover import survey
 from anyadbench.data.phantom.embedded import EMBEDDED
+from anyadbench.data.problems import errors
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
-from anyadbench.plugins import all_layouts, find_layout
-from anyadbench.predict.write import SCORES
+from anyadbench.plugins import all_layouts, code_hash, find_layout, find_method
+from anyadbench.predict.write import MAP, MASK, REPORT, read_scores
 from anyadbench.sequences import SEQUENCES
 
 if TYPE_CHECKING:
@@ -24,10 +25,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Patient:
-    """One patient of a batch: a name that is a folder's name too, and the scan of each sequence."""
+    """One patient of a batch.
+
+    Attributes:
+        name: A name that is a folder's name too.
+        scans: The scan of each sequence.
+        problem: Why there is none that can be used, as a sentence; empty otherwise.
+    """
 
     name: str
     scans: Mapping[str, Any]
+    problem: str = ""
 
 
 def from_table(path: Path) -> list[Patient]:
@@ -36,7 +44,7 @@ def from_table(path: Path) -> list[Patient]:
     Paths are relative to the table's folder.
 
     Raises:
-        UserError: Naming the line, if it cannot be read, a column is unknown, or a name is missing or stands twice.
+        UserError: Naming the line, if it cannot be read, a column is unknown or doubled, or a name missing or doubled.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -48,6 +56,9 @@ def from_table(path: Path) -> list[Patient]:
     if unknown or "patient" not in columns or len(columns) < 2:
         cause = f"has the column {unknown[0]!r}" if unknown else "lacks the column 'patient' or any sequence"
         raise UserError(f"--table {path} {cause}; name its columns patient,{','.join(SEQUENCES)}.")
+    twice = [name for name in columns if columns.count(name) > 1]
+    if twice:
+        raise UserError(f"--table {path} has several columns {twice[0]!r}; keep one, with one scan per patient.")
     patients: dict[str, Patient] = {}
     for number, row in enumerate(rows, 2):
         name = (row["patient"] or "").strip()
@@ -64,6 +75,8 @@ def from_table(path: Path) -> list[Patient]:
 def from_folder(folder: Path, dataset: str | None) -> list[Patient]:
     """Find the patients of a folder in a known layout; segmentations are neither needed nor read.
 
+    A patient whose files are at fault, such as two for one sequence, is named with what is wrong and not left out.
+
     Raises:
         UserError: If no layout fits, several do, or the layout has no volumes.
     """
@@ -73,10 +86,12 @@ def from_folder(folder: Path, dataset: str | None) -> list[Patient]:
             f"--data {folder}: the layout {layout.name} has no volume per sequence; give the files in a --table."
         )
     # A scan without a segmentation is a fault of a benchmark's tree, but just what prediction is for.
-    scans = survey(folder, _without_segmentation(layout)).scans
-    if not scans:
-        raise UserError(f"--data {folder} holds no readable scan of {layout.name}; see 'anyadbench data verify'.")
-    return [Patient(scan.scan, dict(scan.files)) for scan in scans]
+    found = survey(folder, _without_segmentation(layout))
+    patients = {scan.scan: Patient(scan.scan, dict(scan.files)) for scan in found.scans}
+    for problem in errors(found.problems):
+        name = problem.scan or Path(problem.file).name
+        patients.setdefault(name, Patient(name, {}, problem.sentence))
+    return [patients[name] for name in sorted(patients)]
 
 
 def _without_segmentation(layout: Layout) -> Layout:
@@ -102,21 +117,23 @@ def _guess(folder: Path) -> Layout:
 
 
 def request_hash(patient: Patient, predictor: Predictor, threshold: float | None) -> str:
-    """Return a hash of all that a patient's files depend on: model, threshold, and the scans' sizes and times."""
+    """Return a hash of all that a patient's files depend on.
+
+    These are the model, its method's installed code, the threshold, the patient's name, and the scans' sizes and times.
+    """
     files: list[Any] = []
     for name, path in patient.scans.items():
         parts = sorted(path.iterdir()) if path.is_dir() else [path]
         stats = [(part.name, part.stat()) for part in parts if part.exists()]
         files.append([name, str(path), [[part, stat.st_size, stat.st_mtime_ns] for part, stat in stats]])
-    model = [predictor.cell.result.cell_id, predictor.method.context.weights.sha256, predictor.policy.to_dict()]
-    return stable_hash([__version__, model, threshold, files])
+    descriptor, entry = find_method(predictor.cell.job.method)
+    code = code_hash(entry, descriptor.factory)
+    model = [predictor.cell.result.cell_id, code, predictor.method.context.weights.sha256, predictor.policy.to_dict()]
+    return stable_hash([__version__, model, threshold, patient.name, files])
 
 
 def is_done(folder: Path, request: str) -> bool:
-    """Whether a folder holds the finished prediction of a request."""
-    import json
-
-    try:
-        return bool(json.loads((folder / SCORES).read_text(encoding="utf-8")).get("request") == request)
-    except (OSError, ValueError, AttributeError):
-        return False
+    """Whether a folder holds the finished prediction of a request, with all its files."""
+    scores = read_scores(folder)
+    needed = [MAP, REPORT, *([] if scores.get("threshold") is None else [MASK])]
+    return scores.get("request") == request and all((folder / name).is_file() for name in needed)

@@ -14,12 +14,18 @@ from anyadbench.errors import UserError
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
+STEP_SHARE, STEP_MM = 0.01, 0.05
+"""How far the steps from slice to slice may differ: this share of the step or this many mm, whichever is more."""
+
+_POSITION, _ORIENTATION = "0020|0032", "0020|0037"
+
 
 def read_series(folder: Path) -> Any:
     """Return the one DICOM series in a folder as a NIfTI image; compressed and rescaled files are decoded.
 
     Raises:
-        UserError: If SimpleITK is not installed, or the folder holds no series, several, or a damaged one.
+        UserError: If SimpleITK is not installed, the folder holds no series, several, or a damaged one, or its slices
+            are not one stack of even steps.
     """
     try:
         itk: Any = import_module("SimpleITK")
@@ -34,8 +40,9 @@ def read_series(folder: Path) -> Any:
     if len(series) != 1:
         found = f"{len(series)} DICOM series" if series else "no DICOM series"
         raise BadFile(folder, f"holds {found} where one is needed", "give the folder of one series")
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    names = reader.GetGDCMSeriesFileNames(str(folder), series[0])
     try:
+        reader.SetFileNames([names[index] for index in _stack(folder, [_tags(itk, name) for name in names])])
         image = reader.Execute()
     except RuntimeError as error:
         cause = str(error).strip().splitlines()[-1][:200]
@@ -48,3 +55,60 @@ def read_series(folder: Path) -> Any:
     array = itk.GetArrayFromImage(image).transpose(2, 1, 0)
     kind = np.float32 if array.dtype.kind == "f" else np.int32
     return nibabel.nifti1.Nifti1Image(array.astype(kind), _TO_RAS @ affine)  # type: ignore[no-untyped-call]
+
+
+def _tags(itk: Any, name: str) -> tuple[str, str]:
+    """Return position and orientation of a file as they stand there; empty where they are missing."""
+    reader = itk.ImageFileReader()
+    reader.SetFileName(name)
+    reader.ReadImageInformation()
+    known = reader.GetMetaDataKeys()
+    position, orientation = (reader.GetMetaData(tag) if tag in known else "" for tag in (_POSITION, _ORIENTATION))
+    return position, orientation
+
+
+def _stack(folder: Path, tags: list[tuple[str, str]]) -> list[int]:
+    """Return the order of a series' files along the normal of their slices.
+
+    SimpleITK takes any list of files for an even stack: it would spread a series with a gap over the gap, and
+    interleave two acquisitions.
+
+    Raises:
+        BadFile: If slices lack a position, differ in direction, share a position, or have uneven steps.
+    """
+    if len(tags) < 2:  # one file of many frames has its geometry in itself
+        return [0]
+    try:
+        points = np.array([_numbers(position, 3) for position, _ in tags])
+        axes = np.array([_numbers(orientation, 6) for _, orientation in tags])
+    except ValueError:
+        cause = "has slices that do not say where they lie (ImagePositionPatient, ImageOrientationPatient)"
+        raise BadFile(folder, cause, "export the series again with its geometry") from None
+    if np.abs(axes - axes[0]).max() > 1e-3:
+        raise BadFile(folder, "holds slices of several directions", "give the folder of one stack of parallel slices")
+    normal = np.cross(axes[0, :3], axes[0, 3:])
+    normal /= np.linalg.norm(normal)
+    order = np.argsort(points @ normal, kind="stable")
+    moves = np.diff(points[order], axis=0)
+    steps = moves @ normal
+    same = int((steps < STEP_MM).sum())
+    if same:
+        cause = f"holds {same} slices where another slice lies already (copies, or several acquisitions)"
+        raise BadFile(folder, cause, "give the folder of one complete volume")
+    step = float(np.median(steps))
+    slack = max(STEP_SHARE * step, STEP_MM)
+    worst = int(np.argmax(np.abs(steps - step)))
+    if abs(steps[worst] - step) > slack:
+        cause = f"has two neighbouring slices {steps[worst]:.4g} mm apart where others are {step:.4g} mm apart"
+        raise BadFile(folder, cause, "copy the series again if slices are missing, or give an evenly spaced one")
+    if np.linalg.norm(moves - steps[:, None] * normal, axis=1).max() > slack:
+        cause = "has slices that are shifted sideways against one another"
+        raise BadFile(folder, cause, "resample it to a straight stack, or give another series")
+    return [int(index) for index in order]
+
+
+def _numbers(text: str, count: int) -> list[float]:
+    values = [float(part) for part in text.split("\\")]
+    if len(values) != count or not np.isfinite(values).all():
+        raise ValueError(text)
+    return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ class Input:
     Attributes:
         sequence: Canonical name.
         volume: Values, and where they lie.
-        header: NIfTI header of the file, which output on its grid takes over; ``None`` where there is none.
+        header: NIfTI header of the file, which output on its grid takes over; ``None`` without one (MGH).
         where: Path, or ``array``.
         background: The one value outside the brain, which was subtracted because training has 0 there.
     """
@@ -66,16 +67,16 @@ def read_input(sequence: str, source: Source, spacing: tuple[float, float, float
         spacing: For an array: voxel size in mm along its axes.
 
     Raises:
-        UserError: If it cannot be read, holds one value everywhere, or is something else.
+        UserError: If it cannot be read, holds one value everywhere or none above 0, or is something else.
     """
     if isinstance(source, np.ndarray):
-        if spacing is None or len(spacing) != 3 or not all(0 < step < 100 for step in spacing):
-            raise UserError(f"{sequence}: an array needs spacing=(x, y, z), its voxel size in mm, e.g. (1, 1, 1).")
-        affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
-        image = nibabel.nifti1.Nifti1Image(source, affine)  # type: ignore[no-untyped-call]
+        x, y, z = _steps(sequence, spacing)
+        # Not a NIfTI image, which refuses the types that no NIfTI file can hold: int64, bool, float16.
+        image: Any = nibabel.spatialimages.SpatialImage(source, np.diag([-x, -y, z, 1.0]))
         found = Input(sequence, volume_of(image, sequence), None, "array")
     elif hasattr(source, "dataobj"):
-        found = Input(sequence, volume_of(source, sequence), source.header, "image")
+        header = source.header if isinstance(source.header, nibabel.nifti1.Nifti1Header) else None
+        found = Input(sequence, volume_of(source, sequence), header, "image")
     elif isinstance(source, str | Path):
         found = _from_path(sequence, Path(os.path.expanduser(source)))
     else:
@@ -86,9 +87,37 @@ def read_input(sequence: str, source: Source, spacing: tuple[float, float, float
         raise BadFile(found.volume.path, f"holds the value {array.flat[0]:g} everywhere", "give the right image")
     lowest = array.min()
     if lowest == 0 or float((array == lowest).mean()) < MIN_BACKGROUND:
+        if array.max() <= 0:
+            cause = f"holds no value above 0 (its lowest is {lowest:g}), where a brain is"
+            raise BadFile(found.volume.path, cause, "give the scan as it came from the scanner")
         return found
     volume = replace(found.volume, array=array.astype(np.float32) - np.float32(lowest))
     return replace(found, volume=volume, background=float(lowest))
+
+
+def check_threshold(threshold: Any) -> float:
+    """Return a threshold as a number.
+
+    Raises:
+        UserError: If it is none, or not a finite one.
+    """
+    try:
+        value = float(threshold)
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"The threshold {threshold} is no finite number; give one in units of the map, e.g. 0.5.")
+    return value
+
+
+def _steps(sequence: str, spacing: Any) -> tuple[float, float, float]:
+    try:
+        x, y, z = (float(step) for step in spacing)
+    except (TypeError, ValueError):
+        x = y = z = math.nan
+    if isinstance(spacing, str) or not all(0 < step < 100 for step in (x, y, z)):
+        raise UserError(f"{sequence}: an array needs spacing=(x, y, z), its voxel size in mm, e.g. (1, 1, 1).")
+    return x, y, z
 
 
 def _from_path(sequence: str, path: Path) -> Input:

@@ -27,7 +27,7 @@ from anyadbench.predict.geometry import (
     tilt,
     to_volume,
 )
-from anyadbench.predict.inputs import Input, Source, read_inputs
+from anyadbench.predict.inputs import Input, Source, check_threshold, read_inputs
 from anyadbench.predict.model import build_method, prediction_policy
 from anyadbench.predict.prediction import Prediction, SliceScore
 from anyadbench.predict.skull import below_background, not_stripped
@@ -92,8 +92,9 @@ class Predictor:
             progress: Called with the number of scored slices and of all.
 
         Raises:
-            UserError: If a scan cannot be used; the sentence names it.
+            UserError: If a scan cannot be used, which the sentence names, or the threshold is no finite number.
         """
+        threshold = None if threshold is None else check_threshold(threshold)
         inputs = read_inputs(scans, spacing)
         shown = self._shown(inputs)
         reference = inputs[0].volume

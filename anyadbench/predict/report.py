@@ -81,6 +81,8 @@ def _scale(prediction: Prediction) -> tuple[float, float]:
     rows = np.array(counted)[np.linspace(0, len(counted) - 1, min(SPREAD, len(counted))).round().astype(int)]
     brain = prediction.data.values(rows).max(axis=1) > 0
     maps = np.stack([_on_field(prediction.grid_maps[row], brain.shape[1:]) for row in rows])
+    if not brain.any():  # what the method sees is above 0 in other slices only
+        brain = np.ones_like(brain)
     low, high = np.quantile(maps[brain].astype(np.float64), (0.5, 0.999))
     return float(low), float(high)
 

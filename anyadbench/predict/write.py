@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
 
+from anyadbench.errors import UserError
 from anyadbench.run.cells import explain_os_error, make_folder, write_json, write_text
 
 if TYPE_CHECKING:
@@ -15,29 +18,59 @@ if TYPE_CHECKING:
 
 MAP, MASK, SCORES, REPORT = "anomaly.nii.gz", "mask.nii.gz", "prediction.json", "report.html"
 
+OPTION = "--out"
+"""What chooses the folder, for advice where it cannot be written."""
+
 
 def write_prediction(prediction: Prediction, folder: Path, name: str, request: str = "") -> None:
-    """Write one patient's files; ``prediction.json`` comes last, so that it says that the others are whole.
+    """Write one patient's files; ``prediction.json`` is whole last, so that it says that the others are.
 
     Args:
         prediction: What to write.
-        folder: Made if it is not there; files of an earlier prediction are replaced.
+        folder: Made if it is not there; files of an earlier prediction are replaced, and no others.
         name: The patient, for the report's title.
         request: Hash of what was asked, by which a batch knows a finished patient.
 
     Raises:
-        UserError: If the folder cannot be written.
+        UserError: If the folder cannot be written, or holds files of these names that are none of a prediction.
     """
     from anyadbench.predict.report import report_html
 
-    make_folder(folder)
-    (folder / SCORES).unlink(missing_ok=True)
+    check_folder(folder)
+    report = report_html(prediction, name)
+    make_folder(folder, OPTION)
+    # Not removed but marked: were this stopped half way, the next run could not tell the files to be its own.
+    write_json(folder / SCORES, {"unfinished": True, "request": ""}, OPTION)
     _write_image(folder / MAP, prediction.map, prediction)
-    (folder / MASK).unlink(missing_ok=True)
-    if prediction.mask is not None:
+    if prediction.mask is None:
+        (folder / MASK).unlink(missing_ok=True)
+    else:
         _write_image(folder / MASK, prediction.mask.astype(np.uint8), prediction)
-    write_text(folder / REPORT, report_html(prediction, name))
-    write_json(folder / SCORES, {**prediction.as_json(), "patient": name, "request": request})
+    write_text(folder / REPORT, report, OPTION)
+    write_json(folder / SCORES, {**prediction.as_json(), "patient": name, "request": request}, OPTION)
+
+
+def check_folder(folder: Path) -> None:
+    """Check that nothing but an earlier prediction would be replaced: a brain mask is often named ``mask.nii.gz`` too.
+
+    Raises:
+        UserError: If the folder holds a file of a prediction's names but no ``prediction.json`` of this program.
+    """
+    there = [name for name in (MAP, MASK, REPORT, SCORES) if (folder / name).exists()]
+    if there and "request" not in read_scores(folder):
+        raise UserError(
+            f"{folder / there[0]} was not written by 'anyadbench predict' and would be replaced; give --out another "
+            "folder, or move the file."
+        )
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """Return what a folder's ``prediction.json`` says; empty if there is none or it is none."""
+    try:
+        found = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _write_image(path: Path, array: np.ndarray, prediction: Prediction) -> None:
@@ -47,8 +80,9 @@ def _write_image(path: Path, array: np.ndarray, prediction: Prediction) -> None:
         nibabel.loadsave.save(image, temporary)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise explain_os_error(error, path) from None
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise explain_os_error(error, path, OPTION) from None
 
 
 def _image(array: np.ndarray, prediction: Prediction) -> Any:
@@ -64,6 +98,8 @@ def _image(array: np.ndarray, prediction: Prediction) -> Any:
     header["descrip"] = b"anyadbench"
     header["cal_min"] = header["cal_max"] = 0
     header.extensions.clear()
+    for field in {"data_type", "db_name", "aux_file"} & set(header.keys()):  # may hold the patient's name
+        header[field] = b""
     header.set_intent("none")
     image = kind(array, prediction.affine, header)
     image.set_data_dtype(array.dtype)

@@ -152,8 +152,8 @@ def _drop_locks() -> None:
 os.register_at_fork(after_in_child=_drop_locks)
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it.
+def make_folder(path: Path, option: str = "--runs") -> None:
+    """Make a folder and those above it; ``option`` is what the user gave, see ``explain_os_error``.
 
     Raises:
         UserError: If that cannot be done.
@@ -161,7 +161,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise explain_os_error(error, path) from None
+        raise explain_os_error(error, path, option) from None
 
 
 def fit_folder(runs: Path, fit_id: str, method: str) -> WorkFolder:
@@ -193,12 +193,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any], option: str = "--runs") -> None:
     """Write a JSON object under a temporary name and rename it."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", option)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, option: str = "--runs") -> None:
     """Write a text file under a temporary name and rename it, so that it is never seen half written."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -208,15 +208,22 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise explain_os_error(error, path) from None
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise explain_os_error(error, path, option) from None
 
 
-def explain_os_error(error: OSError, path: Path) -> UserError | OSError:
-    """Turn a full disk or a missing permission into a sentence; return any other error as it is."""
+def explain_os_error(error: OSError, path: Path, option: str = "--runs") -> UserError | OSError:
+    """Turn a full disk or a missing permission into a sentence; return any other error as it is.
+
+    Args:
+        error: What the system said.
+        path: What was being written.
+        option: Name of the option by which the user chose the folder.
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(
-            f"The disk is full while writing {path}; free some space (or give --runs on another disk) and run the "
+            f"The disk is full while writing {path}; free some space (or give {option} on another disk) and run the "
             "same command again: it resumes."
         )
     if error.errno in (
@@ -228,7 +235,7 @@ def explain_os_error(error: OSError, path: Path) -> UserError | OSError:
         errno.ENOENT,
         errno.ENOTEMPTY,
     ):
-        return UserError(f"{path} cannot be written ({error.strerror}); give --runs a folder that you may write to.")
+        return UserError(f"{path} cannot be written ({error.strerror}); give {option} a folder that you may write to.")
     return error
 
 
