@@ -16,6 +16,7 @@ def describe(cls: str) -> MethodDescriptor:
 
 GOOD = describe("Good")
 KEEPSINTHEMODULE = describe("KeepsInTheModule")
+HASHESTEXT = describe("HashesText")
 WASTEFUL = describe("Wasteful")
 DIES = describe("Dies")
 NUMBER = 3

@@ -78,6 +78,14 @@ class BatchRanged(Good):
         return Scores(self.maps(batch) / self.maps(batch).max())
 
 
+class BatchRangedSmall(Good):
+    """Its maps are so small that what others change in them is less than 1e-5."""
+
+    def score(self, batch: Batch) -> Scores:
+        maps = self.maps(batch)
+        return Scores((maps - maps.mean()) / maps.std() * 1e-6 + 1e-5)
+
+
 class Remembering(Good):
     """Keeps what it says of a whole scan, and finds it again by any one of its sequences."""
 
@@ -123,6 +131,13 @@ class OpensTheData(Good):
             path.read_bytes()
 
 
+class OpensTheTree(Good):
+    def prepare(self, normals: Normals) -> None:
+        super().prepare(normals)
+        for path in sorted(Path(os.environ["ANYADBENCH_CACHE"]).rglob("*_seg.nii.gz")):
+            path.read_bytes()
+
+
 class PeeksAtTestSlices(Good):
     """Goes through the callers' variables until it finds the store."""
 
@@ -158,6 +173,11 @@ class KeepsInTheModule(Good):
 
     def score(self, batch: Batch) -> Scores:
         return Scores(self.maps(batch) * KEPT.get("scale", 1.0))
+
+
+class HashesText(Good):
+    def score(self, batch: Batch) -> Scores:
+        return Scores(self.maps(batch) * (1 + hash("flair") % 100))
 
 
 class Wasteful(Good):

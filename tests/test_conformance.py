@@ -25,11 +25,13 @@ BROKEN = {
     "Unseeded": ("same-seed", "has another state"),
     "Forgetful": ("save-load", "gives other maps"),
     "BatchRanged": ("batch-independent", "one by one"),
+    "BatchRangedSmall": ("batch-independent", "one by one"),
     "Remembering": ("hidden-sequence", "Shown F, scores change"),
     "UnknownPolicy": ("every-subset", "with --missing black: ValueError: black is not done yet"),
     "ThreeOnly": ("every-subset", "cannot be built for flair: IndexError"),
     "AsksForMasks": ("fit-normals-only", "asked the training normals for 'reader'"),
     "OpensTheData": ("fit-normals-only", "masks.npy"),
+    "OpensTheTree": ("fit-normals-only", "_seg.nii.gz"),
     "PeeksAtTestSlices": ("fit-normals-only", "rewritten, the fitted method has another state"),
     "WritesHere": ("writes-inside", "debug.txt"),
     "Fetches": ("no-network", "203.0.113.1"),
@@ -39,12 +41,12 @@ BROKEN = {
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Any:
     from anyadbench.testing.conformance.guard import Guard
-    from anyadbench.testing.conformance.samples import data_of, embedded, rewritten
+    from anyadbench.testing.conformance.samples import data_of, embedded, rewritten, tree
 
     store = embedded()
     changed = rewritten(store, tmp_path_factory.mktemp("changed") / "store")
     cell = tmp_path_factory.mktemp("cell")
-    return data_of(store), data_of(changed), Guard(cell, [store.path, changed.path]), cell
+    return data_of(store), data_of(changed), Guard(cell, [tree(), store.path, changed.path]), cell
 
 
 @pytest.fixture
@@ -112,6 +114,12 @@ def test_what_is_kept_in_a_module_is_lost_in_a_new_process() -> None:
 
 
 @pytest.mark.slow
+def test_what_depends_on_the_hash_of_a_text_is_another_in_a_new_process() -> None:
+    report = check_method("broken_descriptors:HASHESTEXT")
+    assert [finding.check for finding in report.findings if finding.status == "failed"] == ["spawned-process"]
+
+
+@pytest.mark.slow
 def test_a_method_above_the_limits_fails_by_its_cost_alone() -> None:
     report = check_method("broken_descriptors:WASTEFUL", limits=Limits(seconds=0.1))
     assert [finding.check for finding in report.findings if finding.status == "failed"] == ["cost"]
@@ -153,6 +161,23 @@ def test_an_expected_failure_is_accepted_and_an_unexpected_pass_is_not() -> None
     assert changed[0].reason == "It is large. (found: More than 60 s)"
 
 
+def test_what_an_expected_failure_leaves_unchecked_has_to_be_expected_too() -> None:
+    findings = [Finding("same-seed", "failed", "No."), Finding("fit-normals-only", "skipped", "Cannot tell.")]
+    assert [found.ok for found in apply_expected(findings, {"same-seed": "It draws."})] == [True, False]
+    both = {"same-seed": "It draws.", "fit-normals-only": "It draws."}
+    assert all(found.ok for found in apply_expected(findings, both))
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"), [("def (", "SyntaxError: invalid syntax"), ("1 / 0", "ZeroDivisionError: division by zero")]
+)
+def test_a_module_that_cannot_be_imported_is_one_sentence(text: str, cause: str, tmp_path: Path) -> None:
+    name = f"fails_with_{cause.partition(':')[0].lower()}"
+    (tmp_path / f"{name}.py").write_text(text)
+    with pytest.raises(UserError, match=rf"importing the module {name} fails \({cause}.*\); mend it"):
+        check_method(f"{name}:MINE", paths=(tmp_path,))
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -161,6 +186,8 @@ def test_an_expected_failure_is_accepted_and_an_unexpected_pass_is_not() -> None
         ({"target": "no_such_module:THING"}, "there is no module 'no_such_module'; install its package, or name"),
         ({"target": "broken_descriptors:NOTHING"}, "has no NOTHING; name its descriptor"),
         ({"target": "broken_descriptors:NUMBER"}, "is a int; name a MethodDescriptor"),
+        ({"target": ":GOOD"}, "'' is no name of a module; give package.module:OBJECT"),
+        ({"target": "..up:GOOD"}, "'..up' is no name of a module; give package.module:OBJECT"),
         ({"target": "nothing"}, "No installed plugin offers the method 'nothing'"),
     ],
 )

@@ -20,7 +20,7 @@ import anyadbench
 from anyadbench.errors import UserError
 from anyadbench.methods.base import Batch, Method, Scores
 from anyadbench.plugins import load_methods
-from anyadbench.predict.export import export
+from anyadbench.predict.export import TOLERANCE, _difference, export
 from anyadbench.predict.predictor import Predictor
 from anyadbench_anyad.descriptors import ANYAD
 from anyadbench_baselines.descriptors import INPFORMER
@@ -301,3 +301,14 @@ def test_the_input_size_of_other_methods_is_theirs() -> None:
     maps, scores = graph(torch.rand(2, 3, 30, 50), torch.ones(2, 3, dtype=torch.bool))
     assert maps.shape == (2, 30, 50)
     assert scores.shape == (2,)
+
+
+@pytest.mark.parametrize("size", [1e-5, 1.0, 1e4])
+def test_what_is_taken_for_rounding_shrinks_with_the_maps(size: float) -> None:
+    maps = size * np.random.default_rng(0).random((2, 8, 8), dtype=np.float32)
+    assert _difference([maps], [maps]) == 0
+    assert _difference([maps * np.float32(1 + 1e-6)], [maps]) < TOLERANCE
+    assert _difference([maps[::-1]], [maps]) > TOLERANCE
+    assert _difference([np.zeros_like(maps)], [maps]) > TOLERANCE
+    assert not _difference([maps * np.nan], [maps]) <= TOLERANCE
+    assert _difference([maps[:1]], [maps]) == float("inf")

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packages import anyadbench, environment, install
 
 from anyadbench.errors import UserError
+from anyadbench.methods.base import Method
 from anyadbench.testing.scaffold import new_package
 
 ROOT = Path(__file__).parent.parent
@@ -86,6 +88,22 @@ def test_a_name_that_cannot_be_one_is_refused(name: str, tmp_path: Path) -> None
 def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="anyadbench-baselines has a method 'inpformer'; choose another name"):
         new_package("inpformer", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["scores", "optimizer-spec", "losses", "method", "batch", "tensor"])
+def test_no_name_collides_with_what_the_module_imports(name: str, tmp_path: Path) -> None:
+    folder = new_package(name, tmp_path / "out")
+    assert "All checks passed" in tool(folder, "ruff", "check", ".").stdout
+    source = (folder / f"anyadbench_{name.replace('-', '_')}" / "method.py").read_text()
+    names: dict[str, Any] = {"__name__": "written"}
+    exec(compile(source, "method.py", "exec"), names)
+    (own,) = [thing for thing in names.values() if getattr(thing, "__module__", "") == "written"]
+    assert issubclass(own, Method)
+
+
+def test_the_name_of_an_installed_package_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="A package anyadbench_baselines is installed already; choose another name"):
+        new_package("baselines", tmp_path / "out")
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import torch
 from anyadbench.data.rules import GeometryRules
 from anyadbench.errors import UserError
 from anyadbench.methods.graph import ScoreGraph
+from anyadbench.predict.agreement import allowed
 from anyadbench.predict.prediction import USE
 from anyadbench.run.cells import explain_os_error, make_folder, write_json
 from anyadbench.sequences import all_subsets, format_subset
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 INPUTS, OUTPUTS = ["slices", "availability"], ["maps", "scores"]
 OPSET = 18
 TOLERANCE = 1e-4
-"""Largest difference between a map of the graph and of the method, relative to maps whose values exceed 1."""
+"""Largest difference between a map of the graph and of the method, see ``allowed``."""
 
 CAUSE = 200
 """Characters of an exporter's error that are told."""
@@ -85,7 +86,7 @@ def export(predictor: Predictor, kind: str, out: Path) -> Exported:
         raise UserError(f"--format onnx needs {needed[0]}: 'pip install anyadbench[export]', or use torchscript.")
     graph.eval()
     example = _example(predictor)
-    make_folder(out.parent)
+    make_folder(out.parent, "--out")
     eager = _eager(ScoreGraph(predictor.method))
     write = _write_onnx if kind == "onnx" else _write_torchscript
     try:
@@ -101,14 +102,14 @@ def export(predictor: Predictor, kind: str, out: Path) -> Exported:
                 )
             made.replace(out)
     except OSError as error:
-        raise explain_os_error(error, out) from None
+        raise explain_os_error(error, out, "--out") from None
     except UserError:
         raise
     except Exception as error:  # the exporters' own, torch's and onnxruntime's have no class in common
         raise UserError(_why_not(name, kind, error)) from error
     one = (example[0][:1], example[1][:1])
     found = Exported(out, out.stat().st_size / 1e6, difference, _milliseconds(run, one), _milliseconds(eager, one))
-    write_json(out.with_name(out.name + ".json"), describe(predictor, kind, found))
+    write_json(out.with_name(out.name + ".json"), describe(predictor, kind, found), "--out")
     return found
 
 
@@ -225,10 +226,16 @@ def _batches(example: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[np.ndarra
 
 
 def _difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
-    return max(
-        float((np.abs(a - b) / np.maximum(1, np.abs(b))).max()) if a.shape == b.shape else float("inf")
-        for a, b in zip(found, wanted, strict=True)
-    )
+    """Return the largest difference in units of ``TOLERANCE``: what is allowed gives that number."""
+    worst = 0.0
+    for a, b in zip(found, wanted, strict=True):
+        if a.shape != b.shape:
+            return float("inf")
+        error = float(np.abs(a - b).max())
+        if not error <= 0:  # NaN too
+            most = allowed(b, TOLERANCE)
+            worst = max(worst, TOLERANCE * error / most if most else float("inf"), key=lambda x: (x != x, x))
+    return worst
 
 
 def _milliseconds(run: Run, one: tuple[np.ndarray, np.ndarray]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from anyadbench.errors import UserError
@@ -43,7 +44,7 @@ def new_package(name: str, out: Path | None = None) -> Path:
         "title": " ".join(words).capitalize(),
         "distribution": f"anyadbench-{name}",
         "module": f"anyadbench_{'_'.join(words)}",
-        "cls": "".join(word.capitalize() for word in words),
+        "cls": "".join(word.capitalize() for word in words) + "Method",  # no name that the module imports
     }
     # Other delimiters than usual: the workflow has expressions in double braces of its own.
     environment = Environment(
@@ -74,3 +75,6 @@ def _check_name(name: str) -> None:
     owners = [entry.distribution for entry in method_entries() if entry.name == name]
     if owners:
         raise UserError(f"The installed distribution {owners[0]} has a method {name!r}; choose another name.")
+    module = f"anyadbench_{name.replace('-', '_')}"
+    if find_spec(module) is not None:
+        raise UserError(f"A package {module} is installed already; choose another name than {name!r}.")

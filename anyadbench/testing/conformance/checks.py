@@ -10,6 +10,7 @@ import numpy as np
 
 from anyadbench.errors import UserError
 from anyadbench.methods.base import Method
+from anyadbench.predict.agreement import allowed
 from anyadbench.run.sources import ProtocolData
 from anyadbench.sequences import SEQUENCES, format_subset
 from anyadbench.testing.conformance.bench import Bench, Broken, Scored, Skipped, on_grid, same_state
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 TOLERANCE = 1e-5
-"""Largest difference of maps between batches, relative to the largest absolute value of a map, at least 1."""
+"""Largest difference of maps between batches, see ``allowed``."""
 
 FULL = PROTOCOL.sequences
 
@@ -133,11 +134,9 @@ def _close(whole: Scored, scored: Scored, part: np.ndarray, what: str) -> None:
         if found[0].shape != expected[0].shape:
             raise Broken(f"{what} {name} have another shape than in one batch.")
         error = float(np.abs(expected[part] - found).max())
-        allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
-        if not error <= allowed:
-            raise Broken(
-                f"{what} {name} differ by {error:.1e} from those of one batch; at most {allowed:.0e} is allowed."
-            )
+        most = allowed(expected, TOLERANCE)
+        if not error <= most:
+            raise Broken(f"{what} {name} differ by {error:.1e} from those of one batch; at most {most:.0e} is allowed.")
 
 
 def hidden_sequence(fitted: Fitted) -> None:

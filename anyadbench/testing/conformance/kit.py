@@ -117,6 +117,8 @@ def _run_method(target: str, folder: Path, limits: Limits, found: dict[str, Find
         environment = {
             **_environment(), "HOME": str(elsewhere), "TMPDIR": str(cell / "tmp"), "MPLCONFIGDIR": str(cell / "tmp"),
             "TORCHINDUCTOR_CACHE_DIR": str(cell / "tmp"),  # torch makes it when parts of it are imported
+            # Texts hash to other numbers in every process of Python, unless it is told a seed.
+            "PYTHONHASHSEED": "0" if task == "check" else "1",
         }  # fmt: skip
         command = ["-m", "anyadbench.testing.conformance.worker", str(path)]
         done = _python(command, environment, limits.patience, elsewhere)

@@ -24,14 +24,22 @@ def locate(target: str) -> MethodDescriptor:
     if not is_path(target):
         return find_method(target)[0]
     module, _, attribute = target.partition(":")
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise UserError(f"{target}: {module!r} is no name of a module; give package.module:OBJECT.")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        imported = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(
             f"{target}: there is no module {error.name!r}; install its package, or name its folder with --path."
         ) from None
-    except AttributeError:
-        raise UserError(f"{target}: the module {module} has no {attribute}; name its descriptor.") from None
+    except Exception as error:  # a module may raise anything
+        cause = " ".join(str(error).split())
+        raise UserError(
+            f"{target}: importing the module {module} fails ({type(error).__name__}: {cause}); mend it."
+        ) from None
+    found = getattr(imported, attribute, None)
+    if found is None:
+        raise UserError(f"{target}: the module {module} has no {attribute}; name its descriptor.")
     if not isinstance(found, MethodDescriptor):
         raise UserError(f"{target} is a {type(found).__name__}; name a MethodDescriptor.")
     return found

@@ -39,11 +39,15 @@ SCORED = 5
 """Slices that are scored: few, and not a divisor of the usual batch sizes."""
 
 
-def embedded() -> SliceStore:
-    """Return the store of the smallest phantom; it is made in a few seconds the first time."""
+def tree() -> Path:
+    """Return the tree of the smallest phantom; it is made in a few seconds the first time."""
     spec = PhantomSpec.tiny(10)
-    tree = generate(cache_dir() / "phantom" / digest(spec), spec)
-    return find_or_prepare(tree, "phantom", workers=1)
+    return generate(cache_dir() / "phantom" / digest(spec), spec)
+
+
+def embedded() -> SliceStore:
+    """Return its store."""
+    return find_or_prepare(tree(), "phantom", workers=1)
 
 
 def data_of(store: SliceStore) -> ProtocolData:

@@ -42,12 +42,12 @@ def _bench(request: dict[str, Any]) -> tuple[Bench, ProtocolData]:
     from anyadbench.testing.conformance.bench import POLICY, Bench
     from anyadbench.testing.conformance.guard import Guard
     from anyadbench.testing.conformance.locate import locate
-    from anyadbench.testing.conformance.samples import data_of, embedded
+    from anyadbench.testing.conformance.samples import data_of, embedded, tree
 
     apply_policy(POLICY)
     store = embedded()
     cell = Path(request["cell"])
-    guard = Guard(cell, [store.path, Path(request["changed"])])
+    guard = Guard(cell, [tree(), store.path, Path(request["changed"])])
     return Bench(locate(request["target"]), guard, cell), data_of(store)
 
 
