@@ -169,7 +169,12 @@ def test_what_an_expected_failure_leaves_unchecked_has_to_be_expected_too() -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "cause"), [("def (", "SyntaxError: invalid syntax"), ("1 / 0", "ZeroDivisionError: division by zero")]
+    ("text", "cause"),
+    [
+        ("def (", "SyntaxError: invalid syntax"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
 )
 def test_a_module_that_cannot_be_imported_is_one_sentence(text: str, cause: str, tmp_path: Path) -> None:
     name = f"fails_with_{cause.partition(':')[0].lower()}"

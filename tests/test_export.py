@@ -306,9 +306,10 @@ def test_the_input_size_of_other_methods_is_theirs() -> None:
 @pytest.mark.parametrize("size", [1e-5, 1.0, 1e4])
 def test_what_is_taken_for_rounding_shrinks_with_the_maps(size: float) -> None:
     maps = size * np.random.default_rng(0).random((2, 8, 8), dtype=np.float32)
-    assert _difference([maps], [maps]) == 0
-    assert _difference([maps * np.float32(1 + 1e-6)], [maps]) < TOLERANCE
-    assert _difference([maps[::-1]], [maps]) > TOLERANCE
-    assert _difference([np.zeros_like(maps)], [maps]) > TOLERANCE
-    assert not _difference([maps * np.nan], [maps]) <= TOLERANCE
-    assert _difference([maps[:1]], [maps]) == float("inf")
+    assert _difference([maps], [maps], [maps]) == 0
+    assert _difference([maps * np.float32(1 + 1e-6)], [maps], [maps]) < TOLERANCE
+    assert _difference([maps[::-1]], [maps], [maps]) > TOLERANCE
+    assert _difference([np.zeros_like(maps)], [maps], [maps]) > TOLERANCE
+    assert not _difference([maps * np.nan], [maps], [maps]) <= TOLERANCE
+    assert _difference([maps[:1]], [maps], [maps]) == float("inf")
+    assert _difference([maps[:1, :1, :1] + np.float32(size * 1e-6)], [maps[:1, :1, :1]], [maps]) < TOLERANCE

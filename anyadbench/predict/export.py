@@ -94,7 +94,8 @@ def export(predictor: Predictor, kind: str, out: Path) -> Exported:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{out.name}.part") as folder:
             made = Path(folder) / out.name
             run = write(graph, example, made)
-            difference = max(_difference(run(*batch), eager(*batch)) for batch in _batches(example))
+            whole = eager(*example)
+            difference = max(_difference(run(*batch), eager(*batch), whole) for batch in _batches(example))
             if not difference <= TOLERANCE:
                 raise UserError(
                     f"The {kind} graph of {name} gives maps that differ by {difference:.2g} from the method's (at most "
@@ -225,15 +226,18 @@ def _batches(example: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[np.ndarra
     yield np.concatenate([slices[::-1], slices[:1]]), np.concatenate([shown, shown[-1:]])
 
 
-def _difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
-    """Return the largest difference in units of ``TOLERANCE``: what is allowed gives that number."""
+def _difference(found: list[np.ndarray], wanted: list[np.ndarray], whole: list[np.ndarray]) -> float:
+    """Return the largest difference in units of ``TOLERANCE``: what is allowed gives that number.
+
+    What is allowed follows from ``whole``, maps and scores of many slices: one score alone has no spread.
+    """
     worst = 0.0
-    for a, b in zip(found, wanted, strict=True):
+    for a, b, values in zip(found, wanted, whole, strict=True):
         if a.shape != b.shape:
             return float("inf")
         error = float(np.abs(a - b).max())
         if not error <= 0:  # NaN too
-            most = allowed(b, TOLERANCE)
+            most = allowed(values, TOLERANCE)
             worst = max(worst, TOLERANCE * error / most if most else float("inf"), key=lambda x: (x != x, x))
     return worst
 

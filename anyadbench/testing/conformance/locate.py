@@ -32,7 +32,7 @@ def locate(target: str) -> MethodDescriptor:
         raise UserError(
             f"{target}: there is no module {error.name!r}; install its package, or name its folder with --path."
         ) from None
-    except Exception as error:  # a module may raise anything
+    except (Exception, SystemExit) as error:  # a module may raise anything
         cause = " ".join(str(error).split())
         raise UserError(
             f"{target}: importing the module {module} fails ({type(error).__name__}: {cause}); mend it."
