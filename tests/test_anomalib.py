@@ -117,6 +117,21 @@ def test_training_goes_on_from_a_checkpoint_as_if_never_interrupted(name: str, t
     assert all(torch.equal(state[key], whole[key]) for key in state)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [{"epochs": 0, "steps": 12}, {"epochs": 3, "steps": 0}])
+def test_dsr_trains_its_upsampling_module_in_its_last_passes(
+    length: dict[str, int], request: pytest.FixtureRequest
+) -> None:
+    prepared("dsr", request)
+    method = build(DESCRIPTORS["dsr"], batch_size=2, **length).eval()
+    before = {name: value.clone() for name, value in method.state_dict().items() if "upsampling_module" in name}
+    with torch.no_grad():
+        method.prepare(normals())  # eight slices, two per step: three passes, the last of them for upsampling
+    loop = Loop(method, 12, normals=normals()).run(training_batch(size=2))
+    assert loop.method.module.second_phase == 2
+    assert any(not torch.equal(value, loop.method.state_dict()[name]) for name, value in before.items())
+
+
 @pytest.mark.parametrize(("per", "factors"), [("epoch", [0, 0, 0, 0, 1, 1, 1, 1]), ("step", [0, 1, 2, 3, 4, 5, 6, 7])])
 def test_the_schedule_advances_once_per_pass_as_anomalibs_or_once_per_step(per: str, factors: list[int]) -> None:
     method = build(DESCRIPTORS["dinomaly"], steps=8, schedule_per=per).eval()

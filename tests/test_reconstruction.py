@@ -120,7 +120,7 @@ def test_closed_gates_send_gradient_through_the_bottleneck() -> None:
 
 
 def test_gates_close_at_their_rates() -> None:
-    method = build(GATINGANO, epochs=200, steps=0)
+    method = build(GATINGANO, epochs=600, steps=0)  # three make one of the publication's
     total = 200 * 10
     method.close_gates(0, total)
     np.testing.assert_allclose(method.gates, [1 - rate / 10 for rate in (0.05, 0.04, 0.03, 0.02)], rtol=1e-6)

@@ -100,7 +100,9 @@ class Dpmm(GraphMethod):
         super().__init__(context)
         params = context.params
         self.image_size = int(params["image_size"])
-        self.encoder = build_vit(context, self.image_size)
+        # Meta's DINOv2 without registers resizes its position table so; the graph of the package does not.
+        offset = 0.0 if context.weights.profile == "package" else 0.1
+        self.encoder = build_vit(context, self.image_size, offset)
         width, components = int(self.encoder.num_features), int(params["components"])  # type: ignore[arg-type]
         count = len(context.sequences)
         self.register_buffer("means", torch.zeros(count, components, width))

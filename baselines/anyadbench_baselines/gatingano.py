@@ -26,6 +26,8 @@ CELLS = (4, 8, 16)
 """Sides of the cells of the gradient pictures (``data_find.py``); each slice draws one."""
 
 PUBLISHED_EPOCHS = 200
+VISITS = 3
+"""Passes over the normals that make one of the publication's, whose list holds every patch three times."""
 """Over how many passes the gates' published rates are meant; budgets in steps scale them to their length."""
 
 
@@ -135,7 +137,7 @@ class GatingAno(GraphMethod):
         generator = torch.optim.Adam(self.generator.parameters(), amsgrad=True, **options)  # type: ignore[arg-type]
         discriminator = torch.optim.Adam(self.discriminator.parameters(), **options)  # type: ignore[arg-type]
         return {
-            "generator": OptimizerSpec(generator, cosine_by_epoch(int(params["epochs"]))),
+            "generator": OptimizerSpec(generator, cosine_by_epoch(int(params["epochs"]) // VISITS)),
             "discriminator": OptimizerSpec(discriminator),
         }
 
@@ -161,8 +163,8 @@ class GatingAno(GraphMethod):
         return {name: float(value.detach()) for name, value in {**losses, "discriminator": judged}.items()}
 
     def close_gates(self, step: int, total: int) -> None:
-        """Set the gates after ``step`` + 1 steps; each loses its rate per pass, down to 0."""
-        epochs = int(self.context.params["epochs"]) or PUBLISHED_EPOCHS
+        """Set the gates after ``step`` + 1 steps; each loses its rate per published pass, down to 0."""
+        epochs = int(self.context.params["epochs"]) / VISITS or PUBLISHED_EPOCHS
         passed = (step + 1) * epochs / total
         self.gates.copy_((1 - self.rates.to(self.gates) * passed).clamp_min(0))
 

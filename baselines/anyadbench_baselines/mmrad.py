@@ -73,7 +73,9 @@ class Mmrad(GraphMethod):
     def training_step(self, batch: Batch, step: int, total: int) -> Mapping[str, Losses]:
         """Return cross entropy and Dice loss of the masks, and cross entropy of the slices' decision."""
         del step, total
-        inputs, region = simulate(batch.inputs, batch.shown, float(self.context.params["clean_part"]))
+        params = self.context.params
+        names = ("clean_part", "defect_threshold", "defect_gain", "defect_shift", "defect_swap")
+        inputs, region = simulate(batch.inputs, batch.shown, *(float(params[name]) for name in names))
         logits, case = self.masks(Batch(inputs, batch.shown))
         wanted = F.interpolate(region[:, None], logits.shape[-2:], mode="area")[:, 0]
         wanted = wanted[batch.shown.nonzero()[:, 0]]
@@ -98,27 +100,43 @@ class Mmrad(GraphMethod):
 
 
 def simulate(
-    pictures: Float[Tensor, "B S H W"], shown: Bool[Tensor, "B S"], clean_part: float
+    pictures: Float[Tensor, "B S H W"],
+    shown: Bool[Tensor, "B S"],
+    clean_part: float,
+    threshold: float = 1.0,
+    gain: float = 0.5,
+    shift: float = 0.3,
+    swap: float = 0.5,
 ) -> tuple[Float[Tensor, "B S H W"], Float[Tensor, "B H W"]]:
     """Change one random region of some slices, the same in all shown sequences, and return it.
 
     The region is where smooth noise is high inside the foreground. Each sequence there is either scaled and shifted at
     random or filled with another slice's values. Draws come from torch's generator; all of this is a choice.
+
+    Args:
+        pictures: Normal slices from 0 upwards.
+        shown: Which sequences are shown.
+        clean_part: Part of the slices left as they are.
+        threshold: Smooth noise (deviation 1) above which a region lies.
+        gain: Largest relative change of contrast.
+        shift: Largest change of brightness.
+        swap: Chance that a sequence is filled with another slice's values instead.
     """
     batch, count, height, width = pictures.shape
     device = pictures.device
     grid = int(torch.tensor([4, 6, 8])[torch.randint(0, 3, ())])
     noise = coarse_noise((batch, 1, height, width), grid, 1.0, device)[:, 0]
-    region = (noise > 1.0) & (foreground(pictures, shown)[:, 0] > 0)
+    region = (noise > threshold) & (foreground(pictures, shown)[:, 0] > 0)
     region &= (torch.rand(batch, 1, 1) >= clean_part).to(device)
 
     def draw(low: float, high: float) -> Tensor:
         return torch.empty(batch, count, 1, 1).uniform_(low, high).to(device)
 
-    changed = pictures * draw(0.5, 1.5) + draw(-0.3, 0.3)
+    changed = pictures * draw(1 - gain, 1 + gain) + draw(-shift, shift)
     swapped = pictures.roll(1, 0)
     # The neighbour may lack a sequence, whose zeros would be no texture.
     usable = (shown & shown.roll(1, 0))[:, :, None, None]
-    changed = torch.where((draw(0.0, 1.0) < 0.5) & usable, swapped, changed)
+    usable = usable & (batch > 1)
+    changed = torch.where((draw(0.0, 1.0) < swap) & usable, swapped, changed)
     there = region[:, None] & shown[:, :, None, None]
     return torch.where(there, changed.clamp_min(0), pictures), region.to(pictures.dtype)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 
 from anyadbench_baselines.parts.precision import full_precision
@@ -157,7 +158,7 @@ class MaskDecoder(nn.Module):
         self.register_buffer("frequencies", torch.randn(2, width // 2))
         self.blocks = nn.ModuleList(TwoWayBlock(width, heads, first=index == 0) for index in range(2))
         self.last, self.last_norm = Attention(width, heads, width // 2), nn.LayerNorm(width)
-        self.up1, self.norm = nn.ConvTranspose2d(width, width // 4, 2, 2), nn.GroupNorm(1, width // 4)
+        self.up1, self.norm = nn.ConvTranspose2d(width, width // 4, 2, 2), LayerNorm2d(width // 4)
         self.up2 = nn.ConvTranspose2d(width // 4, width // 8, 2, 2)
         self.filter = _mlp(width, width, width // 8)
         self.case = _mlp(width, width, 1)

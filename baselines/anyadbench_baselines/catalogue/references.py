@@ -48,6 +48,7 @@ DPMM = MethodDescriptor(
         "Patches are pooled once, at most 400 000 per sequence, and passed over in random order; the publication "
         "embeds every picture again in every pass.",
         "Covariances are diagonal (the publication also has full ones), and the concentration stays at least 1.",
+        "Slices are resized bilinearly; the publication resizes pictures bicubically with antialiasing.",
         "The last pass's mixture is scored; the publication keeps the one with the lowest validation loss.",
         "The image score is the mean of the map's highest 1 %; the publication has none for this data.",
     ),

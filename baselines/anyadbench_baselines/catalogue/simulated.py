@@ -21,6 +21,10 @@ MMRAD = MethodDescriptor(
         Param("low_frequencies", 0.25, f"Part of the spectrum that is low; {_CHOICE}.", minimum=0, maximum=0.9),
         Param("decoder_width", 256, f"Width of the decoder; {_CHOICE}.", minimum=16, multiple_of=16),
         Param("clean_part", 0.5, f"Part of the slices left as they are; {_CHOICE}.", minimum=0, maximum=1),
+        positive("defect_threshold", 1.0, f"Smooth noise above which a simulated defect lies; {_CHOICE}."),
+        Param("defect_gain", 0.5, f"Largest relative change of contrast in it; {_CHOICE}.", minimum=0, maximum=1),
+        positive("defect_shift", 0.3, f"Largest change of brightness in it; {_CHOICE}."),
+        Param("defect_swap", 0.5, f"Chance of another slice's values in it; {_CHOICE}.", minimum=0, maximum=1),
     ),
     budgets={
         "tiny": {"image_size": 56, "batch_size": 2, "epochs": 0, "steps": 2, "decoder_width": 16},

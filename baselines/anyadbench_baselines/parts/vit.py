@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-def build_vit(context: Context, image_size: int) -> nn.Module:
+def build_vit(context: Context, image_size: int, position_offset: float = 0.0) -> nn.Module:
     """Build the context's transformer for an input size, frozen and in eval mode.
+
+    ``position_offset`` is as in ``anyadbench.weights.positions.resize_positions``.
 
     Raises:
         UserError: If the weights are those of no transformer, or the size is no multiple of its patch.
     """
-    vit = build_backbone(context.weights, img_size=image_size)
+    vit = build_backbone(context.weights, img_size=image_size, position_offset=position_offset)
     patch = patch_of(vit)
     if not patch:
         raise UserError(

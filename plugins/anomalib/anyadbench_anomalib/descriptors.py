@@ -21,8 +21,8 @@ _GENERAL = (
 )
 _NO_MAP = "The model has no map: the whole slice has its image score, so its pixel metrics say nothing."
 _SCHEDULE = (
-    "The learning rate changes once per pass where schedule_per is epoch, as anomalib does; its schedules for Dinomaly "
-    "and INP-Former are written for steps."
+    "The learning rate changes once per pass where schedule_per is epoch, as anomalib does; its schedules for "
+    "Dinomaly, INP-Former, U-Flow and EfficientAD are written for steps, all others for passes."
 )
 
 
@@ -52,7 +52,7 @@ def params(model: Model) -> tuple[Param, ...]:
             Param("steps", steps, f"Training steps, 0 to count epochs; {model.source}.", minimum=0),
         ]
     if model.scheduled:
-        doc = "Whether the learning rate changes once per pass, as anomalib does, or per step, as its authors; choice."
+        doc = "Whether the learning rate changes once per pass, as anomalib does, or per step; choice."
         found.append(Param("schedule_per", "epoch", doc, choices=("epoch", "step")))
     if model.backbones or "backbone" in model.architecture:
         doc = "Pretrained network: 'profile' for that of the weights profile, a short name, or a timm name with its tag"

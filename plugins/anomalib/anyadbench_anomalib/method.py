@@ -159,6 +159,17 @@ class Stepping(AnomalibMethod):
         return {name: float(value.detach().sum()) for name, value in self.own_step(batch, loop.step).items()}
 
 
+class Dsr(Stepping):
+    """DSR: the pass from which the upsampling module is trained, known once the slices are counted."""
+
+    def own_step(self, batch: Batch, step: int) -> Mapping[str, Tensor]:
+        """Run anomalib's training step."""
+        self.stage.plan(self.context.params, int(self.slices))
+        passes = max(self.stage.max_steps // self.stage.batches, self.stage.max_epochs)
+        self.module.second_phase = int(passes * self.module.upsampling_train_ratio)
+        return super().own_step(batch, step)
+
+
 class Cfa(AnomalibMethod):
     """CFA: centres before training."""
 
@@ -330,7 +341,7 @@ def keep_windows_apart(inner: Any) -> None:
 ADAPTERS: dict[str, type[AnomalibMethod]] = {
     "cfa": Cfa,
     "cflow": Cflow,
-    "dsr": Stepping,
+    "dsr": Dsr,
     "efficient_ad": EfficientAd,
     "ganomaly": Stepping,
     "glass": Glass,

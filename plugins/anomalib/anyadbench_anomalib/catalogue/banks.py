@@ -72,7 +72,12 @@ BANKS = (
         passes=3,
         tiny=_TINY_CNN | {"memory_bank_size": 20, "local_coreset_size": 10},
         demo={"image_size": 128, "batch_size": 16, "memory_bank_size": 500, "local_coreset_size": 64},
-        departures=(LITE_LEVELS, _WHOLE),
+        departures=(
+            LITE_LEVELS,
+            _WHOLE,
+            "Its three passes take slices in the order of the store, so that a batch holds neighbours; anomalib "
+            "shuffles them.",
+        ),
     ),
     Model(
         name="dfm",
