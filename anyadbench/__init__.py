@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anyadbench.version import __version__
+
 if TYPE_CHECKING:
     from os import PathLike
 
     from anyadbench.predict import Predictor
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 

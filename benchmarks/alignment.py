@@ -21,9 +21,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from anyadbench.boards.build import load_boards
-from anyadbench.boards.compare import MEAN, compare
-from anyadbench.boards.model import Variant
+from anyadbench.boards.aggregate.compare import MEAN, compare
+from anyadbench.boards.aggregate.load import load_boards
+from anyadbench.boards.aggregate.model import Variant
 
 METRICS = ("pixel_auroc", "pixel_ap", "aupro", "image_auroc")
 

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anyadbench.methods.base import Batch, Context, OptimizerSpec
+from anyadbench.methods.contract import Batch, Context, OptimizerSpec
 from anyadbench.weights import resolve
 from anyadbench_anyad.descriptors import ANYAD_INTENDED
 from anyadbench_anyad.method import AnyAd

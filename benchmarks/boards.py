@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--protocols", type=int, default=5, help="boards that the cells are spread over")
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "helpers"))
     from boards_fixture import FakeMethod, write_cell
 
     with tempfile.TemporaryDirectory() as name:

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from anyadbench.methods.base import Batch, Context, Method, OptimizerSpec, Scores
-from anyadbench.run.events import Reporter
-from anyadbench.run.numerics import Policy
-from anyadbench.run.trainer import CHECKPOINT_SHARE, Trainer
+from anyadbench.engine.numerics import Policy
+from anyadbench.engine.reporter import Reporter
+from anyadbench.engine.trainer import CHECKPOINT_SHARE, Trainer
+from anyadbench.methods.contract import Batch, Context, Method, OptimizerSpec, Scores
 
 WIDTH = 1024
 

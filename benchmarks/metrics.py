@@ -203,9 +203,9 @@ def adeval_200(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]
 
 
 IMPLEMENTATIONS: dict[str, tuple[Callable[[Loader, Batches, Clock], dict[str, float]], tuple[str, ...]]] = {
-    "ours exact": (ours_exact, ("anyadbench.metrics.exact", "scipy.ndimage")),
-    "ours exact, batches": (ours_exact_batches, ("anyadbench.metrics.exact", "scipy.ndimage")),
-    "ours streaming": (ours_streaming, ("anyadbench.metrics.streaming", "scipy.ndimage")),
+    "ours exact": (ours_exact, ("anyadbench.metrics.core.exact", "scipy.ndimage")),
+    "ours exact, batches": (ours_exact_batches, ("anyadbench.metrics.core.exact", "scipy.ndimage")),
+    "ours streaming": (ours_streaming, ("anyadbench.metrics.core.streaming", "scipy.ndimage")),
     "scikit-learn": (scikit_learn, ("sklearn.metrics",)),
     "torchmetrics exact": (torchmetrics_exact, ("torch", "torchmetrics.functional.classification")),
     "anomalib": (anomalib_four, ("anomalib.metrics.aupro", "anomalib.metrics.f1_score")),
@@ -283,9 +283,9 @@ def bootstrap(folder: Path, count: int) -> dict[str, float]:
     import numpy as np
 
     from anyadbench.metrics import PixelStats, image_metrics, top_fraction_mean
-    from anyadbench.metrics.bootstrap import RESAMPLES, replicates
-    from anyadbench.metrics.cohort import exact_cohort, lesion_owners
-    from anyadbench.metrics.resample import draw_subjects
+    from anyadbench.metrics.core.cohort import exact_cohort, lesion_owners
+    from anyadbench.metrics.intervals.bootstrap import RESAMPLES, replicates
+    from anyadbench.metrics.intervals.resample import draw_subjects
 
     states, images = [], []
     with open(folder / "maps.bin", "rb") as maps, open(folder / "masks.bin", "rb") as masks:

@@ -57,8 +57,8 @@ def stacked(paths: tuple[Path, ...]) -> Image.Image:
 
 def ways(store: Any, png: Path) -> tuple[dict[str, Callable[[np.ndarray], Any]], np.ndarray]:
     """Return each way to read rows of the store, and the rows that the tree of PNGs has in full."""
-    from anyadbench.data.rules import IntensityRules
-    from anyadbench.run.reading import SliceReader
+    from anyadbench.data.slices.rules import IntensityRules
+    from anyadbench.engine.slice_reader import SliceReader
 
     files: dict[int, tuple[Path, ...]] = {}
     folders = [png / part for part in ("train", "test/NORMAL", "test/ABNORMAL")]
@@ -99,7 +99,7 @@ def compare(store: Any, png: Path, slices: int, rounds: int) -> dict[str, float]
 def prepared(dataset: str, source: Path | None, folder: Path) -> Any:
     """Return the store of a data set; without a folder, of a small phantom."""
     from anyadbench.data.phantom import PhantomSpec, generate
-    from anyadbench.data.prepare import prepare
+    from anyadbench.data.store.build import prepare
     from anyadbench.plugins import find_layout
 
     tree = source or generate(folder / "tree", PhantomSpec(subjects=4))
@@ -109,8 +109,8 @@ def prepared(dataset: str, source: Path | None, folder: Path) -> Any:
 def exported(store: Any, folder: Path) -> Path:
     """Write a store as the release's tree."""
     from anyadbench.data.export_png import export_png
-    from anyadbench.data.rules import SliceRules, SplitRules
-    from anyadbench.data.splits import select_slices, split_store
+    from anyadbench.data.slices.rules import SliceRules, SplitRules
+    from anyadbench.data.slices.selection import select_slices, split_store
 
     split = split_store(store, SplitRules(), SEQUENCES)
     return export_png(store, folder / "png", select_slices(store, SliceRules(match_height=False), split)).out

@@ -27,27 +27,32 @@ from xdist.scheduler import LoadScopeScheduling
 if TYPE_CHECKING:
     from xdist.remote import Producer
 
-    from anyadbench.data.store import SliceStore
+    from anyadbench.data.store.store import SliceStore
     from anyadbench.protocols.model import Protocol
 
 
-LONGEST = (
-    "docs", "run", "conformance", "launchers", "leak", "export", "score", "predict_cli", "docs_packages", "scaffold",
-    "isolation", "resume", "conformance_tools", "baselines", "check", "published", "predict", "leaderboards",
-    "run_again", "retrain", "anomalib", "selection", "phantom", "distillation", "protocol_runs",
-)  # fmt: skip
-"""Test files that train, or start many processes. With two processes of pytest, each of which takes whole files, a long
-one must not come last: the other would wait for it."""
+SHARED = (
+    "baselines/test_all",
+    "testing/test_conformance",
+    "engine/test_leak",
+    "protocols/test_runs",
+    "anomalib/test_models",
+)
+"""Test files whose slow tests are independent and take long together; ``make test-all`` deals them out one by one."""
 
-
-SHARED = ("anomalib", "baselines", "conformance", "leak", "protocol_runs")
-"""Test files whose slow tests stand alone and take long together; ``make test-all`` deals them out one by one."""
+COSTLY = {"options", "tiny_phantom", "toys", "toy_site", "trained_cells", "tiny_protocol"}
+"""Fixtures of tests that train, or start processes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first."""
-    rank = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+    """Put the files with the most work first, counted in tests, those that train ten times.
+
+    Two processes of pytest take whole files each; a long file that comes last would keep the other process waiting.
+    """
+    work: dict[Path, int] = {}
+    for item in items:
+        work[item.path] = work.get(item.path, 0) + (10 if COSTLY & set(getattr(item, "fixturenames", ())) else 1)
+    items.sort(key=lambda item: -work[item.path])
 
 
 class DealtOut(LoadScopeScheduling):
@@ -55,7 +60,7 @@ class DealtOut(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return nodeid if Path(file).stem.removeprefix("test_") in SHARED else file
+        return nodeid if file.removeprefix("tests/").removesuffix(".py") in SHARED else file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -109,7 +114,7 @@ def options(tiny_phantom: Path, tiny_protocol: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def store(tiny_phantom: Path) -> SliceStore:
     """The slices of the tiny phantom."""
-    from anyadbench.data.store import find_or_prepare
+    from anyadbench.data.store.build import find_or_prepare
 
     return find_or_prepare(tiny_phantom, "phantom")
 
@@ -117,7 +122,7 @@ def store(tiny_phantom: Path) -> SliceStore:
 @pytest.fixture(scope="module")
 def protocol(tiny_protocol: Path) -> Protocol:
     """The protocol of the tiny phantom."""
-    from anyadbench.protocols.model import read_protocol
+    from anyadbench.protocols.reader import read_protocol
 
     return read_protocol(tiny_protocol)
 

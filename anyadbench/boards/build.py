@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anyadbench.boards.added import with_added_metrics
-from anyadbench.boards.aggregate import make_boards
-from anyadbench.boards.csvfile import leaderboard_csv, summary_csv
-from anyadbench.boards.markdown import board_markdown
-from anyadbench.boards.model import Board
-from anyadbench.boards.reported import read_reported
-from anyadbench.boards.table import plain_console
-from anyadbench.boards.table import print_board as print_table
-from anyadbench.errors import UserError, suggest
-from anyadbench.results.read import read_cells
+from anyadbench.boards.aggregate.load import load_boards
+from anyadbench.boards.aggregate.model import Board
+from anyadbench.boards.render.csvfile import leaderboard_csv, summary_csv
+from anyadbench.boards.render.markdown import board_markdown
+from anyadbench.boards.render.terminal import plain_console
+from anyadbench.boards.render.terminal import print_board as print_table
+from anyadbench.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,39 +33,9 @@ class BuiltBoard:
     board: Board
 
 
-def load_boards(runs: Path, protocol: str | None = None, reported: Path | None = None) -> list[Board]:
-    """Aggregate a runs folder.
-
-    Args:
-        runs: Folder with a folder ``cells``.
-        protocol: Name of the only protocol wanted.
-        reported: Folder with tables from publications.
-
-    Raises:
-        UserError: If it is no runs folder, or holds no finished result (of ``protocol``).
-    """
-    records, notices = with_added_metrics(read_cells(runs))
-    boards = make_boards(records, protocol, read_reported(reported) if reported is not None else ())
-    if boards:
-        return [replace(board, notices=(*board.notices, *notices)) for board in boards]
-    known = sorted({record.result.protocol.name for record in records if record.result is not None})
-    if protocol is not None and known:
-        raise UserError(f"{runs} holds no finished result of protocol {protocol!r}.{suggest(protocol, known)}")
-    problem = next((record.problem for record in records if record.problem), None)
-    failed = next((f"{r.method or r.folder.name} failed: {r.error}" for r in records if r.state == "failed"), None)
-    why = f" The first problem: {problem or failed}" if problem or failed else ""
-    raise UserError(f"{runs} holds no finished result; run a method first with 'anyadbench run'.{why}")
-
-
-def reported_of(runs: Path) -> Path | None:
-    """Return the folder with tables from publications beside results, if there is one."""
-    folder = runs.parent / "reported"
-    return folder if runs.name == "results" and folder.is_dir() else None
-
-
 def board_files(board: Board) -> dict[str, str]:
     """Return the text of each file of a board by name."""
-    from anyadbench.boards.html import board_html
+    from anyadbench.boards.render.html import board_html
 
     tables = {"leaderboard.csv": leaderboard_csv(board), "summary.csv": summary_csv(board)}
     return {**tables, "leaderboard.md": board_markdown(board), "report.html": board_html(board, tables)}
@@ -86,7 +53,7 @@ def build_boards(runs: Path, out: Path, protocol: str | None = None, reported: P
     Raises:
         UserError: If there is nothing to show or ``out`` cannot be written.
     """
-    from anyadbench.boards.html import index_html
+    from anyadbench.boards.render.html import index_html
 
     built = []
     for board in load_boards(runs, protocol, reported):

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from anyadbench import __version__
 from anyadbench.errors import UserError
+from anyadbench.version import __version__
 
 COMMANDS = {
     "card": ("anyadbench.cli.card:card", "Write the model card of a finished cell."),

@@ -19,7 +19,7 @@ def card(cell: Path, out: Path | None) -> None:
     if out is None:
         click.echo(text, nl=False)
         return
-    from anyadbench.run.cells import make_folder, write_text
+    from anyadbench.files import make_folder, write_text
 
     make_folder(out.parent, "--out")
     write_text(out, text, "--out")

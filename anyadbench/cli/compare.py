@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from anyadbench.boards.compare import Comparison
+    from anyadbench.boards.aggregate.compare import Comparison
 
 _HEADER = ("subset", "first", "second", "effect", "95 % interval", "p", "p (Holm)")
 
@@ -31,9 +31,9 @@ def compare(first: str, second: str, runs: Path, protocol: str | None, metrics: 
     """
     from dataclasses import asdict
 
-    from anyadbench.boards.compare import compare as run_comparison
-    from anyadbench.boards.table import TABLE_METRICS
-    from anyadbench.boards.text import metric_label
+    from anyadbench.boards.aggregate.compare import compare as run_comparison
+    from anyadbench.boards.render.terminal import TABLE_METRICS
+    from anyadbench.boards.render.text import metric_label
     from anyadbench.cli.output import clean, print_json, print_table
 
     board, (one, other), found = run_comparison(runs, (first, second), protocol, metrics)
@@ -59,7 +59,7 @@ def compare(first: str, second: str, runs: Path, protocol: str | None, metrics: 
 
 
 def _cells(row: Comparison) -> list[str]:
-    from anyadbench.boards.text import decimal, span
+    from anyadbench.boards.render.text import decimal, span
 
     values = [decimal(value) for value in (row.first, row.second, row.effect)]
     return [row.subset, *values, span(row.low, row.high) or "-", _p_text(row.p_value), _p_text(row.p_holm)]

@@ -12,8 +12,8 @@ from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES
 
 if TYPE_CHECKING:
-    from anyadbench.data.layouts import Layout
-    from anyadbench.data.problems import Problem
+    from anyadbench.data.trees.layouts import Layout
+    from anyadbench.data.trees.problems import Problem
     from anyadbench.protocols import Protocol
 
 _SOURCE = click.option("--source", required=True, type=click.Path(path_type=Path), help="Folder with the data set.")
@@ -40,10 +40,10 @@ def verify(
 ) -> None:
     """Read every file of a data set and list all that is wrong; exit code 1 if anything would be left out."""
     layout = _layout(dataset)
-    from anyadbench.data.discover import discover
-    from anyadbench.data.store import open_store
-    from anyadbench.data.verify import verify as verify_tree
-    from anyadbench.run.display import Display
+    from anyadbench.data.store.store import open_store
+    from anyadbench.data.trees.survey import discover
+    from anyadbench.data.trees.verify import verify as verify_tree
+    from anyadbench.launch.progress import Display
 
     others = [open_store(path) for path in against]
     with Display(quiet=as_json) as display:
@@ -74,10 +74,10 @@ def prepare(dataset: str, source: Path, out: Path | None, workers: int, as_json:
     layout = _layout(dataset)
     import json
 
-    from anyadbench.data.prepare import default_target
-    from anyadbench.data.prepare import prepare as build
-    from anyadbench.data.problems import Problem
-    from anyadbench.run.display import Display
+    from anyadbench.data.store.build import default_target
+    from anyadbench.data.store.build import prepare as build
+    from anyadbench.data.trees.problems import Problem
+    from anyadbench.launch.progress import Display
 
     target = out or default_target(source, layout)
     with Display(quiet=as_json) as display:
@@ -107,11 +107,11 @@ def export(store: Path, out: Path, protocol: str | None, t1ce: bool, as_json: bo
     """Write slices of a store as the AnyAD release's tree of 8-bit PNGs."""
     from dataclasses import asdict
 
-    from anyadbench.data.checked import check_store
     from anyadbench.data.export_png import export_png
-    from anyadbench.data.store import open_store
-    from anyadbench.run.display import Display
-    from anyadbench.run.sources import ProtocolData
+    from anyadbench.data.store.store import open_store
+    from anyadbench.data.store.verified import check_store
+    from anyadbench.engine.protocol_data import ProtocolData
+    from anyadbench.launch.progress import Display
 
     opened = open_store(store)
     check_store(opened)

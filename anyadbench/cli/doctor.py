@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from anyadbench import __version__
 from anyadbench.cli.output import print_json, print_table
+from anyadbench.version import __version__
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "nibabel", "nilearn", "scikit-learn", "opencv-python-headless")
 LOW_DISK_GB = 5.0

@@ -35,7 +35,7 @@ def leaderboard() -> None:
 def build(runs: Path, out: Path | None, protocol: str | None, reported: Path | None, as_json: bool) -> None:
     """Write CSV, Markdown and a self-contained HTML page for every protocol with results, and print the tables."""
     from anyadbench.boards import build_boards, print_board
-    from anyadbench.boards.build import reported_of
+    from anyadbench.boards.aggregate.load import reported_of
 
     built = build_boards(runs, out or runs / "boards", protocol, reported or reported_of(runs))
     if as_json:
@@ -57,8 +57,8 @@ def build(runs: Path, out: Path | None, protocol: str | None, reported: Path | N
 def publish(runs: Path, out: Path, protocols: tuple[str, ...], methods: tuple[str, ...], maps: bool) -> None:
     """Check cells, copy what their numbers can be recomputed from to OUT/results, and build OUT/boards anew."""
     from anyadbench.boards import build_boards
-    from anyadbench.boards.build import reported_of
-    from anyadbench.boards.publish import publish_cells
+    from anyadbench.boards.aggregate.load import reported_of
+    from anyadbench.boards.verify.publish import publish_cells
 
     copied = publish_cells(runs, out / "results", protocols, methods, maps=maps)
     for folder in copied:
@@ -76,7 +76,7 @@ def check_command(path: Path, runs: Path | None, as_json: bool) -> None:
 
     The exit code is 1 if anything is wrong.
     """
-    from anyadbench.boards.check import check
+    from anyadbench.boards.verify.submission import check
     from anyadbench.cli.output import clean, print_json
 
     report = check(path, runs)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
-from anyadbench import hookspecs
 from anyadbench.cli.output import print_json, print_table
 from anyadbench.methods.descriptor import MethodDescriptor
-from anyadbench.plugins import collect, hooks, method_entries, scan_methods
+from anyadbench.plugins import collect, hooks, hookspecs, method_entries, scan_methods
 
 
 @click.command()

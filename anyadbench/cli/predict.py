@@ -69,7 +69,7 @@ def predict(ctx: click.Context, /, cell: Path, out: Path, name: str | None, as_j
     single = not (options["data"] or options["table"])
     predictor = _predictor(cell, options)
     from anyadbench.cli.output import clean
-    from anyadbench.run.trainer import NotFinite
+    from anyadbench.engine.numerics import NotFinite
 
     rows, failed = [], []
     for note in predictor.notes:
@@ -118,9 +118,9 @@ def _predictor(cell: Path, options: dict[str, Any]) -> Predictor:
     from anyadbench.predict.cell import read_cell
 
     trained = read_cell(cell)
-    from anyadbench.predict.model import prediction_policy
+    from anyadbench.engine.numerics import apply_policy
     from anyadbench.predict.predictor import load_with
-    from anyadbench.run.numerics import apply_policy
+    from anyadbench.predict.trained_method import prediction_policy
 
     apply_policy(prediction_policy(trained, options["device"], options["threads"])[0])
     return load_with(trained, device=options["device"], weights=options["weights"], threads=options["threads"])
@@ -138,9 +138,9 @@ def _sentence(error: Exception) -> str:
 
 def _one(predictor: Predictor, patient: Patient, folder: Path, threshold: float | None, quiet: bool) -> dict[str, Any]:
     from anyadbench.cli.output import clean
+    from anyadbench.files import read_json
     from anyadbench.predict.batch import is_done, request_hash
     from anyadbench.predict.write import SCORES, check_folder, write_prediction
-    from anyadbench.run.cells import read_json
 
     if patient.problem:
         raise UserError(clean(patient.problem))
@@ -167,7 +167,7 @@ def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     import csv
     import io
 
-    from anyadbench.run.cells import write_text
+    from anyadbench.files import write_text
 
     text = io.StringIO()
     names = ("patient", "subset", "patient_score", "threshold", "volume_above_threshold_ml")

@@ -12,8 +12,8 @@ from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import BUDGETS
 
 if TYPE_CHECKING:
+    from anyadbench.launch.forecast import Cost, Outlook
     from anyadbench.protocols import Protocol
-    from anyadbench.run.outlook import Cost, Outlook
 
 
 @click.group(invoke_without_command=True)
@@ -24,7 +24,7 @@ def protocols(ctx: click.Context, as_json: bool) -> None:
     if ctx.invoked_subcommand is not None:
         return
     from anyadbench.protocols import protocol_files
-    from anyadbench.protocols.model import read_protocol
+    from anyadbench.protocols.reader import read_protocol
 
     known = []
     for path in protocol_files(extra_files()).values():
@@ -94,12 +94,14 @@ def _count(
     runs: Path,
     measure: bool,
 ) -> tuple[Outlook, list[Cost]]:
+    from anyadbench.cells.identity import method_params
+    from anyadbench.cells.stores import locate, open_stores
+    from anyadbench.engine.numerics import resolve_policy
+    from anyadbench.engine.protocol_data import ProtocolData
+    from anyadbench.launch.forecast import count_cost, look_ahead, time_from_cells
+    from anyadbench.launch.plan import expand_methods
+    from anyadbench.launch.progress import Display
     from anyadbench.plugins import find_method
-    from anyadbench.run.display import Display
-    from anyadbench.run.numerics import resolve_policy
-    from anyadbench.run.outlook import count_cost, look_ahead, time_from_cells
-    from anyadbench.run.plan import expand_methods, method_params
-    from anyadbench.run.sources import ProtocolData, locate, open_stores
 
     descriptors = [find_method(method)[0] for method in expand_methods(methods or ("all",))]
     policy = resolve_policy("auto", "auto", False, protocol.threads)
@@ -111,7 +113,7 @@ def _count(
         params = method_params(descriptor, protocol, budget or protocol.budget)
         cost = count_cost(descriptor, params, budget or protocol.budget, outlook)
         if measure:
-            from anyadbench.run.timing import time_here
+            from anyadbench.launch.timing import time_here
 
             costs.append(time_here(cost, descriptor, params, found, policy))
         else:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anyadbench.engine.numerics import PRECISIONS
 from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN
-from anyadbench.run.numerics import PRECISIONS
 
 if TYPE_CHECKING:
-    from anyadbench.run.jobs import Outcome
+    from anyadbench.cells.job import Outcome
 
 STATUSES = ("done", "cached", "failed", "interrupted")
 
@@ -94,13 +94,13 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
     Finished cells are not run again; interrupted ones go on where they stopped.
     """
     from anyadbench.cli.protocols import extra_files
-    from anyadbench.protocols import find_protocol, protocol_files
-    from anyadbench.run.display import Display
-    from anyadbench.run.estimate import check_fits, estimate
-    from anyadbench.run.execute import execute
-    from anyadbench.run.launchers import LaunchOptions, find_launcher
-    from anyadbench.run.launchers.local import devices
-    from anyadbench.run.plan import Request, make_plan
+    from anyadbench.launch.dispatch import execute
+    from anyadbench.launch.launchers import LaunchOptions, find_launcher
+    from anyadbench.launch.launchers.local import devices
+    from anyadbench.launch.plan import Request, make_plan
+    from anyadbench.launch.progress import Display
+    from anyadbench.launch.resources import check_fits, estimate
+    from anyadbench.protocols import find_protocol
 
     stop_on_signals()
     launcher, slots = str(options.pop("launcher")), int(options.pop("slots"))
@@ -109,13 +109,12 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
     if launcher == "shell" and as_json:
         raise UserError("--launcher shell prints commands where --json prints results; give only one of them.")
     found = find_protocol(protocol, extra_files())
-    file = Path(protocol) if protocol.endswith(".toml") else protocol_files(extra_files())[protocol]
     options |= {"methods": tuple(options["methods"]), "seeds": tuple(dict.fromkeys(options["seeds"]))}
     options["time_limit"] = parse_duration("--time-limit", options["time_limit"])
     options["checkpoint_seconds"] = parse_duration("--checkpoint-every", options.pop("checkpoint_every"))
     options["elsewhere"] = launcher not in ("local", "shell")
     with Display() as display:
-        request = Request(protocol=found, protocol_file=file, runs=runs, **options)
+        request = Request(protocol=found, runs=runs, **options)
         plan = make_plan(request, display.progress)
         for name, said in plan.left_out.items():
             display.note(f"{name}: left out: {said}")
@@ -195,7 +194,7 @@ def report(outcomes: Sequence[Outcome], runs: Path, protocol: str, as_json: bool
         return
     finished = [outcome for outcome in outcomes if outcome.status in ("done", "cached")]
     if as_json:
-        from anyadbench.run.cells import read_json
+        from anyadbench.files import read_json
 
         print_json([read_json(outcome.job.cell.final / "result.json") for outcome in finished])
     if finished:

@@ -25,7 +25,7 @@ def runs(ctx: click.Context, runs: Path | None, as_json: bool) -> None:
     ctx.obj = runs
     if ctx.invoked_subcommand is not None:
         return
-    from anyadbench.run.inventory import human_age, human_size, list_cells
+    from anyadbench.cells.inventory import human_age, human_size, list_cells
 
     entries = list_cells(runs or DEFAULT)
     if as_json:
@@ -48,7 +48,7 @@ def runs(ctx: click.Context, runs: Path | None, as_json: bool) -> None:
 @click.pass_obj
 def show(above: Path | None, /, cell: str, runs: Path | None, as_json: bool) -> None:
     """Show one cell, by its name or the beginning of it or of its id."""
-    from anyadbench.run.inventory import find_cell, human_age, human_size
+    from anyadbench.cells.inventory import find_cell, human_age, human_size
 
     entry = find_cell(runs or above or DEFAULT, cell)
     record, result = entry.record, entry.record.result
@@ -94,12 +94,12 @@ def rerun(
     above: Path | None, /, cells: tuple[str, ...], failed: bool, unfinished: bool, runs: Path | None, **options: Any
 ) -> None:
     """Run cells again as they were planned, but with the method's files and the data as they are now."""
+    from anyadbench.cells.inventory import find_cell, list_cells
     from anyadbench.cli.run import end, parse_settings, report, stop_on_signals
-    from anyadbench.run.display import Display
-    from anyadbench.run.execute import execute
-    from anyadbench.run.inventory import find_cell, list_cells
-    from anyadbench.run.launchers import LaunchOptions
-    from anyadbench.run.replan import replan
+    from anyadbench.launch.dispatch import execute
+    from anyadbench.launch.launchers import LaunchOptions
+    from anyadbench.launch.progress import Display
+    from anyadbench.launch.replan import replan
 
     folder = runs or above or DEFAULT
     if not (cells or failed or unfinished):
@@ -134,7 +134,7 @@ def prune(
     above: Path | None, /, cells: tuple[str, ...], unfinished: bool, yes: bool, runs: Path | None, as_json: bool
 ) -> None:
     """Remove failed cells, trained models that no cell uses, and leftovers; or the named cells."""
-    from anyadbench.run.inventory import human_size, removable, remove, sizes
+    from anyadbench.cells.inventory import human_size, removable, remove, sizes
 
     removals = removable(runs or above or DEFAULT, cells, unfinished=unfinished)
     freed = sizes([removal.path for removal in removals])[1]
@@ -158,12 +158,12 @@ def prune(
 @click.pass_obj
 def work(above: Path | None, /, cell: str, runs: Path | None, quiet: bool) -> None:
     """Run one planned cell here; the launchers print and submit this command."""
+    from anyadbench.cells.job import Job, Outcome
     from anyadbench.cli.output import clean
     from anyadbench.cli.run import end, stop_on_signals
-    from anyadbench.run.display import Display
-    from anyadbench.run.jobs import Job, Outcome
-    from anyadbench.run.launchers import LaunchOptions
-    from anyadbench.run.launchers.local import launch
+    from anyadbench.launch.launchers import LaunchOptions
+    from anyadbench.launch.launchers.local import launch
+    from anyadbench.launch.progress import Display
 
     stop_on_signals()
     folder = planned_folder(runs or above or DEFAULT, cell)
@@ -185,7 +185,7 @@ def planned_folder(runs: Path, name: str) -> Path:
     Raises:
         UserError: If there is none.
     """
-    from anyadbench.run.cells import PARTIAL
+    from anyadbench.cells.work_folder import PARTIAL
 
     if name not in (".", "..") and "/" not in name:
         for folder in (runs / "cells" / name, runs / "cells" / f"{name}{PARTIAL}"):

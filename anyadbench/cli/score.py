@@ -32,20 +32,19 @@ def score(protocol: str, runs: Path, name: str, as_json: bool, **options: object
     from typing import Any, cast
 
     from anyadbench.cli.protocols import extra_files
-    from anyadbench.protocols import find_protocol, protocol_files
-    from anyadbench.run.display import Display
-    from anyadbench.run.score import ScoreRequest, score_maps
+    from anyadbench.external.scored_maps import ScoreRequest, score_maps
+    from anyadbench.launch.progress import Display
+    from anyadbench.protocols import find_protocol
 
     found = find_protocol(protocol, extra_files())
-    file = Path(protocol) if protocol.endswith(".toml") else protocol_files(extra_files())[protocol]
     with Display() as display:
-        request = ScoreRequest(protocol=found, protocol_file=file, runs=runs, name=name, **cast(Any, options))
+        request = ScoreRequest(protocol=found, runs=runs, name=name, **cast(Any, options))
         cell = score_maps(request, display.progress)
     from anyadbench.boards import build_boards, print_board
 
     if as_json:
         from anyadbench.cli.output import print_json
-        from anyadbench.run.cells import read_json
+        from anyadbench.files import read_json
 
         print_json(read_json(cell.final / "result.json"))
     for board in build_boards(runs, runs / "boards", found.name):

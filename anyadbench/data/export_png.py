@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anyadbench.data.assemble import write_json
-from anyadbench.data.intensity import apply_scale
-from anyadbench.data.problems import Progress
-from anyadbench.data.store import SliceStore
+from anyadbench.data.slices.intensity import apply_scale
+from anyadbench.data.store.assemble import write_json
+from anyadbench.data.store.store import SliceStore
+from anyadbench.data.trees.problems import Progress
 from anyadbench.errors import UserError
 
 if TYPE_CHECKING:
     from jaxtyping import Int, Shaped, UInt8
 
-    from anyadbench.data.splits import Selection
+    from anyadbench.data.slices.selection import Selection
 
 PARTS = {"train": "train", "test/normal": "test/NORMAL", "test/abnormal": "test/ABNORMAL"}
 """Folder of each part, in the release's spelling."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anyadbench.methods.base import Batch, Method
+from anyadbench.methods.contract import Batch, Method
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float

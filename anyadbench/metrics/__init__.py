@@ -8,54 +8,37 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from anyadbench.metrics.names import METRIC_VERSION, METRICS
+
 if TYPE_CHECKING:
-    from anyadbench.metrics.bootstrap import PairedEffect, holm, paired_bootstrap, subject_bootstrap
-    from anyadbench.metrics.evaluation import evaluate, undefined_reasons
-    from anyadbench.metrics.exact import PixelStats
-    from anyadbench.metrics.image import image_metrics, lesion_size_metrics, top_fraction_mean
-    from anyadbench.metrics.keys import ScoreError
-    from anyadbench.metrics.labels import component_areas, components
-    from anyadbench.metrics.steps import Steps
-    from anyadbench.metrics.streaming import PixelState
-    from anyadbench.metrics.thresholds import at_threshold, threshold_from_normals
-
-METRIC_VERSION = "2"
-"""Stamped into results; it changes with any change of a definition or of a value.
-
-Version 2 groups the steps of subjects by lesion pixels instead of fixed bins (intervals), draws subjects from the whole
-test set, and adds metrics by lesion size.
-"""
-
-METRICS: tuple[str, ...] = (
-    "image_auroc",
-    "image_ap",
-    "image_f1",
-    "pixel_auroc",
-    "pixel_ap",
-    "pixel_f1",
-    "aupro",
-    "dice",
-)
-"""Names of the metrics, in the order of the boards."""
+    from anyadbench.metrics.core.components import component_areas, components
+    from anyadbench.metrics.core.evaluation import evaluate, undefined_reasons
+    from anyadbench.metrics.core.exact import PixelStats
+    from anyadbench.metrics.core.image import image_metrics, lesion_size_metrics, top_fraction_mean
+    from anyadbench.metrics.core.ordered_bits import ScoreError
+    from anyadbench.metrics.core.ranking import Steps
+    from anyadbench.metrics.core.streaming import PixelState
+    from anyadbench.metrics.core.thresholds import at_threshold, threshold_from_normals
+    from anyadbench.metrics.intervals.bootstrap import PairedEffect, holm, paired_bootstrap, subject_bootstrap
 
 _HOMES = {
-    "PairedEffect": "bootstrap",
-    "PixelState": "streaming",
-    "PixelStats": "exact",
-    "ScoreError": "keys",
-    "Steps": "steps",
-    "at_threshold": "thresholds",
-    "component_areas": "labels",
-    "components": "labels",
-    "evaluate": "evaluation",
-    "holm": "bootstrap",
-    "image_metrics": "image",
-    "lesion_size_metrics": "image",
-    "paired_bootstrap": "bootstrap",
-    "subject_bootstrap": "bootstrap",
-    "threshold_from_normals": "thresholds",
-    "top_fraction_mean": "image",
-    "undefined_reasons": "evaluation",
+    "PairedEffect": "intervals.bootstrap",
+    "PixelState": "core.streaming",
+    "PixelStats": "core.exact",
+    "ScoreError": "core.ordered_bits",
+    "Steps": "core.ranking",
+    "at_threshold": "core.thresholds",
+    "component_areas": "core.components",
+    "components": "core.components",
+    "evaluate": "core.evaluation",
+    "holm": "intervals.bootstrap",
+    "image_metrics": "core.image",
+    "lesion_size_metrics": "core.image",
+    "paired_bootstrap": "intervals.bootstrap",
+    "subject_bootstrap": "intervals.bootstrap",
+    "threshold_from_normals": "core.thresholds",
+    "top_fraction_mean": "core.image",
+    "undefined_reasons": "core.evaluation",
 }
 
 __all__ = [

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anyadbench import __version__
-from anyadbench.data.discover import survey
 from anyadbench.data.phantom.embedded import EMBEDDED
-from anyadbench.data.problems import errors
+from anyadbench.data.trees.problems import errors
+from anyadbench.data.trees.survey import survey
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.plugins import all_layouts, code_hash, find_layout, find_method
 from anyadbench.predict.write import MAP, MASK, REPORT, read_scores
 from anyadbench.sequences import SEQUENCES
+from anyadbench.version import __version__
 
 if TYPE_CHECKING:
-    from anyadbench.data.layouts import Layout
+    from anyadbench.data.trees.layouts import Layout
     from anyadbench.predict.predictor import Predictor
 
 

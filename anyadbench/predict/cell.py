@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from anyadbench.cells.job import PLAN, Job
+from anyadbench.cells.work_folder import PARTIAL
 from anyadbench.errors import UserError
-from anyadbench.protocols.model import Protocol, read_protocol
+from anyadbench.files import read_json
+from anyadbench.protocols.model import Protocol
+from anyadbench.protocols.reader import read_protocol
 from anyadbench.results import CellResult
-from anyadbench.run.cells import PARTIAL, read_json
-from anyadbench.run.jobs import PLAN, Job
 from anyadbench.sequences import format_subset
 
 if TYPE_CHECKING:
@@ -155,7 +157,7 @@ def _slices(
         height, width = recorded["grid"]
         y, x = recorded["spacing_mm"]
         return (int(height), int(width)), (float(y), float(x))
-    from anyadbench.data.store import is_store, open_store
+    from anyadbench.data.store.store import is_store, open_store
 
     place = Path(job.stores.get(protocol.train, ""))
     if not is_store(place):

@@ -9,7 +9,7 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from anyadbench.data.problems import BadFile
+from anyadbench.data.trees.problems import BadFile
 from anyadbench.errors import UserError
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

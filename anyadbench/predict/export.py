@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from anyadbench.data.rules import GeometryRules
+from anyadbench.data.slices.rules import GeometryRules
 from anyadbench.errors import UserError
+from anyadbench.files import explain_os_error, make_folder, write_json
 from anyadbench.methods.graph import ScoreGraph
 from anyadbench.predict.agreement import allowed
 from anyadbench.predict.prediction import USE
-from anyadbench.run.cells import explain_os_error, make_folder, write_json
 from anyadbench.sequences import all_subsets, format_subset
 
 if TYPE_CHECKING:

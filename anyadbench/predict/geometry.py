@@ -1,6 +1,6 @@
 """Grids: where a method's slices lie in a patient, and how its maps come back.
 
-Everything is in LPS order, as ``anyadbench.data.volume`` has it.
+Everything is in LPS order, as ``anyadbench.data.trees.volume`` has it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.data.geometry import grid_after
-from anyadbench.data.volume import TOLERANCE_MM, Volume
+from anyadbench.data.slices.geometry import grid_after
+from anyadbench.data.trees.volume import TOLERANCE_MM, Volume
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Float32, Shaped
 
-    from anyadbench.data.rules import GeometryRules
+    from anyadbench.data.slices.rules import GeometryRules
 
 SAME_SPACING = 0.01
 """Relative difference of in-plane spacing up to which slices are taken as they are."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import nibabel
 import numpy as np
 
-from anyadbench.data.problems import BadFile
-from anyadbench.data.volume import Volume, read_with_header, volume_of
+from anyadbench.data.trees.problems import BadFile
+from anyadbench.data.trees.volume import Volume, read_with_header, volume_of
 from anyadbench.errors import UserError
 from anyadbench.predict.skull import MIN_BACKGROUND
 from anyadbench.sequences import SEQUENCES

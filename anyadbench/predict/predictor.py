@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.data.geometry import grid_after
+from anyadbench.data.slices.geometry import grid_after
+from anyadbench.engine.map_sample import MapSample
+from anyadbench.engine.numerics import Policy
+from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.engine.reporter import Reporter
+from anyadbench.engine.scoring import BATCH, Evaluator
 from anyadbench.errors import UserError
-from anyadbench.methods.base import Method
+from anyadbench.methods.contract import Method
 from anyadbench.predict.cell import TrainedCell, read_cell
 from anyadbench.predict.geometry import (
     Grid,
@@ -28,21 +33,16 @@ from anyadbench.predict.geometry import (
     to_volume,
 )
 from anyadbench.predict.inputs import Input, Source, check_threshold, read_inputs
-from anyadbench.predict.model import build_method, prediction_policy
 from anyadbench.predict.prediction import Prediction, SliceScore
 from anyadbench.predict.skull import below_background, not_stripped
 from anyadbench.predict.slices import PatientSlices
-from anyadbench.run.evaluate import BATCH, Evaluator
-from anyadbench.run.events import Reporter
-from anyadbench.run.kept import KeptMaps
-from anyadbench.run.numerics import Policy
-from anyadbench.run.sources import ProtocolData
+from anyadbench.predict.trained_method import build_method, prediction_policy
 from anyadbench.sequences import SHORT, Subset, format_subset
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64
 
-    from anyadbench.data.volume import Volume
+    from anyadbench.data.trees.volume import Volume
 
 Progress = Callable[[int, int], None]
 
@@ -162,7 +162,7 @@ class Predictor:
     ) -> tuple[Float32[np.ndarray, "n h w"], Float64[np.ndarray, " n"]]:
         protocol = self.cell.protocol
         evaluator = Evaluator(
-            self.method, ProtocolData(protocol), self.policy, Reporter(), KeptMaps("none", protocol.sequences)
+            self.method, ProtocolData(protocol), self.policy, Reporter(), MapSample("none", protocol.sequences)
         )
         maps: dict[int, np.ndarray] = {}
         scores: dict[int, float] = {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anyadbench.boards import tiles
+from anyadbench.boards.render import tiles
 from anyadbench.predict.prediction import USE, Prediction, SliceScore
 from anyadbench.sequences import SHORT
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from anyadbench.data.volume import Volume
+    from anyadbench.data.trees.volume import Volume
 
 MIN_BACKGROUND = 0.15
 """Smallest share of exact zeros in a stripped scan: even an ellipse that touches its box leaves a fifth of it."""

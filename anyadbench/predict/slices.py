@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.data.discover import ScanFiles
-from anyadbench.data.geometry import apply_geometry
-from anyadbench.data.intensity import scale_values
-from anyadbench.data.layouts import LAYOUTS
-from anyadbench.data.part import Part, nifti_part, percentile_column
-from anyadbench.data.scan import Scan
+from anyadbench.data.slices.geometry import apply_geometry
+from anyadbench.data.slices.intensity import scale_values
+from anyadbench.data.trees.files import ScanFiles
+from anyadbench.data.trees.layouts import LAYOUTS
+from anyadbench.data.trees.nifti_scan import Scan
+from anyadbench.data.trees.scan_slices import Part, nifti_part, percentile_column
 from anyadbench.errors import UserError
 from anyadbench.predict.geometry import crop_or_pad, undo_geometry
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32, Int
 
-    from anyadbench.data.volume import Volume
+    from anyadbench.data.trees.volume import Volume
     from anyadbench.protocols.model import Protocol
 
 

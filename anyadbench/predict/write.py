@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 
 from anyadbench.errors import UserError
-from anyadbench.run.cells import explain_os_error, make_folder, write_json, write_text
+from anyadbench.files import explain_os_error, make_folder, write_json, write_text
 
 if TYPE_CHECKING:
     from anyadbench.predict.prediction import Prediction

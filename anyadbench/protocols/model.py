@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anyadbench.data.rules import GeometryRules, IntensityRules, SliceRules, SplitRules
+from anyadbench.data.slices.rules import GeometryRules, IntensityRules, SliceRules, SplitRules
 from anyadbench.hashing import stable_hash
 from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
 
@@ -81,6 +81,7 @@ class Protocol:
         threads: CPU threads per cell.
         oracle: Whether test data take part in a choice.
         notes: What is known of the paper's choice, and what is ours.
+        file: The file that it was read from; no part of its hash.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Protocol:
     threads: int = 2
     oracle: bool = False
     notes: str = ""
+    file: Path = Path()
 
     @property
     def hash(self) -> str:
@@ -162,14 +164,3 @@ def _test_part(test: TestSet) -> dict[str, Any]:
     part = {name: getattr(test, name) for name in ("name", "dataset", "split")}
     part["feed"] = dict(test.feed)
     return part | ({"subsets": [format_subset(subset) for subset in test.subsets]} if test.subsets else {})
-
-
-def read_protocol(path: Path) -> Protocol:
-    """Read and validate a protocol file.
-
-    Raises:
-        UserError: If the file cannot be read, is no TOML, or breaks a rule; line and key are named.
-    """
-    from anyadbench.protocols.reader import read
-
-    return read(path)

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from anyadbench.data.rules import GeometryRules, IntensityRules, SliceRules, SplitRules
+from anyadbench.data.slices.rules import GeometryRules, IntensityRules, SliceRules, SplitRules
 from anyadbench.errors import UserError, suggest
 from anyadbench.protocols.model import Protocol, ScoringRules, TestSet
 from anyadbench.sequences import Subset, all_subsets, format_subset, order, parse_subset
@@ -96,7 +96,7 @@ class _Reader:
         return cls(**values)
 
 
-def read(path: Path) -> Protocol:
+def read_protocol(path: Path) -> Protocol:
     """Read and validate a protocol file.
 
     Raises:
@@ -157,6 +157,7 @@ def _build(reader: _Reader, raw: dict[str, Any]) -> Protocol:
         geometry=_geometry(reader, raw.get("geometry", {})),
         scoring_grid=scoring_grid,
         scoring=scoring,
+        file=reader.path,
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from anyadbench.errors import UserError, suggest
-from anyadbench.protocols.model import Protocol, read_protocol
+from anyadbench.protocols.model import Protocol
+from anyadbench.protocols.reader import read_protocol
 
 _BUILTIN = Path(__file__).parent / "builtin"
 

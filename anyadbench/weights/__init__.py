@@ -6,7 +6,7 @@ building do.
 
 from __future__ import annotations
 
-from anyadbench.weights.build import build_backbone, feature_pyramid, fill_backbone
+from anyadbench.methods.backbones import build_backbone, feature_pyramid, fill_backbone
 from anyadbench.weights.resolution import describe, resolve
 from anyadbench.weights.resolved import ResolvedWeights
 from anyadbench.weights.sources import SOURCES, WeightSource

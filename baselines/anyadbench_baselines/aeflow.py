@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anyadbench.methods.base import Batch, Context, Losses, OptimizerSpec, Scores
+from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
 from anyadbench.methods.inputs import as_channels, normalise, resize
 from anyadbench_baselines.dae import mean_shown
 from anyadbench_baselines.flow import Flow, ResidualSubnet, Subnet, conv_subnet, log_normal

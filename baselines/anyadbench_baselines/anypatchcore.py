@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anyadbench.errors import UserError
-from anyadbench.methods.base import Batch, Context, Normals, Scores
+from anyadbench.methods.contract import Batch, Context, Normals, Scores
 from anyadbench.methods.graph import in_graph
 from anyadbench.sequences import SHORT
 from anyadbench_baselines.parts.base import FeatureMethod

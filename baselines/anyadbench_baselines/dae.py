@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anyadbench.methods.base import Batch, Context, Losses, OptimizerSpec, Scores
+from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
 from anyadbench.methods.graph import GraphMethod
 from anyadbench.methods.inputs import fill_missing, resize
 from anyadbench_baselines.parts.base import to_scores

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from anyadbench.methods.descriptor import MISSING, MethodDescriptor, Param, Value
+from anyadbench.methods.descriptor import MISSING, MethodDescriptor
+from anyadbench.methods.params import Param, Value
 
 ODD = (1, 3, 5, 7, 9, 11, 15, 21, 33)
 """Sides that a filter may have; 1 filters nothing."""

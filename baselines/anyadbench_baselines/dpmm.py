@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anyadbench.errors import UserError
-from anyadbench.methods.base import Batch, Context, Normals, Scores
+from anyadbench.methods.contract import Batch, Context, Normals, Scores
 from anyadbench.methods.graph import GraphMethod, in_graph
 from anyadbench_baselines.parts.base import to_scores
 from anyadbench_baselines.parts.precision import full_precision

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from anyadbench.methods.base import Batch, Context, Losses, OptimizerSpec, Scores
+from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
 from anyadbench.methods.inputs import as_channels, normalise, resize
 from anyadbench_baselines.parts.base import FeatureMethod
 from anyadbench_baselines.parts.cosine import map_sum, mean_distance

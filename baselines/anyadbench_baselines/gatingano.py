@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anyadbench.methods.base import Batch, Context, Loop, OptimizerSpec, Scores
+from anyadbench.methods.contract import Batch, Context, Loop, OptimizerSpec, Scores
 from anyadbench.methods.graph import GraphMethod
 from anyadbench.methods.inputs import fill_missing, resize
 from anyadbench_baselines.dae import mean_shown

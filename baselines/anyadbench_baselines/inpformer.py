@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from anyadbench.errors import UserError
-from anyadbench.methods.base import Batch, Context, Losses, OptimizerSpec, Scores
+from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
 from anyadbench.methods.graph import GraphMethod
 from anyadbench.methods.inputs import as_rgb, resize
 from anyadbench_baselines.inp import losses, maps

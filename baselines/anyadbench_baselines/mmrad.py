@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anyadbench.methods.base import Batch, Context, Losses, OptimizerSpec, Scores
+from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
 from anyadbench.methods.graph import GraphMethod
 from anyadbench_baselines.dae import coarse_noise, foreground
 from anyadbench_baselines.gatingano import cosine_by_epoch

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from anyadbench.methods.base import Batch, Context, Losses, OptimizerSpec, Scores
+from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
 from anyadbench_baselines.parts.base import FeatureMethod, load_module
 from anyadbench_baselines.parts.cosine import flat_distance, map_sum
 from anyadbench_baselines.parts.pyramid import Pyramid, residual_for

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anyadbench.methods.base import Batch, Context, Losses, OptimizerSpec, Scores
+from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
 from anyadbench_baselines.parts.base import FeatureMethod
 from anyadbench_baselines.parts.cosine import flat_distance, map_sum, wide
 from anyadbench_baselines.parts.pyramid import Pyramid, residual_for

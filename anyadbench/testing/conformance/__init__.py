@@ -1,1 +1,1 @@
-"""The conformance kit: does a method keep the contract of ``anyadbench.methods.base.Method``?"""
+"""The conformance kit: does a method keep the contract of ``anyadbench.methods.contract.Method``?"""

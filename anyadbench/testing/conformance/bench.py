@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from anyadbench.methods.base import Batch, Context, Losses, Method, Normals
+from anyadbench.cells.fitting import save_weights
+from anyadbench.engine.batches import TrainingFeed, evaluation_batch
+from anyadbench.engine.numerics import Policy, derive_seed, seed_everything
+from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.engine.reporter import Reporter
+from anyadbench.engine.trainer import Trainer
+from anyadbench.methods.contract import Batch, Context, Losses, Method, Normals
 from anyadbench.methods.descriptor import MethodDescriptor
-from anyadbench.run.events import Reporter
-from anyadbench.run.feeding import TrainingFeed, evaluation_batch
-from anyadbench.run.fit import save_weights
-from anyadbench.run.numerics import Policy, derive_seed, seed_everything
-from anyadbench.run.sources import ProtocolData
-from anyadbench.run.trainer import Trainer
 from anyadbench.testing.conformance.guard import Guard
 from anyadbench.testing.conformance.samples import PROTOCOL
 from anyadbench.weights import ResolvedWeights, resolve

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.errors import UserError
-from anyadbench.methods.base import Method
+from anyadbench.methods.contract import Method
 from anyadbench.predict.agreement import allowed
-from anyadbench.run.sources import ProtocolData
 from anyadbench.sequences import SEQUENCES, format_subset
 from anyadbench.testing.conformance.bench import Bench, Broken, Scored, Skipped, on_grid, same_state
 from anyadbench.testing.conformance.samples import PROTOCOL, with_hidden_rewritten

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anyadbench.data.phantom import PhantomSpec, digest, generate
-from anyadbench.data.rules import SliceRules
-from anyadbench.data.store import SliceStore, find_or_prepare, open_store
+from anyadbench.data.slices.rules import SliceRules
+from anyadbench.data.store.build import find_or_prepare
+from anyadbench.data.store.store import SliceStore, open_store
+from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.paths import cache_dir
 from anyadbench.protocols.model import Protocol, TestSet
-from anyadbench.run.sources import ProtocolData
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

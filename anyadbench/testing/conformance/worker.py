@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anyadbench.run.sources import ProtocolData
+    from anyadbench.engine.protocol_data import ProtocolData
     from anyadbench.testing.conformance.bench import Bench
 
 Emit = Callable[..., None]
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
 
 def _bench(request: dict[str, Any]) -> tuple[Bench, ProtocolData]:
     """Return the bench, and the store's slices."""
-    from anyadbench.run.numerics import apply_policy
+    from anyadbench.engine.numerics import apply_policy
     from anyadbench.testing.conformance.bench import POLICY, Bench
     from anyadbench.testing.conformance.guard import Guard
     from anyadbench.testing.conformance.locate import locate
@@ -52,7 +52,7 @@ def _bench(request: dict[str, Any]) -> tuple[Bench, ProtocolData]:
 
 
 def _check(request: dict[str, Any], emit: Emit) -> None:
-    from anyadbench.run.manifest import peak_memory
+    from anyadbench.cells.manifest import peak_memory
     from anyadbench.testing.conformance.samples import data_of, rewritten
 
     bench, data = _bench(request)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from anyadbench.errors import UserError
-from anyadbench.methods.base import Batch, Context, Scores
+from anyadbench.methods.contract import Batch, Context, Scores
 from anyadbench.methods.graph import GraphMethod
 from anyadbench.methods.inputs import as_rgb, resize
 from anyadbench_baselines.parts.smoothing import gaussian

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from anyadbench.errors import UserError
-from anyadbench.methods.base import Batch, Context
+from anyadbench.methods.contract import Batch, Context
 from anyadbench.methods.inputs import normalise, resize
 from anyadbench.weights import build_backbone
 

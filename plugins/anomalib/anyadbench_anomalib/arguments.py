@@ -9,7 +9,7 @@ from typing import Any
 import timm
 
 from anyadbench.errors import UserError
-from anyadbench.methods.base import Context
+from anyadbench.methods.contract import Context
 from anyadbench_anomalib.catalogue.entry import Model
 
 Arguments = dict[str, Any]

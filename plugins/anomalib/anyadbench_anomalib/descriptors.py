@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from types import SimpleNamespace
 
-from anyadbench.methods.descriptor import MISSING, MethodDescriptor, Param, Value
+from anyadbench.methods.descriptor import MISSING, MethodDescriptor
+from anyadbench.methods.params import Param, Value
 from anyadbench_anomalib.catalogue import MODELS
 from anyadbench_anomalib.catalogue.entry import RELEASE, Model
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from anyadbench.errors import UserError
-from anyadbench.methods.base import Context
+from anyadbench.methods.contract import Context
 from anyadbench.weights.reading import read_tensors
 from anyadbench_anomalib.arguments import arguments
 from anyadbench_anomalib.catalogue import MODELS

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from anyadbench.errors import UserError
-from anyadbench.methods.descriptor import Value
+from anyadbench.methods.params import Value
 from anyadbench_anomalib.catalogue import MODELS
 from anyadbench_anomalib.descriptors import FILES
 

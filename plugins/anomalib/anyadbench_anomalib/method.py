@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from anyadbench.methods.base import Batch, Context, Loop, Losses, Normals, OptimizerSpec, Scores
+from anyadbench.methods.contract import Batch, Context, Loop, Losses, Normals, OptimizerSpec, Scores
 from anyadbench.methods.graph import GraphMethod
 from anyadbench.methods.inputs import IMAGENET_MEAN, IMAGENET_STD, as_rgb, resize
 from anyadbench_anomalib.catalogue.entry import Model

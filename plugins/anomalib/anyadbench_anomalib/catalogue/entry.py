@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from anyadbench.methods.descriptor import Param, Value
+from anyadbench.methods.params import Param, Value
 
 RELEASE = "2.7"
 """The release of anomalib that the table was read from."""

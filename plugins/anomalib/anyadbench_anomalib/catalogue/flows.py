@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyadbench.methods.descriptor import Value
+from anyadbench.methods.params import Value
 from anyadbench_anomalib.catalogue.entry import CHOICE, LITE_LEVELS, Model, choices, convolutional, own
 
 _TINY: dict[str, Value] = {"image_size": 64, "batch_size": 2, "epochs": 0, "steps": 2}

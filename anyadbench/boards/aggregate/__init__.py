@@ -1,0 +1,1 @@
+"""The numbers of a board: rows, seeds, ranks, intervals, flags, comparisons."""

@@ -1,0 +1,187 @@
+"""Paired comparison of two methods: by subject, per subset, and for their mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anyadbench.boards.aggregate.load import load_boards
+from anyadbench.boards.aggregate.model import Board, Line, Variant
+from anyadbench.boards.aggregate.uncertainty import Resamples
+from anyadbench.errors import UserError, suggest
+from anyadbench.results.cellfiles import Place, Record, read_slice_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float64
+
+MEAN = "mean of the subsets"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric on one subset.
+
+    Attributes:
+        first: Value of the first method, averaged over its seeds.
+        second: Value of the second.
+        effect: First minus second.
+        low: Low end of the effect's 95 % interval; ``None`` where subjects are too few.
+        high: High end.
+        p_value: Two-sided, by paired resampling of subjects (and of seeds where a method has several).
+        p_holm: Corrected by Holm's method for all subsets, and their mean, of this metric and test set.
+    """
+
+    test: str
+    subset: str
+    metric: str
+    first: float
+    second: float
+    effect: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    p_holm: float | None
+
+
+def compare(
+    runs: Path, names: tuple[str, str], protocol: str | None = None, metrics: Sequence[str] = ()
+) -> tuple[Board, tuple[Variant, Variant], list[Comparison]]:
+    """Compare two methods of a runs folder.
+
+    Args:
+        runs: Folder that 'anyadbench run' wrote.
+        names: Of each, the method's name, its label on the board, or the beginning of its key.
+        protocol: Needed where the folder holds several that have both.
+        metrics: Metrics to compare; all by default.
+
+    Raises:
+        UserError: If a method is not there or not unique, or both were not scored on the same slices.
+    """
+    board = _board(load_boards(runs, protocol), names)
+    first, second = (_find(board, name) for name in names)
+    if first.key == second.key:
+        raise UserError(f"{names[0]!r} and {names[1]!r} are the same variant, {first.label}; name two different ones.")
+    unknown = sorted(set(metrics) - set(board.metrics))
+    if unknown:
+        raise UserError(f"Unknown metric {unknown[0]!r}.{suggest(unknown[0], board.metrics)}")
+    resamples, found = Resamples(), []
+    for test in board.tests:
+        pairs = _pairs(board, test, first, second)
+        for metric in metrics or board.metrics:
+            found += _compared(board, test, metric, pairs, resamples)
+    if not found:
+        raise UserError(f"{first.label} and {second.label} share no subset with a number; run both on one protocol.")
+    return board, (first, second), found
+
+
+def _board(boards: Sequence[Board], names: tuple[str, str]) -> Board:
+    shared = [board for board in boards if all(_matching(board, name) for name in names)]
+    if len(shared) == 1:
+        return shared[0]
+    if not shared:
+        known = sorted({v.method.name for board in boards for v in board.variants})
+        missing = next((n for n in names if not any(_matching(board, n) for board in boards)), None)
+        if missing is not None:
+            raise UserError(f"There is no result of {missing!r}.{suggest(missing, known)}")
+        raise UserError(f"No protocol has results of both {names[0]!r} and {names[1]!r}; run both on one protocol.")
+    raise UserError(f"Both methods have results of {', '.join(b.slug for b in shared)}; choose one with --protocol.")
+
+
+def _matching(board: Board, name: str) -> list[Variant]:
+    exact = [variant for variant in board.variants if variant.label == name]
+    by_name = [variant for variant in board.variants if variant.method.name == name]
+    by_key = [variant for variant in board.variants if len(name) >= 4 and variant.key.startswith(name)]
+    return [variant for variant in exact or by_name or by_key if variant.kind != "reported"]
+
+
+def _find(board: Board, name: str) -> Variant:
+    found = _matching(board, name)
+    if len(found) > 1:
+        listed = "; ".join(f"{variant.key} ({variant.label})" for variant in found)
+        raise UserError(f"{name!r} was run in several ways: {listed}. Give the beginning of a key instead.")
+    return found[0]
+
+
+def _pairs(board: Board, test: str, first: Variant, second: Variant) -> dict[str, tuple[Line, Line]]:
+    pairs = {}
+    for subset in board.subsets:
+        ours, theirs = board.line(first.key, test, subset), board.line(second.key, test, subset)
+        if ours is not None and theirs is not None and ours.covered and theirs.covered:
+            _require_same_slices(ours, theirs)
+            pairs[subset] = (ours, theirs)
+    return pairs
+
+
+def _require_same_slices(ours: Line, theirs: Line) -> None:
+    tables = []
+    for line in (ours, theirs):
+        rows = _slices(line.sources[0][0].folder).get((line.test, line.subset), [])
+        tables.append({(row["scan"], row["slice"], row["label"]) for row in rows})
+    if tables[0] != tables[1]:
+        raise UserError(
+            f"The two methods were scored on other slices of {ours.test}, {ours.subset}; run both on the same data."
+        )
+
+
+@lru_cache(maxsize=2)
+def _slices(folder: Path) -> dict[Place, list[Record]]:
+    return read_slice_table(folder)
+
+
+def _compared(
+    board: Board, test: str, metric: str, pairs: dict[str, tuple[Line, Line]], resamples: Resamples
+) -> list[Comparison]:
+    import numpy as np
+
+    from anyadbench.metrics import holm
+
+    rows: list[Comparison] = []
+    kept: list[tuple[float, float, Float64[np.ndarray, " r"], Float64[np.ndarray, " r"]] | None] = []
+    for subset, (ours, theirs) in pairs.items():
+        one, other = ours.value(metric), theirs.value(metric)
+        if one is None or other is None:
+            continue
+        values = resamples.metric(ours, metric), resamples.metric(theirs, metric)
+        row, drawn = _row(test, subset, metric, one, other, *values)
+        rows.append(row)
+        if subset in _counted(board):
+            kept.append(drawn)
+    if len(kept) == len(_counted(board)) > 1 and all(item is not None for item in kept):
+        whole = [item for item in kept if item is not None]
+        points = np.mean([item[:2] for item in whole], axis=0).tolist()
+        drawn_means = [np.mean(part, axis=0) for part in ([item[2] for item in whole], [item[3] for item in whole])]
+        rows.append(_row(test, MEAN, metric, points[0], points[1], drawn_means[0], drawn_means[1])[0])
+    adjusted = holm({row.subset: math.nan if row.p_value is None else row.p_value for row in rows})
+    return [_with_holm(row, adjusted[row.subset]) for row in rows]
+
+
+def _counted(board: Board) -> list[str]:
+    return [subset for subset in board.protocol.subsets if subset in board.subsets]
+
+
+def _row(
+    test: str,
+    subset: str,
+    metric: str,
+    one: float,
+    other: float,
+    ours: Float64[np.ndarray, " r"] | None,
+    theirs: Float64[np.ndarray, " r"] | None,
+) -> tuple[Comparison, tuple[float, float, Float64[np.ndarray, " r"], Float64[np.ndarray, " r"]] | None]:
+    from anyadbench.metrics.intervals.bootstrap import paired_effect
+
+    if ours is None or theirs is None:
+        return Comparison(test, subset, metric, one, other, one - other, None, None, None, None), None
+    effect = paired_effect(one, other, ours, theirs)
+    low, high, p_value = (None if math.isnan(value) else value for value in (effect.low, effect.high, effect.p_value))
+    row = Comparison(test, subset, metric, one, other, effect.effect, low, high, p_value, None)
+    return row, (one, other, ours, theirs)
+
+
+def _with_holm(row: Comparison, p_value: float) -> Comparison:
+    return replace(row, p_holm=None if math.isnan(p_value) else p_value)

@@ -1,0 +1,126 @@
+"""The any-modality summary: mean and worst over subsets, the drop from all sequences, and ranks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from anyadbench.boards.aggregate.model import Line, Summary, Variant
+from anyadbench.sequences import AS_AVAILABLE
+
+Lines = dict[tuple[str, str, str], Line]
+
+
+def summarise(
+    variants: Sequence[Variant],
+    lines: Sequence[Line],
+    tests: Iterable[str],
+    subsets: Sequence[str],
+    full: str,
+    metrics: Iterable[str],
+) -> tuple[list[Summary], dict[str, set[str]]]:
+    """Return a summary for each variant, test set and metric, ranked within each kind.
+
+    A variant is ranked if it has a number for every subset that the test set can serve, on as many slices as most
+    others. Others keep their numbers and lose the rank; a subset is never dropped for all because one method lacks it.
+
+    Returns:
+        The summaries, and for each test set the keys of variants that were scored on another number of slices.
+    """
+    index = {(line.variant, line.test, line.subset): line for line in lines}
+    counted = [subset for subset in subsets if subset != AS_AVAILABLE]
+    summaries: list[Summary] = []
+    strangers: dict[str, set[str]] = {}
+    names = list(metrics)
+    for test in tests:
+        strangers[test] = _other_slices(variants, index, test, counted)
+        for kind in dict.fromkeys(variant.kind for variant in variants):
+            group = [variant for variant in variants if variant.kind == kind]
+            for metric in names:
+                required = _required(group, index, test, counted, metric)
+                if kind == "external":
+                    required = _owed(variants, index, test, counted, metric)
+                rows = [_summary(variant, index, test, metric, required, full) for variant in group]
+                summaries += _ranked(rows, strangers[test])
+    return summaries, strangers
+
+
+def _other_slices(variants: Sequence[Variant], index: Lines, test: str, subsets: Sequence[str]) -> set[str]:
+    """Return measured and oracle variants whose slice counts differ from the most common ones, subset by subset."""
+    found: set[str] = set()
+    tested = [variant.key for variant in variants if variant.kind != "reported"]
+    for subset in subsets:
+        counts = {
+            key: (line.n_subjects, line.n_slices, line.n_abnormal)
+            for key in tested
+            if (line := index[key, test, subset]).covered
+        }
+        if len(set(counts.values())) > 1:
+            tally = Counter(counts.values())
+            # The larger test set wins a tie, so that the result does not depend on the order of folders.
+            usual = max(tally, key=lambda item: (tally[item], item))
+            found |= {key for key, count in counts.items() if count != usual}
+    return found
+
+
+def _required(group: Sequence[Variant], index: Lines, test: str, subsets: Sequence[str], metric: str) -> list[str]:
+    """Return the subsets that the test set can serve: some variant has the number, or the data would define it."""
+    required = []
+    for subset in subsets:
+        lines = [index[variant.key, test, subset] for variant in group]
+        if any(line.value(metric) is not None or (line.n_normal and line.n_abnormal) for line in lines):
+            required.append(subset)
+    return required
+
+
+def _owed(variants: Sequence[Variant], index: Lines, test: str, subsets: Sequence[str], metric: str) -> list[str]:
+    """Return the subsets that maps are owed for: all but those that no measured method could serve either.
+
+    A file that was not given must not lower what a rank needs.
+    """
+    measured = [variant for variant in variants if variant.kind in ("measured", "oracle")]
+    servable = _required(measured, index, test, subsets, metric)
+    return [subset for subset in subsets if not measured or subset in servable]
+
+
+def _summary(variant: Variant, index: Lines, test: str, metric: str, required: list[str], full: str) -> Summary:
+    values = {
+        subset: value for subset in required if (value := index[variant.key, test, subset].value(metric)) is not None
+    }
+    complete = bool(required) and len(values) == len(required)
+    worst = min(values, key=lambda subset: values[subset]) if complete else ""
+    whole = values.get(full)
+    missing = [subset for subset in required if subset not in values]
+    reason = ""
+    if not required:
+        reason = "The test set defines this metric for no subset."
+    elif missing:
+        reason = f"Incomplete: no number for {', '.join(missing)}."
+    return Summary(
+        variant=variant.key,
+        test=test,
+        metric=metric,
+        mean=sum(values.values()) / len(values) if complete else None,
+        worst=values[worst] if complete else None,
+        worst_subset=worst,
+        full=whole,
+        drops={} if whole is None else {subset: whole - value for subset, value in values.items() if subset != full},
+        covered=len(values),
+        required=len(required),
+        reason=reason,
+        subsets=tuple(required),
+    )
+
+
+def _ranked(rows: list[Summary], strangers: set[str]) -> list[Summary]:
+    eligible = [row.mean for row in rows if row.mean is not None and row.variant not in strangers]
+    ranked = []
+    for row in rows:
+        if row.mean is None:
+            ranked.append(row)
+        elif row.variant in strangers:
+            ranked.append(replace(row, reason="Scored on another number of slices than the other methods."))
+        else:
+            ranked.append(replace(row, rank=1 + sum(mean > row.mean for mean in eligible)))
+    return ranked

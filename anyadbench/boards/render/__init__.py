@@ -1,0 +1,1 @@
+"""A board as HTML, CSV, Markdown and terminal tables."""

@@ -1,0 +1,203 @@
+"""Boards as CSV: ``leaderboard.csv`` in long form and ``summary.csv`` in wide form."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from anyadbench.boards.aggregate.controls import CONTROL, LABEL
+from anyadbench.boards.aggregate.model import Board, Line, Variant
+from anyadbench.boards.aggregate.reported import NOT_STATED
+from anyadbench.boards.render.text import clean, six
+from anyadbench.sequences import AS_AVAILABLE
+
+_TEXT_LIMIT = 4000
+_COUNTS = ("n_subjects", "n_scans", "n_slices", "n_normal", "n_abnormal")
+_METHOD = (
+    "kind", "method", "title", "variant", "distribution", "version", "code_hash", "params", "budget", "weights",
+    "weights_kind", "weights_sha256", "weights_marked", "missing", "training_mask", "dtype",
+)  # fmt: skip
+_PROTOCOL = ("protocol", "protocol_version", "protocol_hash", "metric_version")
+_THRESHOLD = ("value", "dice", "sensitivity", "specificity", "precision", "tp", "fp", "fn", "tn")
+
+
+def safe_text(value: str) -> str:
+    """Neutralise text that a spreadsheet would take for a formula, and keep it on one line.
+
+    Only text passes through here: a negative number stays a number.
+    """
+    shown = clean(value, _TEXT_LIMIT).strip()
+    return "'" + shown if shown.startswith(("=", "+", "-", "@")) else shown
+
+
+def leaderboard_csv(board: Board) -> str:
+    """Return one row per variant, test set and subset, then the control: every number with its interval and origin."""
+    columns = [*_METHOD, "test", "subset", "sequences", "feed", "seeds", *_COUNTS]
+    for metric in board.metrics:
+        columns += [metric, f"{metric}_low", f"{metric}_high", f"{metric}_seed_min", f"{metric}_seed_max"]
+    columns += [f"threshold_{name}" for name in _THRESHOLD]
+    columns += list(dict.fromkeys(name for line in board.lines for name in _size_cells(line)))
+    columns += ["flags", "reasons", "cell_ids", "fit_ids", "source", *_PROTOCOL]
+    rows = []
+    for variant in board.variants:
+        for test in board.tests:
+            for subset in board.subsets:
+                line = board.line(variant.key, test, subset)
+                assert line is not None
+                rows.append(_method_cells(variant) | _line_cells(board, line, variant.flags) | _protocol_cells(board))
+    for line in board.control:
+        rows.append(_control_cells() | _line_cells(board, line, ()) | _protocol_cells(board))
+    return _write(columns, rows)
+
+
+def summary_csv(board: Board) -> str:
+    """Return one row per variant, test set and metric, with a column for each subset."""
+    columns = [
+        *_METHOD, "test", "metric", "rank", "tie_group", "mean", "mean_low", "mean_high", "worst", "worst_low",
+        "worst_high", "worst_subset", "full_subset", *(f"value {subset}" for subset in board.subsets),
+        *(f"drop {subset}{end}" for subset in _partial(board) for end in ("", " low", " high")),
+        "subsets_covered", "subsets_required", "seeds", "flags", "reason", "departures", "source", *_PROTOCOL,
+    ]  # fmt: skip
+    rows = []
+    for variant in board.variants:
+        for test in board.tests:
+            for metric in board.metrics:
+                rows.append(_method_cells(variant) | _summary_cells(board, variant, test, metric))
+    for test in board.tests:
+        for metric in board.metrics:
+            lines = {line.subset: line for line in board.control if line.test == test}
+            if any(line.value(metric) is not None for line in lines.values()):
+                values = {f"value {subset}": six(line.value(metric)) for subset, line in lines.items()}
+                reason = {"reason": "A control is never ranked."}
+                rows.append(
+                    _control_cells() | {"test": safe_text(test), "metric": safe_text(metric)} | values | reason
+                    | _protocol_cells(board)
+                )  # fmt: skip
+    return _write(columns, rows)
+
+
+def _partial(board: Board) -> list[str]:
+    """Return the subsets that lack some sequence."""
+    return [subset for subset in board.subsets if subset not in (board.full, AS_AVAILABLE, NOT_STATED)]
+
+
+def _write(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, [safe_text(name) for name in columns], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _method_cells(variant: Variant) -> dict[str, str]:
+    method, weights = variant.method, variant.weights
+    return {
+        "kind": variant.kind,
+        "method": safe_text(method.name),
+        "title": safe_text(method.title),
+        "variant": safe_text(variant.label),
+        "distribution": safe_text(method.distribution),
+        "version": safe_text(method.version),
+        "code_hash": safe_text(method.code_hash),
+        "params": safe_text(json.dumps(method.params, sort_keys=True, ensure_ascii=False)),
+        "budget": method.budget,
+        "weights": safe_text(weights.name),
+        "weights_kind": weights.kind,
+        "weights_sha256": safe_text(weights.sha256 or ""),
+        "weights_marked": "true" if weights.marked else "false",
+        "missing": safe_text(method.missing),
+        "training_mask": safe_text(method.training_mask),
+        "dtype": variant.dtype,
+        "source": safe_text(variant.source),
+    }
+
+
+def _control_cells() -> dict[str, str]:
+    return {"kind": "control", "method": CONTROL, "title": LABEL, "variant": LABEL}
+
+
+def _protocol_cells(board: Board) -> dict[str, str]:
+    info = board.protocol
+    return {
+        "protocol": safe_text(info.name),
+        "protocol_version": str(info.version),
+        "protocol_hash": safe_text(info.hash),
+        "metric_version": safe_text(board.metric_version),
+    }
+
+
+def _line_cells(board: Board, line: Line, flags: Sequence[str]) -> dict[str, str]:
+    cells = {
+        "test": safe_text(line.test),
+        "subset": safe_text(line.subset),
+        "sequences": safe_text(" ".join(line.sequences)),
+        "feed": safe_text(" ".join(f"{slot}={source}" for slot, source in sorted(line.feed.items()))),
+        "seeds": " ".join(map(str, line.seeds)),
+        "flags": "; ".join((*flags, *line.flags)),
+        "reasons": safe_text(_reasons(board, line)),
+        "cell_ids": safe_text(" ".join(line.cell_ids)),
+        "fit_ids": safe_text(" ".join(line.fit_ids)),
+    }
+    cells |= {name: str(getattr(line, name)) for name in _COUNTS}
+    for metric, estimate in line.metrics.items():
+        cells[safe_text(metric)] = six(estimate.value)
+        for name in ("low", "high", "seed_min", "seed_max"):
+            cells[safe_text(f"{metric}_{name}")] = six(getattr(estimate, name))
+    if line.threshold is not None:
+        for name in _THRESHOLD:
+            value = getattr(line.threshold, name)
+            cells[f"threshold_{name}"] = str(value) if isinstance(value, int) else six(value)
+    return cells | _size_cells(line)
+
+
+def _size_cells(line: Line) -> dict[str, str]:
+    """Return the metrics by lesion size, in pixels of the native slice."""
+    cells = {}
+    for size in line.sizes:
+        name = f"size_{size.low}_{'up' if size.high is None else size.high - 1}"
+        cells[f"{name}_n"] = str(size.n)
+        cells |= {f"{name}_{metric}": six(value) for metric, value in size.metrics.items()}
+    return cells
+
+
+def _reasons(board: Board, line: Line) -> str:
+    if not line.covered:
+        return line.reason or "; ".join(dict.fromkeys(e.reason for e in line.metrics.values() if e.reason))
+    found = {name: estimate.reason for name, estimate in line.metrics.items() if estimate.reason}
+    return "; ".join(f"{name}: {found[name]}" for name in board.metrics if name in found)
+
+
+def _summary_cells(board: Board, variant: Variant, test: str, metric: str) -> dict[str, str]:
+    item = board.summary(variant.key, test, metric)
+    assert item is not None
+    lines = {subset: board.line(variant.key, test, subset) for subset in board.subsets}
+    flags = dict.fromkeys([*variant.flags, *(flag for line in lines.values() if line for flag in line.flags)])
+    cells = {
+        "test": safe_text(test),
+        "metric": safe_text(metric),
+        "rank": "" if item.rank is None else str(item.rank),
+        "tie_group": "" if item.group is None else str(item.group),
+        "mean": six(item.mean),
+        "mean_low": six(item.mean_interval[0]),
+        "mean_high": six(item.mean_interval[1]),
+        "worst": six(item.worst),
+        "worst_low": six(item.worst_interval[0]),
+        "worst_high": six(item.worst_interval[1]),
+        "worst_subset": safe_text(item.worst_subset),
+        "full_subset": safe_text(board.full),
+        "subsets_covered": str(item.covered),
+        "subsets_required": str(item.required),
+        "seeds": " ".join(map(str, variant.seeds)),
+        "flags": "; ".join(flags),
+        "reason": safe_text(item.reason),
+        "departures": safe_text(" | ".join(variant.method.departures)),
+    }
+    for subset, line in lines.items():
+        cells[safe_text(f"value {subset}")] = six(line.value(metric)) if line else ""
+    for subset in _partial(board):
+        low, high = item.drop_intervals.get(subset, (None, None))
+        cells[safe_text(f"drop {subset}")] = six(item.drops.get(subset))
+        cells |= {safe_text(f"drop {subset} low"): six(low), safe_text(f"drop {subset} high"): six(high)}
+    return cells | _protocol_cells(board)

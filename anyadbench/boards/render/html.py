@@ -1,0 +1,113 @@
+"""The board as one HTML page that needs nothing else: no network, no second file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from anyadbench.boards.aggregate.flags import EXPLANATIONS
+from anyadbench.boards.aggregate.model import KINDS, Board
+from anyadbench.boards.render import page_tables, plots
+from anyadbench.boards.render.gallery import make_gallery
+from anyadbench.boards.render.plugin_sections import added_sections
+from anyadbench.boards.render.text import (
+    DASH,
+    KIND_TITLES,
+    clean,
+    decimal,
+    group_letter,
+    metric_label,
+    metric_short,
+    plural,
+    seed_text,
+    span,
+)
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def board_html(board: Board, tables: Mapping[str, str] | None = None) -> str:
+    """Return the page: every text from results is escaped, and no script but its own may run.
+
+    Args:
+        board: The board.
+        tables: Text of the CSV files by name, if it is at hand.
+    """
+    environment = _environment()
+    script, style = _asset("page.js"), _asset("page.css")
+    context: Mapping[str, Any] = {
+        "board": board,
+        "script": script,
+        "style": style,
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        "facts": page_tables.facts(board),
+        "cards": page_tables.cards(board),
+        "sections": page_tables.ranking(board),
+        "results": page_tables.results(board),
+        "heat": page_tables.heat_maps(board),
+        "decisions": page_tables.decisions(board),
+        "sizes": page_tables.sizes(board),
+        "coverage": page_tables.coverage(board),
+        "missing": page_tables.missing(board),
+        "flags": page_tables.flags(board),
+        "methods": page_tables.methods(board),
+        "intervals": plots.intervals(board),
+        "curves": plots.curves(board),
+        "costs": plots.costs(board),
+        "max_drawn": plots.MAX_DRAWN,
+        "max_curves": plots.MAX_CURVES,
+        "gallery": make_gallery(board),
+        "added": added_sections(board),
+        "downloads": page_tables.downloads(tables or page_tables.tables(board)),
+    }
+    return environment.get_template("page.html.j2").render(context)
+
+
+def index_html(boards: Sequence[Board]) -> str:
+    """Return a page that leads to the pages of several boards, each in a folder of its slug."""
+    entries = []
+    for board in boards:
+        kinds = {kind: sum(variant.kind == kind for variant in board.variants) for kind in KINDS}
+        counts = [f"{count} {kind}" for kind, count in kinds.items() if count]
+        entries.append({"board": board, "counts": ", ".join(counts), "card": page_tables.leader(board)})
+    context: Mapping[str, Any] = {"entries": entries, "style": _asset("page.css")}
+    return _environment().get_template("index.html.j2").render(context)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("anyadbench.boards.render", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "decimal": decimal,
+        "metric": metric_label,
+        "metric_short": metric_short,
+        "clean": clean,
+        "seeds": seed_text,
+        "letter": group_letter,
+        "ends": lambda pair: span(*pair),
+        "plural": plural,
+        "signed": lambda value: DASH if value is None else ("+" if value > 0 else "") + decimal(value),
+    }
+    environment.globals |= {"DASH": DASH, "KIND_TITLES": KIND_TITLES, "EXPLANATIONS": EXPLANATIONS, "asset": Markup}
+    return environment
+
+
+@lru_cache(maxsize=4)
+def _asset(name: str) -> str:
+    """Return a script or style sheet of this package as text."""
+    from importlib.resources import files
+
+    return (files("anyadbench.boards.render") / "templates" / name).read_text(encoding="utf-8").strip()

@@ -1,0 +1,186 @@
+"""Plots as inline SVG: coloured by the page's style sheet, so that they follow its light and dark themes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from anyadbench.boards.render.text import clean, decimal
+
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A value with its interval, drawn as a dot on a line.
+
+    Attributes:
+        style: Number of the series, from 0: it picks colour and shape.
+    """
+
+    group: str
+    label: str
+    value: float
+    low: float | None
+    high: float | None
+    style: int
+
+
+def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> Markup:
+    # Only texts need escaping; formatting everything through Markup would take half of a large page's time.
+    return Markup(f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(clean(text))}</text>')
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+    return Markup(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>')
+
+
+def _turned(y: float, text: str) -> Markup:
+    place = f'transform="translate(11 {y:.0f}) rotate(-90)"'
+    return Markup(f'<text {place} class="axis" text-anchor="middle">{escape(clean(text))}</text>')
+
+
+def _frame(width: float, height: float, title: str, body: Sequence[Markup]) -> Markup:
+    size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
+    return Markup(f'<svg {size} role="img" aria-label="{escape(clean(title))}">{"".join(body)}</svg>')
+
+
+def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Return round numbers that lie within ``low`` to ``high``, about ``count`` of them."""
+    span = high - low
+    if not span > 0 or not math.isfinite(span):
+        return [low]
+    raw = span / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw)
+    first = math.ceil(low / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def shape(x: float, y: float, style: int, size: float = 4.0) -> Markup:
+    """Return a marker; colour and shape both tell the series, so that neither is needed alone."""
+    kind = f"mark c{style % 7}"
+    form = style % 4
+    if form == 0:
+        return Markup(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}" class="{kind}"/>')
+    if form == 1:
+        half = 0.9 * size
+        place = f'x="{x - half:.1f}" y="{y - half:.1f}" width="{2 * half:.1f}" height="{2 * half:.1f}"'
+        return Markup(f'<rect {place} class="{kind}"/>')
+    corners = {2: ((0, -1.2), (1.15, 0.9), (-1.15, 0.9)), 3: ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0))}[form]
+    points = " ".join(f"{x + dx * size:.1f},{y + dy * size:.1f}" for dx, dy in corners)
+    return Markup(f'<polygon points="{points}" class="{kind}"/>')
+
+
+def interval_plot(marks: Sequence[Mark], title: str) -> Markup:
+    """Draw one row per mark, grouped, with a common scale."""
+    labelled = len({mark.label for mark in marks}) > 1
+    left, right, row, width = (232.0 if labelled else 110.0), 64.0, 17.0, 760.0
+    ends = [end for mark in marks for end in (mark.low, mark.high, mark.value) if end is not None]
+    low, high = min(ends), max(ends)
+    pad = max(0.04 * (high - low), 0.01)
+    low, high = max(low - pad, 0.0), min(high + pad, 1.0)
+    scale = (width - left - right) / max(high - low, 1e-9)
+    body: list[Markup] = []
+    rows: list[Markup] = []
+    y, group = 8.0, None
+    for mark in marks:
+        if mark.group != group:
+            y += 0 if group is None else 8
+            rows.append(_text(8, y + 12, mark.group, "group"))
+            group = mark.group
+        middle = y + row / 2
+        x = left + (mark.value - low) * scale
+        tip = f"{mark.label}, {mark.group}: {mark.value:.4f}"
+        parts = [Markup(f"<g><title>{escape(clean(tip))}</title>")]
+        if labelled:
+            parts.append(_text(84, y + 12, clean(mark.label, 22), "label"))
+        if mark.low is not None and mark.high is not None:
+            x1, x2 = left + (mark.low - low) * scale, left + (mark.high - low) * scale
+            parts.append(_line(x1, middle, x2, middle, f"whisker s{mark.style % 7}"))
+        parts += [shape(x, middle, mark.style), _text(width - right + 12, y + 12, decimal(mark.value), "number")]
+        rows.append(Markup("").join(parts) + Markup("</g>"))
+        y += row
+    bottom = y + 6
+    for tick in nice_ticks(low, high):
+        x = left + (tick - low) * scale
+        body += [_line(x, 4, x, bottom, "grid"), _text(x, bottom + 15, f"{tick:g}", "tick", "middle")]
+    return _frame(width, bottom + 22, title, [*body, *rows])
+
+
+def curve_plot(
+    curves: Sequence[tuple[int, int, str, Points]], title: str, axes: tuple[str, str], x_end: float
+) -> Markup:
+    """Draw curves in the unit square, cut at ``x_end``.
+
+    Args:
+        curves: Colour number, dash number, name and points of each.
+        title: What the plot shows, for screen readers.
+        axes: Names of the x and the y axis.
+        x_end: Right end of the x axis.
+    """
+    left, top, side = 40.0, 8.0, 210.0
+    body: list[Markup] = []
+    for tick in (0, 0.25, 0.5, 0.75, 1.0):
+        x, y = left + tick * side, top + (1 - tick) * side
+        body += [_line(x, top, x, top + side, "grid"), _line(left, y, left + side, y, "grid")]
+        body.append(_text(left - 6, y + 4, f"{tick:g}", "tick", "end"))
+        body.append(_text(x, top + side + 15, f"{tick * x_end:.3g}", "tick", "middle"))
+    if x_end == 1.0 and "rate" in axes[0]:
+        body.append(_line(left, top + side, left + side, top, "chance"))
+    for colour, dash, name, points in curves:
+        inside = [(x, y) for x, y in points if x <= x_end + 1e-9]
+        path = " ".join(f"{left + x / x_end * side:.1f},{top + (1 - y) * side:.1f}" for x, y in inside)
+        body.append(
+            Markup(
+                f'<polyline points="{path}" class="curve s{colour % 7} d{dash % 4}">'
+                f"<title>{escape(clean(name))}</title></polyline>"
+            )
+        )
+    body.append(_text(left + side / 2, top + side + 32, axes[0], "axis", "middle"))
+    body.append(_turned(top + side / 2, axes[1]))
+    return _frame(left + side + 14, top + side + 40, title, body)
+
+
+def scatter_plot(points: Sequence[tuple[str, float, float, int]], title: str, axes: tuple[str, str]) -> Markup:
+    """Draw labelled points: name, x (from 0, or by powers of ten where it spans more than 30 fold), y, series."""
+    left, top, width, height = 48.0, 12.0, 330.0, 210.0
+    xs, ys = [point[1] for point in points], [point[2] for point in points]
+    logarithmic = min(xs) > 0 and max(xs) / min(xs) > 30
+    change = math.log10 if logarithmic else float
+    x0, x1 = (change(min(xs)), change(max(xs))) if logarithmic else (0.0, max(xs) or 1.0)
+    x0, x1 = (x0 - 0.1, x1 + 0.1) if logarithmic else (x0, x1 * 1.08)
+    y0, y1 = min(ys), max(ys)
+    pad = max(0.12 * (y1 - y0), 0.02)
+    y0, y1 = y0 - pad, min(y1 + pad, 1.02)
+    body: list[Markup] = []
+    ticks = [float(p) for p in range(math.ceil(x0), math.floor(x1) + 1)] if logarithmic else nice_ticks(x0, x1, 4)
+    for tick in ticks:
+        x = left + (tick - x0) / (x1 - x0) * width
+        name = f"{10**tick:g}" if logarithmic else f"{tick:g}"
+        body += [_line(x, top, x, top + height, "grid"), _text(x, top + height + 15, name, "tick", "middle")]
+    for tick in nice_ticks(y0, y1, 4):
+        y = top + (1 - (tick - y0) / (y1 - y0)) * height
+        body += [_line(left, y, left + width, y, "grid"), _text(left - 6, y + 4, f"{tick:g}", "tick", "end")]
+    for name, x_value, y_value, style in points:
+        x = left + (change(x_value) - x0) / (x1 - x0) * width
+        y = top + (1 - (y_value - y0) / (y1 - y0)) * height
+        near_end = x > left + 0.6 * width
+        tip = f"{clean(name)}: {x_value:.4g}, {y_value:.4f}"
+        body += [Markup(f"<g><title>{escape(tip)}</title>"), shape(x, y, style, 5.0)]
+        body.append(_text(x + (-9 if near_end else 9), y + 4, clean(name, 24), "label", "end" if near_end else "start"))
+        body.append(Markup("</g>"))
+    body.append(_text(left + width / 2, top + height + 33, axes[0], "axis", "middle"))
+    body.append(_turned(top + height / 2, axes[1]))
+    return _frame(left + width + 14, top + height + 42, title, body)
+
+
+def swatch(colour: int, dash: int) -> Markup:
+    """Return a piece of line for a legend."""
+    return Markup(
+        '<svg class="swatch" width="26" height="10" viewBox="0 0 26 10" aria-hidden="true">'
+        f'<line x1="1" y1="5" x2="25" y2="5" class="curve s{colour % 7} d{dash % 4}"/></svg>'
+    )

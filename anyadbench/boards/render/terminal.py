@@ -1,0 +1,199 @@
+"""Boards on a terminal, readable at 100 columns; plain text when piped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from anyadbench.boards.aggregate.controls import CONTROL, LABEL
+from anyadbench.boards.aggregate.flags import EXPLANATIONS
+from anyadbench.boards.aggregate.model import KINDS, Board, Line, Variant
+from anyadbench.boards.render.text import (
+    DASH,
+    KIND_TITLES,
+    clean,
+    decimal,
+    metric_label,
+    metric_short,
+    plural,
+    seed_text,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+WIDTH = 100
+"""Columns used when the output is no terminal."""
+
+TABLE_METRICS = ("pixel_auroc", "pixel_ap", "aupro", "image_auroc")
+"""The metrics of the many-methods table unless others are asked for."""
+
+_MANY_SUBSETS = 8
+_METHODS_PER_BLOCK = 4
+
+
+def plain_console() -> Console:
+    """Return a console that writes ANSI codes only to a terminal."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if console.is_terminal:
+        return console
+    return Console(highlight=False, width=WIDTH, no_color=True, force_terminal=False)
+
+
+def print_board(
+    board: Board, console: Console | None = None, method: str | None = None, metrics: Sequence[str] | None = None
+) -> None:
+    """Print a board: methods against subsets, or one method's subsets against all metrics.
+
+    Args:
+        board: The board.
+        console: Where to print; standard output by default.
+        method: Name of the only method to show. With one method on the board it is shown in detail anyway.
+        metrics: Metrics of the many-methods table; those of ``TABLE_METRICS`` by default.
+    """
+    out = console or plain_console()
+    shown = [variant for variant in board.variants if method is None or variant.method.name == method]
+    _say(out, f"{board.protocol.title} ({board.slug}, protocol version {board.protocol.version})")
+    reasons: dict[str, None] = {}
+    if len(shown) == 1:
+        for test in board.tests:
+            _print_one(board, shown[0], test, out, reasons)
+    else:
+        names = [name for name in metrics or TABLE_METRICS if name in board.metrics] or list(board.metrics[:1])
+        for test in board.tests:
+            for kind in KINDS:
+                group = [variant for variant in shown if variant.kind == kind]
+                for metric in names if group else []:
+                    _print_many(board, group, test, metric, out, reasons)
+    _print_notes(board, shown, out, reasons)
+
+
+def _say(out: Console, text: str) -> None:
+    from rich.text import Text
+
+    out.print(Text(clean(text, 2000)))
+
+
+def _table(out: Console, title: str, first: str, heads: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print one table whose text can carry neither markup nor control characters."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    dash = DASH if out.encoding.lower().startswith("utf") else "-"
+    style = box.SIMPLE_HEAD if dash == DASH else box.ASCII2
+    table: Table = Table(title=Text(clean(title)), title_justify="left", box=style, padding=(0, 1, 0, 0))
+    table.add_column(Text(clean(first)), overflow="fold", max_width=30)
+    for head in heads:
+        table.add_column(Text(clean(head)), justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(clean(cell).replace(DASH, dash)) for cell in row))
+    out.print(table)
+
+
+def _values(line: Line | None, metrics: Sequence[str], reasons: dict[str, None]) -> list[str]:
+    """Return one line's numbers as text, noting why any is missing."""
+    if line is None:
+        return [DASH] * len(metrics)
+    cells = []
+    for metric in metrics:
+        estimate = line.metrics.get(metric)
+        cells.append(decimal(estimate.value if estimate else None))
+        if estimate is None or estimate.value is None:
+            reason = line.reason or (estimate.reason if estimate else "") or "This metric is not in the result."
+            reasons[f"{line.subset}: {reason}"] = None
+    return cells
+
+
+def _print_one(board: Board, variant: Variant, test: str, out: Console, reasons: dict[str, None]) -> None:
+    rows = []
+    for subset in board.subsets:
+        line = board.line(variant.key, test, subset)
+        counts = [str(line.n_subjects), str(line.n_slices)] if line else ["0", "0"]
+        rows.append([subset, *counts, *_values(line, board.metrics, reasons)])
+    for name in ("mean", "worst"):
+        cells = []
+        for metric in board.metrics:
+            item = board.summary(variant.key, test, metric)
+            cells.append(decimal(getattr(item, name) if item else None))
+        rows.append([f"{name} of the subsets", "", "", *cells])
+    control = board.line(CONTROL, test, board.full)
+    if control is not None:
+        cells = [decimal(control.value(metric)) for metric in board.metrics]
+        reasons[f"{LABEL}: it scores slices and knows no pixels."] = None
+        rows.append([LABEL, str(control.n_subjects), str(control.n_slices), *cells])
+    seeds = f"seed{'' if len(variant.seeds) == 1 else 's'} {seed_text(variant.seeds)}"
+    heads = ["subj.", "slices", *(metric_short(metric) for metric in board.metrics)]
+    _table(out, f"{variant.label} on {test}, {seeds}", "subset", heads, rows)
+
+
+def _print_many(
+    board: Board, group: Sequence[Variant], test: str, metric: str, out: Console, reasons: dict[str, None]
+) -> None:
+    title = f"{metric_label(metric)} on {test}. {KIND_TITLES[group[0].kind]}"
+    control = {line.subset: line for line in board.control if line.test == test and line.value(metric) is not None}
+    if len(board.subsets) > _MANY_SUBSETS:
+        for start in range(0, len(group), _METHODS_PER_BLOCK):
+            block = group[start : start + _METHODS_PER_BLOCK]
+            rows = []
+            for subset in board.subsets:
+                cells = [_values(board.line(variant.key, test, subset), [metric], reasons)[0] for variant in block]
+                rows.append([subset, *cells])
+            for name in ("mean", "worst", "rank"):
+                rows.append([name, *(_summary(board, variant, test, metric, name) for variant in block)])
+            _table(out, title, "subset", [clean(variant.label, 18) for variant in block], rows)
+        return
+    rows = []
+    for variant in group:
+        cells = [_values(board.line(variant.key, test, subset), [metric], reasons)[0] for subset in board.subsets]
+        ends = [_summary(board, variant, test, metric, name) for name in ("mean", "worst", "rank")]
+        rows.append([variant.label + ("*" if variant.flags else ""), *cells, *ends])
+    if control:
+        cells = [decimal(control[subset].value(metric)) if subset in control else DASH for subset in board.subsets]
+        rows.append([LABEL, *cells, "", "", ""])
+    heads = ["all avail." if subset == "as available" else subset for subset in board.subsets]
+    _table(out, title, "method", [*heads, "mean", "worst", "rank"], rows)
+
+
+def _summary(board: Board, variant: Variant, test: str, metric: str, name: str) -> str:
+    item = board.summary(variant.key, test, metric)
+    value = getattr(item, name) if item is not None else None
+    if name == "rank":
+        return DASH if value is None else str(value)
+    return decimal(value)
+
+
+def _print_notes(board: Board, shown: Sequence[Variant], out: Console, reasons: Iterable[str]) -> None:
+    for reason in reasons:
+        _say(out, f"{DASH} {reason}")
+    for variant in shown:
+        _print_flags(board, variant, out, explain=len(shown) == 1)
+        for text in variant.method.departures:
+            _say(out, f"{variant.label} departs from its publication: {text}")
+    if board.control_problem:
+        _say(out, board.control_problem)
+    for notice in board.notices:
+        _say(out, notice)
+    if board.failures:
+        _say(
+            out, f"{plural(len(board.failures), 'cell')} without a result; cell.json and log.txt in its folder say why."
+        )
+    for record in board.unreadable:
+        _say(out, f"Unreadable result: {record.problem}")
+
+
+def _print_flags(board: Board, variant: Variant, out: Console, *, explain: bool) -> None:
+    if variant.flags and not explain:
+        _say(out, f"* {variant.label}: {', '.join(variant.flags)}.")
+    for flag in variant.flags if explain else ():
+        _say(out, f"{flag.capitalize()}: {EXPLANATIONS.get(flag, '')}")
+    found: dict[str, list[str]] = {}
+    for line in board.lines:
+        for flag in line.flags if line.variant == variant.key else ():
+            found.setdefault(flag, []).append(line.subset)
+    for flag, subsets in found.items():
+        where = "all subsets" if len(subsets) >= len(board.subsets) else ", ".join(dict.fromkeys(subsets))
+        _say(out, f"{variant.label}, {where}: {flag}. {EXPLANATIONS[flag]}")

@@ -1,0 +1,325 @@
+"""Checking one cell of a submission: schema, hashes, coverage, and every number recomputed from what it stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anyadbench.boards.aggregate.recompute import Statistics, read_replicates, read_statistics
+from anyadbench.errors import UserError
+from anyadbench.hashing import sha256_file
+from anyadbench.results.cellfiles import NEEDED, Place
+from anyadbench.results.read import inside, load_result, read_json
+from anyadbench.results.schema import CellResult, Row
+from anyadbench.sequences import AS_AVAILABLE, format_subset
+
+EXACT = 1e-12
+RESAMPLED = 1e-9
+"""Resampled values differ between processors in the last bits; nothing else does."""
+
+_POLICY = ("device", "dtype", "tf32", "deterministic", "threads")
+_SAME = ("test", "subset", "sequences", "feed", "n_emptied")
+"""Fields of a row that the stored statistics do not tell; how many slices a crop emptied is known from masks alone."""
+
+
+@dataclass
+class CellReport:
+    """What was found.
+
+    Attributes:
+        problems: One sentence each, naming file, place, and what is wrong.
+        numbers: How many numbers were recomputed and compared.
+        absent: Files with a recorded hash that are not there and need not be.
+    """
+
+    folder: Path
+    problems: list[str] = field(default_factory=list)
+    numbers: int = 0
+    absent: list[str] = field(default_factory=list)
+
+    def note(self, name: str, text: str) -> None:
+        """Add a problem of a file of the cell."""
+        self.problems.append(f"{self.folder.name}/{name}: {text}")
+
+
+def check_cell(folder: Path) -> CellReport:
+    """Check a finished cell. Nothing is raised: damage is a problem like any other."""
+    report = CellReport(folder)
+    try:
+        head = read_json(folder, "cell.json")
+        data = read_json(folder, "result.json")
+        result = load_result(data, f"{folder.name}/result.json")
+    except UserError as error:
+        report.problems.append(str(error))
+        return report
+    if data.get("schema_version", 1) < 2:
+        report.note("result.json", "schema version 1 holds no exact pixel statistics; run the method again.")
+        return report
+    _check_hashes(report, result, head if isinstance(head, dict) else {})
+    _check_identity(report, result, head if isinstance(head, dict) else {})
+    _check_rows(report, result)
+    try:
+        statistics = read_statistics(folder)
+    except UserError as error:
+        report.problems.append(str(error))
+        return report
+    _check_coverage(report, result, statistics)
+    _check_numbers(report, result, statistics)
+    _check_derived(report, result, statistics)
+    _check_kept(report, statistics)
+    return report
+
+
+def _check_hashes(report: CellReport, result: CellResult, head: Mapping[str, Any]) -> None:
+    path = inside(report.folder, "result.json")
+    if path is not None and head.get("result_sha256") != sha256_file(path):
+        report.note("result.json", "its hash is not the one in cell.json: one of the two was changed after the run.")
+    for name in (*NEEDED, *(name for name in result.files if name not in NEEDED)):
+        path = inside(report.folder, name) if name.replace("/", "").replace(".", "").isalnum() else None
+        if name not in result.files:
+            report.note("result.json", f"records no hash of {name}.")
+        elif path is None and name in NEEDED:
+            report.note(name, "is missing or a link.")
+        elif path is None:
+            report.absent.append(name)
+        elif sha256_file(path) != result.files[name]:
+            report.note(name, "its hash is not the one in result.json: the file was changed after the run.")
+
+
+def _check_identity(report: CellReport, result: CellResult, head: Mapping[str, Any]) -> None:
+    """Compare what several files say about the same thing."""
+    told = {
+        "state": "done", "cell_id": result.cell_id, "fit_id": result.fit_id, "method": result.method.name,
+        "protocol": result.protocol.name, "seed": result.seed,
+    }  # fmt: skip
+    _compare(report, "cell.json", "result.json", "", told, {name: head.get(name) for name in told})
+    try:
+        manifest = read_json(report.folder, "manifest.json")
+    except UserError as error:
+        report.problems.append(str(error))
+        return
+    ours: dict[str, Any] = {
+        "seed": result.seed, "fit.id": result.fit_id, "protocol.hash": result.protocol.hash,
+        "protocol.sequences": result.protocol.sequences, "protocol.subsets": result.protocol.subsets,
+        "timings": result.timings, "memory": result.memory,
+        **{f"policy.{name}": getattr(result.numerics, name) for name in _POLICY},
+        "plugin.code_hash": result.method.code_hash, "plugin.distribution": result.method.distribution,
+        "plugin.version": result.method.version, "weights.name": result.weights.name,
+        "weights.kind": result.weights.kind, "weights.sha256": result.weights.sha256,
+        "weights.marked": result.weights.marked,
+    }  # fmt: skip
+    theirs = {name: _at(manifest, name) for name in ours}
+    if result.kind == "external":
+        ours = {name: ours[name] for name in ("seed", "protocol.hash", "protocol.sequences", "protocol.subsets")}
+    _compare(report, "manifest.json", "result.json", "", ours, {name: theirs[name] for name in ours})
+    _check_protocol(report, result)
+
+
+def _check_protocol(report: CellReport, result: CellResult) -> None:
+    from anyadbench.protocols.reader import read_protocol
+
+    path = inside(report.folder, "protocol.toml")
+    if path is None:
+        return
+    try:
+        protocol = read_protocol(path)
+    except UserError as error:
+        report.note("protocol.toml", str(error))
+        return
+    found: dict[str, Any] = {
+        "name": protocol.name, "title": protocol.title, "version": protocol.version, "hash": protocol.hash,
+        "sequences": list(protocol.sequences), "subsets": [format_subset(subset) for subset in protocol.subsets],
+        "oracle": protocol.oracle,
+    }  # fmt: skip
+    _compare(report, "result.json", "protocol.toml", "protocol.", found, result.protocol.model_dump())
+    wanted = {(test.name, label) for test in protocol.tests for label in protocol.rows(test)}
+    rows = [(row.test, row.subset) for row in result.rows]
+    for place in sorted(wanted.symmetric_difference(rows)):
+        what = "lacks a row that the protocol has" if place in wanted else "has a row that the protocol has not"
+        report.note("result.json", f"{what}: {', '.join(place)}.")
+    if len(set(rows)) < len(rows):
+        report.note("result.json", "holds a row twice.")
+
+
+def _check_rows(report: CellReport, result: CellResult) -> None:
+    for row in result.rows:
+        for name, value in row.metrics.items():
+            low, high = row.intervals.get(name, (None, None))
+            if value is not None and not 0 <= value <= 1:
+                report.note("result.json", f"{row.test}, {row.subset}: {name} is {value}, outside 0 to 1.")
+            if low is not None and high is not None and low > high:
+                report.note("result.json", f"{row.test}, {row.subset}: the interval of {name} ends before it begins.")
+
+
+def _check_coverage(report: CellReport, result: CellResult, statistics: Statistics) -> None:
+    """Check that every row holds the slices that the manifest selects, and that rows agree about a slice."""
+    served = {(row.test, row.subset) for row in result.rows if row.n_slices}
+    for place in sorted(served ^ set(statistics.slices)):
+        report.note("scores/slices.csv", f"{', '.join(place)} is in only one of slice table and result.json.")
+    seen: dict[tuple[str, str, int], tuple[Any, ...]] = {}
+    for place, records in statistics.slices.items():
+        keys = [(place[0], record["scan"], record["slice"]) for record in records]
+        if len(set(keys)) < len(keys):
+            report.note("scores/slices.csv", f"{', '.join(place)} holds a slice twice.")
+        for key, record in zip(keys, records, strict=True):
+            facts = tuple(record[name] for name in ("subject", "label", "lesion_px", "brain", "height_mm"))
+            if seen.setdefault(key, facts) != facts:
+                report.note(
+                    "scores/slices.csv", f"rows disagree about slice {key[2]} of {key[1]} ({', '.join(place)})."
+                )
+    check_selection(report, result, statistics)
+
+
+def check_selection(report: CellReport, result: CellResult, statistics: Statistics) -> None:
+    """Check that rows hold all slices that the manifest selects of their scans, and that no row leaves a scan out."""
+    try:
+        manifest = read_json(report.folder, "manifest.json")
+        tests = {test["name"]: test["dataset"] for test in manifest["protocol"]["tests"]}
+        chosen = {name: manifest["data"][dataset]["selection"]["slices"] for name, dataset in tests.items()}
+        selected = {
+            name: {
+                (scan, int(number)): label
+                for label, part in enumerate(("test_normals", "test_abnormals"))
+                for scan, numbers in parts[part].items()
+                for number in numbers
+            }
+            for name, parts in chosen.items()
+        }
+    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+        report.note("manifest.json", "does not list the selected slices of every test set.")
+        return
+    for place, records in statistics.slices.items():
+        wanted = selected.get(place[0], {})
+        scans = {record["scan"] for record in records}
+        if place[1] == AS_AVAILABLE and result.kind != "external":
+            scans = {scan for scan, _ in wanted}  # every selected scan shows something
+        found = {(record["scan"], record["slice"]): record["label"] for record in records}
+        expected = {key: label for key, label in wanted.items() if key[0] in scans}
+        for key in sorted(set(found.items()) ^ set(expected.items()))[:3]:
+            (scan, number), _ = key
+            text = f"{', '.join(place)}: slice {number} of {scan} is not as manifest.json selects it."
+            report.note("scores/slices.csv", text)
+    if result.kind != "external":
+        _check_scans(report, result, statistics)
+
+
+def _check_scans(report: CellReport, result: CellResult, statistics: Statistics) -> None:
+    """Check that a row holds the scans that the rows of its single sequences share: no row may leave one out."""
+    served: dict[Place, set[str]] = {(row.test, row.subset): set() for row in result.rows}
+    for place, records in statistics.slices.items():
+        served[place] = {record["scan"] for record in records}
+    for (test, subset), scans in served.items():
+        singles = [served.get((test, name)) for name in subset.split("+")]
+        if subset == AS_AVAILABLE or len(singles) < 2 or None in singles:
+            continue
+        shared = set.intersection(*(single for single in singles if single is not None))
+        for scan in sorted(scans ^ shared)[:3]:
+            found = "but not of" if scan in scans else "and of"
+            sequences = " and ".join(subset.split("+"))
+            text = f"{test}, {subset}: {scan} is in this row {found} the rows of each of {sequences}."
+            if scan not in scans:
+                text = f"{test}, {subset} lacks {scan}, which is in the rows of {sequences}."
+            report.note("scores/slices.csv", text)
+
+
+def _check_numbers(report: CellReport, result: CellResult, statistics: Statistics) -> None:
+    for row in result.rows:
+        numbers, _ = statistics.row((row.test, row.subset))
+        wanted = Row(**{name: getattr(row, name) for name in _SAME}, **numbers).model_dump()
+        if row.n_emptied > row.n_abnormal:
+            report.note("result.json", f"{row.test}, {row.subset}: more abnormal slices were emptied than there are.")
+        if row.n_slices == 0 or result.kind == "external":
+            wanted["reasons"] = row.reasons  # they tell of files that were not there
+        where = f"{row.test}, {row.subset}: "
+        _compare(report, "result.json", "slices and pixel statistics", where, wanted, row.model_dump())
+
+
+def _check_derived(report: CellReport, result: CellResult, statistics: Statistics) -> None:
+    import numpy as np
+
+    from anyadbench.metrics.core.ranking import curve_points
+    from anyadbench.metrics.rows.row_numbers import REPLICATED
+
+    if inside(report.folder, "scores/bootstrap.npz") is not None:
+        try:
+            stored = read_replicates(report.folder, result)
+        except UserError as error:
+            report.problems.append(str(error))
+            stored = None
+        for row, kept in zip(result.rows, [] if stored is None else stored, strict=False):
+            again = statistics.row((row.test, row.subset))[1]
+            for name, ours, theirs in zip(REPLICATED, again, kept, strict=True):
+                report.numbers += len(ours)
+                if not np.allclose(ours, theirs, rtol=0, atol=1e-6, equal_nan=True):
+                    report.note(
+                        "scores/bootstrap.npz", f"{row.test}, {row.subset}: the resamples of {name} are others."
+                    )
+    if inside(report.folder, "scores/curves.json") is not None:
+        curves = {f"{test}|{label}": curve_points(part.steps) for (test, label), part in statistics.pixels.items()}
+        try:
+            _compare(
+                report,
+                "scores/curves.json",
+                "pixel statistics",
+                "",
+                curves,
+                read_json(report.folder, "scores/curves.json"),
+            )
+        except UserError as error:
+            report.problems.append(str(error))
+
+
+def _check_kept(report: CellReport, statistics: Statistics) -> None:
+    from anyadbench.results.kept_maps import read_maps
+
+    if inside(report.folder, "scores/maps.npz") is None:
+        return
+    kept = read_maps(report.folder)
+    if isinstance(kept, str):
+        report.problems.append(kept)
+        return
+    scores: dict[Place, dict[tuple[str, int], float]] = {
+        place: {(record["scan"], record["slice"]): record["image_score"] for record in records}
+        for place, records in statistics.slices.items()
+    }
+    for item in kept.slices:
+        for label, value in item.image_scores.items():
+            report.numbers += 1
+            if scores.get((item.test, label), {}).get((item.scan, item.index)) != value:
+                where = f"slice {item.index} of {item.scan}, {label}"
+                report.note("scores/maps.npz", f"{where}: its slice score is not that of slices.csv.")
+
+
+def _at(data: Any, name: str) -> Any:
+    for part in name.split("."):
+        data = data.get(part) if isinstance(data, Mapping) else None
+    return data
+
+
+def _compare(report: CellReport, name: str, source: str, where: str, wanted: Any, found: Any) -> None:
+    for path, ours, theirs in _differences("", wanted, found, report):
+        report.note(name, f"{where}{path} is {_shown(theirs)}, but {source} gives {_shown(ours)}.")
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) < 80 else text[:77] + "..."
+
+
+def _differences(path: str, ours: Any, theirs: Any, report: CellReport) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        for key in dict.fromkeys([*ours, *theirs]):
+            yield from _differences(f"{path}.{key}" if path else str(key), ours.get(key), theirs.get(key), report)
+    elif isinstance(ours, list | tuple) and isinstance(theirs, list | tuple) and len(ours) == len(theirs):
+        for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            yield from _differences(f"{path}[{number}]", one, other, report)
+    else:
+        report.numbers += 1
+        close = RESAMPLED if path.startswith("intervals") else EXACT
+        if isinstance(ours, float) and isinstance(theirs, float | int):
+            if not abs(ours - theirs) <= close * max(1.0, abs(ours)):
+                yield path, ours, theirs
+        elif ours != theirs or type(ours) is not type(theirs):
+            yield path, ours, theirs

@@ -1,0 +1,147 @@
+"""Checking a submission: cells by themselves, and boards against the cells that they were built from."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from anyadbench.boards.verify.cell import CellReport, check_cell
+from anyadbench.errors import UserError
+
+BOARD_FILES = ("leaderboard.csv", "summary.csv", "leaderboard.md", "report.html")
+_KEYS = ("kind", "variant", "test", "subset", "metric")
+
+
+@dataclass
+class CheckReport:
+    """Everything that a check found.
+
+    Attributes:
+        boards: Board files that were compared with what the results give.
+    """
+
+    cells: list[CellReport] = field(default_factory=list)
+    boards: list[Path] = field(default_factory=list)
+    board_problems: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """All problems, cells first."""
+        return [*(text for cell in self.cells for text in cell.problems), *self.board_problems]
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers were recomputed."""
+        return sum(cell.numbers for cell in self.cells)
+
+
+def check(path: Path, runs: Path | None = None) -> CheckReport:
+    """Check a cell, a runs folder, a board, or a folder that holds several of them.
+
+    Args:
+        path: ``result.json``, a board file, or a folder.
+        runs: The runs folder of boards that do not lie beside theirs.
+
+    Raises:
+        UserError: If there is nothing to check, or a board's results cannot be found.
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give a cell, a runs folder, or a board.")
+    report = CheckReport()
+    if path.name == "result.json" or (path.is_dir() and (path / "result.json").is_file()):
+        report.cells.append(check_cell(path if path.is_dir() else path.parent))
+        return report
+    if path.is_file() and path.name not in BOARD_FILES:
+        raise UserError(
+            f"{path} is no result.json and none of {', '.join(BOARD_FILES)}; give one of these or a folder."
+        )
+    for folder in _cells(path) if path.is_dir() else []:
+        report.cells.append(check_cell(folder))
+    boards = [path] if path.is_file() else sorted(file for name in BOARD_FILES for file in path.rglob(name))
+    for board_folder in dict.fromkeys(file.parent for file in boards):
+        named = [file for file in boards if file.parent == board_folder]
+        _check_board(report, board_folder, named, runs or _results_of(board_folder))
+    if not (report.cells or report.boards):
+        raise UserError(f"{path} holds no cell and no board; give a cell, a runs folder, or a board.")
+    return report
+
+
+def _cells(path: Path) -> list[Path]:
+    """Return the finished cells below a folder; unfinished ones are no part of a submission."""
+    found = (file.parent for file in path.rglob("result.json") if not file.is_symlink())
+    return sorted(folder for folder in found if not folder.name.endswith(".partial"))
+
+
+def _results_of(folder: Path) -> Path:
+    """Return the results that a board was built from: ``../..`` of a runs folder, or ``../results``."""
+    for place in (folder.parent.parent, folder.parent / "results", folder.parent.parent / "results"):
+        if (place / "cells").is_dir():
+            return place
+    raise UserError(f"{folder} lies beside no results to recompute it from; name the runs folder with --runs DIR.")
+
+
+def _check_board(report: CheckReport, folder: Path, files: list[Path], runs: Path) -> None:
+    from anyadbench.boards.aggregate.load import load_boards, reported_of
+    from anyadbench.boards.build import board_files
+
+    try:
+        boards = {board.slug: board for board in load_boards(runs, reported=reported_of(runs))}
+    except UserError as error:
+        boards = {}
+        report.board_problems.append(str(error))
+    if folder.name not in boards:
+        report.board_problems.append(f"{folder}: {runs} holds no results of a protocol of this name.")
+        report.boards += files
+        return
+    wanted = board_files(boards[folder.name])
+    for file in files:
+        report.boards.append(file)
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            report.board_problems.append(f"{file} cannot be read as text; build the board again.")
+            continue
+        where = f"{folder.name}/{file.name}"
+        if file.suffix == ".csv":
+            report.board_problems += _table_differences(where, wanted[file.name], text)
+        elif text != wanted[file.name]:
+            report.board_problems.append(_line_difference(where, wanted[file.name], text))
+
+
+def _table_differences(where: str, wanted: str, found: str) -> list[str]:
+    ours, theirs = _rows(wanted), _rows(found)
+    problems = []
+    for key in dict.fromkeys([*ours, *theirs]):
+        name = ", ".join(part for part in key if part)
+        if key not in theirs or key not in ours:
+            problems.append(f"{where}: the row {name} is {'missing' if key in ours else 'in no result'}.")
+            continue
+        for column in dict.fromkeys([*ours[key], *theirs[key]]):
+            one, other = ours[key].get(column), theirs[key].get(column)
+            if one != other:
+                problems.append(f"{where}: {name}: {column} is {other!r}, but the results give {one!r}.")
+    if not problems and wanted != found:
+        problems.append(_line_difference(where, wanted, found))
+    return problems
+
+
+def _rows(text: str) -> Mapping[tuple[str, ...], dict[str, str]]:
+    rows = {}
+    for number, entry in enumerate(csv.DictReader(io.StringIO(text))):
+        key = tuple(entry.get(name) or "" for name in _KEYS)
+        rows[key if key not in rows else (*key, str(number))] = {str(k): str(v) for k, v in entry.items()}
+    return rows
+
+
+def _line_difference(where: str, wanted: str, found: str) -> str:
+    ours, theirs = wanted.splitlines(), found.splitlines()
+    number = next(
+        (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs))
+    )
+    a, b = (lines[number] if number < len(lines) else "" for lines in (ours, theirs))
+    start = next((i for i, (c, d) in enumerate(zip(a, b, strict=False)) if c != d), min(len(a), len(b)))
+    cut = slice(max(0, start - 20), start + 40)
+    return f"{where}, line {number + 1}: says {b[cut]!r} where the results give {a[cut]!r}."

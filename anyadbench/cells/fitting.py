@@ -1,0 +1,205 @@
+"""One fit: a method built, trained and stored."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from anyadbench.cells.identity import weights_of
+from anyadbench.cells.job import Job
+from anyadbench.cells.manifest import environment, peak_memory, plugin
+from anyadbench.cells.work_folder import now
+from anyadbench.engine.assembly import build_method, training_feed
+from anyadbench.engine.map_sample import MapSample
+from anyadbench.engine.numerics import derive_seed
+from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.engine.reporter import Interrupted, Reporter, wait_for
+from anyadbench.engine.scoring import Evaluator
+from anyadbench.engine.selection import Selector, test_image_ap, validation_score
+from anyadbench.engine.trainer import Trainer
+from anyadbench.errors import UserError
+from anyadbench.files import explain_os_error, write_json
+from anyadbench.hashing import sha256_file
+from anyadbench.methods.contract import Method
+from anyadbench.methods.descriptor import MethodDescriptor
+from anyadbench.plugins import MethodEntry, find_method
+from anyadbench.sequences import Subset
+from anyadbench.weights import ResolvedWeights
+
+WEIGHTS, SELECTED = "weights.safetensors", "selected"
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What a fit is made of.
+
+    Attributes:
+        job: The cell that asks for it.
+        data: Slices of the protocol.
+        reporter: Where progress goes.
+        subset: For one model per set of sequences: the set.
+    """
+
+    job: Job
+    data: ProtocolData
+    reporter: Reporter
+    subset: Subset | None = None
+
+    @property
+    def found(self) -> tuple[MethodDescriptor, MethodEntry]:
+        """The method's descriptor and entry point."""
+        return find_method(self.job.method)
+
+    @property
+    def weights(self) -> ResolvedWeights:
+        """The pretrained weights."""
+        return weights_of(self.found[0], self.job.params, self.job.weights, self.data.protocol)
+
+    def build(self) -> Method:
+        """Return the method in its first state, on its device; every generator is seeded."""
+        return build_method(self.found[0], self.job.training, self.data, self.weights, self.subset)
+
+    def ensure(self) -> dict[str, Any]:
+        """Train unless the fit is there; return its record. A second process waits for the first."""
+        folder = self.job.fit
+        if not folder.done:
+            with folder.lock(waiting=lambda: wait_for("another process on this fit", self.reporter)):
+                if not folder.done:
+                    self._train()
+        return folder.state()
+
+    def load(self) -> Method:
+        """Return the trained method of a finished fit, in eval mode.
+
+        Raises:
+            UserError: If its weights were changed since.
+        """
+        path, said = self.job.fit.final / WEIGHTS, self.job.fit.state().get("weights_sha256")
+        if not path.is_file() or sha256_file(path) != said:
+            raise UserError(f"{path} is damaged; remove {path.parent} and run the same command again.")
+        method = self.build()
+        method.load_saved_state(load_file(path, device=str(self.job.policy["device"])))
+        method.eval()
+        return method
+
+    def _train(self) -> None:
+        job, folder = self.job, self.job.fit
+        descriptor, _ = self.found
+        started = time.monotonic()
+        spent = float(folder.state().get("seconds", 0.0))
+        folder.update(state="running", fit_id=job.fit_id, method=job.method, seed=job.seed, started=now())
+        method = self.build()
+        feed = training_feed(descriptor, job.training, self.data, self.subset, self._tick)
+        trainer = Trainer(
+            method, feed, job.params, job.numerics, folder.work / "checkpoints", self.reporter, job.checkpoint_seconds
+        )
+        trainer.selector = self._selector(trainer)
+        state = "failed"
+        published = method.context.weights.kind == "checkpoint"
+        try:
+            if not published:  # the authors' network is scored as they published it
+                trainer.run()
+            state = "running"
+        except Interrupted:
+            state = "interrupted"
+            raise
+        finally:
+            seconds = spent + time.monotonic() - started
+            folder.update(state=state, seconds=seconds, steps=trainer.step, compile=trainer.compile_state)
+        chosen = {}
+        if trainer.selector is not None and trainer.selector.records:
+            chosen = {"selected": trainer.selector.take_best()}
+        save_weights(method, folder.work / WEIGHTS)
+        self._write_manifest(trainer)
+        folder.update(
+            state="done",
+            finished=now(),
+            parameters=sum(p.numel() for p in method.parameters() if p.requires_grad),
+            train_slices=0 if published else len(feed),
+            validation=self.data.selections[self.data.protocol.train].validation,
+            weights_sha256=sha256_file(folder.work / WEIGHTS),
+            **chosen,
+        )
+        # In this order: a process that is killed between the two leaves a finished fit, not one to train again.
+        folder.complete()
+        for leftover in ("checkpoints", SELECTED):
+            shutil.rmtree(folder.final / leftover, ignore_errors=True)
+
+    def _write_manifest(self, trainer: Trainer) -> None:
+        job, (descriptor, entry) = self.job, self.found
+        selection = self.data.selections[self.data.protocol.train]
+        write_json(
+            job.fit.work / "manifest.json",
+            {
+                "environment": environment(job.numerics.device),
+                "plugin": plugin(entry, descriptor.factory),
+                "weights": self.weights.manifest(),
+                "params": job.params,
+                "budget": job.budget,
+                "policy": job.policy,
+                "seed": job.seed,
+                "derived_seed": derive_seed(job.seed, job.method),
+                "protocol": self.data.protocol.training_part(),
+                "sequences": list(self.subset or self.data.protocol.sequences),
+                "data": {
+                    "dataset": self.data.protocol.train,
+                    "store": self.data.stores[self.data.protocol.train].content_hash,
+                    "training_hash": self.data.training_hash(),
+                    "selection": selection.manifest(),
+                },
+                "memory": peak_memory(job.numerics.device),
+                "history": trainer.history,
+                "candidates": trainer.selector.records if trainer.selector else [],
+            },
+        )
+
+    def _selector(self, trainer: Trainer) -> Selector | None:
+        """Return what judges the states of a training by the protocol's rule, or ``None`` to take the last one."""
+        protocol, method, feed = self.data.protocol, trainer.method, trainer.feed
+        if protocol.selection == "last":
+            return None
+        if protocol.selects_on_test:
+            kept = MapSample("none", protocol.sequences)
+            evaluator = Evaluator(method, self.data, self.job.numerics, self.reporter, kept)
+
+            def judge() -> float:
+                return test_image_ap(evaluator)
+        else:
+            normals = replace(feed, rows=self.data.validation_rows())
+
+            def judge() -> float:
+                return validation_score(method, normals, self.job.numerics, trainer.step, trainer.total)
+
+        folder = self.job.fit.work / SELECTED
+        return Selector(method, judge, folder, save_weights, protocol.candidates, feed.batches_per_epoch)
+
+    def _tick(self, done: int, total: int, label: str) -> None:
+        self.reporter.check()
+        self.reporter.progress(done, total, label)
+
+
+def save_weights(method: Method, path: Path) -> None:
+    """Write a method's own state as safetensors.
+
+    Raises:
+        UserError: If the disk is full.
+    """
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in method.saved_state().items()}
+    try:
+        save_file(state, path)
+        with open(path, "rb") as handle:
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise explain_os_error(error, path) from None
+    except Exception as error:  # safetensors wraps a full disk in an error type of its own
+        if "No space left" in str(error):
+            raise UserError(
+                f"The disk is full while writing {path}; free some space and run again: it resumes."
+            ) from None
+        raise

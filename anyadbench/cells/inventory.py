@@ -1,0 +1,224 @@
+"""What a folder of runs holds: its cells with state, age and size, and what of it could go.
+
+Nothing in the folder is trusted (see ``anyadbench.results.read``): links are not followed, and only folders directly
+below ``cells`` and ``fits`` are ever removed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from anyadbench.cells.work_folder import PARTIAL, WorkFolder
+from anyadbench.errors import UserError
+from anyadbench.files import explain_os_error, read_json
+from anyadbench.hashing import stable_hash
+from anyadbench.results.read import CellRecord, read_cells
+from anyadbench.sequences import SEQUENCES, all_subsets, format_subset
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell.
+
+    Attributes:
+        name: Name of its folder without ``.partial``: its id on the command line.
+        record: What its files say.
+        state: Its state now: a cell whose process is gone is ``interrupted``, whatever it last wrote.
+        age: Seconds since it ended, or was last at work; ``None`` if unknown.
+        size: Bytes on disk.
+    """
+
+    name: str
+    record: CellRecord
+    state: str
+    age: float | None
+    size: int
+
+    @property
+    def folder(self) -> WorkFolder:
+        """The cell's folder."""
+        return WorkFolder(self.record.folder.with_name(self.name), "cell.json")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry as plain values."""
+        record = self.record
+        return {
+            "id": self.name, "state": self.state, "method": record.method, "protocol": record.protocol,
+            "seed": record.seed, "age_seconds": None if self.age is None else round(self.age), "bytes": self.size,
+            "error": record.error or record.problem, "folder": str(record.folder),
+        }  # fmt: skip
+
+
+def list_cells(runs: Path) -> list[Entry]:
+    """Return every cell of a runs folder, by name.
+
+    Raises:
+        UserError: If it is no folder of runs.
+    """
+    entries: dict[str, Entry] = {}
+    for record in read_cells(runs):
+        name = record.folder.name.removesuffix(PARTIAL)
+        if name in entries and record.folder.name.endswith(PARTIAL):
+            continue  # left by a process that planned the cell while another finished it
+        folder = WorkFolder(record.folder.with_name(name), "cell.json")
+        state = record.state
+        if state == "running" and not folder.held:
+            state = "interrupted"
+        entries[name] = Entry(name, record, state, _age(record), sizes([record.folder])[0])
+    return [entries[name] for name in sorted(entries)]
+
+
+def find_cell(runs: Path, wanted: str) -> Entry:
+    """Return the one cell whose name begins with ``wanted``, or whose id does.
+
+    Raises:
+        UserError: If there is none, or more than one.
+    """
+    found = [
+        entry
+        for entry in list_cells(runs)
+        if wanted and (entry.name.startswith(wanted) or entry.name.rpartition("_")[2].startswith(wanted))
+    ]
+    exact = [entry for entry in found if entry.name == wanted]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    if not found:
+        raise UserError(f"{runs} holds no cell {wanted!r}; 'anyadbench runs --runs {runs}' lists them.")
+    names = ", ".join(entry.name for entry in found[:5])
+    raise UserError(f"{wanted!r} begins {len(found)} cells of {runs} ({names}); give more of the name.")
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A folder that can go, and why."""
+
+    folder: WorkFolder
+    path: Path
+    reason: str
+
+
+def removable(runs: Path, ids: Sequence[str] = (), *, unfinished: bool = False) -> list[Removal]:
+    """Return what pruning would remove.
+
+    Args:
+        runs: Folder of runs.
+        ids: Cells to remove, finished or not; without any: failed cells, what belongs to no cell, and leftovers.
+        unfinished: Whether interrupted and waiting cells count too, with their checkpoints.
+
+    Raises:
+        UserError: If an id fits no cell, or one that is being run.
+    """
+    if ids:
+        chosen = [find_cell(runs, name) for name in ids]
+        for entry in chosen:
+            if entry.folder.held:
+                raise UserError(f"Cell {entry.name} is being run; stop it first.")
+        return [Removal(entry.folder, entry.record.folder, "asked for") for entry in chosen]
+    entries = list_cells(runs)
+    states = {"failed", "unreadable"} | ({"interrupted", "pending"} if unfinished else set())
+    gone = [entry for entry in entries if entry.state in states and not entry.folder.held]
+    removals = [Removal(entry.folder, entry.record.folder, entry.state) for entry in gone]
+    for entry in entries:
+        if entry.folder.done and entry.folder.work.is_dir() and not entry.folder.held:
+            removals.append(Removal(entry.folder, entry.folder.work, "left over"))
+    removed = {entry.name for entry in gone}
+    used = {fit for entry in entries if entry.name not in removed for fit in _fits_of(entry)}
+    return removals + [Removal(*fit, "of no cell") for fit in _unused_fits(runs, used)]
+
+
+def _fits_of(entry: Entry) -> list[str]:
+    try:
+        fit = read_json(entry.record.folder / "cell.json").get("fit_id")
+    except UserError:
+        return []
+    if not isinstance(fit, str):
+        return []
+    # One model for each set of sequences has its own fit (see anyadbench.cells.per_subset). An unfinished cell does not
+    # record which ones, so all that it could have are kept.
+    return [fit[:16], *(stable_hash([fit, format_subset(subset)])[:16] for subset in all_subsets(SEQUENCES))]
+
+
+def _unused_fits(runs: Path, used: set[str]) -> Iterable[tuple[WorkFolder, Path]]:
+    fits = runs / "fits"
+    for path in sorted(fits.iterdir()) if fits.is_dir() else ():
+        name = path.name.removesuffix(PARTIAL)
+        if name.startswith(".") or path.is_symlink() or not path.is_dir():
+            continue
+        folder = WorkFolder(fits / name, "fit.json")
+        if name.rpartition("-")[2] not in used and not folder.held:
+            yield folder, path
+
+
+def remove(removals: Sequence[Removal]) -> None:
+    """Remove folders with their lock files; one that a process took meanwhile is left alone.
+
+    Raises:
+        UserError: If one cannot be removed.
+    """
+    for removal in removals:
+        with removal.folder.lock(wait=False) as had:
+            if not had:
+                continue
+            try:
+                if removal.path.is_symlink():
+                    removal.path.unlink()
+                else:
+                    shutil.rmtree(removal.path)
+                removal.folder.lock_file.unlink(missing_ok=True)
+            except OSError as error:
+                raise explain_os_error(error, removal.path) from None
+
+
+def sizes(folders: Sequence[Path]) -> tuple[int, int]:
+    """Return the bytes that folders take on disk, and how many of them removing all of the folders would free.
+
+    Links are not followed. A file with several names counts once, and is freed only with the last of them.
+    """
+    seen: dict[tuple[int, int], tuple[int, int, int]] = {}
+    for folder in folders:
+        for root, _, files in os.walk(folder):
+            for name in files:
+                try:
+                    found = os.lstat(os.path.join(root, name))
+                except OSError:
+                    continue
+                key = found.st_dev, found.st_ino
+                times = seen.get(key, (0, 0, 0))[2] + 1
+                seen[key] = found.st_blocks * 512, found.st_nlink, times
+    total = sum(size for size, _, _ in seen.values())
+    return total, sum(size for size, links, times in seen.values() if times >= links)
+
+
+def _age(record: CellRecord) -> float | None:
+    try:
+        if record.finished:
+            return max(0.0, time.time() - datetime.fromisoformat(record.finished).timestamp())
+        return max(0.0, time.time() - (record.folder / "cell.json").stat().st_mtime)
+    except (OSError, ValueError, OverflowError):
+        return None
+
+
+def human_size(size: float) -> str:
+    """Return bytes with a unit of 1000."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def human_age(seconds: float | None) -> str:
+    """Return an age in its largest whole unit."""
+    if seconds is None:
+        return "?"
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

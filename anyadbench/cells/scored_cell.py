@@ -1,0 +1,259 @@
+"""One cell: a fitted method scored on a protocol, with everything that its numbers can be checked from."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anyadbench.cells.fitting import WEIGHTS, Fitting
+from anyadbench.cells.identity import identify
+from anyadbench.cells.job import Job
+from anyadbench.cells.manifest import environment, peak_memory, plugin
+from anyadbench.cells.per_subset import PerSubsetFits
+from anyadbench.cells.work_folder import WorkFolder, now
+from anyadbench.engine.compiling import FELL_BACK
+from anyadbench.engine.map_sample import MapSample
+from anyadbench.engine.numerics import numerics_record
+from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.engine.reporter import Reporter
+from anyadbench.engine.scoring import Evaluator, RowState
+from anyadbench.errors import UserError
+from anyadbench.files import explain_os_error, make_folder, write_json, write_text
+from anyadbench.hashing import sha256_file
+from anyadbench.methods.descriptor import RETRAIN
+from anyadbench.metrics import METRIC_VERSION
+from anyadbench.metrics.core.ranking import curve_points
+from anyadbench.metrics.core.thresholds import Quantile
+from anyadbench.metrics.rows.row_numbers import row_numbers
+from anyadbench.metrics.rows.row_pixels import RowPixels, to_arrays
+from anyadbench.plugins import code_hash
+from anyadbench.protocols.model import Protocol, TestSet
+from anyadbench.protocols.reader import read_protocol
+from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo
+from anyadbench.results.arrays import save_arrays
+from anyadbench.results.cellfiles import HASHED, SLICE_COLUMNS
+from anyadbench.sequences import AS_AVAILABLE, SHORT, format_subset, parse_subset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+States = list[tuple[TestSet, dict[str, RowState]]]
+
+
+def run_cell(job: Job, reporter: Reporter) -> None:
+    """Fit if need be, score, and complete the cell's folder."""
+    folder = job.cell
+    protocol = read_protocol(folder.work / "protocol.toml")
+    data = ProtocolData.from_paths(protocol, job.stores)
+    fitting = Fitting(job, data, reporter)
+    check_unchanged(job, data, fitting)
+    retraining = PerSubsetFits(fitting) if job.missing == RETRAIN else None
+    fits = retraining or fitting
+    fit = fits.ensure()
+    started = time.monotonic()
+    method = fits.load()
+    labels = list(dict.fromkeys(label for test in protocol.tests for label in protocol.rows(test)))
+    kept = MapSample(job.keep_maps, protocol.sequences, labels)
+    evaluator = Evaluator(method, data, job.numerics, reporter, kept)
+    thresholds = evaluator.thresholds()
+    states: States = [(test, evaluator.run_test(test)) for test in protocol.tests]
+    scored = time.monotonic() - started
+    shutil.rmtree(folder.work / "scores", ignore_errors=True)  # of a process that was killed while it wrote
+    rows = write_scores(folder.work / "scores", data, states, thresholds, reporter)
+    kept.write(folder.work / "scores" / "maps.npz")
+    slices = sum(len(state.records) for _, by_label in states for state in by_label.values())
+    compiled = FELL_BACK if FELL_BACK in (fit.get("compile"), evaluator.compiled.state) else evaluator.compiled.state
+    timings = {"score_seconds": scored, "scored_slices": float(slices)}
+    result = build_result(fitting, fit, rows, timings, numerics_record(job.numerics, compiled))
+    used = retraining.folders() if retraining else {"": job.fit}
+    _write_manifest(fitting, folder.work, result, used)
+    hashed = seal(folder.work, result)
+    for label, made in used.items():
+        link_or_copy(made.final / WEIGHTS, folder.work / (f"weights-{label}.safetensors" if label else WEIGHTS))
+    folder.update(state="done", finished=now(), error=None, log_tail=[], result_sha256=hashed)
+    folder.complete()
+
+
+def write_scores(
+    scores: Path, data: ProtocolData, states: States, thresholds: Mapping[str, Quantile], reporter: Reporter
+) -> list[Row]:
+    """Write the slice table, the pixel statistics, the resamples and the curves, and return the rows they give."""
+    make_folder(scores)
+    rows: list[Row] = []
+    kept: list[RowPixels] = []
+    resampled: list[np.ndarray] = []
+    curves: dict[str, Any] = {}
+    drawn_from = {test.name: test_subjects(data, test) for test, _ in states}
+    for test, by_label in states:
+        for label, state in by_label.items():
+            reporter.check()
+            pixels = state.pixels(test.name, thresholds.get(label))
+            row, values = build_row(test, state, pixels, data.protocol.sequences, drawn_from[test.name])
+            rows.append(row)
+            resampled.append(values)
+            if pixels is not None:
+                kept.append(pixels)
+                curves[f"{test.name}|{label}"] = curve_points(pixels.steps)
+            reporter.progress(len(rows), sum(map(len, (by for _, by in states))), "metrics and intervals")
+    write_slices(scores / "slices.csv", (state for _, by_label in states for state in by_label.values()))
+    try:
+        save_arrays(scores / "pixels.npz", to_arrays(kept, drawn_from))
+        save_arrays(scores / "bootstrap.npz", {"values": np.stack(resampled)}, compress=False)
+    except OSError as error:
+        raise explain_os_error(error, scores) from None
+    write_json(scores / "curves.json", curves)
+    return rows
+
+
+def test_subjects(data: ProtocolData, test: TestSet) -> list[str]:
+    """Return every subject of a test set, whatever sequences it has."""
+    rows = np.concatenate(data.test_rows(test))
+    return sorted(set(data.stores[test.dataset].slices["subject"].iloc[rows].astype(str)))
+
+
+def seal(work: Path, result: CellResult) -> str:
+    """Write ``result.json`` with the hashes of the files beside it, and return its own."""
+    names = [name for name in HASHED if (work / name).is_file()]
+    files = {name: sha256_file(work / name) for name in names}
+    write_text(work / "result.json", result.model_copy(update={"files": files}).model_dump_json(indent=1) + "\n")
+    return sha256_file(work / "result.json")
+
+
+def build_row(
+    test: TestSet,
+    state: RowState,
+    pixels: RowPixels | None,
+    sequences: tuple[str, ...],
+    drawn_from: Sequence[str],
+) -> tuple[Row, np.ndarray]:
+    """Return the row of one subset, with a reason for whatever is undefined, and the resamples of its metrics."""
+    subset = sequences if state.label == AS_AVAILABLE else parse_subset(state.label)
+    numbers, resampled = row_numbers(pixels, state.records, drawn_from)
+    numbers["n_emptied"] = state.emptied
+    if not state.records:
+        names = " and ".join(SHORT[name] for name in subset)
+        numbers["reasons"] = {"row": f"No test scan of {test.name} has {names}."}
+    row = Row(test=test.name, subset=state.label, sequences=list(subset), feed=dict(test.feed), **numbers)
+    return row, resampled
+
+
+def write_slices(path: Path, states: Iterable[RowState]) -> None:
+    """Write the slice table; scores with 17 significant digits, so that they read back exactly."""
+    try:
+        with open(path, "w", newline="", encoding="utf-8") as handle:
+            writer = csv.DictWriter(handle, list(SLICE_COLUMNS), lineterminator="\n")
+            writer.writeheader()
+            for state in states:
+                writer.writerows({**record, "image_score": repr(record["image_score"])} for record in state.records)
+    except OSError as error:
+        raise explain_os_error(error, path) from None
+
+
+def check_unchanged(job: Job, data: ProtocolData, fitting: Fitting) -> None:
+    """Make sure that the cell still is what its id says: it may have waited for days since it was planned.
+
+    Raises:
+        UserError: If the method's files, its weights, the data or the protocol are others than then.
+    """
+    if identify(*fitting.found, job.training, data, fitting.weights) != (job.fit_id, job.cell_id):
+        raise UserError(
+            f"{job.label}: the method's files or anyadbench's own, the weights, the data or the protocol changed "
+            "since the cell was planned; run the same command again, which plans anew ('anyadbench runs prune' removes "
+            "this cell)."
+        )
+
+
+def build_result(
+    fitting: Fitting, fit: dict[str, Any], rows: list[Row], timings: dict[str, float], numerics: dict[str, Any]
+) -> CellResult:
+    """Return the schema-checked result of a cell."""
+    job, protocol = fitting.job, fitting.data.protocol
+    descriptor, entry = fitting.found
+    weights = fitting.weights
+    return CellResult(
+        kind="oracle" if protocol.oracle else "measured",
+        cell_id=job.cell_id,
+        fit_id=job.fit_id,
+        method=MethodInfo(
+            name=descriptor.name, title=descriptor.title, distribution=entry.distribution, version=entry.version,
+            code_hash=code_hash(entry, descriptor.factory), params=descriptor.portable(job.params), budget=job.budget,
+            training_mask=descriptor.training_mask,
+            missing=descriptor.missing if job.missing == "native" else job.missing,
+            departures=list(descriptor.departures), citation=descriptor.citation,
+        ),
+        protocol=ProtocolInfo(
+            name=protocol.name, title=protocol.title, version=protocol.version, hash=protocol.hash,
+            sequences=list(protocol.sequences), subsets=[format_subset(subset) for subset in protocol.subsets],
+            oracle=protocol.oracle,
+        ),
+        weights=WeightsInfo(
+            name=weights.name, kind=weights.kind, profile=weights.profile, architecture=weights.architecture or "",
+            sha256=weights.sha256, licence=weights.licence or "", provenance=weights.provenance or "",
+            marked=weights.marked,
+        ),
+        numerics=Numerics(**numerics),
+        seed=job.seed,
+        metric_version=METRIC_VERSION,
+        train=_training(protocol, fit, weights.kind),
+        rows=rows,
+        timings={"fit_seconds": float(fit["seconds"]), **timings},
+        memory=peak_memory(job.numerics.device),
+    )  # fmt: skip
+
+
+def _training(protocol: Protocol, fit: dict[str, Any], weights: str) -> dict[str, int | str]:
+    facts: dict[str, int | str] = {"slices": int(fit["train_slices"]), "validation": str(fit["validation"])}
+    facts["steps"] = int(fit["steps"])
+    if "selected" in fit:
+        facts |= {"selection": protocol.selection, "selected_step": int(fit["selected"]["step"])}
+    if weights == "checkpoint":
+        facts["source"] = "published checkpoint, not trained"
+    return facts
+
+
+def _write_manifest(fitting: Fitting, work: Path, result: CellResult, used: dict[str, WorkFolder]) -> None:
+    job, data = fitting.job, fitting.data
+    write_json(
+        work / "manifest.json",
+        {
+            "environment": environment(job.numerics.device),
+            "plugin": plugin(fitting.found[1], fitting.found[0].factory),
+            "weights": fitting.weights.manifest(),
+            "policy": job.policy,
+            "seed": job.seed,
+            "fit": {"id": job.fit_id, "folders": {label or "all": made.final.name for label, made in used.items()}},
+            "protocol": {"hash": data.protocol.hash, **data.protocol.training_part(), **data.protocol.test_part()},
+            "data": {
+                name: {"store": store.content_hash, "selection": data.selections[name].manifest()}
+                for name, store in data.stores.items()
+            },
+            "test_hash": data.test_hash(),
+            "input": _input(data),
+            "timings": result.timings,
+            "memory": result.memory,
+        },
+    )
+
+
+def _input(data: ProtocolData) -> dict[str, Any]:
+    """Return size and spacing of the training slices, which prediction brings a new scan to."""
+    store = data.stores[data.protocol.train]
+    return {"grid": list(store.shape), "spacing_mm": [float(step) for step in store.spacing]}
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Put a file into another folder as a hard link, or as a copy where links are not possible."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        try:
+            shutil.copyfile(source, target)
+        except OSError as error:
+            raise explain_os_error(error, target) from None

@@ -1,0 +1,1 @@
+"""Which slices count, and on what scale a method sees them."""

@@ -1,0 +1,99 @@
+"""From stored units to what a method sees, each sequence from its own values alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anyadbench.data.trees.scan_slices import PERCENTILES, percentile_column
+from anyadbench.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32, Float64, Int
+
+    from anyadbench.data.store.store import SliceStore
+
+MODES = ("volume", "slice-minmax8")
+
+
+def apply_scale(
+    values: Float32[np.ndarray, "N S H W"],
+    present: Bool[np.ndarray, "N S"],
+    store: SliceStore,
+    rows: Int[np.ndarray, " N"],
+    sequences: Sequence[str],
+    mode: str = "volume",
+    percentile: float = 99.8,
+) -> Float32[np.ndarray, "N S H W"]:
+    """Scale what ``SliceStore.read`` returned to [0, 1]; absent sequences stay exactly 0.
+
+    Args:
+        values: Slices in source units.
+        present: Which sequences each slice has.
+        store: Where they came from.
+        rows: Their rows.
+        sequences: Their sequences.
+        mode: ``volume`` divides by that sequence's percentile over the scan's own foreground and clips to [0, 1];
+            ``slice-minmax8`` scales every slice and sequence from its minimum to its maximum and cuts to 8 bits, as the
+            AnyAD release's loader does.
+        percentile: For ``volume``: 99, 99.5, 99.8, 99.9, or 100 for the maximum.
+
+    Raises:
+        UserError: If the mode or percentile is unknown.
+    """
+    tops = np.zeros(present.shape)
+    if mode == "volume":
+        if percentile not in (*PERCENTILES, 100):
+            known = ", ".join(f"{value:g}" for value in (*PERCENTILES, 100))
+            raise UserError(f"Percentile {percentile:g} is not kept in a store; use one of {known}.")
+        owner = store.scan_of_row[np.asarray(rows, dtype=np.int64)]
+        for place, name in enumerate(sequences):
+            if name in store.sequences:
+                tops[:, place] = store.scans[percentile_column(percentile, name)].to_numpy(np.float64)[owner]
+    return scale_values(values, present, tops, mode)
+
+
+def scale_values(
+    values: Float32[np.ndarray, "N S H W"],
+    present: Bool[np.ndarray, "N S"],
+    tops: Float64[np.ndarray, "N S"],
+    mode: str = "volume",
+) -> Float32[np.ndarray, "N S H W"]:
+    """Scale slices to [0, 1] by what is known of their scans; see ``apply_scale``.
+
+    Args:
+        values: Slices in source units.
+        present: Which sequences each slice has.
+        tops: For ``volume``: the value of each slice's scan and sequence that becomes 1.
+        mode: ``volume`` or ``slice-minmax8``.
+
+    Raises:
+        UserError: If the mode is unknown.
+    """
+    if mode == "slice-minmax8":
+        return _minmax8(values, present)
+    if mode != "volume":
+        raise UserError(f"Unknown intensity mode {mode!r}; use one of {', '.join(MODES)}.")
+    factors = np.zeros(present.shape, np.float32)
+    usable = present & (tops > 0)
+    factors[usable] = 1.0 / tops[usable]
+    out = values * factors[:, :, None, None]
+    return np.clip(out, 0.0, 1.0, out=out)
+
+
+def _minmax8(
+    values: Float32[np.ndarray, "N S H W"], present: Bool[np.ndarray, "N S"]
+) -> Float32[np.ndarray, "N S H W"]:
+    out = np.zeros_like(values)
+    for i, place in np.argwhere(present):
+        image, own = values[i, place], out[i, place]
+        low, high = image.min(), image.max()
+        np.subtract(image, low, out=own)
+        own /= high - low + np.float32(1e-8)
+        own *= np.float32(255)
+        # The release casts to uint8, which cuts off and does not round.
+        np.floor(own, out=own)
+        own /= np.float32(255)
+    return out

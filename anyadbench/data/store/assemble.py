@@ -1,0 +1,178 @@
+"""Putting the parts of a slice store together, by streaming, so that memory does not grow with the number of scans."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+
+import numpy as np
+
+from anyadbench.data.store.extract import read_meta
+from anyadbench.data.store.npy import write_header
+from anyadbench.data.trees.layouts import REGIONS, Layout
+from anyadbench.data.trees.problems import Problem
+from anyadbench.data.trees.scan_slices import FORMAT, PERCENTILES, percentile_column
+from anyadbench.hashing import stable_hash
+from anyadbench.sequences import SEQUENCES
+
+if TYPE_CHECKING:
+    from jaxtyping import Shaped, UInt8, UInt16
+
+SLICE_COLUMNS = (
+    "row", "key", "subject", "timepoint", "scan", "slice", "height_mm", "brain", "lesion_px", "cavity_px",
+    "lesion_distance", "part", "sha",
+)  # fmt: skip
+_LISTED_FILES = 8
+"""Names of source files kept per scan; a tree of PNGs has hundreds."""
+
+TABLES = ("scans.csv", "slices.csv")
+
+
+def scan_columns(sequences: Sequence[str]) -> list[str]:
+    """Columns of ``scans.csv`` for a store with these sequences."""
+    kinds = ["has", "scale", "offset", "zero"]
+    columns = ["scan", "subject", "timepoint", "slices", "height", "width", "pad_y", "pad_x"]
+    columns += [f"{kind}_{name}" for name in sequences for kind in kinds]
+    columns += [percentile_column(p, name) for name in sequences for p in (*PERCENTILES, 100)]
+    columns += [f"sha_{name}" for name in sequences]
+    return [*columns, "spacing_z", "spacing_y", "spacing_x", "lesion_voxels", "files"]
+
+
+def slice_key(dataset: str, subject: str, timepoint: str, index: int) -> int:
+    """Return a slice's number: from 0 to 2^63 - 1, the same in every store of the data set."""
+    return int(stable_hash([dataset, subject, timepoint, index])[:16], 16) >> 1
+
+
+def slice_sha(image: UInt16[np.ndarray, "S H W"], mask: UInt8[np.ndarray, "H W"]) -> str:
+    """Hash of one slice as stored: all sequences, then the mask."""
+    digest = hashlib.sha256(np.ascontiguousarray(image).data)
+    digest.update(np.ascontiguousarray(mask).data)
+    return digest.hexdigest()
+
+
+def table_hash(folder: Path) -> str:
+    """Hash of both tables as they stand on disk."""
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in TABLES)).hexdigest()
+
+
+def assemble(metas: Sequence[Mapping[str, Any]], layout: Layout, folder: Path) -> None:
+    """Write ``store.json``, the tables and the arrays of the scans into an empty folder, in the order given.
+
+    Each scan is padded to the largest height and width around its centre, with its own background.
+    """
+    sequences = [name for name in SEQUENCES if any(name in meta["sequences"] for meta in metas)]
+    height, width = (max(meta["shape"][axis] for meta in metas) for axis in (0, 1))
+    total = sum(meta["slices"] for meta in metas)
+    with ExitStack() as files:
+        images, masks = (files.enter_context((folder / name).open("wb")) for name in ("images.npy", "masks.npy"))
+        write_header(images, (total, len(sequences), height, width), np.dtype("<u2"))
+        write_header(masks, (total, height, width), np.dtype("u1"))
+        add_scan, add_slice = (
+            _table(files.enter_context((folder / name).open("w", encoding="utf-8", newline="")), columns)
+            for name, columns in (("scans.csv", scan_columns(sequences)), ("slices.csv", SLICE_COLUMNS))
+        )
+        number = 0
+        for light in metas:
+            meta = {**read_meta(Path(light["part"])), "part": light["part"]}
+            pad = ((height - meta["shape"][0]) // 2, (width - meta["shape"][1]) // 2)
+            shas = _append(meta, sequences, (height, width), pad, images, masks)
+            add_scan(_scan_row(meta, sequences, pad))
+            for item, sha in zip(meta["slices"], shas, strict=True):
+                add_slice(_slice_row(layout.name, meta, item, sha, number))
+                number += 1
+    tables = table_hash(folder)
+    head = {
+        "format": FORMAT,
+        "dataset": layout.name,
+        "layout": layout.fingerprint,
+        "sequences": sequences,
+        "shape": [height, width],
+        "spacing": metas[0]["spacing"],
+        "scans": len(metas),
+        "slices": total,
+        "regions": REGIONS,
+        "abnormal": None if layout.abnormal is None else sorted(REGIONS[region] for region in layout.abnormal),
+        "table_hash": tables,
+    }
+    # The tables hold the hash of every slice, so the hash of all of this is a hash of the pixels too.
+    head["content_hash"] = stable_hash(head)
+    write_json(folder / "store.json", head)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write readable JSON whose bytes depend on the value alone."""
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_quarantine(folder: Path, problems: Iterable[Problem]) -> None:
+    """Write the problems that left scans out to ``quarantine.json``; an empty list says that there were none."""
+    write_json(folder / "quarantine.json", [problem.as_json() for problem in problems])
+
+
+def spacing_warnings(metas: Sequence[Mapping[str, Any]]) -> list[Problem]:
+    """Warn of scans whose in-plane spacing differs from the first one's."""
+    found = []
+    for meta in metas[1:]:
+        own, first = meta["spacing"], metas[0]["spacing"]
+        if not np.allclose(own, first, rtol=0, atol=1e-2):
+            sizes = [f"{y:.3g} x {x:.3g} mm" for y, x in (own, first)]
+            cause = f"has pixels of {sizes[0]} where {metas[0]['scan']} has {sizes[1]}"
+            fix = "resample the set to one spacing if sizes are to be compared"
+            found.append(Problem(meta["file"], cause, fix, "warning", meta["scan"]))
+    return found
+
+
+def _append(
+    meta: Mapping[str, Any],
+    sequences: Sequence[str],
+    shape: tuple[int, int],
+    pad: tuple[int, int],
+    images: BinaryIO,
+    masks: BinaryIO,
+) -> list[str]:
+    """Append one scan's slices to both arrays and return their hashes."""
+    part = Path(meta["part"])
+    stored: Shaped[np.ndarray, "n s h w"] = np.load(part / "images.npy", mmap_mode="r", allow_pickle=False)
+    labels: Shaped[np.ndarray, "n h w"] = np.load(part / "masks.npy", mmap_mode="r", allow_pickle=False)
+    y, x = (slice(start, start + size) for start, size in zip(pad, meta["shape"], strict=True))
+    shas = []
+    for image, label in zip(stored, labels, strict=True):
+        out = np.zeros((len(sequences), *shape), "<u2")
+        mask = np.zeros(shape, np.uint8)
+        mask[y, x] = label
+        for index, name in enumerate(meta["sequences"]):
+            place = sequences.index(name)
+            out[place] = meta["row"][f"zero_{name}"]
+            out[place, y, x] = image[index]
+        images.write(out.data)
+        masks.write(mask.data)
+        shas.append(slice_sha(out, mask))
+    return shas
+
+
+def _scan_row(meta: Mapping[str, Any], sequences: Sequence[str], pad: tuple[int, int]) -> dict[str, Any]:
+    row = {**meta["row"], "slices": len(meta["slices"]), "files": " | ".join(meta["files"][:_LISTED_FILES])}
+    row |= {key: meta[key] for key in ("scan", "subject", "timepoint")}
+    row |= {"height": meta["shape"][0], "width": meta["shape"][1], "pad_y": pad[0], "pad_x": pad[1]}
+    return row | {f"has_{name}": int(name in meta["sequences"]) for name in sequences}
+
+
+def _slice_row(dataset: str, meta: Mapping[str, Any], item: Mapping[str, Any], sha: str, row: int) -> dict[str, Any]:
+    names = {key: meta[key] for key in ("subject", "timepoint", "scan")}
+    key = slice_key(dataset, meta["subject"], meta["timepoint"], item["slice"])
+    return {"row": row, "key": key, **names, "part": "", **item, "sha": sha}
+
+
+def _table(file: TextIO, columns: Sequence[str]) -> Callable[[Mapping[str, Any]], object]:
+    """Write the header of a table and return what adds a row.
+
+    Floats are written as repr writes them: shortest text that reads back as the same number.
+    """
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    return lambda row: writer.writerow([row.get(column, "") for column in columns])

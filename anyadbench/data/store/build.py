@@ -1,0 +1,241 @@
+"""Building a slice store from a tree: parallel over scans, resumable after a kill, and there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from anyadbench.data.store.assemble import (
+    assemble,
+    spacing_warnings,
+    write_json,
+    write_quarantine,
+)
+from anyadbench.data.store.extract import extract, fingerprint
+from anyadbench.data.store.store import SliceStore, is_store, open_store
+from anyadbench.data.store.verified import remember
+from anyadbench.data.trees.duplicates import find_duplicates
+from anyadbench.data.trees.files import ScanFiles
+from anyadbench.data.trees.layouts import Layout, get_layout
+from anyadbench.data.trees.problems import Problem, Progress, errors
+from anyadbench.data.trees.scan_slices import FORMAT
+from anyadbench.data.trees.survey import Survey, check_source, survey
+from anyadbench.errors import UserError
+from anyadbench.hashing import stable_hash
+from anyadbench.paths import cache_dir
+
+T = TypeVar("T")
+
+
+def prepare(
+    source: str | Path,
+    layout: Layout,
+    out: str | Path,
+    *,
+    workers: int = 2,
+    quarantine: bool = False,
+    progress: Progress | None = None,
+) -> SliceStore:
+    """Build a slice store, or open it if it was built from the same files.
+
+    Finished scans are kept beside the target while it is being built, so a run that was killed goes on where it
+    stopped; for that time the disk holds the slices twice. The bytes do not depend on ``workers``.
+
+    Args:
+        source: Folder with the data set.
+        layout: How it lies on disk.
+        out: Folder to make.
+        workers: Scans read at a time.
+        quarantine: Leave bad scans out and list them in ``quarantine.json``, instead of raising.
+        progress: Called after each scan.
+
+    Raises:
+        UserError: If the source is no such tree or holds a bad scan, the target is taken, or the disk is full.
+    """
+    source, out = check_source(Path(source)), Path(os.path.abspath(out))
+    _check_target(source, out)
+    found = survey(source, layout)
+    inputs = inputs_hash(found, layout)
+    made = False
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(out):
+            if not is_store(out):
+                _build(found, layout, out, inputs, workers, quarantine, progress)
+                made = True
+            else:
+                shutil.rmtree(_work(out), ignore_errors=True)
+    except OSError as error:
+        raise _disk_error(out, error) from error
+    store = _reuse(source, layout, out, inputs, quarantine)
+    if made:
+        remember(store)
+    return store
+
+
+def default_target(source: Path, layout: Layout) -> Path:
+    """Return the folder in the cache that belongs to the present files of a tree."""
+    found = survey(check_source(Path(source)), layout)
+    return cache_dir() / "stores" / f"{layout.name}-{inputs_hash(found, layout)[:16]}"
+
+
+def inputs_hash(found: Survey, layout: Layout) -> str:
+    """Hash of the format, the layout, and the names, sizes and times of the files of every scan."""
+    return stable_hash([FORMAT, [fingerprint(scan, layout) for scan in found.scans], [p.file for p in found.problems]])
+
+
+def each(
+    items: Sequence[ScanFiles], work: Callable[[ScanFiles], T], workers: int, progress: Progress | None, label: str
+) -> list[T]:
+    """Run ``work`` on every scan in threads and return the results in the order of the scans.
+
+    Unpacking, hashing and NumPy let go of the interpreter, so threads suffice, and nothing is copied between processes.
+    """
+    results: dict[int, T] = {}
+    pool = ThreadPoolExecutor(max(1, workers))
+    try:
+        futures = {pool.submit(work, item): index for index, item in enumerate(items)}
+        for future in as_completed(futures):
+            index = futures[future]
+            results[index] = future.result()
+            if progress is not None:
+                progress(len(results), len(items), label)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return [results[index] for index in range(len(items))]
+
+
+def _build(
+    found: Survey, layout: Layout, out: Path, inputs: str, workers: int, quarantine: bool, progress: Progress | None
+) -> None:
+    source = found.scans[0].root if found.scans else Path()
+    problems = list(found.problems)
+    _refuse(source, layout, problems, quarantine)
+    work = _work(out)
+    parts = work / "parts"
+    parts.mkdir(parents=True, exist_ok=True)
+    for leftover in [*work.glob("store-*"), *parts.glob(".partial-*")]:
+        shutil.rmtree(leftover)
+    metas = each(found.scans, lambda scan: extract(scan, layout, parts), workers, progress, f"preparing {layout.name}")
+    problems += [Problem(**item) for meta in metas for item in meta["problems"]]
+    metas = [meta for meta in metas if meta["part"] is not None]
+    twins = find_duplicates({m["scan"]: (m["subject"], m["hashes"], m["file"]) for m in metas})
+    problems += twins
+    _refuse(source, layout, problems, quarantine)
+    out_of_it = {problem.scan for problem in errors(twins)}
+    metas = [meta for meta in metas if meta["scan"] not in out_of_it]
+    if not metas:
+        raise UserError(
+            f"No scan of {layout.name} in {source} can be used; "
+            f"`anyadbench data verify {layout.name} --source {source}` says why."
+        )
+    problems += spacing_warnings(metas)
+    folder = Path(tempfile.mkdtemp(prefix="store-", dir=work))
+    assemble(metas, layout, folder)
+    write_quarantine(folder, sorted(errors(problems)))
+    write_json(folder / "inputs.json", {"inputs": inputs})
+    folder.chmod(0o755)
+    os.replace(folder, out)
+    shutil.rmtree(work)
+
+
+def _work(out: Path) -> Path:
+    return out.parent / f".{out.name}.work"
+
+
+def _refuse(source: Path, layout: Layout, problems: Sequence[Problem], quarantine: bool) -> None:
+    bad = sorted(errors(problems))
+    if quarantine or not bad:
+        return
+    more = f" {len(bad) - 1} more scans or files have problems." if len(bad) > 1 else ""
+    arguments = f"{layout.name} --source {source}"
+    raise UserError(
+        f"{source / bad[0].sentence}{more} See all with `anyadbench data verify {arguments}`, or leave such scans out "
+        f"with `anyadbench data prepare {arguments}`."
+    )
+
+
+def _check_target(source: Path, out: Path) -> None:
+    if os.path.realpath(source) == os.path.realpath(out):
+        raise UserError(f"--source and the store are the same folder, {source}; name another folder for the store.")
+    if Path(os.path.realpath(source)).is_relative_to(os.path.realpath(out)):
+        raise UserError(f"The store {out} would take the place of the source {source}; name a folder outside it.")
+    if is_store(source):
+        raise UserError(f"{source} is a slice store already; give the folder with the data set's own files.")
+    if out.exists() and not is_store(out) and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and is not a slice store; name a new folder, nothing was changed.")
+
+
+def _reuse(source: Path, layout: Layout, out: Path, inputs: str, quarantine: bool) -> SliceStore:
+    store = open_store(out)
+    try:
+        made_from = json.loads((out / "inputs.json").read_text(encoding="utf-8"))["inputs"]
+        left_out = json.loads((out / "quarantine.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"The store {out} is incomplete ({error}); delete it and prepare it again.") from error
+    if made_from != inputs:
+        raise UserError(f"{out} is a store of other files than those in {source}; name a new folder, or delete it.")
+    if left_out and not quarantine:
+        _refuse(source, layout, [Problem(**item) for item in left_out], quarantine)
+    return store
+
+
+def _disk_error(out: Path, error: OSError) -> UserError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(
+            f"The disk is full while writing the store {out}; free some space or name a folder on another disk, and "
+            "run the command again: finished scans are kept."
+        )
+    return UserError(f"The store {out} cannot be written ({error.strerror or error}); check the folder's permissions.")
+
+
+@contextmanager
+def _lock(out: Path) -> Iterator[None]:
+    """Let one process at a time build a store; the system frees the lock of a killed one."""
+    path = out.parent / f".{out.name}.lock"
+    while True:
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Whoever had the lock before may have removed the file: then the lock is on a file that nobody else sees.
+            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def find_or_prepare(
+    source: str | Path, dataset: str | Layout, progress: Progress | None = None, workers: int = 2
+) -> SliceStore:
+    """Open ``source`` if it is a store; otherwise prepare it into the cache, or open what was prepared there before.
+
+    A store that ``anyadbench data prepare`` made from the same files, leaving bad scans out, is taken as it is.
+
+    Raises:
+        UserError: As ``prepare`` and ``open_store``, or if the store is of another data
+            set.
+    """
+    layout = get_layout(dataset) if isinstance(dataset, str) else dataset
+    source = check_source(Path(source))
+    if is_store(source):
+        store = open_store(source)
+        if store.dataset != layout.name:
+            raise UserError(
+                f"{source} is a store of {store.dataset}, but {layout.name} is wanted; give a folder of {layout.name}."
+            )
+        return store
+    out = default_target(source, layout)
+    if is_store(out):
+        return open_store(out)
+    return prepare(source, layout, out, workers=workers, progress=progress)

@@ -1,0 +1,89 @@
+"""One scan's part of a slice store on disk: written so that it is there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from anyadbench.data.store.npy import write_array
+from anyadbench.data.trees.files import ScanFiles
+from anyadbench.data.trees.layouts import Layout
+from anyadbench.data.trees.nifti_scan import read_scan
+from anyadbench.data.trees.png import png_part
+from anyadbench.data.trees.problems import Problem, errors
+from anyadbench.data.trees.scan_slices import FORMAT, Part, nifti_part
+from anyadbench.hashing import stable_hash
+
+
+def fingerprint(files: ScanFiles, layout: Layout) -> str:
+    """Hash of everything that a part depends on: format, layout, and the names, sizes and times of the files."""
+    listed = [[files.relative(path), *_size_and_time(path)] for path in files.paths]
+    return stable_hash([FORMAT, layout.fingerprint, files.scan, files.subject, files.timepoint, listed])
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        # A broken link, say: reading it will name the problem.
+        return -1, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def read_part(files: ScanFiles, layout: Layout) -> tuple[Part | None, list[Problem]]:
+    """Read and check a scan, and cut it into slices; the part is ``None`` if a problem keeps the scan out."""
+    if layout.reader == "png":
+        return png_part(files)
+    scan, problems = read_scan(files, layout)
+    return (None if scan is None or errors(problems) else nifti_part(scan, layout)), problems
+
+
+def extract(files: ScanFiles, layout: Layout, parts: Path) -> dict[str, Any]:
+    """Write one scan's part below ``parts`` unless it is there, and return what its ``meta.json`` says.
+
+    Of its slices only the number is returned, since the metas of all scans are in memory at once. A scan with an error
+    leaves no part; its meta then holds the problems alone.
+    """
+    target = parts / fingerprint(files, layout)[:40]
+    if not target.is_dir():
+        part, problems = read_part(files, layout)
+        if part is None:
+            return {"scan": files.scan, "problems": [problem.as_json() for problem in problems], "part": None}
+        _write(part, files, problems, target)
+    meta = read_meta(target)
+    light = {key: value for key, value in meta.items() if key not in ("slices", "row", "files")}
+    spacing = [meta["row"]["spacing_y"], meta["row"]["spacing_x"]]
+    return {**light, "slices": len(meta["slices"]), "spacing": spacing, "file": meta["files"][0], "part": str(target)}
+
+
+def read_meta(part: Path) -> dict[str, Any]:
+    """Return everything that is known of a part but its pixels."""
+    meta: dict[str, Any] = json.loads((part / "meta.json").read_text(encoding="utf-8"))
+    return meta
+
+
+def _write(part: Part, files: ScanFiles, problems: list[Problem], target: Path) -> None:
+    meta = {
+        "scan": files.scan,
+        "subject": files.subject,
+        "timepoint": files.timepoint,
+        "sequences": list(part.sequences),
+        "shape": [int(length) for length in part.masks.shape[1:]],
+        "row": part.row,
+        "slices": part.slices,
+        "hashes": dict(part.hashes),
+        "files": [files.relative(path) for path in files.paths],
+        "problems": [problem.as_json() for problem in problems],
+    }
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
+    try:
+        write_array(partial / "images.npy", part.images)
+        write_array(partial / "masks.npy", part.masks)
+        (partial / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,249 @@
+"""The slice store: every canonical axial slice of a data set in one memory-mapped array, with its tables.
+
+A folder with ``store.json``, ``images.npy`` (uint16, N×S×H×W), ``masks.npy`` (uint8, N×H×W, values of
+``anyadbench.data.trees.layouts.REGIONS``), ``slices.csv``, ``scans.csv``, ``quarantine.json`` (scans left out) and
+``inputs.json`` (hash of the files it was made from).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anyadbench.data.store.assemble import slice_sha, table_hash
+from anyadbench.data.trees.layouts import REGIONS
+from anyadbench.data.trees.problems import Progress
+from anyadbench.data.trees.scan_slices import FORMAT
+from anyadbench.errors import UserError
+from anyadbench.hashing import stable_hash
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from jaxtyping import Bool, Float32, Int, UInt8, UInt16
+
+_REPEATED = 64
+"""Texts shorter than this are kept once; longer ones are hashes, no two of which are equal."""
+
+_TEXT = {"subject", "timepoint", "scan", "part", "sha", "files"}
+_WHOLE = {
+    "row", "key", "slice", "lesion_px", "cavity_px", "lesion_distance", "slices", "height", "width", "pad_y", "pad_x",
+    "lesion_voxels",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class SliceStore:
+    """An opened store.
+
+    Attributes:
+        path: Its folder.
+        dataset: Name of the data set.
+        sequences: Sequences that any scan has, in canonical order; axis 1 of ``images``.
+        shape: Height and width of the slices in pixels.
+        spacing: Size of a pixel in mm, along height and width.
+        slices: ``slices.csv``, one row per slice in the order of the arrays.
+        scans: ``scans.csv``, indexed by scan.
+        content_hash: Hash of everything in it, pixels included.
+        images: Stored values, memory-mapped.
+        masks: Regions, memory-mapped.
+        abnormal_regions: Region values that are abnormal; ``None`` for every value above 0.
+    """
+
+    path: Path
+    dataset: str
+    sequences: tuple[str, ...]
+    shape: tuple[int, int]
+    spacing: tuple[float, float]
+    slices: pd.DataFrame
+    scans: pd.DataFrame
+    content_hash: str
+    images: UInt16[np.ndarray, "N S H W"] = field(repr=False)
+    masks: UInt8[np.ndarray, "N H W"] = field(repr=False)
+    abnormal_regions: tuple[int, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __reduce__(self) -> tuple[Any, tuple[Path]]:
+        # A worker process maps the files itself; the arrays would otherwise travel whole.
+        return open_store, (self.path,)
+
+    def read(
+        self, rows: Int[np.ndarray, " n"], sequences: Sequence[str]
+    ) -> tuple[Float32[np.ndarray, "n S H W"], Bool[np.ndarray, "n S"]]:
+        """Return slices in the source's own units, and which of the sequences each has; what is absent is exactly 0.
+
+        Nothing but the named sequences is read.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        present = self.present(rows, sequences)
+        values = np.zeros((len(rows), len(sequences), *self.shape), np.float32)
+        owner = self.scan_of_row[rows]
+        for place, name in enumerate(sequences):
+            if name not in self.sequences:
+                continue
+            channel = self.sequences.index(name)
+            zeros, scales = (self.scans[f"{kind}_{name}"].to_numpy(np.float32)[owner] for kind in ("zero", "scale"))
+            for i in np.flatnonzero(present[:, place]):
+                out = values[i, place]
+                out[...] = self.images[rows[i], channel]
+                # Taking the stored zero off first keeps background at exactly 0 in float32.
+                if zeros[i]:
+                    out -= zeros[i]
+                if scales[i] != 1:
+                    out *= scales[i]
+        return values, present
+
+    @cached_property
+    def scan_of_row(self) -> Int[np.ndarray, " N"]:
+        """For each slice, the position of its scan in ``scans``."""
+        position = {name: index for index, name in enumerate(self.scans.index)}
+        return np.array([position[name] for name in self.slices["scan"]], dtype=np.int64)
+
+    def present(self, rows: Int[np.ndarray, " n"], sequences: Sequence[str]) -> Bool[np.ndarray, "n S"]:
+        """Return which of the sequences the scan of each slice has."""
+        return np.asarray(self.availability(sequences)[self.scan_of_row[np.asarray(rows, dtype=np.int64)]])
+
+    def availability(self, sequences: Sequence[str]) -> Bool[np.ndarray, "scans S"]:
+        """Return which of the sequences each scan has, in the order of ``scans``."""
+        none = np.zeros(len(self.scans), bool)
+        columns = [self.scans[f"has_{name}"].to_numpy(bool) if name in self.sequences else none for name in sequences]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(self.scans), 0), bool)
+
+    def labels(self, rows: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n H W"]:
+        """Return the regions of slices."""
+        return np.asarray(self.masks[np.asarray(rows, dtype=np.int64)])
+
+    def abnormal(self, rows: Int[np.ndarray, " n"], cavity: bool = True) -> Bool[np.ndarray, "n H W"]:
+        """Return where slices are abnormal; ``cavity=False`` takes resection cavities out."""
+        labels = self.labels(rows)
+        mask = labels > 0 if self.abnormal_regions is None else np.isin(labels, self.abnormal_regions)
+        return mask if cavity else mask & (labels != REGIONS["cavity"])
+
+    def verify_slices(self, rows: Int[np.ndarray, " n"] | None = None, progress: Progress | None = None) -> None:
+        """Check slices against their hashes; all of them by default.
+
+        Raises:
+            UserError: If one was changed.
+        """
+        shas = self.slices["sha"].to_numpy()
+        wanted = range(len(self)) if rows is None else [int(row) for row in rows]
+        for done, row in enumerate(wanted, 1):
+            if progress is not None:
+                progress(done, len(wanted), f"checking the store of {self.dataset}")
+            if slice_sha(self.images[row], self.masks[row]) != shas[row]:
+                raise UserError(
+                    f"{self.path / 'images.npy'} or masks.npy was changed after it was made (slice {row}); "
+                    "delete the store and prepare it again."
+                )
+
+
+def open_store(path: str | Path) -> SliceStore:
+    """Open a store.
+
+    Raises:
+        UserError: If it is missing, incomplete, of another version, or its tables were changed.
+    """
+    folder = Path(path)
+    head = _head(folder)
+    remedy = "delete it and run `anyadbench data prepare` again"
+    missing = [name for name in ("scans.csv", "slices.csv", "images.npy", "masks.npy") if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"The store {folder} lacks {missing[0]}; {remedy}.")
+    content = {key: value for key, value in head.items() if key != "content_hash"}
+    if table_hash(folder) != head["table_hash"] or stable_hash(content) != head["content_hash"]:
+        raise UserError(f"The tables of the store {folder} were changed after it was made; {remedy}.")
+    images, masks = (_map(folder / name, remedy) for name in ("images.npy", "masks.npy"))
+    height, width = head["shape"]
+    expected = (head["slices"], len(head["sequences"]), height, width)
+    if images.shape != expected or masks.shape != (head["slices"], height, width):
+        raise UserError(f"The arrays of the store {folder} do not have the shape that store.json tells; {remedy}.")
+    return SliceStore(
+        path=folder.resolve(),
+        dataset=head["dataset"],
+        sequences=tuple(head["sequences"]),
+        shape=(height, width),
+        spacing=(head["spacing"][0], head["spacing"][1]),
+        slices=_table(folder / "slices.csv"),
+        scans=_table(folder / "scans.csv").set_index("scan", drop=False).rename_axis(None),
+        content_hash=head["content_hash"],
+        images=images,
+        masks=masks,
+        abnormal_regions=None if head["abnormal"] is None else tuple(head["abnormal"]),
+    )
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder is a slice store."""
+    return (path / "store.json").is_file()
+
+
+def overlap(first: SliceStore, second: SliceStore) -> list[tuple[str, str, str]]:
+    """Return (scan of the first, scan of the second, sequence) for images that both stores hold.
+
+    An image that one set has as FLAIR and the other as T1 counts too: sequences are sometimes mixed up.
+    """
+    theirs: dict[str, str] = {}
+    for name in second.sequences:
+        for scan, sha in second.scans[f"sha_{name}"].items():
+            if sha:
+                theirs.setdefault(sha, str(scan))
+    found = []
+    for name in first.sequences:
+        found += [(str(s), theirs[h], name) for s, h in first.scans[f"sha_{name}"].items() if h in theirs]
+    return sorted(found)
+
+
+def _head(folder: Path) -> dict[str, Any]:
+    try:
+        head = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+        version = head["format"]
+    except FileNotFoundError:
+        raise UserError(f"{folder} is not a slice store; make one with `anyadbench data prepare`.") from None
+    except (ValueError, KeyError, TypeError) as error:
+        path = folder / "store.json"
+        raise UserError(f"{path} cannot be read ({error}); delete the store and prepare it again.") from error
+    if version != FORMAT:
+        raise UserError(
+            f"The store {folder} has format {version}, but this version of anyadbench reads format {FORMAT}; "
+            "delete it and run `anyadbench data prepare` again."
+        )
+    return dict(head)
+
+
+def _map(path: Path, remedy: str) -> np.ndarray:
+    try:
+        return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}); {remedy}.") from error
+
+
+def _table(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader)
+        columns: list[list[str]] = [[] for _ in header]
+        known: dict[str, str] = {}
+        for line in reader:
+            for column, value in zip(columns, line, strict=True):
+                # Subjects and scans repeat from slice to slice: one text each is enough.
+                column.append(known.setdefault(value, value) if len(value) < _REPEATED else value)
+    return pd.DataFrame({name: _column(name, values) for name, values in zip(header, columns, strict=True)})
+
+
+def _column(name: str, values: Sequence[str]) -> Any:
+    # Python's own float reads back exactly what repr wrote; a table's types depend on the names alone.
+    if name in _TEXT or name.startswith("sha_"):
+        return list(values)
+    if name in _WHOLE or name.startswith("has_"):
+        return np.array([int(value) for value in values], dtype=np.int64)
+    return np.array([float(value) if value else np.nan for value in values], dtype=np.float64)

@@ -1,0 +1,52 @@
+"""Remembering which stores were checked against their hashes, so that each is read whole once and not every time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from anyadbench.data.store.store import SliceStore
+from anyadbench.data.trees.problems import Progress
+from anyadbench.hashing import stable_hash
+from anyadbench.paths import cache_dir
+
+
+def check_store(store: SliceStore, progress: Progress | None = None) -> None:
+    """Check every slice against its hash, unless that was done since the arrays were last written.
+
+    Raises:
+        UserError: If a slice was changed after the store was made.
+    """
+    if _read(_note(store)) != _state(store):
+        store.verify_slices(progress=progress)
+        remember(store)
+
+
+def remember(store: SliceStore) -> None:
+    """Note that a store is as it was made."""
+    note = _note(store)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(_state(store)), encoding="utf-8")
+    except OSError:
+        return  # a cache that cannot be written costs time, not correctness
+
+
+def _note(store: SliceStore) -> Path:
+    return cache_dir() / "checked" / f"{stable_hash(str(store.path))[:32]}.json"
+
+
+def _state(store: SliceStore) -> dict[str, Any]:
+    files = [(store.path / name).stat() for name in ("images.npy", "masks.npy")]
+    return {
+        "content": store.content_hash,
+        "files": [[file.st_size, file.st_mtime_ns, file.st_ctime_ns, file.st_ino] for file in files],
+    }
+
+
+def _read(note: Path) -> Any:
+    try:
+        return json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,1 @@
+"""From a user's tree of files to checked scans."""

@@ -1,0 +1,49 @@
+"""The files of one scan in a user's tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class SliceFiles:
+    """The files of one slice in a tree of PNGs: its number, the part of the split it stands in, and file by meaning."""
+
+    index: int
+    part: str
+    files: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class ScanFiles:
+    """The files of one scan.
+
+    Attributes:
+        scan: Name of the scan, as in the file names.
+        subject: Name of the subject; what splits go by.
+        timepoint: Time point, or empty.
+        files: File of each sequence that there is; one and the same for all in a 4D layout.
+        seg: Segmentation; ``None`` in a healthy set.
+        root: Source folder.
+        slices: In a tree of PNGs, the slices in their order; ``files`` then names the first file of each sequence.
+    """
+
+    scan: str
+    subject: str
+    timepoint: str
+    files: Mapping[str, Path]
+    seg: Path | None
+    root: Path
+    slices: tuple[SliceFiles, ...] = ()
+
+    def relative(self, path: Path) -> str:
+        """Return a path below the source folder, with forward slashes."""
+        return path.relative_to(self.root).as_posix()
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every file once, sequences first."""
+        of_slices = [path for item in self.slices for path in item.files.values()]
+        return list(dict.fromkeys([*self.files.values(), *([self.seg] if self.seg else []), *of_slices]))

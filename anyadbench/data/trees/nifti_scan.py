@@ -1,0 +1,159 @@
+"""Reading one scan whole, and saying everything that is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anyadbench.data.trees.files import ScanFiles
+from anyadbench.data.trees.layouts import REGIONS, Layout
+from anyadbench.data.trees.problems import BadFile, Problem, errors
+from anyadbench.data.trees.volume import (
+    Volume,
+    check_siblings,
+    read_channels,
+    read_labels,
+    read_volume,
+)
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64, Shaped, UInt8
+
+MIN_BRAIN = 0.01
+"""Slices with less brain than this fraction of the field are not stored."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One scan in memory.
+
+    Attributes:
+        files: Where it came from.
+        volumes: Sequences in canonical order, all on one grid.
+        labels: Regions of ``anyadbench.data.trees.layouts.REGIONS`` on the same grid; 0 for none.
+        hashes: SHA-256 of each sequence's values in LPS order, the same whatever the file's orientation or type.
+    """
+
+    files: ScanFiles
+    volumes: Mapping[str, Volume]
+    labels: UInt8[np.ndarray, "x y z"]
+    hashes: Mapping[str, str]
+
+    @property
+    def grid(self) -> Volume:
+        """The volume whose grid all share."""
+        return next(iter(self.volumes.values()))
+
+    def brain(self) -> Float64[np.ndarray, " z"]:
+        """Return the share of each axial slice's field that is not 0 in every sequence."""
+        shown = np.zeros(self.grid.axial().shape, bool)
+        for volume in self.volumes.values():
+            shown |= volume.axial() != 0
+        return shown.reshape(len(shown), -1).mean(axis=1)
+
+
+def hash_array(array: Shaped[np.ndarray, "*shape"]) -> str:
+    """Return the SHA-256 of an array's shape and values as float32."""
+    digest = hashlib.sha256(repr(array.shape).encode())
+    digest.update(np.ascontiguousarray(array, dtype=np.float32).data)
+    return digest.hexdigest()
+
+
+def read_scan(files: ScanFiles, layout: Layout) -> tuple[Scan | None, list[Problem]]:
+    """Read and check a scan.
+
+    Returns:
+        The scan, or ``None`` if a problem keeps it out; and every problem found.
+    """
+    problems: list[Problem] = []
+
+    def attempt(read: Callable[[], object]) -> bool:
+        try:
+            read()
+        except BadFile as bad:
+            problems.append(Problem(_below(files.root, bad.file), bad.cause, bad.fix, scan=files.scan))
+            return False
+        return True
+
+    volumes: dict[str, Volume] = {}
+    if layout.channels:
+        path = next(iter(files.files.values()))
+        attempt(lambda: volumes.update(read_channels(path, layout.channels)))
+    else:
+        for name, path in files.files.items():
+            attempt(lambda name=name, path=path: volumes.update({name: read_volume(path)}))  # type: ignore[misc]
+    first = next(iter(volumes.values()), None)
+    if first is not None and not layout.channels:
+        for volume in list(volumes.values())[1:]:
+            attempt(lambda volume=volume: check_siblings(first, volume))  # type: ignore[misc]
+    hashes = {name: hash_array(volume.array) for name, volume in volumes.items()}
+    problems += _content_problems(files, volumes, hashes, layout)
+    labels = None if first is None else np.zeros(first.shape, np.uint8)
+    if files.seg is not None:
+        seg: list[Volume] = []
+        seg_path = files.seg
+        if attempt(lambda: seg.append(read_labels(seg_path))) and first is not None:
+            attempt(lambda: check_siblings(first, seg[0]))
+            labels, warnings = harmonise(seg[0].array, layout)
+            problems += [Problem(files.relative(seg_path), *text, "warning", files.scan) for text in warnings]
+    if errors(problems) or labels is None:
+        return None, problems
+    scan = Scan(files, volumes, labels, hashes)
+    if float(scan.brain().max()) < MIN_BRAIN:
+        cause = f"belongs to a scan of which no axial slice shows brain on {100 * MIN_BRAIN:g} % of its field"
+        first_file = files.relative(files.paths[0])
+        problems.append(Problem(first_file, cause, "replace the scan, or leave it out", scan=files.scan))
+        return None, problems
+    return scan, problems
+
+
+def harmonise(
+    labels: UInt8[np.ndarray, "*shape"], layout: Layout
+) -> tuple[UInt8[np.ndarray, "*shape"], list[tuple[str, str]]]:
+    """Turn a release's label values into regions.
+
+    Returns:
+        The regions, and (cause, fix) of a warning if there are labels that the layout does not list.
+    """
+    table = np.full(256, REGIONS["other"], np.uint8)
+    table[0] = 0
+    for value, region in layout.labels.items():
+        table[value] = REGIONS[region]
+    counts = np.bincount(labels.reshape(-1), minlength=256)
+    odd = [value for value in np.flatnonzero(counts) if value and int(value) not in layout.labels]
+    if not odd:
+        return table[labels], []
+    values = ", ".join(f"{value} ({counts[value]} voxels)" for value in odd)
+    cause = f"holds labels that {layout.name} does not have: {values}"
+    return table[labels], [(cause, "check them; they count as abnormal, of no known region")]
+
+
+def _below(root: Path, file: str) -> str:
+    path = Path(file)
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else file
+
+
+def _content_problems(
+    files: ScanFiles, volumes: Mapping[str, Volume], hashes: Mapping[str, str], layout: Layout
+) -> list[Problem]:
+    problems: list[Problem] = []
+    names: Sequence[str] = list(volumes)
+    for index, name in enumerate(names):
+        file = files.relative(files.files[name])
+        # In a 4D image the sequences are told apart by name, not by file.
+        where = f" ({name})" if layout.channels else ""
+        if not volumes[name].array.any():
+            fix = "replace it, or remove it so that the sequence counts as missing"
+            problems.append(Problem(file, f"holds nothing but zeros{where}", fix, scan=files.scan))
+            continue
+        twin = next((other for other in names[:index] if hashes[other] == hashes[name]), None)
+        if twin is not None:
+            cause = f"holds the same image as {files.files[twin].name}: {name} equals {twin}"
+            fix = "replace the wrong one, or remove it so that the sequence counts as missing"
+            problems.append(Problem(file, cause, fix, scan=files.scan))
+    return problems

@@ -1,0 +1,150 @@
+"""The AnyAD release's tree of 8-bit PNG slices, read with the part of the split that each slice stands in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anyadbench.data.store.encoding import fit_coding
+from anyadbench.data.trees.files import ScanFiles, SliceFiles
+from anyadbench.data.trees.layouts import REGIONS, SEGMENTATION
+from anyadbench.data.trees.nifti_scan import hash_array
+from anyadbench.data.trees.problems import BadFile, Problem, errors
+from anyadbench.data.trees.scan_slices import Part, lesion_distance, sequence_columns
+from anyadbench.sequences import SEQUENCES
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+
+
+@dataclass
+class _Read:
+    """What was read of a scan so far."""
+
+    images: dict[str, list[UInt8[np.ndarray, "H W"]]] = field(default_factory=dict)
+    masks: list[UInt8[np.ndarray, "H W"]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    hashes: dict[str, str] = field(default_factory=dict)
+
+
+def read_png(path: Path) -> UInt8[np.ndarray, "H W"]:
+    """Read an 8-bit grey PNG.
+
+    Raises:
+        BadFile: If it is missing, empty, damaged, or of another kind.
+    """
+    import cv2
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadFile(path, f"cannot be read ({error.strerror})", "check the path and the permissions") from error
+    if not data:
+        raise BadFile(path, "is empty (0 bytes)", "copy or make it again")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise BadFile(path, "is damaged or not a PNG", "copy or make it again")
+    if image.ndim != 2 or image.dtype != np.uint8:
+        cause = f"is not an 8-bit grey image (shape {image.shape}, type {image.dtype})"
+        raise BadFile(path, cause, "save it as an 8-bit grey PNG")
+    return np.asarray(image)
+
+
+def png_part(files: ScanFiles) -> tuple[Part | None, list[Problem]]:
+    """Read and check the slices of one scan; the part is ``None`` if a problem keeps the scan out."""
+    names = tuple(name for name in SEQUENCES if any(name in item.files for item in files.slices))
+    read = _Read({name: [] for name in names})
+    for item in files.slices:
+        _read_slice(files, item, names, read)
+    shapes = {image.shape for stack in [*read.images.values(), read.masks] for image in stack}
+    if not errors(read.problems) and len(shapes) > 1:
+        cause = f"belongs to {files.scan}, whose slices have several shapes: {sorted(shapes)}"
+        read.problems.append(_problem(files, files.paths[0], cause, "make all slices of one size"))
+    if errors(read.problems):
+        return None, read.problems
+    return _part(files, names, read), read.problems
+
+
+def png_problems(found: Mapping[tuple[int, str], Mapping[str, list[Path]]], scan: str, root: Path) -> Iterator[Problem]:
+    """Yield what is wrong with the names of one scan's slices: two files for one thing, or a slice in two parts."""
+    parts: dict[int, str] = {}
+    for (index, part), kinds in sorted(found.items()):
+        first = min(path for paths in kinds.values() for path in paths).relative_to(root).as_posix()
+        twice = next((paths for paths in kinds.values() if len(paths) > 1), None)
+        if twice:
+            names = [path.relative_to(root).as_posix() for path in sorted(twice)]
+            yield Problem(names[0], f"and {names[1]} stand for the same slice", "keep one of them", scan=scan)
+        if index in parts:
+            cause = f"is slice {index} of {scan}, which stands in {parts[index]} as well as in {part}"
+            yield Problem(first, cause, "keep each slice in one part", scan=scan)
+        parts[index] = part
+
+
+def _problem(files: ScanFiles, path: Path, cause: str, fix: str) -> Problem:
+    return Problem(files.relative(path), cause, fix, scan=files.scan)
+
+
+def _read_slice(files: ScanFiles, item: SliceFiles, names: tuple[str, ...], read: _Read) -> None:
+    first = next(iter(item.files.values()))
+    lacking = [name for name in names if name not in item.files]
+    if lacking:
+        cause = f"has no {', '.join(lacking)} beside it, as other slices of {files.scan} have"
+        read.problems.append(_problem(files, first, cause, "add the file, or remove the slice"))
+    if item.part == "test/abnormal" and SEGMENTATION not in item.files:
+        fix = "add the mask, or remove the slice"
+        read.problems.append(_problem(files, first, "stands in ABNORMAL but has no mask", fix))
+    mask = None
+    for name, path in item.files.items():
+        try:
+            image = read_png(path)
+        except BadFile as bad:
+            read.problems.append(_problem(files, path, bad.cause, bad.fix))
+            continue
+        if name != SEGMENTATION:
+            read.images[name].append(image)
+            if image.any():
+                read.hashes[f"{name} of slice {item.index}"] = hash_array(image)
+            continue
+        mask = image
+        odd = sorted(set(np.unique(image).tolist()) - {0, 255})
+        if odd:
+            cause = f"holds the values {', '.join(map(str, odd[:5]))} where a mask holds 0 and 255"
+            read.problems.append(_problem(files, path, cause, "save it with 255 for lesion"))
+    if mask is None and any(stack for stack in read.images.values()):
+        mask = np.zeros_like(next(stack[-1] for stack in read.images.values() if stack))
+    if mask is not None:
+        read.masks.append(np.where(mask > 0, REGIONS["lesion"], 0).astype(np.uint8))
+
+
+def _part(files: ScanFiles, names: tuple[str, ...], read: _Read) -> Part:
+    masks = np.stack(read.masks)
+    images = np.stack([np.stack(read.images[name]) for name in names], axis=1).astype(np.uint16)
+    row: dict[str, Any] = {"spacing_x": 1.0, "spacing_y": 1.0, "spacing_z": 1.0}
+    row["lesion_voxels"] = int((masks > 0).sum())
+    for index, name in enumerate(names):
+        own = images[:, index]
+        sha = hashlib.sha256(np.ascontiguousarray(own).data).hexdigest()
+        row |= sequence_columns(name, own, fit_coding(own), sha)
+    indices = np.array([item.index for item in files.slices])
+    labelled = np.zeros(indices.max() + 1, bool)
+    labelled[indices[masks.reshape(len(masks), -1).any(axis=1)]] = True
+    distance = lesion_distance(labelled)
+    slices = [
+        {
+            "slice": item.index,
+            # A PNG does not say where it lies; slices of 1 mm are assumed, as in the sets that the release names.
+            "height_mm": float(item.index),
+            "brain": float((images[i] != 0).any(axis=0).mean()),
+            "lesion_px": int((masks[i] > 0).sum()),
+            "cavity_px": 0,
+            "lesion_distance": int(distance[item.index]),
+            "part": item.part,
+        }
+        for i, item in enumerate(files.slices)
+    ]
+    return Part(names, images, masks, row, slices, read.hashes)

@@ -1,0 +1,102 @@
+"""The slices of one scan as a store keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anyadbench.data.store.encoding import Coding, encode, fit_coding
+from anyadbench.data.trees.layouts import REGIONS, Layout
+from anyadbench.data.trees.nifti_scan import MIN_BRAIN, Scan
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int, Shaped, UInt8, UInt16
+
+FORMAT = 1
+"""Version of the store; raised whenever the files or their meaning change."""
+
+PERCENTILES = (99.0, 99.5, 99.8, 99.9)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One scan's share of a store, at native size.
+
+    Attributes:
+        sequences: Sequences of the scan, in canonical order.
+        images: Stored values.
+        masks: Regions.
+        row: The scan's columns of ``scans.csv`` that come from its content.
+        slices: The columns of ``slices.csv`` that come from each slice.
+        hashes: Hashes by which equal images are found.
+    """
+
+    sequences: tuple[str, ...]
+    images: UInt16[np.ndarray, "n S H W"]
+    masks: UInt8[np.ndarray, "n H W"]
+    row: dict[str, Any]
+    slices: list[dict[str, Any]]
+    hashes: Mapping[str, str] = field(default_factory=dict)
+
+
+def percentile_column(percentile: float, sequence: str) -> str:
+    """Name of the column of ``scans.csv`` with a percentile of a sequence, e.g. ``p99.8_flair``."""
+    return f"max_{sequence}" if percentile == 100 else f"p{percentile:g}_{sequence}"
+
+
+def nifti_part(scan: Scan, layout: Layout) -> Part:
+    """Cut a scan into axial slices and keep those with some brain: any value other than 0 in any sequence."""
+    fraction = scan.brain()
+    z = len(fraction)
+    keep = np.flatnonzero(fraction >= MIN_BRAIN)
+    labels = np.ascontiguousarray(scan.labels.transpose(2, 1, 0))
+    images = np.zeros((len(keep), len(scan.volumes), *labels.shape[1:]), np.uint16)
+    row: dict[str, Any] = dict(zip(("spacing_x", "spacing_y", "spacing_z"), scan.grid.spacing, strict=True))
+    for index, (name, volume) in enumerate(scan.volumes.items()):
+        coding = fit_coding(volume.array)
+        images[:, index] = encode(volume.axial()[keep], coding)
+        row |= sequence_columns(name, volume.array, coding, scan.hashes[name])
+    lesion, cavity = abnormal_mask(labels, layout), labels == REGIONS["cavity"]
+    row["lesion_voxels"] = int(lesion.sum())
+    labelled = np.asarray(labels.reshape(z, -1).any(axis=1), dtype=bool)
+    distance = lesion_distance(labelled)
+    slices = [
+        {
+            "slice": int(k),
+            "height_mm": scan.grid.height_mm(int(k)),
+            "brain": float(fraction[k]),
+            "lesion_px": int(lesion[k].sum()),
+            "cavity_px": int(cavity[k].sum()),
+            "lesion_distance": int(distance[k]),
+        }
+        for k in keep
+    ]
+    return Part(tuple(scan.volumes), images, labels[keep], row, slices, scan.hashes)
+
+
+def sequence_columns(name: str, array: Shaped[np.ndarray, "*shape"], coding: Coding, sha: str) -> dict[str, Any]:
+    """Return a sequence's columns of ``scans.csv``: its code, and percentiles of its values above 0."""
+    positive = array[array > 0].astype(np.float64)
+    values = np.percentile(positive, PERCENTILES) if positive.size else np.zeros(len(PERCENTILES))
+    columns = {f"scale_{name}": coding.scale, f"offset_{name}": coding.offset, f"zero_{name}": coding.zero}
+    columns |= {percentile_column(p, name): float(v) for p, v in zip(PERCENTILES, values, strict=True)}
+    return {**columns, f"max_{name}": float(array.max()), f"sha_{name}": sha}
+
+
+def abnormal_mask(labels: UInt8[np.ndarray, "*shape"], layout: Layout) -> Bool[np.ndarray, "*shape"]:
+    """Where the labels are abnormal by the layout's rule, cavities included."""
+    if layout.abnormal is None:
+        return labels > 0
+    return np.isin(labels, [REGIONS[region] for region in layout.abnormal])
+
+
+def lesion_distance(labelled: Bool[np.ndarray, " z"]) -> Int[np.ndarray, " z"]:
+    """Slices from each slice to the nearest one with any label; -1 everywhere if there is none."""
+    where = np.flatnonzero(labelled)
+    index = np.arange(len(labelled))
+    if not len(where):
+        return np.full(len(labelled), -1)
+    return np.asarray(np.abs(index[:, None] - where[None, :]).min(axis=1))

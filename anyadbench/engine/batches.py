@@ -1,0 +1,89 @@
+"""Batches for training and scoring, reduced to what a method may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anyadbench.engine.masking import draw_shown, epoch_order
+from anyadbench.methods.contract import Batch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from anyadbench.engine.slice_reader import SliceReader
+
+KEY_MASK = 2**62 - 1
+
+
+@dataclass(frozen=True)
+class TrainingFeed:
+    """The training normals of a fit, batch by batch, at any position.
+
+    Attributes:
+        reader: Reader of the training store.
+        rows: Store rows of the training normals.
+        mask: The method's training mask.
+        seed: Seed of the cell.
+        batch_size: Slices per step.
+        drop_last: Whether an incomplete last batch of an epoch is left out.
+        device: Where batches go.
+        tick: Called with (done, total, label) while a pass runs.
+    """
+
+    reader: SliceReader
+    rows: Int[np.ndarray, " N"]
+    mask: str
+    seed: int
+    batch_size: int
+    drop_last: bool
+    device: torch.device
+    tick: Callable[[int, int, str], None] = lambda done, total, label: None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Steps per epoch, at least one."""
+        whole, rest = divmod(len(self.rows), self.batch_size)
+        return max(1, whole if self.drop_last or not rest else whole + 1)
+
+    def at(self, step: int) -> Batch:
+        """Return the batch of a step; it depends on the seed and the step alone."""
+        epoch, position = divmod(step, self.batches_per_epoch)
+        order = epoch_order(self.seed, epoch, len(self.rows))
+        rows = self.rows[order[position * self.batch_size : (position + 1) * self.batch_size]]
+        return self._batch(rows, self.mask, epoch)
+
+    def batches(self, batch_size: int, *, masked: bool = False, description: str = "preparing") -> Iterator[Batch]:
+        """Yield every training normal once, in store order (see ``anyadbench.methods.contract.Normals``)."""
+        for start in range(0, len(self.rows), batch_size):
+            rows = self.rows[start : start + batch_size]
+            yield self._batch(rows, self.mask if masked else "none", 0)
+            self.tick(min(start + batch_size, len(self.rows)), len(self.rows), description)
+
+    def _batch(self, rows: Int[np.ndarray, " B"], mask: str, epoch: int) -> Batch:
+        targets, present = self.reader.read(rows)
+        keys = self.reader.store.slices["key"].to_numpy()[rows] & KEY_MASK
+        shown = draw_shown(mask, self.seed, epoch, keys, present)
+        moved = [self._moved(torch.from_numpy(array)) for array in (shown, targets, present, keys)]
+        return Batch(moved[1] * moved[0][:, :, None, None], *moved)
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        """Return a tensor on the device; from pinned memory the copy runs beside what the device is doing."""
+        return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
+
+
+def evaluation_batch(
+    values: Float[np.ndarray, "B S H W"], subset: tuple[str, ...], sequences: tuple[str, ...], device: torch.device
+) -> Batch:
+    """Return a batch that shows exactly ``subset``; every other sequence is zero before the method sees it."""
+    shown = np.array([name in subset for name in sequences])
+    inputs = np.where(shown[None, :, None, None], values, np.float32(0))
+    return Batch(torch.from_numpy(inputs), torch.from_numpy(np.tile(shown, (len(values), 1)))).to(device)

@@ -1,0 +1,121 @@
+"""Checkpoints of a training: atomic, hashed, two kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+import numpy as np
+import torch
+
+from anyadbench.files import explain_os_error, write_text
+from anyadbench.hashing import sha256_file
+from anyadbench.methods.contract import Method, OptimizerSpec
+
+KEEP = 2
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    method: Method,
+    optimizers: Mapping[str, OptimizerSpec],
+    history: list[dict[str, Any]],
+    scaler: torch.amp.GradScaler,
+) -> None:
+    """Write the state after ``step`` steps, then drop all but the newest two checkpoints."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        "step": step,
+        "method": method.saved_state(),
+        "optimizers": {name: spec.optimizer.state_dict() for name, spec in optimizers.items()},
+        "scaler": scaler.state_dict(),
+        "generators": generator_states(),
+        "history": history,
+    }
+    path = folder / f"step-{step:08d}.pt"
+    temporary = path.with_suffix(".tmp")
+    try:
+        with open(temporary, "wb") as handle:
+            hashing = _HashingWriter(handle)
+            torch.save(state, cast("IO[bytes]", hashing))
+            handle.flush()
+            os.fsync(handle.fileno())
+        write_text(path.with_suffix(".sha256"), hashing.digest.hexdigest())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise explain_os_error(error, path) from None
+    for old in sorted(folder.glob("step-*.pt"))[:-KEEP]:
+        old.unlink()
+        old.with_suffix(".sha256").unlink(missing_ok=True)
+
+
+def load_checkpoint(
+    folder: Path, method: Method, optimizers: Mapping[str, OptimizerSpec], scaler: torch.amp.GradScaler
+) -> tuple[int, list[dict[str, Any]]] | None:
+    """Restore the newest undamaged checkpoint; return its step and history, or ``None`` if there is none."""
+    for leftover in folder.glob("*.tmp"):  # of a process that was killed while it wrote
+        leftover.unlink()
+    for path in sorted(folder.glob("step-*.pt"), reverse=True):
+        digest = path.with_suffix(".sha256")
+        if not digest.is_file() or sha256_file(path) != digest.read_text():
+            print(f"Checkpoint {path.name} is damaged; the one before it is used.", file=sys.stderr)
+            continue
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        method.load_saved_state(state["method"])
+        for name, spec in optimizers.items():
+            spec.optimizer.load_state_dict(state["optimizers"][name])
+        scaler.load_state_dict(state["scaler"])
+        restore_generators(state["generators"])
+        return int(state["step"]), list(state["history"])
+    return None
+
+
+class _HashingWriter:
+    """Hashes what is written, so that the file need not be read again."""
+
+    def __init__(self, handle: BinaryIO) -> None:
+        self._handle = handle
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return self._handle.write(data)
+
+    def flush(self) -> None:
+        self._handle.flush()
+
+
+def generator_states() -> dict[str, Any]:
+    """Return the states of Python's, NumPy's and torch's generators as plain values."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    states: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "numpy": [
+            str(kind),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
+        "python": [list(part) if isinstance(part, tuple) else part for part in random.getstate()],
+    }
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def restore_generators(states: Mapping[str, Any]) -> None:
+    """Put back what ``generator_states`` returned."""
+    torch.set_rng_state(states["torch"])
+    kind, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    random.setstate(tuple(tuple(part) if isinstance(part, list) else part for part in states["python"]))
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])

@@ -1,0 +1,180 @@
+"""Where a protocol's data sets lie, and the slices that its rules choose from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anyadbench.data.slices.selection import Selection, select_slices, split_store
+from anyadbench.data.store.store import SliceStore, open_store, overlap
+from anyadbench.data.trees.scan_slices import percentile_column
+from anyadbench.engine.slice_reader import SliceReader, usable_rows
+from anyadbench.errors import UserError
+from anyadbench.hashing import stable_hash
+from anyadbench.protocols.model import Protocol, TestSet
+from anyadbench.sequences import Subset, format_subset
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from numpy import ndarray
+
+
+@dataclass(frozen=True)
+class ProtocolData:
+    """The slices that a protocol trains and tests on.
+
+    Attributes:
+        protocol: The protocol.
+        stores: Slice store by data set.
+    """
+
+    protocol: Protocol
+    stores: Mapping[str, SliceStore] = field(default_factory=dict)
+
+    @staticmethod
+    def from_paths(protocol: Protocol, paths: Mapping[str, str]) -> ProtocolData:
+        """Open the stores at ``paths``."""
+        return ProtocolData(protocol, {name: open_store(Path(path)) for name, path in paths.items()})
+
+    @cached_property
+    def selections(self) -> dict[str, Selection]:
+        """The chosen slices of each data set."""
+        return {name: self._select(store) for name, store in self.stores.items()}
+
+    def _select(self, store: SliceStore) -> Selection:
+        split = split_store(store, self.protocol.split, self.protocol.sequences)
+        roles = [test for test in self.protocol.tests if test.dataset == store.dataset]
+        if any(test.split == "all" for test in roles):
+            split = dict.fromkeys(split, "test")
+        need = ["train"] * (store.dataset == self.protocol.train) + ["test"] * bool(roles)
+        return select_slices(store, self.protocol.slices, split, need)
+
+    def reader(
+        self, dataset: str, feed: Mapping[str, str] | None = None, sequences: Subset | None = None
+    ) -> SliceReader:
+        """Return a reader of one data set, of the protocol's sequences or of those given."""
+        protocol, chosen = self.protocol, sequences or self.protocol.sequences
+        return SliceReader(self.stores[dataset], chosen, protocol.intensity, dict(feed or {}), protocol.geometry)
+
+    def train_rows(self, subset: Subset | None = None) -> Int[ndarray, " N"]:
+        """Return the store rows of the training normals that have any of the protocol's sequences, or all of a subset.
+
+        Raises:
+            UserError: If there is none.
+        """
+        normals = self.selections[self.protocol.train].train_normals
+        reader = self.reader(self.protocol.train, sequences=subset)
+        rows = usable_rows(reader, normals)
+        if subset is not None:
+            rows = rows[reader.present(rows).all(1)]
+            if not len(rows):
+                raise UserError(
+                    f"--missing retrain: no training slice of {self.protocol.name} has all of {format_subset(subset)}; "
+                    "leave this subset out in a protocol of your own."
+                )
+        if not len(rows):
+            raise UserError(
+                f"{self.stores[self.protocol.train].path}: no lesion-free training slice is left under the slice rules "
+                f"of {self.protocol.name}; add patients or relax slices.normal_margin in a protocol of your own."
+            )
+        return rows
+
+    def validation_rows(self) -> Int[ndarray, " N"]:
+        """Return the store rows of the validation normals."""
+        rows = usable_rows(self.reader(self.protocol.train), self.selections[self.protocol.train].val_normals)
+        if self.protocol.selection == "validation" and not len(rows):
+            raise UserError(
+                f"{self.stores[self.protocol.train].path}: no lesion-free slice is left to validate on, but "
+                f'{self.protocol.name} selects on validation normals; add patients, or use selection = "last".'
+            )
+        return rows
+
+    def test_rows(self, test: TestSet) -> tuple[Int[ndarray, " N"], Int[ndarray, " M"]]:
+        """Return the store rows of a test set's normal and abnormal slices."""
+        reader, selection = self.reader(test.dataset, test.feed), self.selections[test.dataset]
+        normals, abnormals = selection.test_normals, selection.test_abnormals
+        return usable_rows(reader, normals), usable_rows(reader, abnormals)
+
+    def check_apart(self) -> None:
+        """Refuse to test on an image that is also trained or validated on, under whatever name.
+
+        Raises:
+            UserError: If a scan or a slice stands on both sides.
+        """
+        own = self.stores[self.protocol.train]
+        learnt = np.concatenate([self.train_rows(), self.validation_rows()])
+        for test in self.protocol.tests:
+            store = self.stores[test.dataset]
+            tested = np.concatenate(self.test_rows(test))
+            pairs = _same_scans(own, learnt, store, tested) if store.path != own.path else []
+            pairs = pairs or _same_slices(own, learnt, store, tested)
+            if pairs:
+                first, second = pairs[0]
+                more = f" ({len(pairs)} such pairs)" if len(pairs) > 1 else ""
+                raise UserError(
+                    f"{second} of {test.dataset}, which {self.protocol.name} tests, holds the same image as {first} of "
+                    f"{own.dataset}, which it trains on{more}; remove one of each pair from its folder."
+                )
+
+    def training_hash(self) -> str:
+        """Return the hash of everything that a fit reads."""
+        return self._training_hash
+
+    @cached_property
+    def _training_hash(self) -> str:
+        store = self.stores[self.protocol.train]
+        return stable_hash([self._fingerprint(store, rows) for rows in (self.train_rows(), self.validation_rows())])
+
+    def test_hash(self) -> str:
+        """Return the hash of everything that is scored."""
+        return self._test_hash
+
+    @cached_property
+    def _test_hash(self) -> str:
+        parts: list[Any] = []
+        for test in self.protocol.tests:
+            normals, abnormals = self.test_rows(test)
+            store = self.stores[test.dataset]
+            parts.append([test.name, *(self._fingerprint(store, rows) for rows in (normals, abnormals))])
+        return stable_hash(parts)
+
+    def _fingerprint(self, store: SliceStore, rows: Int[ndarray, " N"]) -> str:
+        """Hash what is read of some slices: their pixels, and how their scans' values are decoded and scaled."""
+        chosen = store.slices.iloc[rows]
+        names = [name for name in store.sequences if f"has_{name}" in store.scans]
+        scaled = [percentile_column(self.protocol.intensity.percentile, name) for name in names]
+        columns = [f"{part}_{name}" for part in ("has", "zero", "scale") for name in names] + scaled
+        scans = store.scans.loc[sorted(set(chosen["scan"])), columns]
+        return stable_hash(
+            [
+                [[int(key), str(sha)] for key, sha in zip(chosen["key"], chosen["sha"], strict=True)],
+                [
+                    [str(scan), *(repr(float(value)) for value in row)]
+                    for scan, row in zip(scans.index, scans.to_numpy(float), strict=True)
+                ],
+                None if store.abnormal_regions is None else [int(region) for region in store.abnormal_regions],
+            ]
+        )
+
+
+def _same_scans(
+    own: SliceStore, learnt: Int[ndarray, " N"], other: SliceStore, tested: Int[ndarray, " M"]
+) -> list[tuple[str, str]]:
+    left, right = (set(store.slices["scan"].to_numpy()[rows]) for store, rows in ((own, learnt), (other, tested)))
+    return sorted({(a, b) for a, b, _ in overlap(own, other) if a in left and b in right})
+
+
+def _same_slices(
+    own: SliceStore, learnt: Int[ndarray, " N"], other: SliceStore, tested: Int[ndarray, " M"]
+) -> list[tuple[str, str]]:
+    """Return slices that are the same in every pixel of every sequence, for trees that are cut into slices already."""
+    names = [
+        {sha: f"{scan} slice {number}" for sha, scan, number in zip(t["sha"], t["scan"], t["slice"], strict=True)}
+        for t in (own.slices.iloc[learnt], other.slices.iloc[tested])
+    ]
+    return sorted((names[0][sha], names[1][sha]) for sha in names[0].keys() & names[1].keys())

@@ -1,0 +1,309 @@
+"""Scoring a trained method on a protocol's test sets, every subset from one read of each slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from anyadbench.engine.batches import evaluation_batch
+from anyadbench.engine.compiling import Compiled
+from anyadbench.engine.map_sample import MapSample
+from anyadbench.engine.numerics import NotFinite, Policy
+from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.engine.reporter import Reporter
+from anyadbench.engine.slice_reader import SliceReader
+from anyadbench.methods.contract import Method, Scores
+from anyadbench.metrics import PixelState, PixelStats, top_fraction_mean
+from anyadbench.metrics.core.smoothing import apply_separable, gaussian_matrix
+from anyadbench.metrics.core.thresholds import Quantile, quantile_of_state
+from anyadbench.metrics.rows.row_pixels import RowPixels, exact_pixels, streaming_pixels
+from anyadbench.protocols.model import Protocol, TestSet
+from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32, Float64, Int
+
+BATCH = 16
+"""Slices per scoring call; fixed, so that results do not depend on memory."""
+
+SUBJECT_BITS = 20
+"""Bits of the subjects' histograms where a row counts in bins (see ``docs/metrics.md``)."""
+
+SUBJECT_CHUNK = 2**20
+"""Unsorted scores that each subject's exact state holds."""
+
+EXACT_PIXELS = 2**28
+"""Pixels over all rows up to which metrics are exact; beyond, a 24-bit histogram counts; the row says so."""
+
+VALIDATION_SLICES = 48
+"""Most validation normals that the pixel threshold is taken from, evenly spread."""
+
+
+@dataclass
+class RowState:
+    """What is counted for one subset on one test set.
+
+    Attributes:
+        label: Subset label.
+        pooled: Pixel histogram of all subjects; ``None`` where every subject is counted exactly.
+        subjects: Pixel scores by subject, exact or as a coarser histogram.
+        records: One entry per slice for ``scores/slices.csv``.
+        emptied: Abnormal slices without a lesion pixel on the scoring grid.
+    """
+
+    label: str
+    pooled: PixelState | None
+    subjects: dict[str, PixelStats | PixelState] = field(default_factory=dict)
+    records: list[dict[str, str | int | float]] = field(default_factory=list)
+    emptied: int = 0
+
+    def add(
+        self,
+        maps: Float32[np.ndarray, "B h w"],
+        masks: Bool[np.ndarray, "B h w"],
+        records: list[dict[str, str | int | float]],
+    ) -> None:
+        """Count scored slices; ``records`` are their table entries."""
+        if self.pooled is not None:
+            self.pooled.update(maps, masks)
+        for subject in dict.fromkeys(str(record["subject"]) for record in records):
+            chosen = [i for i, record in enumerate(records) if record["subject"] == subject]
+            if subject not in self.subjects:
+                empty = PixelStats(SUBJECT_CHUNK) if self.pooled is None else PixelState(SUBJECT_BITS)
+                self.subjects[subject] = empty
+            self.subjects[subject].update(maps[chosen], masks[chosen])
+        self.records += records
+        self.emptied += sum(
+            bool(record["label"]) and not mask.any() for record, mask in zip(records, masks, strict=True)
+        )
+
+    def pixels(self, test: str, quantile: Quantile | None) -> RowPixels | None:
+        """Return the row's pixel statistics; ``None`` if no slice was counted."""
+        if not self.subjects:
+            return None
+        if self.pooled is None:
+            exact = {name: state for name, state in self.subjects.items() if isinstance(state, PixelStats)}
+            return exact_pixels(test, self.label, exact, quantile)
+        binned = {name: state for name, state in self.subjects.items() if isinstance(state, PixelState)}
+        return streaming_pixels(test, self.label, self.pooled, binned, quantile)
+
+
+@dataclass
+class Evaluator:
+    """Scores one method.
+
+    Attributes:
+        method: Trained, in eval mode, on its device.
+        data: The protocol's slices.
+        policy: Numeric policy.
+        reporter: Where progress goes.
+        kept: Which maps to keep.
+    """
+
+    method: Method
+    data: ProtocolData
+    policy: Policy
+    reporter: Reporter
+    kept: MapSample
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        """The method's scoring, compiled if the policy says so."""
+        return Compiled(self.method.score, self.method, self.reporter, enabled=self.policy.compile)
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol."""
+        return self.data.protocol
+
+    def run_test(self, test: TestSet) -> dict[str, RowState]:
+        """Score a test set; returns the state of each row by label, in the protocol's order."""
+        normals, abnormals = self.data.test_rows(test)
+        reader = self.data.reader(test.dataset, test.feed)
+        rows = np.sort(np.concatenate([normals, abnormals]))
+        abnormal = np.isin(rows, abnormals)
+        labels = self.protocol.rows(test)
+        pixels = len(rows) * int(np.prod(self._grid(reader))) * len(labels)
+        exact = pixels <= EXACT_PIXELS
+        states = {label: RowState(label, None if exact else PixelState()) for label in labels}
+        self.kept.choose(test, reader.store, rows, abnormal, reader.present(rows))
+        for start in range(0, len(rows), BATCH):
+            self.reporter.check()
+            self._score_rows(test, reader, rows[start : start + BATCH], abnormal[start : start + BATCH], states)
+            self.reporter.progress(min(start + BATCH, len(rows)), len(rows), f"scoring {test.name}")
+        return states
+
+    def image_scores(self, test: TestSet) -> tuple[Float64[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+        """Return the image score of every test slice, shown all that its scan has, and whether it is abnormal."""
+        normals, abnormals = self.data.test_rows(test)
+        reader = self.data.reader(test.dataset, test.feed)
+        rows = np.sort(np.concatenate([normals, abnormals]))
+        scores = np.zeros(len(rows))
+        for start in range(0, len(rows), BATCH):
+            self.reporter.check()
+            part = rows[start : start + BATCH]
+            values, present = reader.read(part)
+            own = [tuple(np.array(self.protocol.sequences)[has]) for has in present]
+            for subset in dict.fromkeys(own):
+                members = np.flatnonzero([has == subset for has in own])
+                names = [self._name(reader, row) for row in part[members]]
+                scores[start + members] = self.score(values[members], subset, names)[1]
+        return scores, np.isin(rows, abnormals)
+
+    def _score_rows(
+        self,
+        test: TestSet,
+        reader: SliceReader,
+        rows: Int[np.ndarray, " B"],
+        abnormal: Bool[np.ndarray, " B"],
+        states: dict[str, RowState],
+    ) -> None:
+        values, present = reader.read(rows)
+        masks = self._masks(reader, rows, abnormal)
+        self.kept.add_slices(test, rows, values, present, masks)
+        for subset, members, served in self._rounds(present, test):
+            maps, images = self.score(values[members], subset, names=[self._name(reader, row) for row in rows[members]])
+            for label, chosen in served:
+                records = [
+                    self._record(reader, test, label, int(rows[members[i]]), bool(abnormal[members[i]]), images[i])
+                    for i in chosen
+                ]
+                states[label].add(maps[chosen], masks[members[chosen]], records)
+                self.kept.add_maps(test, label, rows[members[chosen]], maps[chosen], images[chosen])
+
+    def _rounds(
+        self, present: Bool[np.ndarray, "B S"], test: TestSet | None = None
+    ) -> Iterator[tuple[Subset, Int[np.ndarray, " M"], list[tuple[str, Int[np.ndarray, " K"]]]]]:
+        """Yield each subset to score, the slices that have it, and the rows that each score serves."""
+        sequences = self.protocol.sequences
+        wants = test.subsets if test and test.subsets else self.protocol.subsets
+        as_available = self.protocol.as_available and wants is self.protocol.subsets
+        own = [tuple(name for name, has in zip(sequences, row, strict=True) if has) for row in present]
+        extra = dict.fromkeys(own) if as_available else {}
+        for subset in dict.fromkeys([*wants, *extra]):
+            wanted = [sequences.index(name) for name in subset]
+            listed = subset in wants
+            serves = present[:, wanted].all(1)
+            exactly = np.array([has == subset for has in own]) & bool(extra)
+            members = np.flatnonzero(serves if listed else exactly)
+            if not len(members):
+                continue
+            served = [(format_subset(subset), np.arange(len(members)))] if listed else []
+            if extra and exactly.any():
+                served.append((AS_AVAILABLE, np.flatnonzero(exactly[members])))
+            yield subset, members, served
+
+    def score(
+        self, values: Float[np.ndarray, "B S H W"], subset: Subset, names: list[str]
+    ) -> tuple[Float32[np.ndarray, "B h w"], Float64[np.ndarray, " B"]]:
+        """Return maps on the scoring grid and image scores, showing the method ``subset`` only.
+
+        Raises:
+            NotFinite: If a score is NaN or infinite; the slice is named.
+            TypeError: If the method returns another shape or type than it should.
+        """
+        batch = evaluation_batch(values, subset, self.protocol.sequences, self.policy.torch_device())
+        with torch.inference_mode(), self.policy.autocast():
+            scores = self.compiled(batch)
+        maps = self._to_grid(scores, values)
+        images = None if scores.images is None else scores.images.detach().double().cpu().numpy()
+        finite = np.isfinite(maps).all(axis=(1, 2)) & (True if images is None else np.isfinite(images))
+        if not finite.all():
+            where = int(np.flatnonzero(~finite)[0])
+            raise NotFinite(f"the scores of {names[where]}, shown {format_subset(subset)}, hold NaN or infinity")
+        top = self.protocol.scoring.top_fraction
+        if top:
+            images = top_fraction_mean(maps, top)
+        return maps, top_fraction_mean(maps) if images is None else images
+
+    def _to_grid(self, scores: Scores, values: Float[np.ndarray, "B S H W"]) -> Float32[np.ndarray, "B h w"]:
+        maps = scores.maps
+        name = type(self.method).__name__
+        if (
+            not isinstance(maps, torch.Tensor)
+            or maps.ndim != 3
+            or len(maps) != len(values)
+            or not maps.is_floating_point()
+        ):
+            shape = tuple(getattr(maps, "shape", ()))
+            raise TypeError(f"{name}.score must return floating-point maps of shape ({len(values)}, h, w), got {shape}")
+        if scores.images is not None and tuple(scores.images.shape) != (len(values),):
+            raise TypeError(f"{name}.score must return one image score per slice, got {tuple(scores.images.shape)}")
+        height, width = self.protocol.scoring_grid
+        grid = (height or values.shape[2], width or values.shape[3])
+        maps = maps.detach().float()
+        if tuple(maps.shape[1:]) != grid:
+            maps = F.interpolate(maps[:, None], grid, mode="bilinear", align_corners=False)[:, 0]
+        rules = self.protocol.scoring
+        if rules.smoothing_size:
+            blur = [gaussian_matrix(n, rules.smoothing_sigma, "zero", rules.smoothing_size // 2) for n in grid]
+            return apply_separable(maps.cpu().numpy(), *blur)
+        return np.ascontiguousarray(maps.cpu().numpy())
+
+    def validation_slices(self) -> Int[np.ndarray, " V"]:
+        """Return the store rows of the validation normals that the threshold is taken from."""
+        rows = self.data.validation_rows()
+        return rows[np.linspace(0, len(rows) - 1, min(len(rows), VALIDATION_SLICES)).round().astype(int)]
+
+    def thresholds(self) -> dict[str, Quantile]:
+        """Return the 99th percentile of the validation normals' pixel scores by subset label."""
+        reader = self.data.reader(self.protocol.train)
+        rows = self.validation_slices()
+        states: dict[str, PixelState] = {}
+        for start in range(0, len(rows), BATCH):
+            self.reporter.check()
+            part = rows[start : start + BATCH]
+            values, present = reader.read(part)
+            for subset, members, served in self._rounds(present):
+                names = [self._name(reader, row) for row in part[members]]
+                maps, _ = self.score(values[members], subset, names)
+                for label, chosen in served:
+                    empty = np.zeros_like(maps[chosen], dtype=bool)
+                    states.setdefault(label, PixelState()).update(maps[chosen], empty)
+            self.reporter.progress(min(start + BATCH, len(rows)), len(rows), "scoring validation normals")
+        return {label: quantile_of_state(state) for label, state in states.items()}
+
+    def _grid(self, reader: SliceReader) -> tuple[int, int]:
+        height, width = self.protocol.scoring_grid
+        return (height or reader.shape[0], width or reader.shape[1])
+
+    def _masks(
+        self, reader: SliceReader, rows: Int[np.ndarray, " B"], abnormal: Bool[np.ndarray, " B"]
+    ) -> Bool[np.ndarray, "B h w"]:
+        masks = reader.masks(rows, self.protocol.slices.cavity) & abnormal[:, None, None]
+        grid = self._grid(reader)
+        if masks.shape[1:] == grid:
+            return masks
+        mode = self.protocol.scoring.masks
+        resized = F.interpolate(torch.from_numpy(masks[:, None].astype(np.float32)), grid, mode=mode)
+        return resized[:, 0].numpy() > 0.5
+
+    def _name(self, reader: SliceReader, row: int) -> str:
+        entry = reader.store.slices.iloc[int(row)]
+        return f"{entry['scan']} slice {entry['slice']}"
+
+    def _lesion_px(self, entry: Any) -> int:
+        return int(entry["lesion_px"]) - (0 if self.protocol.slices.cavity else int(entry["cavity_px"]))
+
+    def _record(
+        self, reader: SliceReader, test: TestSet, label: str, row: int, abnormal: bool, image: float
+    ) -> dict[str, str | int | float]:
+        entry = reader.store.slices.iloc[row]
+        return {
+            "test": test.name,
+            "subset": label,
+            "subject": str(entry["subject"]),
+            "scan": str(entry["scan"]),
+            "slice": int(entry["slice"]),
+            "height_mm": float(entry["height_mm"]),
+            "label": int(abnormal),
+            "lesion_px": self._lesion_px(entry) if abnormal else 0,
+            "brain": float(entry["brain"]),
+            "image_score": float(image),
+        }

@@ -1,0 +1,68 @@
+"""Slices of a store in a protocol's intensity scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anyadbench.data.slices.geometry import apply_geometry, apply_to_masks, grid_after
+from anyadbench.data.slices.intensity import apply_scale
+from anyadbench.data.slices.rules import GeometryRules
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
+    from anyadbench.data.slices.rules import IntensityRules
+    from anyadbench.data.store.store import SliceStore
+
+
+@dataclass(frozen=True)
+class SliceReader:
+    """Reads slices of one store in a protocol's intensity scale.
+
+    Attributes:
+        store: The slice store.
+        sequences: The protocol's sequences; only these are ever read.
+        intensity: The protocol's intensity rules.
+        feed: Which sequence stands in which slot; empty for the sequences themselves.
+        geometry: The protocol's resizing and cropping.
+    """
+
+    store: SliceStore
+    sequences: tuple[str, ...]
+    intensity: IntensityRules
+    feed: Mapping[str, str] = field(default_factory=dict)
+    geometry: GeometryRules = field(default_factory=GeometryRules)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of what ``read`` returns."""
+        return grid_after(self.store.shape, self.geometry)
+
+    def read(self, rows: Int[np.ndarray, " B"]) -> tuple[Float[np.ndarray, "B S H W"], Bool[np.ndarray, "B S"]]:
+        """Return scaled slices, absent sequences zero, and which sequences are there."""
+        sources = tuple(self.feed.get(name, name) for name in self.sequences)
+        distinct = tuple(dict.fromkeys(sources))
+        values, present = self.store.read(rows, distinct)
+        scaled = apply_scale(
+            values, present, self.store, rows, distinct, self.intensity.mode, self.intensity.percentile
+        )
+        scaled = apply_geometry(scaled, self.geometry, self.intensity.mode == "slice-minmax8")
+        slots = [distinct.index(name) for name in sources]
+        return scaled[:, slots], present[:, slots]
+
+    def masks(self, rows: Int[np.ndarray, " B"], cavity: bool) -> Bool[np.ndarray, "B H W"]:
+        """Return where slices are abnormal, on the grid of ``read``."""
+        return apply_to_masks(self.store.abnormal(rows, cavity), self.geometry)
+
+    def present(self, rows: Int[np.ndarray, " N"]) -> Bool[np.ndarray, "N S"]:
+        """Return which slots each slice can serve, from the scan table alone."""
+        return self.store.present(rows, [self.feed.get(name, name) for name in self.sequences])
+
+
+def usable_rows(reader: SliceReader, rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, " M"]:
+    """Return the rows that have at least one of the protocol's sequences."""
+    return rows[reader.present(rows).any(1)] if len(rows) else rows

@@ -1,0 +1,1 @@
+"""Anomaly maps that another program computed, scored like those of a method."""

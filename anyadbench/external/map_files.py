@@ -1,0 +1,166 @@
+"""Anomaly maps of another program on disk (see ``docs/submitting.md``): found, checked, and read slice by slice.
+
+Below a folder of maps lies one folder for each subset, such as ``F+T1``, and in it for each scan either a NIfTI volume
+``SCAN.nii.gz`` on the scan's grid, or a folder ``SCAN`` with one ``SLICE.npy`` for each slice.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anyadbench.data.trees.volume import read_volume
+from anyadbench.errors import UserError, suggest
+from anyadbench.hashing import sha256_file, stable_hash
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
+
+    from anyadbench.data.store.store import SliceStore
+
+SCORES = "image_scores.csv"
+_NIFTI = (".nii.gz", ".nii")
+_VOLUMES = 24
+"""Volumes held in memory: slices come scan by scan, for all subsets in turn."""
+
+
+@dataclass
+class MapFolder:
+    """The maps of one test set, or of the validation normals.
+
+    Attributes:
+        path: Folder with a folder for each subset.
+        store: The store whose scans the maps are of.
+        labels: Labels of the protocol's subsets.
+        beside: Names of other folders that may lie there.
+    """
+
+    path: Path
+    store: SliceStore
+    labels: tuple[str, ...]
+    beside: tuple[str, ...] = ()
+    _scores: dict[str, dict[tuple[str, int], float]] = field(default_factory=dict)
+    _volumes: OrderedDict[tuple[str, str], Float32[np.ndarray, "z h w"]] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        """Check the names of everything in the folder, and read the slice scores.
+
+        Raises:
+            UserError: If a name is no subset or no scan, or a table is wrong.
+        """
+        for entry in sorted(self.path.iterdir()):
+            if entry.name in self.beside:
+                continue
+            if entry.name not in self.labels:
+                near = suggest(entry.name, self.labels)
+                raise UserError(f"{entry} is not named like a subset of the protocol; rename or move it.{near}")
+            self._check_names(entry)
+            if (entry / SCORES).is_file():
+                self._scores[entry.name] = self._read_scores(entry / SCORES)
+
+    @property
+    def subsets(self) -> list[str]:
+        """Labels of the subsets that have maps."""
+        return [label for label in self.labels if (self.path / label).is_dir()]
+
+    def _check_names(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise UserError(f"{folder} is a file where the folder of a subset is expected; move it.")
+        known = set(self.store.scans.index)
+        for entry in sorted(folder.iterdir()):
+            name = next((entry.name.removesuffix(e) for e in _NIFTI if entry.name.endswith(e)), entry.name)
+            if name not in known and entry.name != SCORES:
+                raise UserError(f"{entry} is named like no scan of {self.store.dataset}; rename or remove it.")
+
+    def missing(self, label: str, slices: list[tuple[str, int]]) -> list[str]:
+        """Return the files that these slices need and that are not there."""
+        lacking = []
+        for scan, number in slices:
+            if self._volume_file(label, scan) is None and not self._slice_file(label, scan, number).is_file():
+                lacking.append(str(self._slice_file(label, scan, number)))
+        return lacking
+
+    def fingerprint(self) -> str:
+        """Return the hash of every file with its name."""
+        files = sorted(path for label in self.subsets for path in (self.path / label).rglob("*") if path.is_file())
+        return stable_hash([[str(path.relative_to(self.path)), sha256_file(path)] for path in files])
+
+    def read(self, label: str, scan: str, number: int) -> Float32[np.ndarray, "h w"]:
+        """Return the map of one slice on the store's grid, or on the grid that its file has.
+
+        Raises:
+            UserError: If the file is missing, damaged, of another shape, or not finite.
+        """
+        volume = self._volume_file(label, scan)
+        if volume is not None:
+            return self._of_volume(label, scan, number, volume)
+        path = self._slice_file(label, scan, number)
+        try:
+            array = np.load(path, allow_pickle=False)
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing; give a map for every slice of the test set.") from None
+        except (OSError, ValueError, EOFError):
+            raise UserError(f"{path} is no array that numpy.save wrote; write it again.") from None
+        if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
+            raise UserError(f"{path} holds {array.dtype} of shape {array.shape}; give numbers of height x width.")
+        return self._finite(path, array)
+
+    def image_score(self, label: str, scan: str, number: int) -> float | None:
+        """Return the slice's score where the subset has a table of them.
+
+        Raises:
+            UserError: If the table lacks the slice.
+        """
+        table = self._scores.get(label)
+        if table is None:
+            return None
+        if (scan, number) not in table:
+            raise UserError(f"{self.path / label / SCORES} lacks slice {number} of {scan}; add it or remove the table.")
+        return table[scan, number]
+
+    def _of_volume(self, label: str, scan: str, number: int, path: Path) -> Float32[np.ndarray, "h w"]:
+        row: Any = self.store.scans.loc[scan]
+        if (label, scan) not in self._volumes:
+            array = read_volume(path).axial()
+            deepest = int(self.store.slices["slice"][self.store.slices["scan"] == scan].max())
+            wanted = (int(row["height"]), int(row["width"]))
+            if array.shape[1:] != wanted or len(array) <= deepest:
+                raise UserError(
+                    f"{path} has {' x '.join(map(str, array.shape[::-1]))} voxels (LPS) where its scan has "
+                    f"{wanted[1]} x {wanted[0]} and more than {deepest}; write the map on the scan's grid and affine."
+                )
+            self._volumes[label, scan] = array.astype(np.float32)
+            if len(self._volumes) > _VOLUMES:
+                self._volumes.popitem(last=False)
+        padded = np.full(self.store.shape, self._volumes[label, scan][number].min(), dtype=np.float32)
+        top, left = int(row["pad_y"]), int(row["pad_x"])
+        padded[top : top + int(row["height"]), left : left + int(row["width"])] = self._volumes[label, scan][number]
+        return padded
+
+    def _volume_file(self, label: str, scan: str) -> Path | None:
+        return next((path for end in _NIFTI if (path := self.path / label / f"{scan}{end}").is_file()), None)
+
+    def _slice_file(self, label: str, scan: str, number: int) -> Path:
+        return self.path / label / scan / f"{number}.npy"
+
+    def _finite(self, path: Path, array: np.ndarray) -> Float32[np.ndarray, "h w"]:
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(array, dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise UserError(f"{path} holds NaN or infinite values as float32; give finite scores.")
+        return values
+
+    def _read_scores(self, path: Path) -> dict[tuple[str, int], float]:
+        try:
+            with path.open(encoding="utf-8", newline="") as stream:
+                found = {(row["scan"], int(row["slice"])): float(row["score"]) for row in csv.DictReader(stream)}
+        except (OSError, ValueError, KeyError, TypeError, csv.Error):
+            raise UserError(f"{path} must be a table with the columns scan, slice and score; correct it.") from None
+        if not all(np.isfinite(value) for value in found.values()):
+            raise UserError(f"{path} holds NaN or infinite scores; give finite ones.")
+        return found

@@ -1,0 +1,295 @@
+"""Scoring the maps of another program on a protocol: a cell without a method, marked as external."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from anyadbench.cells.identity import FIT_PARTS, SCORING_PARTS, own_hash
+from anyadbench.cells.manifest import environment
+from anyadbench.cells.scored_cell import States, seal, write_scores
+from anyadbench.cells.stores import Progress, locate, open_stores
+from anyadbench.cells.work_folder import WorkFolder, cell_folder, now
+from anyadbench.engine.map_sample import MapSample
+from anyadbench.engine.numerics import resolve_policy
+from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.engine.reporter import Reporter
+from anyadbench.engine.scoring import Evaluator, RowState
+from anyadbench.errors import UserError
+from anyadbench.external.map_files import MapFolder
+from anyadbench.files import write_json, write_text
+from anyadbench.hashing import stable_hash
+from anyadbench.methods.contract import Scores
+from anyadbench.metrics import METRIC_VERSION, top_fraction_mean
+from anyadbench.metrics.core.thresholds import Quantile
+from anyadbench.protocols.model import Protocol, TestSet
+from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo
+from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32, Float64, Int
+
+VALIDATION = "validation"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,59}")
+
+
+@dataclass
+class MapEvaluator(Evaluator):
+    """An evaluator that reads maps instead of asking a method.
+
+    Attributes:
+        folder: Maps of what is being scored.
+        only: Subsets that have maps there.
+    """
+
+    folder: MapFolder | None = None
+    only: frozenset[str] = frozenset()
+    _slices: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def use(self, folder: MapFolder, only: frozenset[str]) -> None:
+        """Read maps from this folder from now on."""
+        self.folder, self.only = folder, only
+        table = folder.store.slices
+        self._slices = {
+            f"{scan} slice {number}": (str(scan), int(number))
+            for scan, number in zip(table["scan"], table["slice"], strict=True)
+        }
+
+    def _rounds(
+        self, present: Bool[np.ndarray, "B S"], test: TestSet | None = None
+    ) -> Iterator[tuple[Subset, Int[np.ndarray, " M"], list[tuple[str, Int[np.ndarray, " K"]]]]]:
+        for subset, members, served in super()._rounds(present, test):
+            if format_subset(subset) in self.only:
+                yield subset, members, [entry for entry in served if entry[0] in self.only]
+
+    def score(
+        self, values: Float[np.ndarray, "B S H W"], subset: Subset, names: list[str]
+    ) -> tuple[Float32[np.ndarray, "B h w"], Float64[np.ndarray, " B"]]:
+        """Return the maps of the named slices on the scoring grid, and their scores."""
+        assert self.folder is not None
+        label, rows, images = format_subset(subset), [], []
+        for i, name in enumerate(names):
+            scan, number = self._slices[name]
+            array = torch.from_numpy(self.folder.read(label, scan, number))[None]
+            rows.append(self._to_grid(Scores(array), values[i : i + 1])[0])
+            images.append(self.folder.image_score(label, scan, number))
+        maps = np.stack(rows)
+        top = self.protocol.scoring.top_fraction
+        if top:
+            return maps, top_fraction_mean(maps, top)
+        given = [value for value in images if value is not None]
+        return maps, np.array(given) if given else top_fraction_mean(maps)
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """What the user asks for.
+
+    Attributes:
+        maps: Folder of maps.
+        name: Name of the row on the board.
+        source: What made the maps, in the user's words.
+    """
+
+    maps: Path
+    protocol: Protocol
+    runs: Path
+    name: str
+    data: tuple[str, ...] = ()
+    source: str = ""
+    keep_maps: str = "sample"
+
+
+def score_maps(request: ScoreRequest, progress: Progress) -> WorkFolder:
+    """Score a folder of maps and write the cell; return its folder.
+
+    Raises:
+        UserError: If a map is missing or wrong, or anything is not named as it should be.
+    """
+    if not _NAME.fullmatch(request.name):
+        raise UserError(f"--name {request.name!r} must be 1 to 60 letters, digits, blanks or any of '._+-'; change it.")
+    if not request.maps.is_dir():
+        raise UserError(f"--maps {request.maps}: there is no such folder; give the folder of maps.")
+    protocol = request.protocol
+    data = ProtocolData(protocol, open_stores(protocol, locate(protocol, request.data), progress))
+    folders = _folders(request.maps, protocol, data)
+    hashed = stable_hash({name: folder.fingerprint() for name, folder in folders.items()})
+    code = own_hash(("external", "data/trees", *FIT_PARTS, *SCORING_PARTS))
+    rules = [protocol.name, protocol.test_part(), data.test_hash(), METRIC_VERSION, code]
+    identity = ["external", request.name, hashed, *rules]
+    cell = cell_folder(request.runs, stable_hash(identity), f"maps-{request.name}", protocol.name, 0)
+    with cell.lock():
+        if not cell.done:
+            _write_cell(request, data, folders, hashed, stable_hash(identity), cell, progress)
+    return cell
+
+
+def _folders(maps: Path, protocol: Protocol, data: ProtocolData) -> dict[str, MapFolder]:
+    """Return the folder of each test set and, where there is one, of the validation normals."""
+    labels = tuple(format_subset(subset) for subset in protocol.subsets)
+    several = len(protocol.tests) > 1
+    names = {test.name: test.dataset for test in protocol.tests} | {VALIDATION: protocol.train}
+    roots = {name: maps if name != VALIDATION and not several else maps / name for name in names}
+    found = {}
+    for name, root in roots.items():
+        if root.is_dir():
+            beside = (VALIDATION,) if root == maps else ()
+            found[name] = MapFolder(root, data.stores[names[name]], labels, beside)
+        elif name != VALIDATION:
+            raise UserError(f"{root} is missing; {protocol.name} has several test sets, and each has a folder of maps.")
+    if not any(folder.subsets for name, folder in found.items() if name != VALIDATION):
+        raise UserError(f"{maps} holds no folder of maps; name them {', '.join(labels)}.")
+    return found
+
+
+def _required(
+    data: ProtocolData, dataset: str, rows: Int[np.ndarray, " N"], feed: Any
+) -> dict[str, list[tuple[str, int]]]:
+    """Return the slices that each subset needs maps of."""
+    reader = data.reader(dataset, feed)
+    table, present = reader.store.slices.iloc[rows], reader.present(rows)
+    names = list(zip(table["scan"].astype(str), table["slice"].astype(int), strict=True))
+    sequences = data.protocol.sequences
+    needed = {}
+    for subset in data.protocol.subsets:
+        served = present[:, [sequences.index(name) for name in subset]].all(axis=1)
+        needed[format_subset(subset)] = [names[i] for i in np.flatnonzero(served)]
+    return needed
+
+
+def _complete(folder: MapFolder, needed: dict[str, list[tuple[str, int]]]) -> frozenset[str]:
+    """Return the subsets whose maps are all there.
+
+    Raises:
+        UserError: If a subset has some of its maps only.
+    """
+    for label in folder.subsets:
+        lacking = folder.missing(label, needed[label])
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            raise UserError(f"{lacking[0]}{more} missing: {label} needs a map of every slice, or no folder at all.")
+    return frozenset(folder.subsets)
+
+
+def _write_cell(
+    request: ScoreRequest,
+    data: ProtocolData,
+    folders: dict[str, MapFolder],
+    hashed: str,
+    identity: str,
+    cell: WorkFolder,
+    progress: Progress,
+) -> None:
+    protocol = request.protocol
+    started = time.monotonic()
+    labels = [format_subset(subset) for subset in protocol.subsets] + ([AS_AVAILABLE] if protocol.as_available else [])
+    kept = MapSample(request.keep_maps, protocol.sequences, labels)
+    reporter = _Progress(progress)
+    policy = resolve_policy("cpu", "float32", False, protocol.threads)
+    evaluator = MapEvaluator(None, data, policy, reporter, kept)  # type: ignore[arg-type]
+    head = {"cell_id": identity, "fit_id": hashed, "method": _method(request), "protocol": protocol.name, "seed": 0}
+    try:
+        thresholds = _thresholds(evaluator, data, folders)
+        states: States = [(test, _scored(evaluator, data, folders[test.name], test)) for test in protocol.tests]
+        rows = write_scores(cell.work / "scores", data, states, thresholds, reporter)
+        rows = [row.model_copy(update={"reasons": {**row.reasons, **_reasons(row)}}) for row in rows]
+        kept.write(cell.work / "scores" / "maps.npz")
+        write_text(cell.work / "protocol.toml", request.protocol.file.read_text(encoding="utf-8"))
+        write_json(cell.work / "manifest.json", _manifest(data, hashed, time.monotonic() - started))
+        sealed = seal(cell.work, _result(request, rows, hashed, identity))
+        cell.update(state="done", **head, finished=now(), error=None, log_tail=[], result_sha256=sealed)
+        cell.complete()
+    finally:
+        shutil.rmtree(cell.work, ignore_errors=True)  # there is nothing to resume
+
+
+def _method(request: ScoreRequest) -> str:
+    return f"maps:{request.name}"
+
+
+def _result(request: ScoreRequest, rows: list[Row], hashed: str, identity: str) -> CellResult:
+    protocol = request.protocol
+    return CellResult(
+        kind="external",
+        cell_id=identity,
+        fit_id=hashed,
+        method=MethodInfo(
+            name=_method(request), title=request.name, distribution="", version="", code_hash="",
+            params={"maps_sha256": hashed}, budget="unknown", training_mask="unknown", missing="unknown",
+        ),
+        protocol=ProtocolInfo(
+            name=protocol.name, title=protocol.title, version=protocol.version, hash=protocol.hash,
+            sequences=list(protocol.sequences), subsets=[format_subset(s) for s in protocol.subsets],
+            oracle=protocol.oracle,
+        ),
+        weights=WeightsInfo(name="unknown", kind="unknown"),
+        numerics=Numerics(device="unknown"),
+        seed=0,
+        metric_version=METRIC_VERSION,
+        rows=rows,
+        source=request.source,
+    )  # fmt: skip
+
+
+def _scored(evaluator: MapEvaluator, data: ProtocolData, folder: MapFolder, test: TestSet) -> dict[str, RowState]:
+    rows = np.sort(np.concatenate(data.test_rows(test)))
+    complete = _complete(folder, _required(data, test.dataset, rows, test.feed))
+    present = data.reader(test.dataset, test.feed).present(rows)
+    sequences = data.protocol.sequences
+    own = {format_subset(tuple(n for n, has in zip(sequences, row, strict=True) if has)) for row in present}
+    evaluator.use(folder, complete | ({AS_AVAILABLE} if own <= complete else set()))
+    return evaluator.run_test(test)
+
+
+def _thresholds(evaluator: MapEvaluator, data: ProtocolData, folders: dict[str, MapFolder]) -> dict[str, Quantile]:
+    folder = folders.get(VALIDATION)
+    if folder is None:
+        return {}
+    rows = evaluator.validation_slices()
+    complete = _complete(folder, _required(data, data.protocol.train, rows, None))
+    evaluator.use(folder, complete | {AS_AVAILABLE})
+    return evaluator.thresholds()
+
+
+def _reasons(row: Row) -> dict[str, str]:
+    if row.n_slices == 0:
+        what = "every scan's own sequences" if row.subset == AS_AVAILABLE else row.subset
+        return {"row": f"No maps were given for {what}."}
+    if row.threshold is None:
+        return {"threshold": "No threshold: no maps of validation normals were given for this subset."}
+    return {}
+
+
+def _manifest(data: ProtocolData, hashed: str, seconds: float) -> dict[str, Any]:
+    return {
+        "environment": environment("cpu"),
+        "maps": {"sha256": hashed},
+        "seed": 0,
+        "protocol": {"hash": data.protocol.hash, **data.protocol.training_part(), **data.protocol.test_part()},
+        "data": {
+            name: {"store": store.content_hash, "selection": data.selections[name].manifest()}
+            for name, store in data.stores.items()
+        },
+        "test_hash": data.test_hash(),
+        "score_seconds": seconds,
+    }
+
+
+class _Progress(Reporter):
+    """Passes on what the evaluator reports."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._show = progress
+
+    def progress(self, done: int, total: int, label: str) -> None:
+        """Show progress."""
+        self._show(done, total, label)

@@ -1,0 +1,1 @@
+"""From a request to running cells: plans, processes, launchers, progress, and what a run will cost."""

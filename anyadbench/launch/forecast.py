@@ -1,0 +1,168 @@
+"""What a protocol will do with given data, before anything is trained: subjects, slices, rows, and cost."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anyadbench.engine.scoring import VALIDATION_SLICES
+from anyadbench.methods.descriptor import MethodDescriptor
+from anyadbench.methods.params import Value
+from anyadbench.protocols.model import Protocol, TestSet
+from anyadbench.results.read import read_cells
+from anyadbench.sequences import AS_AVAILABLE, parse_subset
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int
+
+    from anyadbench.data.store.store import SliceStore
+    from anyadbench.engine.protocol_data import ProtocolData
+    from anyadbench.results import CellResult
+
+
+@dataclass(frozen=True)
+class Count:
+    """Subjects and slices of one part or row."""
+
+    name: str
+    subjects: int
+    normal: int
+    abnormal: int = 0
+
+
+@dataclass(frozen=True)
+class TestOutlook:
+    """One test set: its subjects and rows, and how many maps are computed for them."""
+
+    name: str
+    dataset: str
+    feed: dict[str, str]
+    subjects: list[str]
+    rows: list[Count]
+    maps: int
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What will be trained and tested."""
+
+    train: Count
+    validation: Count
+    validation_kind: str
+    tests: list[TestOutlook]
+
+    @property
+    def maps(self) -> int:
+        """Maps that one cell computes, those for the threshold included."""
+        rows = max((len(test.rows) for test in self.tests), default=0)
+        return sum(test.maps for test in self.tests) + rows * min(self.validation.normal, VALIDATION_SLICES)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one cell of a method costs; seconds are ``None`` where nothing says how long a step takes.
+
+    Attributes:
+        method: Its name.
+        budget: Parameter set.
+        steps: Training steps; 0 for a method without gradient training.
+        slices: Slices that training passes through the method.
+        maps: Maps to score.
+        fit_seconds: Estimate of the training.
+        score_seconds: Estimate of the scoring.
+        basis: What the seconds come from, or why there are none.
+    """
+
+    method: str
+    budget: str
+    steps: int
+    slices: int
+    maps: int
+    fit_seconds: float | None = None
+    score_seconds: float | None = None
+    basis: str = ""
+
+
+def look_ahead(data: ProtocolData) -> Outlook:
+    """Count what a protocol will train and test on."""
+    protocol = data.protocol
+    store = data.stores[protocol.train]
+    selection = data.selections[protocol.train]
+    train, validation = (
+        _count(name, store, rows)
+        for name, rows in (("train", data.train_rows()), ("validation", data.validation_rows()))
+    )
+    return Outlook(train, validation, selection.validation, [_test(data, test) for test in protocol.tests])
+
+
+def _count(name: str, store: SliceStore, normal: Int[np.ndarray, " N"], abnormal: Any = ()) -> Count:
+    rows = np.concatenate([normal, np.asarray(abnormal, dtype=np.int64)]).astype(np.int64)
+    subjects = store.slices["subject"].to_numpy()[rows]
+    return Count(name, len(set(subjects.tolist())), len(normal), len(rows) - len(normal))
+
+
+def _test(data: ProtocolData, test: TestSet) -> TestOutlook:
+    protocol, reader = data.protocol, data.reader(test.dataset, test.feed)
+    normal, abnormal = data.test_rows(test)
+    present = [reader.present(rows) for rows in (normal, abnormal)]
+    rows = []
+    for label in protocol.rows(test):
+        kept = [part[_serves(label, has, protocol)] for part, has in zip((normal, abnormal), present, strict=True)]
+        rows.append(_count(label, reader.store, *kept))
+    maps = sum(row.normal + row.abnormal for row in rows if row.name != AS_AVAILABLE)
+    if any(row.name == AS_AVAILABLE for row in rows):
+        # What a scan has is mostly a subset that is scored anyway; only the others cost a map more.
+        listed = {tuple(name in subset for name in protocol.sequences) for subset in protocol.subsets}
+        maps += sum(tuple(bool(there) for there in row) not in listed for row in np.concatenate(present))
+    names = reader.store.slices["subject"].to_numpy()[np.concatenate([normal, abnormal])]
+    return TestOutlook(test.name, test.dataset, dict(test.feed), sorted(set(names.tolist())), rows, maps)
+
+
+def _serves(label: str, present: Bool[np.ndarray, "N S"], protocol: Protocol) -> Bool[np.ndarray, " N"]:
+    if label == AS_AVAILABLE:
+        return np.asarray(present.any(1))
+    return np.asarray(present[:, [protocol.sequences.index(name) for name in parse_subset(label)]].all(1))
+
+
+def count_cost(descriptor: MethodDescriptor, params: Mapping[str, Value], budget: str, outlook: Outlook) -> Cost:
+    """Return what a cell costs in steps and maps, from the parameters and the counts alone."""
+    size, slices = int(params.get("batch_size", 16)), outlook.train.normal
+    whole, rest = divmod(slices, size)
+    per_epoch = max(1, whole if bool(params.get("drop_last", False)) or not rest else whole + 1)
+    steps = int(params.get("steps", 0)) or int(params.get("epochs", 0)) * per_epoch
+    return Cost(descriptor.name, budget, steps, steps * min(size, slices) or slices, outlook.maps)
+
+
+def time_from_cells(cost: Cost, params: Mapping[str, Value], device: str, runs: Path) -> Cost:
+    """Add seconds from finished cells of the same method and parameters on the same kind of device."""
+    found = [cell for cell in _finished(runs) if _alike(cell, cost, params, device)]
+    if not found:
+        basis = f"no finished cell with these parameters on {device} in {runs}; --measure times some steps here"
+        return replace(cost, basis=basis)
+    passed = [
+        int(cell.train["steps"]) * int(cell.method.params.get("batch_size", 16)) or int(cell.train["slices"])
+        for cell in found
+    ]
+    per_slice = statistics.median(cell.timings["fit_seconds"] / n for cell, n in zip(found, passed, strict=True))
+    per_map = statistics.median(cell.timings["score_seconds"] / cell.timings["scored_slices"] for cell in found)
+    basis = f"median of {len(found)} finished cell{'s' if len(found) > 1 else ''} on {device} in {runs}"
+    return replace(cost, fit_seconds=per_slice * cost.slices, score_seconds=per_map * cost.maps, basis=basis)
+
+
+def _finished(runs: Path) -> Sequence[CellResult]:
+    return [record.result for record in read_cells(runs) if record.result is not None] if runs.is_dir() else []
+
+
+def _alike(cell: CellResult, cost: Cost, params: Mapping[str, Value], device: str) -> bool:
+    return (
+        cell.method.name == cost.method
+        and dict(cell.method.params) == dict(params)
+        and cell.numerics.device == device
+        and bool(cell.timings.get("scored_slices"))
+        and "steps" in cell.train
+    )

@@ -1,0 +1,100 @@
+"""The default launcher: one subprocess per cell, as many at once as there are slots."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from queue import Queue
+
+from anyadbench.cells.job import Job, Outcome
+from anyadbench.launch.launchers import LaunchOptions
+from anyadbench.launch.supervisor import Supervisor
+
+
+class _Pool:
+    """The cells that are running, so that Ctrl-C reaches all of them."""
+
+    def __init__(self, total: int, options: LaunchOptions) -> None:
+        self.lock = threading.Lock()
+        self.running: set[Supervisor] = set()
+        self.stopping = False
+        self._ended, self._total, self._options = 0, total, options
+
+    def interrupt(self, number: signal.Signals) -> None:
+        with self.lock:
+            self.stopping = True
+            for supervisor in self.running:
+                supervisor.stop(number)
+
+    def begin(self, supervisor: Supervisor) -> bool:
+        with self.lock:
+            if not self.stopping:
+                self.running.add(supervisor)
+            return not self.stopping
+
+    def end(self, supervisor: Supervisor) -> None:
+        with self.lock:
+            self.running.discard(supervisor)
+            self._ended += 1
+            if self._total > 1:
+                self._options.display.progress(self._ended, self._total, "cells")
+
+
+def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
+    """Run every job in a process of its own and return the outcomes in order.
+
+    The first Ctrl-C lets running cells write a checkpoint and ends; the second kills them.
+    """
+    slots: Queue[str | None] = Queue()
+    for gpu in devices(jobs, options.slots):
+        slots.put(gpu)
+    pool = _Pool(len(jobs), options)
+    executor = ThreadPoolExecutor(slots.qsize())
+    futures = [executor.submit(_run_in_slot, job, slots, pool, options) for job in jobs]
+    while True:
+        try:
+            wait(futures)
+            return [future.result() for future in futures]
+        except KeyboardInterrupt:
+            again = pool.stopping
+            later = "stopping: writing checkpoints (Ctrl-C again: at once)"
+            options.display.note("stopping at once" if again else later)
+            pool.interrupt(signal.SIGKILL if again else signal.SIGINT)
+
+
+def devices(jobs: Sequence[Job], slots: int) -> list[str | None]:
+    """Return the GPU that each slot is pinned to (``None`` for the CPU); 0 slots are one per GPU, or one."""
+    gpus = visible_gpus() if any(job.policy["device"] == "cuda" for job in jobs) else []
+    return [gpus[i % len(gpus)] if gpus else None for i in range(slots or max(1, len(gpus)))]
+
+
+def _run_in_slot(job: Job, slots: Queue[str | None], pool: _Pool, options: LaunchOptions) -> Outcome:
+    gpu = slots.get()
+    supervisor = Supervisor(job, gpu=gpu, on_event=options.display.event, note=options.display.note)
+    try:
+        if not pool.begin(supervisor):
+            return Outcome(job, "interrupted", "Not started; the same command runs it.")
+        return supervisor.run()
+    finally:
+        pool.end(supervisor)
+        slots.put(gpu)
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that cells may be pinned to, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        return [name.strip() for name in listed.split(",") if name.strip()]
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return [str(i) for i in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
+    printed = subprocess.run(
+        [tool, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, check=False
+    )
+    return printed.stdout.split()

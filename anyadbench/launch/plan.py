@@ -1,0 +1,194 @@
+"""From what the user asks for to the list of cells, without training anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from anyadbench.cells.identity import identify, method_params, weights_of
+from anyadbench.cells.job import CHECKPOINT_SECONDS, RETRIES, Job
+from anyadbench.cells.stores import Progress, locate, open_stores
+from anyadbench.engine.numerics import resolve_policy
+from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.engine.training import Training
+from anyadbench.errors import UserError
+from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN, Budget, MethodDescriptor
+from anyadbench.methods.params import Value
+from anyadbench.plugins import MethodEntry, find_method, how_to_install, load_methods
+from anyadbench.protocols.model import Protocol
+from anyadbench.weights import ResolvedWeights
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for; ``None`` leaves a choice to the protocol.
+
+    ``elsewhere`` means that the cells run on other machines than this one.
+    """
+
+    methods: tuple[str, ...]
+    protocol: Protocol
+    runs: Path
+    data: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    budget: Budget | None = None
+    weights: str | None = None
+    missing: str = "native"
+    settings: tuple[str, ...] = ()
+    device: str = "auto"
+    precision: str = "auto"
+    deterministic: bool = False
+    compile: bool = False
+    threads: int | None = None
+    keep_maps: str = "sample"
+    time_limit: float = 0.0
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    retries: int = RETRIES
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a request comes to.
+
+    Attributes:
+        jobs: One per method and seed.
+        data: The protocol's data.
+        left_out: Why a method that only a group or a pattern asked for cannot run, by its name.
+    """
+
+    jobs: list[Job]
+    data: ProtocolData
+    left_out: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Planned:
+    descriptor: MethodDescriptor
+    entry: MethodEntry
+    params: dict[str, Value]
+    weights: ResolvedWeights
+
+
+def make_plan(request: Request, progress: Progress) -> Plan:
+    """Plan one job per method and seed, after checking all that can be checked without training.
+
+    Raises:
+        UserError: If a name, a parameter, the data or the weights are wrong. A method that came with ``all`` or a
+            pattern costs only its own row, as long as another can run.
+    """
+    protocol = request.protocol
+    if request.missing not in (*MISSING, RETRAIN):
+        raise UserError(f"--missing cannot be {request.missing!r}; use one of {', '.join((*MISSING, RETRAIN))}.")
+    if request.missing == RETRAIN and protocol.selection != "last":
+        raise UserError(
+            f"--missing retrain: {protocol.name} chooses among the states of one training, and there would be one for "
+            'each set of sequences; use a protocol with selection = "last".'
+        )
+    policy = resolve_policy(
+        request.device,
+        request.precision,
+        request.deterministic,
+        request.threads or protocol.threads,
+        compile=request.compile,
+        elsewhere=request.elsewhere,
+    )
+    budget: Budget = request.budget or _budget(protocol)
+    profile = anchored(request.weights or protocol.weights)
+    methods, left_out = _methods(request, budget, profile)
+    stores = open_stores(protocol, locate(protocol, request.data), progress)
+    data = ProtocolData(protocol, stores)
+    data.check_apart()
+    jobs = []
+    for method in methods:
+        for seed in request.seeds:
+            training = Training(method.params, budget, request.missing, seed, policy)
+            ids = identify(method.descriptor, method.entry, training, data, method.weights)
+            jobs.append(
+                Job(
+                    runs=os.path.abspath(request.runs), cell_id=ids.cell, fit_id=ids.fit,
+                    method=method.descriptor.name, protocol=protocol.name, protocol_file=str(protocol.file), seed=seed,
+                    params=method.params, budget=budget, missing=request.missing, weights=profile,
+                    policy=policy.to_dict(), keep_maps=request.keep_maps, time_limit=request.time_limit,
+                    checkpoint_seconds=request.checkpoint_seconds, retries=request.retries,
+                    stores={dataset: str(store.path.resolve()) for dataset, store in stores.items()},
+                )
+            )  # fmt: skip
+    return Plan(jobs, data, left_out)
+
+
+def _methods(request: Request, budget: Budget, profile: str) -> tuple[list[_Planned], dict[str, str]]:
+    """Return the methods that can run, and why others of a group cannot."""
+    names = expand_methods(request.methods)
+    settings = parse_settings(request.settings, [find_method(name)[0] for name in names])
+    planned: list[_Planned] = []
+    left_out: dict[str, str] = {}
+    for name in names:
+        try:
+            planned.append(_method(name, request, settings.get(name, {}), budget, profile))
+        except UserError as error:
+            if name in request.methods:
+                raise
+            left_out[name] = str(error)
+    if not planned:
+        raise UserError(next(iter(left_out.values())))
+    return planned, left_out
+
+
+def _method(name: str, request: Request, settings: Mapping[str, Value], budget: Budget, profile: str) -> _Planned:
+    descriptor, entry = find_method(name)
+    params = method_params(descriptor, request.protocol, budget, settings)
+    known = (*descriptor.missing_policies, RETRAIN)
+    if request.missing not in known:
+        raise UserError(f"--missing {request.missing}: {name} does not follow it; it knows {', '.join(known)}.")
+    descriptor.files_for(params)  # raises if one is missing
+    return _Planned(descriptor, entry, params, weights_of(descriptor, params, profile, request.protocol))
+
+
+def anchored(weights: str) -> str:
+    """Return a choice of weights whose path, if it names one, holds in any working folder."""
+    kind, separator, path = weights.partition(":")
+    return f"file:{os.path.abspath(os.path.expanduser(path))}" if separator and kind == "file" and path else weights
+
+
+def _budget(protocol: Protocol) -> Budget:
+    return next(name for name in BUDGETS if name == protocol.budget)
+
+
+def expand_methods(names: tuple[str, ...]) -> list[str]:
+    """Return the asked-for methods without repeats; ``all`` stands for the comparison table and its controls."""
+    expanded: list[str] = []
+    for name in names:
+        if name == "all":
+            expanded += [d.name for d in load_methods().values() if "table" in d.families]
+        elif name.endswith("*"):
+            matches = [known for known in load_methods() if known.startswith(name[:-1])]
+            if not matches:
+                raise UserError(f"--method {name!r} matches no installed method. {how_to_install(name)}")
+            expanded += matches
+        else:
+            expanded.append(name)
+    if not expanded:
+        raise UserError("No method is installed; 'pip install anyadbench-anyad' adds AnyAD.")
+    return list(dict.fromkeys(expanded))
+
+
+def parse_settings(settings: tuple[str, ...], descriptors: list[MethodDescriptor]) -> dict[str, dict[str, Value]]:
+    """Read ``METHOD.NAME=VALUE`` settings.
+
+    Raises:
+        UserError: If one is malformed or names a method that is not run.
+    """
+    known = {descriptor.name for descriptor in descriptors}
+    parsed: dict[str, dict[str, Value]] = {}
+    for setting in settings:
+        target, separator, value = setting.partition("=")
+        method, dot, name = target.strip().rpartition(".")
+        if not (separator and dot and name):
+            raise UserError(f"--set {setting!r} is not of the form METHOD.NAME=VALUE, e.g. anyad.align_weight=0.4.")
+        if method not in known:
+            raise UserError(f"--set {setting!r} names the method {method!r}, which this run does not include.")
+        parsed.setdefault(method, {})[name] = value.strip()
+    return parsed

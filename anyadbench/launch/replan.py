@@ -1,0 +1,51 @@
+"""Planning a cell again from what its folder says."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from anyadbench.cells.identity import identify, weights_of
+from anyadbench.cells.job import Job
+from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.errors import UserError
+from anyadbench.plugins import find_method
+from anyadbench.protocols.reader import read_protocol
+
+if TYPE_CHECKING:
+    from anyadbench.cells.inventory import Entry
+    from anyadbench.launch.progress import Display
+
+
+def replan(entry: Entry, display: Display) -> Job:
+    """Return the job of an unfinished cell with its ids as everything stands now.
+
+    A method that was mended since has other files, so its cell is another one; the old folder is then removed.
+
+    Raises:
+        UserError: If the method, the data or the plan cannot be used any more.
+    """
+    folder = entry.record.folder
+    old = Job.load(folder)
+    file = folder / "protocol.toml"
+    protocol = read_protocol(file)
+    if protocol.name != old.protocol:
+        raise UserError(f"{file} is not the protocol {old.protocol!r}; remove {folder} and run again.")
+    descriptor, method = find_method(old.method)
+    weights = weights_of(descriptor, old.params, old.weights, protocol)
+    data = ProtocolData.from_paths(protocol, old.stores)
+    ids = identify(descriptor, method, old.training, data, weights)
+    job = replace(old, protocol_file=str(file), fit_id=ids.fit, cell_id=ids.cell)
+    if job.cell_id == old.cell_id:
+        return job
+    display.note(f"{job.label}: its method, its data or anyadbench itself changed since; it becomes another cell")
+    with old.cell.lock(wait=False) as had, job.cell.lock(wait=False) as free:
+        if not (had and free):
+            raise UserError(f"Cell {entry.name} is being run; wait for it, or stop it.")
+        job.save()
+        text = file.read_text(encoding="utf-8")
+        target = job.cell.work / "protocol.toml"
+        target.write_text(text, encoding="utf-8")
+        shutil.rmtree(folder)
+    return replace(job, protocol_file=str(target))

@@ -1,0 +1,135 @@
+"""What cells need of memory and disk, from the plan alone, and whether this machine has it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anyadbench.errors import UserError
+
+if TYPE_CHECKING:
+    from anyadbench.cells.job import Job
+    from anyadbench.engine.protocol_data import ProtocolData
+
+BASE = 700e6
+"""Bytes of a worker with its libraries, before it reads a slice (host_mb of a pixelstats cell, torch 2.15)."""
+
+EXACT_PIXELS = 2**28
+"""Pixels over all rows up to which metrics are exact, at 4 bytes each; beyond, a histogram counts."""
+
+SORTING = 2 * 64e6
+HISTOGRAM = 0.6e6
+"""Bytes of one subject's pixel histogram in one row: a rough figure, since it holds occupied pages only."""
+
+RECORD = 800
+"""Bytes of one slice's entry in one row's table: a rough figure."""
+
+KEPT_SUBJECTS, KEPT_SLICES = 3, 3
+SCORING_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one cell needs, in bytes, without its network.
+
+    Attributes:
+        memory: Host memory.
+        disk: Disk, mostly for kept maps.
+        training: Training slices.
+        test: Test slices.
+    """
+
+    memory: float
+    disk: float
+    training: int
+    test: int
+
+    @property
+    def sentence(self) -> str:
+        """The estimate for people."""
+        return (
+            f"each cell reads {self.training} training and {self.test} test slices and needs about "
+            f"{self.memory / 1e9:.1f} GB of memory without its network, and {self.disk / 1e6:.0f} MB of disk"
+        )
+
+
+def estimate(job: Job, data: ProtocolData) -> Estimate:
+    """Return what a cell needs.
+
+    The terms that grow with the number of slices are 4 bytes per scored pixel up to a cap, a table entry per slice and
+    row, and the maps that are kept; everything else depends on the size of a batch.
+    """
+    protocol = data.protocol
+    rows = len(protocol.subsets) + protocol.as_available
+    memory, disk, tested = BASE + SORTING, 2e6, 0
+    batch = int(job.params.get("batch_size", SCORING_BATCH)) if job.params else SCORING_BATCH
+    for test in protocol.tests:
+        store = data.stores[test.dataset]
+        normals, abnormals = data.test_rows(test)
+        slices = len(normals) + len(abnormals)
+        height, width = (wanted or own for wanted, own in zip(protocol.scoring_grid, store.shape, strict=True))
+        area = height * width
+        subjects = store.slices["subject"].to_numpy()
+        distinct = len(set(subjects[normals].tolist()) | set(subjects[abnormals].tolist()))
+        kept = {"none": 0, "sample": min(slices, KEPT_SUBJECTS * KEPT_SLICES), "all": slices}[job.keep_maps]
+        maps = kept * area * (4 * rows + len(protocol.sequences) + 1)
+        memory += 4 * min(slices * area * rows, EXACT_PIXELS) + rows * (distinct * HISTOGRAM + slices * RECORD)
+        memory += 2 * maps  # once as collected, once as written
+        memory += max(batch, SCORING_BATCH) * store.shape[0] * store.shape[1] * len(protocol.sequences) * 4 * 4
+        disk += maps + rows * (distinct * HISTOGRAM / 4 + slices * 120)
+        tested += slices
+    return Estimate(memory, disk, len(data.train_rows()), tested)
+
+
+def check_fits(jobs: Sequence[Job], largest: Estimate, slots: int) -> None:
+    """Check that this machine has what the jobs need.
+
+    Args:
+        jobs: The jobs; finished ones need nothing.
+        largest: What the largest of them needs.
+        slots: Cells at once.
+
+    Raises:
+        UserError: If memory or disk do not suffice.
+    """
+    todo = [job for job in jobs if not job.cell.done]
+    if not todo:
+        return
+    at_once = min(slots, len(todo))
+    there = total_memory()
+    advice = "give --keep-maps sample" if any(job.keep_maps == "all" for job in jobs) else "use a smaller test set"
+    if largest.memory * at_once > there:
+        fewer = f"--slots {max(1, int(there // largest.memory))}" if largest.memory <= there else advice
+        raise UserError(
+            f"{at_once} cell(s) at once need about {largest.memory * at_once / 1e9:.1f} GB of memory, and this machine "
+            f"has {there / 1e9:.1f} GB; {fewer}."
+        )
+    free = free_disk(Path(jobs[0].runs))
+    if largest.disk * len(todo) > free:
+        raise UserError(
+            f"{len(todo)} cells need about {largest.disk * len(todo) / 1e9:.1f} GB of disk in {jobs[0].runs}, and "
+            f"{free / 1e9:.1f} GB are free; free some, give --runs on another disk, or --keep-maps none."
+        )
+
+
+def total_memory() -> float:
+    """Return the bytes of memory that processes here may use: the machine's, or their control group's limit."""
+    import os
+
+    found = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            found.append(float(Path(limit).read_text()))
+        except (OSError, ValueError):  # no control group, or "max"
+            continue
+    return min(found)
+
+
+def free_disk(folder: Path) -> float:
+    """Return the free bytes of the disk that a folder is, or will be, on."""
+    while not folder.exists():
+        folder = folder.parent
+    return float(shutil.disk_usage(folder).free)

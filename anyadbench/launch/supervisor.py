@@ -1,0 +1,252 @@
+"""Running one cell in a process of its own and finding out how it ended, whatever it does.
+
+Every launcher ends here: it starts a worker, reads its events, enforces the time limit, keeps its log short, removes
+what it leaves behind, and starts it again if something outside the cell ended it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from anyadbench.cells.job import Job, Outcome
+from anyadbench.engine.reporter import WAITING
+from anyadbench.errors import UserError
+from anyadbench.files import explain_os_error
+from anyadbench.launch.worker import FAILED, INTERRUPTED, MISTAKE, log_tail, smaller_batch
+
+GRACE = 10.0
+"""Seconds that a worker at its time limit has to write a checkpoint."""
+
+LOG_CAP, LOG_HEAD, LOG_TAIL = 16 << 20, 1 << 18, 1 << 20
+"""Bytes of a log from which on its middle is dropped, and what is kept of its beginning and end."""
+
+POLL = 0.1
+LOST = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+"""Signals by which something outside ends a worker: the kernel, a scheduler, an administrator."""
+
+Note = Callable[[str], None]
+OnEvent = Callable[[Job, dict[str, Any]], None]
+
+
+class Supervisor:
+    """Runs one job.
+
+    Args:
+        job: The cell, saved in its folder.
+        gpu: Device that it is pinned to; ``None`` leaves the choice to the environment.
+        on_event: Called in a thread with every event of the worker.
+        note: Called with what is worth saying once.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        gpu: str | None = None,
+        on_event: OnEvent = lambda job, event: None,
+        note: Note = lambda text: None,
+    ) -> None:
+        self.job = job
+        self._gpu, self._on_event, self._note = gpu, on_event, note
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+        self._phase, self._said = "", ""
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Ask the worker to write a checkpoint and end, or end it with SIGKILL; it is not started again."""
+        with self._lock:
+            self._stopping = True
+            if self._process is not None and self._process.poll() is None:
+                self._process.send_signal(number)
+
+    def run(self) -> Outcome:
+        """Run the worker to its end and return how it ended; trouble with this one cell never raises."""
+        try:
+            return self._run()
+        except (OSError, UserError) as error:
+            explained = explain_os_error(error, self.job.cell.work) if isinstance(error, OSError) else error
+            return Outcome(self.job, "failed", self._said or str(explained), mistake=isinstance(explained, UserError))
+
+    def _run(self) -> Outcome:
+        job = self.job
+        for attempt in range(job.retries + 1):
+            ended = self._attempt()
+            if ended is None:
+                return Outcome(job, "interrupted", "Not started; the same command runs it.")
+            code, early, late = ended
+            if late:
+                return _failed(job, late)
+            if self._stopping or -code not in LOST or attempt == job.retries:
+                return outcome(job, code, self._said or early, stopping=self._stopping, attempts=attempt + 1)
+            name = signal.Signals(-code).name
+            self._note(f"{job.label}: ended by {name}; started again ({attempt + 1} of {job.retries})")
+        raise AssertionError("unreachable")
+
+    def _attempt(self) -> tuple[int, str, str] | None:
+        """Run one worker; return its exit code, early output, and the sentence about a missed time limit."""
+        reading, writing = os.pipe()
+        with tempfile.TemporaryFile() as early, tempfile.TemporaryDirectory(prefix="anyadbench-") as scratch:
+            with self._lock:
+                if self._stopping:
+                    os.close(reading)
+                    os.close(writing)
+                    return None
+                self._process = process = self._start(writing, early, scratch)
+            os.close(writing)
+            reader = threading.Thread(target=self._read, args=(reading,), daemon=True)
+            reader.start()
+            late = self._watch(process)
+            _end_session(process.pid)
+            reader.join(1.0)
+            early.seek(0)
+            return process.wait(), early.read(1 << 16).decode("utf-8", "replace"), late
+
+    def _start(self, events: int, early: BinaryIO, scratch: str) -> subprocess.Popen[bytes]:
+        job = self.job
+        command = [sys.executable, "-m", "anyadbench.launch.worker", str(job.cell.work), "--events", str(events)]
+        # A session of its own keeps the terminal's Ctrl-C away from the worker (it is passed on once, as a request)
+        # and lets everything that the method started be ended with it.
+        return subprocess.Popen(
+            command,
+            env=worker_environment(job, self._gpu) | {"TMPDIR": scratch},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=early,
+            pass_fds=(events,),
+            start_new_session=True,
+        )
+
+    def _read(self, descriptor: int) -> None:
+        with os.fdopen(descriptor, encoding="utf-8", errors="replace") as events:
+            for line in events:
+                with suppress(ValueError):  # the method may write to any descriptor
+                    event = json.loads(line)
+                    if isinstance(event, dict):
+                        self._take(event)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        if "note" in event:
+            self._note(f"{self.job.label}: {event['note']}")
+            return
+        self._phase, self._said = str(event.get("phase", "")), str(event.get("error", ""))
+        self._on_event(self.job, event)
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> str:
+        """Wait for the worker's end; return a sentence if that was its time limit."""
+        limit, worked, last = self.job.time_limit, 0.0, time.monotonic()
+        log = self.job.cell.work / "log.txt"
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(POLL)
+                return ""
+            now = time.monotonic()
+            if not self._phase.startswith(WAITING):
+                worked += now - last
+            last = now
+            shorten_log(log)
+            if limit and worked > limit:
+                return self._end_late(process)
+
+    def _end_late(self, process: subprocess.Popen[bytes]) -> str:
+        phase = f" while {self._phase!r}" if self._phase else ""
+        process.terminate()
+        try:
+            process.wait(GRACE)
+            how = "it was stopped"
+        except subprocess.TimeoutExpired:
+            how = f"it did not stop within {GRACE:g} s and was killed"
+        return (
+            f"The time limit of {self.job.time_limit:g} s passed{phase}; {how}. Raise --time-limit and run the same "
+            "command again: it goes on from the last checkpoint."
+        )
+
+
+def _end_session(leader: int) -> None:
+    """End whatever the worker started and left running."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _failed(job: Job, error: str) -> Outcome:
+    tail = log_tail(job.cell.work / "log.txt")
+    if job.cell.work.is_dir():
+        job.cell.update(state="failed", error=error, log_tail=tail)
+    return Outcome(job, "failed", error, tuple(tail))
+
+
+def outcome(job: Job, code: int, early: str = "", *, stopping: bool = False, attempts: int = 1) -> Outcome:
+    """Return what became of a job whose worker ended with ``code``.
+
+    Args:
+        job: The job.
+        code: Exit code, negative for a signal.
+        early: What the worker said otherwise: in its last event, or before its output went to the log.
+        stopping: Whether it was asked to stop.
+        attempts: How often it was started.
+    """
+    if job.cell.done:
+        return Outcome(job, "done")
+    state = job.cell.state()
+    # Only what the worker recorded itself counts: a method may end the process with any code.
+    said = str(state.get("error") or "")
+    tail = tuple(log_tail(job.cell.work / "log.txt") or early.splitlines()[-40:])
+    if code == INTERRUPTED and (state.get("state") == "interrupted" or stopping):
+        return Outcome(job, "interrupted", said or "Stopped before it began; the same command runs it.")
+    if code == MISTAKE and (said or early):
+        return Outcome(job, "failed", said or early.strip().splitlines()[-1], mistake=True)
+    if code == FAILED and said and state.get("state") == "failed":
+        return Outcome(job, "failed", said, tail)
+    if code == FAILED and early and not said:  # it could not write its record: the disk is full
+        return _failed(job, early.strip().splitlines()[-1])
+    if stopping and code < 0:
+        error = "Ended at once on request; the same command resumes it from its last checkpoint."
+        job.cell.update(state="interrupted", error=error)
+        return Outcome(job, "interrupted", error)
+    return _failed(job, _how_it_ended(job, code, attempts))
+
+
+def _how_it_ended(job: Job, code: int, attempts: int) -> str:
+    log = job.cell.work / "log.txt"
+    if code >= 0:
+        return f"The worker process ended with exit code {code} without saying why; see {log}."
+    times = f" {attempts} times" if attempts > 1 else ""
+    said = f"The worker process was ended by signal {signal.Signals(-code).name}{times}; see {log}."
+    if code == -signal.SIGKILL:
+        said += f" If nobody killed it, memory ran out: {smaller_batch(job)}"
+    return said
+
+
+def worker_environment(job: Job, gpu: str | None) -> dict[str, str]:
+    """Return the environment of a worker: thread counts fixed before any library reads them."""
+    threads = str(job.policy["threads"])
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+    if gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu
+    return environment
+
+
+def shorten_log(path: Path) -> None:
+    """Drop the middle of a log that grew too long; the worker goes on writing at its end."""
+    with suppress(OSError):
+        if path.stat().st_size <= LOG_CAP:
+            return
+        with open(path, "r+b") as file:
+            head = file.read(LOG_HEAD)
+            file.seek(-LOG_TAIL, os.SEEK_END)
+            tail = file.read()
+            file.seek(0)
+            file.write(head + b"\n[the middle of this log was dropped: it grew too long]\n" + tail)
+            file.truncate()

@@ -1,0 +1,131 @@
+"""The process that runs one cell: ``python -m anyadbench.launch.worker CELL_FOLDER [--events FD]``.
+
+Its output goes to the cell's ``log.txt``; progress goes to the given file descriptor. Exit codes: 0 done, 1 failed,
+2 a mistake that the user can mend, 75 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import errno
+import faulthandler
+import os
+import platform
+import shutil
+import sys
+import traceback
+from pathlib import Path
+
+from anyadbench.cells.job import Job
+from anyadbench.cells.work_folder import WorkFolder, now
+from anyadbench.engine.reporter import Interrupted, Reporter, wait_for
+from anyadbench.errors import UserError
+from anyadbench.files import explain_os_error
+
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 75
+
+
+def main(arguments: list[str]) -> int:
+    """Run the cell whose working folder is the first argument."""
+    descriptor = int(arguments[2]) if arguments[1:2] == ["--events"] else None
+    reporter = Reporter(descriptor)
+    reporter.watch_signals()
+    try:
+        job = Job.load(Path(arguments[0]))
+        folder = job.cell
+        with folder.lock(waiting=lambda: wait_for("another process on this cell", reporter)):
+            if folder.done:  # by another process, while this one waited
+                shutil.rmtree(folder.work, ignore_errors=True)
+                return DONE
+            job = Job.load(folder.work)  # as it is now: it may have been planned anew while this one waited
+            redirect_output(folder.work / "log.txt")
+            faulthandler.enable()
+            return _run(job, folder, reporter)
+    except Interrupted:
+        return INTERRUPTED
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return MISTAKE
+
+
+def _run(job: Job, folder: WorkFolder, reporter: Reporter) -> int:
+    folder.update(state="running", pid=os.getpid(), host=platform.node(), started=now(), error=None, log_tail=[])
+    try:
+        reporter.send(phase="starting", done=0, total=0)
+        from anyadbench.engine.numerics import apply_policy
+
+        apply_policy(job.numerics)
+        from anyadbench.cells.scored_cell import run_cell
+
+        run_cell(job, reporter)
+    except Interrupted:
+        folder.update(state="interrupted", finished=now(), error="Stopped on request; the same command resumes it.")
+        return INTERRUPTED
+    except UserError as error:
+        return _fail(folder, str(error), MISTAKE, reporter)
+    except Exception as error:  # a method may raise anything; the cell records it and fails alone
+        traceback.print_exc()
+        text = " ".join(str(error).split())[:500]
+        said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        if is_out_of_memory(error):
+            said = f"Memory ran out ({said}); {smaller_batch(job)}"
+        elif isinstance(error, OSError):
+            said = str(explain_os_error(error, folder.work)) if error.errno == errno.ENOSPC else said
+        return _fail(folder, said, FAILED, reporter)
+    return DONE
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of the host or of the device was not enough.
+
+    Torch has a type of its own for GPUs only; its allocator for the CPU raises a plain ``RuntimeError``.
+    """
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text))
+    )
+
+
+def smaller_batch(job: Job) -> str:
+    """Return the advice for a cell that ran out of memory."""
+    if job.fit.done:
+        return (
+            "scoring takes 16 slices at once whatever the batch size, so run fewer cells at once (--slots), or on a "
+            "machine or GPU with more memory; the trained model is kept."
+        )
+    batch = job.params.get("batch_size")
+    if isinstance(batch, int) and batch > 1:
+        return f"try --set {job.method}.batch_size={batch // 2} (another cell: its numbers differ)."
+    return "run fewer cells at once (--slots), or a smaller budget."
+
+
+def _fail(folder: WorkFolder, error: str, code: int, reporter: Reporter) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reporter.send(phase="failed", error=error)  # reaches the launcher even where the disk is full
+    tail = log_tail(folder.work / "log.txt")
+    folder.update(state="failed", finished=now(), error=error, log_tail=tail, mistake=code == MISTAKE)
+    return code
+
+
+def log_tail(path: Path, lines: int = 40, most: int = 20000) -> list[str]:
+    """Return the last lines of a log, none of them long, without reading all of it."""
+    if not path.is_file():
+        return []
+    with open(path, "rb") as handle:
+        handle.seek(max(0, path.stat().st_size - most))
+        return [line[:500] for line in handle.read().decode("utf-8", "replace").splitlines()[-lines:]]
+
+
+def redirect_output(path: Path) -> None:
+    """Send this process's standard output and error, of C code too, to the end of a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

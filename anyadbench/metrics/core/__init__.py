@@ -1,0 +1,1 @@
+"""The numbers of anomaly maps: pixels, regions and slices. Any change here changes the ids of cells."""

@@ -1,0 +1,226 @@
+"""Exact pixel metrics by the split method: normal scores sorted as values, lesion scores searched among them.
+
+Only 1 % of the pixels are lesion, so no index array over all pixels is needed: the sort of plain integers is the whole
+cost. The state holds 4 bytes per pixel; use `anyadbench.metrics.PixelState` where that is too much.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anyadbench.metrics.core.arrays import as_maps, as_masks
+from anyadbench.metrics.core.components import lesion_pixels
+from anyadbench.metrics.core.curves import Curve, ranks_among
+from anyadbench.metrics.core.ordered_bits import float32_keys
+from anyadbench.metrics.core.ranking import Steps
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Float64, Int32, Int64
+
+    from anyadbench.metrics.core.components import LesionPixels
+
+CHUNK = 1 << 24
+"""Normal scores per sorted chunk; larger chunks sort slower, many small ones search slower."""
+
+_ABOVE_ALL = np.int32(2**31 - 1)
+
+
+class PixelStats:
+    """Accumulates maps and masks; gives pixel metrics that are the same bit for bit in any order and sharding.
+
+    Scores are compared as float32, exactly. Each pixel of a component of area A adds 1/A, kept as integers, so that the
+    order of addition does not matter.
+
+    Args:
+        chunk: Scores that are held unsorted; many states side by side want fewer than the default.
+    """
+
+    def __init__(self, chunk: int | None = None) -> None:
+        self._chunk = chunk or CHUNK
+        self._chunks: list[Int32[np.ndarray, " m"]] = []
+        self._buffer: Int32[np.ndarray, " chunk"] | None = None
+        self._filled = 0
+        self._lesions_in_buffer = 0
+        self._lesion_parts: list[Int64[np.ndarray, " p"]] = []
+        self._lesions_sorted = False
+        self._steps: Steps | None = None
+        self.components = 0
+        self.normal_pixels = 0
+        self.lesion_pixels = 0
+
+    def update(self, maps: Any, masks: Any, components: Any | None = None) -> None:
+        """Add slices.
+
+        Args:
+            maps: N x H x W finite scores, higher is more anomalous; other types than float32 are rounded to it.
+            masks: N x H x W lesion masks.
+            components: What `anyadbench.metrics.components` gives for the masks, if it is at hand.
+
+        Raises:
+            UserError: If shapes or values do not fit.
+            ScoreError: If a score is NaN or infinite; the state is unchanged.
+        """
+        scores = as_maps(maps)
+        self._add(scores, lesion_pixels(as_masks(masks, scores.shape), components))
+
+    def _add(self, scores: Float32[np.ndarray, "n h w"], lesions: LesionPixels) -> None:
+        flat = scores.ravel()
+        self._steps, self._lesions_sorted = None, False
+        self._lesion_parts.append(_pack(float32_keys(flat[lesions.index]), lesions.areas))
+        self.components += lesions.count
+        self.lesion_pixels += len(lesions.index)
+        self.normal_pixels += flat.size - len(lesions.index)
+        start = 0
+        while start < flat.size:
+            if self._buffer is None:
+                self._buffer, self._filled, self._lesions_in_buffer = np.empty(self._chunk, dtype=np.int32), 0, 0
+            stop = min(flat.size, start + self._chunk - self._filled)
+            first, last = np.searchsorted(lesions.index, [start, stop])
+            part = self._buffer[self._filled : self._filled + stop - start]
+            part[:] = float32_keys(flat[start:stop])
+            # Overwriting the few lesion pixels and cutting them off after the sort is cheaper than a boolean selection.
+            part[lesions.index[first:last] - start] = _ABOVE_ALL
+            self._filled += stop - start
+            self._lesions_in_buffer += int(last - first)
+            start = stop
+            if self._filled == self._chunk:
+                self._sort_buffer()
+
+    def _sort_buffer(self) -> None:
+        if self._buffer is None:
+            return
+        filled = self._buffer[: self._filled]
+        filled.sort()
+        normals = filled[: self._filled - self._lesions_in_buffer]
+        roomy = len(normals) < self._chunk * 7 // 8
+        self._chunks.append(normals.copy() if roomy else normals)
+        self._buffer, self._filled, self._lesions_in_buffer = None, 0, 0
+
+    def merge(self, other: PixelStats) -> None:
+        """Add what another state has counted, leaving that one as it is."""
+        other._sort_buffer()
+        self._chunks += other._chunks
+        self._lesion_parts += other._lesion_parts
+        self.components += other.components
+        self.normal_pixels += other.normal_pixels
+        self.lesion_pixels += other.lesion_pixels
+        self._steps, self._lesions_sorted = None, False
+
+    def __add__(self, other: PixelStats) -> PixelStats:
+        """Return a new state with the pixels of both."""
+        result = PixelStats()
+        result.merge(self)
+        result.merge(other)
+        return result
+
+    def steps(self) -> Steps:
+        """Return the scores that lesion pixels have, as integers that every metric follows from."""
+        if self._steps is None:
+            packed = self._sorted_lesions()
+            keys, counts = distinct_keys(packed)
+            below, up_to = ranks_among(self._sorted_normals(), keys)
+            bounds = np.stack([self.normal_pixels - up_to[::-1], self.normal_pixels - below[::-1]], axis=1)
+            self._steps = Steps(
+                gaps=np.append(bounds[:, 0], self.normal_pixels) - np.append(0, bounds[:, 1]),
+                tied=bounds[:, 1] - bounds[:, 0],
+                lesions=counts[::-1],
+                areas=(packed & 0xFFFFFFFF)[::-1],
+                weights=np.empty(0, dtype=np.int64),
+                components=self.components,
+            )
+        return self._steps
+
+    def curve(self) -> Curve:
+        """Return the ranking behind the metrics."""
+        return self.steps().curve()
+
+    def compute(self) -> dict[str, float]:
+        """Return ``pixel_auroc``, ``pixel_ap``, ``pixel_f1``, ``aupro`` and ``dice``.
+
+        All are NaN without a lesion pixel or without a normal one. ``dice`` is the highest Dice over all thresholds of
+        the pixels pooled over slices, 2TP / (2TP + FP + FN), which is the same number as ``pixel_f1``.
+        """
+        return self.steps().compute()
+
+    def curves(self) -> dict[str, Float64[np.ndarray, "p 2"]]:
+        """Return at most 500 points of each of the ``roc``, ``pr`` and ``pro`` curves, for plots."""
+        return self.steps().curves()
+
+    def counts_above(self, key: int) -> tuple[int, int]:
+        """Return how many normal and how many lesion pixels have an ordered key above ``key``."""
+        wanted = np.int32(key)
+        normal = sum(len(chunk) - int(np.searchsorted(chunk, wanted, side="right")) for chunk in self._sorted_normals())
+        lesion_keys = self._sorted_lesions() >> 32
+        return normal, len(lesion_keys) - int(np.searchsorted(lesion_keys, key, side="right"))
+
+    def normals_above(self, keys: Int32[np.ndarray, " k"]) -> Int64[np.ndarray, " k"]:
+        """Return how many normal pixels have an ordered key above each of ``keys``."""
+        chunks = self._sorted_normals()
+        return self.normal_pixels - sum(
+            (np.searchsorted(c, keys, side="right") for c in chunks), np.zeros_like(keys, np.int64)
+        )
+
+    def normals_from(self, keys: Int32[np.ndarray, " k"]) -> Int64[np.ndarray, " k"]:
+        """Return how many normal pixels have an ordered key of at least each of ``keys``."""
+        chunks = self._sorted_normals()
+        return self.normal_pixels - sum(
+            (np.searchsorted(c, keys, side="left") for c in chunks), np.zeros_like(keys, np.int64)
+        )
+
+    def packed_lesions(self) -> Int64[np.ndarray, " p"]:
+        """Return ordered key and component area of each lesion pixel as one integer, ascending."""
+        return self._sorted_lesions()
+
+    def normal_chunks(self) -> list[Int32[np.ndarray, " m"]]:
+        """Return the ordered keys of the normal pixels as ascending chunks."""
+        return list(self._sorted_normals())
+
+    def _sorted_normals(self) -> list[Int32[np.ndarray, " m"]]:
+        self._sort_buffer()
+        if len(self._chunks) > 1 + 2 * self.normal_pixels // CHUNK:
+            self._chunks = [_joined(group) for group in _groups(self._chunks)]
+        return self._chunks
+
+    def _sorted_lesions(self) -> Int64[np.ndarray, " p"]:
+        if not self._lesions_sorted:
+            self._lesion_parts = [np.sort(np.concatenate([np.empty(0, dtype=np.int64), *self._lesion_parts]))]
+            self._lesions_sorted = True
+        return self._lesion_parts[0]
+
+
+def _groups(chunks: list[Int32[np.ndarray, " m"]]) -> list[list[Int32[np.ndarray, " m"]]]:
+    """Put small chunks together, so that merging many small states does not mean many searches."""
+    groups: list[list[Int32[np.ndarray, " m"]]] = []
+    size = 0
+    for chunk in chunks:
+        if not groups or size + len(chunk) > CHUNK:
+            groups.append([])
+            size = 0
+        groups[-1].append(chunk)
+        size += len(chunk)
+    return groups
+
+
+def _joined(group: list[Int32[np.ndarray, " m"]]) -> Int32[np.ndarray, " m"]:
+    if len(group) == 1:
+        return group[0]
+    joined = np.concatenate(group)
+    joined.sort()
+    return joined
+
+
+def _pack(keys: Int32[np.ndarray, " p"], areas: Int64[np.ndarray, " p"]) -> Int64[np.ndarray, " p"]:
+    """Put key and component area into one integer that sorts by key."""
+    packed: Int64[np.ndarray, " p"] = (keys.astype(np.int64) << 32) | areas
+    return packed
+
+
+def distinct_keys(packed: Int64[np.ndarray, " p"]) -> tuple[Int32[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
+    """Return the distinct lesion keys, ascending, and the number of pixels at each."""
+    keys = (packed >> 32).astype(np.int32)
+    if len(keys) == 0:
+        return keys, np.empty(0, dtype=np.int64)
+    starts = np.flatnonzero(np.diff(keys, prepend=np.int32(keys[0] - 1)))
+    return keys[starts], np.diff(starts, append=len(keys))

@@ -1,0 +1,138 @@
+"""Metrics of resampled subjects, from counts that add up over subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anyadbench.metrics.core import curves
+from anyadbench.metrics.core.arrays import as_labels, as_scores
+from anyadbench.metrics.core.curves import Curve
+from anyadbench.metrics.core.ordered_bits import float64_keys
+from anyadbench.metrics.names import METRICS
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float64, Int64
+
+    from anyadbench.metrics.core.cohort import Cohort
+
+Values = dict[str, "Float64[np.ndarray, ' resamples']"]
+ImageData = Sequence[tuple[Any, Any]]
+
+_BLOCK = 64
+
+
+def draw_subjects(subjects: int, n_resamples: int, seed: int) -> Float64[np.ndarray, "r+1 s"]:
+    """Return how often each subject is drawn; the first row is the sample itself.
+
+    Equal numbers of subjects and equal seeds give equal draws, so that values of two methods can be paired.
+    """
+    picks = np.random.default_rng(seed).integers(0, subjects, size=(n_resamples, subjects))
+    rows = np.repeat(np.arange(n_resamples), subjects)
+    counts = np.zeros((n_resamples + 1, subjects))
+    counts[0] = 1.0
+    np.add.at(counts[1:], (rows, picks.ravel()), 1.0)
+    return counts
+
+
+def resample(cohort: Cohort, images: ImageData, draws: Float64[np.ndarray, "r s"]) -> Values:
+    """Return every metric for each row of draws; NaN where a draw has no lesion or no normal.
+
+    Args:
+        cohort: Pixel counts by subject.
+        images: For the same subjects, image scores and labels of their slices.
+        draws: How often each subject counts.
+    """
+    values: Values = {name: np.empty(len(draws)) for name in METRICS}
+    pixels, slices = _Pixels(cohort), _Slices(images)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for start in range(0, len(draws), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            for name, found in (pixels.values(draws[block]) | slices.values(draws[block])).items():
+                values[name][block] = found
+    return values
+
+
+class _Pixels:
+    """Cumulated counts of each subject at each group."""
+
+    def __init__(self, cohort: Cohort) -> None:
+        within = np.cumsum(cohort.tied, axis=1)
+        above = np.cumsum(cohort.gaps[:, :-1], axis=1) + within - cohort.tied
+        self._above, self._reached = above.astype(np.float64), (above + cohort.tied).astype(np.float64)
+        self._found = np.cumsum(cohort.lesions, axis=1).astype(np.float64)
+        self._covered = np.cumsum(cohort.weights, axis=1).astype(np.float64)
+        self._normals = (cohort.gaps.sum(axis=1) + cohort.tied.sum(axis=1)).astype(np.float64)
+
+    def values(self, draws: Float64[np.ndarray, "r s"]) -> Values:
+        if self._found.shape[1] == 0:
+            return {name: np.full(len(draws), np.nan) for name in METRICS if not name.startswith("image_")}
+        covered = draws @ self._covered
+        curve = Curve(
+            above=draws @ self._above,
+            reached=draws @ self._reached,
+            found=draws @ self._found,
+            covered=covered / covered[:, -1:],
+            normals=draws @ self._normals,
+            lesions=draws @ self._found[:, -1],
+        )
+        best = _defined(curves.f1_max(curve), curve)
+        return {
+            "pixel_auroc": _defined(curves.auroc(curve), curve),
+            "pixel_ap": _defined(curves.average_precision(curve), curve),
+            "pixel_f1": best,
+            "aupro": _defined(curves.aupro(curve), curve),
+            "dice": best,
+        }
+
+
+class _Slices:
+    """Cumulated counts of each subject's slices at each score that some abnormal slice has."""
+
+    def __init__(self, images: ImageData) -> None:
+        scores, labels, subjects = joined(images)
+        keys = float64_keys(scores)
+        steps = np.unique(keys[labels])[::-1]
+        shape = (len(images), len(steps))
+        self._above, self._reached, self._found = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        self._normals = np.bincount(subjects[~labels], minlength=shape[0]).astype(np.float64)
+        for row in range(shape[0]):
+            mine = subjects == row
+            normal, lesion = np.sort(keys[mine & ~labels]), np.sort(keys[mine & labels])
+            self._above[row] = len(normal) - np.searchsorted(normal, steps, side="right")
+            self._reached[row] = len(normal) - np.searchsorted(normal, steps, side="left")
+            self._found[row] = len(lesion) - np.searchsorted(lesion, steps, side="left")
+
+    def values(self, draws: Float64[np.ndarray, "r s"]) -> Values:
+        if self._found.shape[1] == 0:
+            return {name: np.full(len(draws), np.nan) for name in ("image_auroc", "image_ap", "image_f1")}
+        found = draws @ self._found
+        curve = Curve(
+            above=draws @ self._above,
+            reached=draws @ self._reached,
+            found=found,
+            covered=found / found[:, -1:],
+            normals=draws @ self._normals,
+            lesions=found[:, -1],
+        )
+        return {
+            "image_auroc": _defined(curves.auroc(curve), curve),
+            "image_ap": _defined(curves.average_precision(curve), curve),
+            "image_f1": _defined(curves.f1_max(curve), curve),
+        }
+
+
+def joined(
+    images: ImageData,
+) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """Return scores, labels and subject numbers of all slices."""
+    labels = [as_labels(label) for _, label in images]
+    scores = [as_scores(score, len(label)) for (score, _), label in zip(images, labels, strict=True)]
+    subjects = np.repeat(np.arange(len(labels)), [len(label) for label in labels])
+    return np.concatenate(scores), np.concatenate(labels), subjects
+
+
+def _defined(values: np.ndarray, curve: Curve) -> np.ndarray:
+    return np.where((curve.normals > 0) & (curve.lesions > 0), values, np.nan)

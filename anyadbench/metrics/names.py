@@ -1,0 +1,22 @@
+"""Names of the metrics and the version of their definitions."""
+
+from __future__ import annotations
+
+METRIC_VERSION = "2"
+"""Stamped into results; it changes with any change of a definition or of a value.
+
+Version 2 groups the steps of subjects by lesion pixels instead of fixed bins (intervals), draws subjects from the whole
+test set, and adds metrics by lesion size.
+"""
+
+METRICS: tuple[str, ...] = (
+    "image_auroc",
+    "image_ap",
+    "image_f1",
+    "pixel_auroc",
+    "pixel_ap",
+    "pixel_f1",
+    "aupro",
+    "dice",
+)
+"""Names of the metrics, in the order of the boards."""

@@ -1,0 +1,218 @@
+"""The pixel statistics of one row of a result: built from scored subjects, stored as arrays, read back.
+
+Whatever a result says about pixels is a function of these integers and of the slice table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anyadbench.errors import UserError
+from anyadbench.metrics.core.cohort import Cohort, binned_cohort, exact_cohort, lesion_owners, lesion_tables
+from anyadbench.metrics.core.exact import PixelStats
+from anyadbench.metrics.core.ordered_bits import threshold_key
+from anyadbench.metrics.core.ranking import Steps
+from anyadbench.metrics.core.streaming import PixelState
+from anyadbench.metrics.core.thresholds import Quantile
+
+if TYPE_CHECKING:
+    from jaxtyping import Int64
+
+FORMAT = 2
+_DAMAGED = "Pixel statistics are damaged or incomplete; run the cell again."
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the threshold from validation normals flags.
+
+    Attributes:
+        quantile: Where the threshold comes from.
+        tp: Lesion pixels above it.
+        fp: Normal pixels above it.
+    """
+
+    quantile: Quantile
+    tp: int
+    fp: int
+
+
+@dataclass(frozen=True)
+class RowPixels:
+    """Pixel statistics of one subset on one test set.
+
+    Attributes:
+        subjects: Names of the subjects, in the order of the cohort's rows.
+        steps: The pooled ranking.
+        owners: Subject of each lesion pixel in the order of the steps; empty for streaming states.
+        cohort: Counts by subject.
+        decision: Counts at the threshold; ``None`` without a threshold.
+    """
+
+    test: str
+    subset: str
+    subjects: tuple[str, ...]
+    steps: Steps
+    owners: Int64[np.ndarray, " p"]
+    cohort: Cohort
+    decision: Decision | None
+
+    def check(self) -> None:
+        """Check that the parts are possible and fit each other.
+
+        Raises:
+            UserError: If they do not.
+        """
+        self.steps.check()
+        self.cohort.check(self.steps if self.steps.exact else None)
+        same = self.cohort.gaps.sum() + self.cohort.tied.sum() == self.steps.normal_pixels
+        if len(self.cohort) != len(self.subjects) or not same or self.cohort.lesions.sum() != self.steps.lesion_pixels:
+            raise UserError("The counts of the subjects' pixels do not add up to those of the row; run it again.")
+        if self.decision is not None:
+            self._check_decision(self.decision)
+
+    def _check_decision(self, decision: Decision) -> None:
+        decision.quantile.check()
+        curve = self.steps.curve()
+        # The flagged lesions end at a step; the flagged normals lie from there to the next step.
+        place = int(np.searchsorted(curve.found, decision.tp))
+        ends_at_step = decision.tp == 0 or (place < len(curve.found) and int(curve.found[place]) == decision.tp)
+        least = 0 if decision.tp == 0 else int(curve.reached[min(place, len(curve.reached) - 1)])
+        after = 0 if decision.tp == 0 else place + 1
+        most = int(curve.above[after]) if after < len(curve.above) else self.steps.normal_pixels
+        if not (ends_at_step and least <= decision.fp <= most):
+            raise UserError("The counts at the threshold contradict the ranking of the pixels; run the cell again.")
+
+
+def exact_pixels(test: str, subset: str, states: Mapping[str, PixelStats], quantile: Quantile | None) -> RowPixels:
+    """Put the states of all subjects together; they are not copied, so their sum lives only within this call."""
+    names = tuple(sorted(states))
+    parts = [states[name] for name in names]
+    pooled = PixelStats()
+    for part in parts:
+        pooled.merge(part)
+    steps, owners = pooled.steps(), lesion_owners(parts)
+    cohort = exact_cohort(parts, steps, owners)
+    return RowPixels(test, subset, names, steps, owners, cohort, _decide(pooled, quantile))
+
+
+def streaming_pixels(
+    test: str, subset: str, pooled: PixelState, states: Mapping[str, PixelState], quantile: Quantile | None
+) -> RowPixels:
+    """Put the pooled state and the coarser states of all subjects together."""
+    names = tuple(sorted(states))
+    cohort = binned_cohort([states[name] for name in names])
+    owners = np.empty(0, dtype=np.int64)
+    return RowPixels(test, subset, names, pooled.steps(), owners, cohort, _decide(pooled, quantile))
+
+
+def _decide(pooled: PixelStats | PixelState, quantile: Quantile | None) -> Decision | None:
+    if quantile is None:
+        return None
+    false_positive, true_positive = pooled.counts_above(threshold_key(quantile.value))
+    return Decision(quantile, true_positive, false_positive)
+
+
+def to_arrays(rows: Sequence[RowPixels], subjects: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
+    """Return the arrays that rows are stored as, each of the smallest type that holds it.
+
+    Args:
+        rows: All rows of a result that have slices.
+        subjects: All subjects of each test set; resamples draw from these.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    index: list[dict[str, Any]] = []
+    for number, row in enumerate(rows):
+        index.append(
+            {
+                "test": row.test, "subset": row.subset, "subjects": list(row.subjects), "exact": row.steps.exact,
+                "components": row.steps.components,
+                "decision": None if row.decision is None else asdict(row.decision),
+            }
+        )  # fmt: skip
+        parts = {"gaps": row.steps.gaps, "tied": row.steps.tied, "lesions": row.steps.lesions}
+        parts |= {"subject_gaps": row.cohort.gaps, "subject_tied": row.cohort.tied}
+        if row.steps.exact:
+            # A lesion pixel is told by its subject and area; few such pairs occur, so their numbers are small.
+            pairs, codes = np.unique(np.stack([row.owners, row.steps.areas]), axis=1, return_inverse=True)
+            parts |= {"pairs": pairs, "codes": codes.ravel()}
+        else:
+            parts |= {"weights": row.steps.weights}
+            parts |= {"subject_lesions": row.cohort.lesions, "subject_weights": row.cohort.weights}
+        arrays |= {f"{number}/{name}": _small(values) for name, values in parts.items()}
+    head = {"format": FORMAT, "tests": {name: list(listed) for name, listed in subjects.items()}, "rows": index}
+    return {"index": np.array(json.dumps(head, sort_keys=True)), **arrays}
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray]) -> tuple[list[RowPixels], dict[str, tuple[str, ...]]]:
+    """Return rows, and the subjects of each test set, from what `to_arrays` made; checked for consistency.
+
+    Raises:
+        UserError: If something is missing or impossible.
+    """
+    try:
+        head = json.loads(str(arrays["index"].item()))
+        if not isinstance(head, dict) or head.get("format") != FORMAT:
+            raise UserError("Pixel statistics are of an earlier version, which held no exact counts; run it again.")
+        subjects = {str(name): tuple(map(str, listed)) for name, listed in head["tests"].items()}
+        rows = [_named_row(arrays, number, entry) for number, entry in enumerate(head["rows"])]
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
+        raise UserError(_DAMAGED) from None
+    for row in rows:
+        if not set(row.subjects) <= set(subjects.get(row.test, ())):
+            raise UserError(f"Pixel statistics of {row.test}, {row.subset} name subjects outside the test set.")
+        try:
+            row.check()
+        except UserError as error:
+            raise UserError(f"{row.test}, {row.subset}: {error}") from None
+    return rows, subjects
+
+
+def _named_row(arrays: Mapping[str, np.ndarray], number: int, entry: Mapping[str, Any]) -> RowPixels:
+    where = f"{entry['test']}, {entry['subset']}"
+    try:
+        return _row(arrays, number, entry)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError):
+        raise UserError(f"{where}: {_DAMAGED}") from None
+
+
+def _row(arrays: Mapping[str, np.ndarray], number: int, entry: Mapping[str, Any]) -> RowPixels:
+    def part(name: str) -> np.ndarray:
+        values = arrays[f"{number}/{name}"]
+        if values.dtype.kind != "u":
+            raise ValueError(name)
+        return values.astype(np.int64)
+
+    empty = np.empty(0, dtype=np.int64)
+    areas, owners, weights = empty, empty, empty
+    names = tuple(map(str, entry["subjects"]))
+    if entry["exact"]:
+        owners, areas = part("pairs")[:, part("codes")]
+    else:
+        weights = part("weights")
+    steps = Steps(part("gaps"), part("tied"), part("lesions"), areas, weights, int(entry["components"]))
+    steps.check()
+    if entry["exact"]:
+        if len(owners) and owners.max() >= len(names):
+            raise ValueError("owners")
+        lesions, shares = lesion_tables(steps, owners, len(names))
+    else:
+        lesions, shares = part("subject_lesions"), part("subject_weights")
+    decision = entry["decision"]
+    if decision is not None:
+        decision = Decision(Quantile(**decision["quantile"]), int(decision["tp"]), int(decision["fp"]))
+    cohort = Cohort(part("subject_gaps"), part("subject_tied"), lesions, shares)
+    return RowPixels(str(entry["test"]), str(entry["subset"]), names, steps, owners, cohort, decision)
+
+
+def _small(values: np.ndarray) -> np.ndarray:
+    """Return non-negative integers in the smallest unsigned type that holds them."""
+    most = int(values.max()) if values.size else 0
+    return values.astype(next(t for t in (np.uint8, np.uint16, np.uint32, np.uint64) if most <= np.iinfo(t).max))

@@ -1,0 +1,51 @@
+"""The hash over a method's own files."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import requires
+from importlib.util import find_spec
+from pathlib import Path
+
+from anyadbench.hashing import python_files, sha256_code
+from anyadbench.plugins.entry_points import normal_name
+from anyadbench.plugins.methods import MethodEntry, method_entries
+
+
+def code_hash(entry: MethodEntry, factory: str = "") -> str:
+    """Return the sha256 over the Python files of a method's distribution and of the plugins that it builds on.
+
+    The files of every required distribution that offers methods itself are included, since a change there changes
+    this method's numbers; so are those of the factory's package.
+
+    Args:
+        entry: Where the method comes from.
+        factory: The descriptor's factory.
+    """
+    return sha256_code(_code_files(entry, factory))
+
+
+def _code_files(entry: MethodEntry, factory: str = "") -> list[tuple[Path, Path]]:
+    by_distribution: dict[str, set[str]] = {}
+    for other in method_entries():
+        module = other.entry_point.value.partition(":")[0].partition(".")[0]
+        by_distribution.setdefault(normal_name(other.distribution), set()).add(module)
+    wanted = [normal_name(entry.distribution)]
+    for name in wanted:
+        wanted += [other for other in _requirements(name) if other in by_distribution and other not in wanted]
+    modules = {module for name in wanted for module in by_distribution.get(name, set())}
+    modules |= {factory.partition(":")[0].partition(".")[0]} - {""}
+    files: list[tuple[Path, Path]] = []
+    for spec in (find_spec(module) for module in sorted(modules)):
+        if spec is None:
+            continue
+        for folder in map(Path, spec.submodule_search_locations or ()):
+            files += [(path, folder.parent) for path in python_files(folder)]
+        if not spec.submodule_search_locations and spec.origin:
+            files.append((Path(spec.origin), Path(spec.origin).parent))
+    return files
+
+
+def _requirements(name: str) -> list[str]:
+    matches = [re.match(r"[A-Za-z0-9._-]+", text) for text in requires(name) or [] if "extra ==" not in text]
+    return [normal_name(match.group()) for match in matches if match]

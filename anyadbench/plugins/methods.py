@@ -1,0 +1,102 @@
+"""Methods by entry point: listed without an import, loaded one by one.
+
+A plugin that cannot be imported, or whose descriptor is wrong, becomes a ``BrokenPlugin`` and never blocks a
+command. Two distributions that offer one name are an error that names both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint
+
+from anyadbench.errors import UserError, suggest
+from anyadbench.methods.descriptor import MethodDescriptor
+from anyadbench.plugins.entry_points import METHODS_GROUP, BrokenPlugin, entry_points
+
+_BASELINES = (
+    "aeflow", "anypatchcore", "dae", "dpmm", "esckdrkd", "gatingano", "inpformer", "mmrad", "pixelstats", "rd4ad",
+    "recontrast", "skipts", "stfpm",
+)  # fmt: skip
+_HOMES = {"anyad": "anyadbench-anyad", "anomalib:": "anyadbench-anomalib"} | dict.fromkeys(
+    _BASELINES, "anyadbench-baselines"
+)
+"""This project's own distributions by the start of a method's name, to say what to install; nothing is guessed."""
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """One entry point of the group ``anyadbench.methods``, not imported."""
+
+    name: str
+    distribution: str
+    version: str
+    entry_point: EntryPoint
+
+
+@cache
+def method_entries() -> tuple[MethodEntry, ...]:
+    """Return every method entry point, sorted by name and distribution; imports nothing."""
+    entries = [
+        MethodEntry(entry_point.name, distribution.metadata["Name"], distribution.version, entry_point)
+        for distribution, entry_point in entry_points(METHODS_GROUP)
+    ]
+    return tuple(sorted(entries, key=lambda entry: (entry.name, entry.distribution)))
+
+
+def _load(entry: MethodEntry) -> MethodDescriptor | BrokenPlugin:
+    fix = f"mend or update it, or remove it with 'pip uninstall {entry.distribution}'."
+    try:
+        descriptor = entry.entry_point.load()
+    except Exception as error:  # whatever a foreign module raises at import must not reach the command
+        cause = " ".join(str(error).split())[:300]
+        return BrokenPlugin(entry.name, entry.distribution, f"{type(error).__name__}: {cause}; {fix}")
+    if not isinstance(descriptor, MethodDescriptor):
+        reason = f"{entry.entry_point.value} is a {type(descriptor).__name__}, not a MethodDescriptor; {fix}"
+        return BrokenPlugin(entry.name, entry.distribution, reason)
+    if descriptor.name != entry.name:
+        reason = f"its descriptor is called {descriptor.name!r}; entry point and descriptor must have one name; {fix}"
+        return BrokenPlugin(entry.name, entry.distribution, reason)
+    return descriptor
+
+
+def _conflict(name: str, owners: list[MethodEntry]) -> BrokenPlugin:
+    names = " and ".join(sorted(entry.distribution for entry in owners))
+    reason = f"both {names} offer a method of this name; uninstall one of them."
+    return BrokenPlugin(name, names, reason)
+
+
+def scan_methods() -> list[MethodDescriptor | BrokenPlugin]:
+    """Return each method's descriptor, or what is wrong with it, by name."""
+    found: list[MethodDescriptor | BrokenPlugin] = []
+    for name in sorted({entry.name for entry in method_entries()}):
+        owners = [entry for entry in method_entries() if entry.name == name]
+        found.append(_load(owners[0]) if len(owners) == 1 else _conflict(name, owners))
+    return found
+
+
+def load_methods() -> dict[str, MethodDescriptor]:
+    """Return every usable method's descriptor by name."""
+    return {item.name: item for item in scan_methods() if isinstance(item, MethodDescriptor)}
+
+
+def find_method(name: str) -> tuple[MethodDescriptor, MethodEntry]:
+    """Return one method's descriptor and where it comes from; only its own plugin is imported.
+
+    Raises:
+        UserError: If no plugin offers it, two do, or its plugin is broken.
+    """
+    owners = [entry for entry in method_entries() if entry.name == name]
+    if not owners:
+        known = sorted({entry.name for entry in method_entries()})
+        raise UserError(f"No installed plugin offers the method {name!r}.{suggest(name, known)} {how_to_install(name)}")
+    loaded = _conflict(name, owners) if len(owners) > 1 else _load(owners[0])
+    if isinstance(loaded, BrokenPlugin):
+        raise UserError(loaded.message)
+    return loaded, owners[0]
+
+
+def how_to_install(name: str) -> str:
+    """Return a sentence on how to get a method that is not there."""
+    home = next((home for start, home in _HOMES.items() if name.startswith(start)), None)
+    return f"'pip install {home}' adds it." if home else "Methods come in distributions; see 'anyadbench methods'."

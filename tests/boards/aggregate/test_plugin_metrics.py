@@ -1,0 +1,183 @@
+"""Columns and sections that plugins add to a board."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from boards_fixture import write_runs
+
+from anyadbench.boards import load_boards
+from anyadbench.boards.aggregate import plugin_metrics as added
+from anyadbench.boards.aggregate.report_section import ReportSection
+from anyadbench.boards.render import plugin_sections as sections
+from anyadbench.boards.render.csvfile import leaderboard_csv
+from anyadbench.boards.render.html import board_html
+from anyadbench.metrics.rows.plugin_metrics import AddedMetric, RowScores
+from anyadbench.plugins import BrokenPlugin
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_runs(tmp_path_factory.mktemp("added") / "runs", size=32)
+
+
+@pytest.fixture
+def offer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make a hook return something."""
+
+    def put(*items: Any, broken: tuple[BrokenPlugin, ...] = ()) -> None:
+        for module in (added, sections):
+            monkeypatch.setattr(module, "collect", lambda hook: ([list(items)], list(broken)))
+
+    return put
+
+
+def abnormal_share(row: RowScores) -> float:
+    return float(row.slices["label"].mean())
+
+
+def rows_of(runs: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(leaderboard_csv(load_boards(runs)[0]))))
+
+
+def test_a_metric_is_computed_from_the_slices_of_each_row(runs: Path, offer: Callable[..., None]) -> None:
+    offer(AddedMetric("abnormal_share", "Share of slices with a lesion.", abnormal_share))
+    rows = [row for row in rows_of(runs) if row["kind"] == "measured"]
+    for row in rows:
+        assert float(row["abnormal_share"]) == pytest.approx(int(row["n_abnormal"]) / int(row["n_slices"]), abs=1e-6)
+        assert row["abnormal_share_low"] == ""
+    assert "abnormal_share: Share of slices with a lesion. A plugin's metric" in load_boards(runs)[0].notices[-1]
+
+
+def test_a_metric_gets_the_columns_of_the_slice_table_as_numbers(runs: Path, offer: Callable[..., None]) -> None:
+    seen: list[RowScores] = []
+    offer(AddedMetric("kept", "Kept.", lambda row: seen.append(row) or 1.0))
+    load_boards(runs)
+    texts, numbers = ["subject", "scan"], {"slice": "i", "height_mm": "f", "label": "i", "lesion_px": "i"}
+    for row in seen:
+        assert list(row.slices) == [*texts, *numbers, "brain", "image_score"]
+        assert {name: row.slices[name].dtype.kind for name in numbers} == numbers
+        assert isinstance(row.slices["scan"].iloc[0], str)
+        assert list(row.slices.index) == list(range(len(row.slices)))
+    assert {len(row.slices) for row in seen} == {int(row["n_slices"]) for row in rows_of(runs)}
+
+
+def test_the_control_row_has_no_added_metric(runs: Path, offer: Callable[..., None]) -> None:
+    offer(AddedMetric("abnormal_share", "Share.", abnormal_share))
+    assert {row["abnormal_share"] for row in rows_of(runs) if row["kind"] == "control"} == {""}
+
+
+@pytest.mark.parametrize(
+    ("compute", "reason"),
+    [
+        (lambda row: float("nan"), "The plugin's metric is undefined here."),
+        (lambda row: float("inf"), "The plugin's metric is undefined here."),
+        (lambda row: 1 / 0, "The plugin's metric failed: ZeroDivisionError: division by zero"),
+        (lambda row: dict(row.pixels) and 0.0, "pixels.npz is missing or a link"),
+    ],
+)
+def test_a_metric_without_a_value_says_why(
+    compute: Callable[[RowScores], float], reason: str, runs: Path, offer: Callable[..., None]
+) -> None:
+    offer(AddedMetric("odd", "Odd.", compute))
+    row = next(row for row in rows_of(runs) if row["kind"] == "measured")
+    assert row["odd"] == ""
+    assert reason in row["reasons"]
+
+
+def test_a_damaged_slice_table_costs_the_column_and_not_the_board(
+    runs: Path, tmp_path: Path, offer: Callable[..., None]
+) -> None:
+    copy = Path(shutil.copytree(runs, tmp_path / "runs"))
+    for path in copy.rglob("slices.csv"):
+        path.write_text("a,b\n1,2\n")
+    offer(AddedMetric("abnormal_share", "Share.", abnormal_share))
+    row = next(row for row in rows_of(copy) if row["kind"] == "measured")
+    assert row["abnormal_share"] == ""
+    assert row["pixel_ap"] != ""
+
+
+@pytest.mark.parametrize(
+    ("items", "sentence"),
+    [
+        ([3], "A plugin's metric is a int, not an AddedMetric"),
+        ([AddedMetric("dice", "D.", abnormal_share)], "is called 'dice', as a built-in one is; it was left out"),
+        ([AddedMetric("a", "A.", abnormal_share)] * 2, "Two plugins add a metric 'a'; the second was left out"),
+    ],
+)
+def test_a_metric_that_cannot_be_used_is_named_on_the_board(
+    items: list[Any], sentence: str, runs: Path, offer: Callable[..., None]
+) -> None:
+    offer(*items)
+    assert any(sentence in notice for notice in load_boards(runs)[0].notices)
+
+
+def test_a_metric_name_that_is_no_column_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be lower-case letters, digits and underscores"):
+        AddedMetric("Pixel AP", "", abnormal_share)
+
+
+def test_a_plugin_whose_hook_fails_is_named_on_the_board(runs: Path, offer: Callable[..., None]) -> None:
+    offer(broken=(BrokenPlugin("theirs", "dist", "anyadbench_metrics raised ValueError: no"),))
+    board = load_boards(runs)[0]
+    assert any("'theirs' of dist cannot be used" in notice for notice in board.notices)
+    assert "raised ValueError: no" in board_html(board)
+
+
+HOSTILE = "\"'><script>document.title='taken'</script><img src=x onerror=alert(1)></iframe><h1>out</h1>"
+
+
+def page_with(runs: Path, offer: Callable[..., None], *items: Any) -> str:
+    offer()
+    board = load_boards(runs)[0]
+    offer(*items)
+    return board_html(board)
+
+
+def test_the_html_of_a_section_stays_in_its_frame(runs: Path, offer: Callable[..., None]) -> None:
+    page = page_with(runs, offer, ReportSection("Ours <b>", lambda board: HOSTILE))
+    assert HOSTILE not in page
+    assert "<h1>out" not in page
+    assert str(html.escape(HOSTILE)).replace("&quot;", "&#34;").replace("&#x27;", "&#39;") in page
+    assert 'sandbox title="Ours &lt;b&gt;"' in page
+
+
+@pytest.mark.parametrize(
+    ("item", "sentence"),
+    [
+        (ReportSection("Ours", lambda board: str(1 / 0)), "The section cannot be shown: ZeroDivisionError"),
+        (3, "A plugin&#39;s report section is a int, not a ReportSection."),
+    ],
+)
+def test_a_section_that_fails_says_so_in_its_place(
+    item: Any, sentence: str, runs: Path, offer: Callable[..., None]
+) -> None:
+    assert sentence in page_with(runs, offer, item)
+
+
+def test_a_page_without_plugins_has_no_frame(runs: Path, offer: Callable[..., None]) -> None:
+    assert "<iframe" not in page_with(runs, offer)
+
+
+@pytest.mark.browser
+def test_a_section_is_shown_and_its_scripts_are_not_run(runs: Path, tmp_path: Path, offer: Callable[..., None]) -> None:
+    from browser import CHROMIUM, browse, screenshot
+
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    body = "<script>top.document.title='taken'</script><div style='background:#f00;height:300px'></div>"
+    report = tmp_path / "report.html"
+    report.write_text(page_with(runs, offer, ReportSection("Ours", lambda board: body)))
+    text, _ = browse(tmp_path, report.as_uri(), "--dump-dom")
+    assert "<title>taken" not in text
+    plain = tmp_path / "plain.html"
+    plain.write_text(page_with(runs, offer, ReportSection("Ours", lambda board: "")))
+    shots = [screenshot(tmp_path, f"{path.as_uri()}#added-1", "900,700") for path in (report, plain)]
+    assert abs(shots[0] - shots[1]).mean() > 5

@@ -1,0 +1,169 @@
+"""Intervals of summaries and seeds, tie groups, and rows from publications."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from boards_fixture import SUBSETS, FakeMethod, write_cell
+from places import ROOT
+
+from anyadbench.boards import build_boards
+from anyadbench.boards.aggregate.assemble import make_boards
+from anyadbench.boards.aggregate.load import load_boards
+from anyadbench.boards.aggregate.model import Board, Summary
+from anyadbench.boards.aggregate.reported import NOT_STATED, read_reported
+from anyadbench.boards.aggregate.uncertainty import tie_groups
+from anyadbench.boards.render.text import group_letter, rank_text
+from anyadbench.errors import UserError
+from anyadbench.results.read import read_cells
+
+REPORTED = ROOT / "leaderboards" / "reported"
+
+
+def board_of(runs: Path, *methods: FakeMethod) -> Board:
+    for method in methods:
+        for seed in method.seeds:
+            write_cell(runs / "cells", method, seed)
+    (board,) = make_boards(read_cells(runs))
+    return board
+
+
+def method(name: str, skill: float, seeds: tuple[int, ...] = (0,)) -> FakeMethod:
+    return FakeMethod(name, name.title(), skill, seeds, maps=False, budget="paper", resamples=True)
+
+
+def item_of(board: Board, label: str, metric: str = "pixel_ap") -> Summary:
+    key = next(variant.key for variant in board.variants if variant.label == label)
+    item = board.summary(key, "phantom", metric)
+    assert item is not None
+    return item
+
+
+def test_summaries_have_intervals_around_mean_worst_and_drops(tmp_path: Path) -> None:
+    item = item_of(board_of(tmp_path, method("good", 2.5)), "Good")
+    assert item.mean is not None and item.worst is not None
+    low, high = item.mean_interval
+    assert low is not None and high is not None and low < item.mean < high
+    # Subsets resample together: the mean of seven is as uncertain as the shared part says, not seven times less.
+    assert 0.01 < high - low < 0.1
+    assert item.worst_interval[0] is not None and item.worst_interval[0] < item.worst
+    assert len(item.drops) == len(SUBSETS) - 1
+    for subset, drop in item.drops.items():
+        ends = item.drop_intervals[subset]
+        assert ends[0] is not None and ends[1] is not None and ends[0] < drop < ends[1]
+
+
+def test_the_interval_of_several_seeds_is_that_of_their_mean(tmp_path: Path) -> None:
+    board = board_of(tmp_path, method("good", 2.5, (0, 1, 2)))
+    line = board.line(board.variants[0].key, "phantom", SUBSETS[0])
+    assert line is not None
+    estimate = line.metrics["pixel_ap"]
+    assert estimate.nested and estimate.value is not None
+    assert estimate.low is not None and estimate.high is not None
+    assert estimate.low < estimate.value < estimate.high
+    assert 0.05 < estimate.high - estimate.low < 0.2
+    assert line.metrics["dice"].nested
+
+
+def test_cells_without_resamples_keep_the_span_of_their_seeds(tmp_path: Path) -> None:
+    board = board_of(tmp_path, FakeMethod("old", "Old", 2.0, (0, 1), maps=False))
+    line = board.line(board.variants[0].key, "phantom", SUBSETS[0])
+    assert line is not None and not line.metrics["pixel_ap"].nested
+    assert item_of(board, "Old").mean_interval == (None, None)
+    assert item_of(board, "Old").group is None
+
+
+def test_damaged_resamples_are_a_notice(tmp_path: Path) -> None:
+    cell = write_cell(tmp_path / "cells", method("good", 2.5), 0)
+    (cell / "scores/bootstrap.npz").write_bytes(b"PK")
+    (board,) = make_boards(read_cells(tmp_path))
+    assert any("bootstrap.npz is damaged" in notice for notice in board.notices)
+
+
+def test_methods_that_a_paired_test_cannot_tell_apart_share_a_group(tmp_path: Path) -> None:
+    board = board_of(tmp_path, method("best", 2.6), method("same", 2.58), method("poor", 0.8))
+    groups = {name: item_of(board, name, "pixel_auroc").group for name in ("Best", "Same", "Poor")}
+    assert groups == {"Best": 1, "Same": 1, "Poor": 2}
+
+
+def test_tie_groups_follow_the_rank_and_begin_anew_at_each_difference() -> None:
+    rng = np.random.default_rng(0)
+    points = {"a": 0.9, "b": 0.899, "c": 0.7, "d": 0.699, "e": 0.2}
+    means = {name: value + rng.normal(0, 0.01, 1000) for name, value in points.items()}
+    items = [
+        Summary(name, "t", "m", value, None, "", None, {}, 1, 1, rank=rank)
+        for rank, (name, value) in enumerate(points.items(), 1)
+    ]
+    assert tie_groups(items[::-1], means) == {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3}
+    assert tie_groups(items, {}) == {}
+
+
+def test_tie_groups_are_letters_beside_ranks() -> None:
+    assert [group_letter(group) for group in (None, 1, 26, 27)] == ["", "a", "z", "aa"]
+    assert rank_text(2, 1) == "2 a"
+
+
+def test_reported_tables_hold_the_published_numbers() -> None:
+    records = read_reported(REPORTED)
+    main = {r.method: r.result.rows[0].metrics for r in records if r.result and r.protocol == "brats-7subsets"}
+    assert len(main) == 11
+    assert main["anyad"]["pixel_ap"] == 0.7881 and main["inpformer"]["aupro"] == 0.8501
+    cross = next(r.result for r in records if r.protocol == "cross-brats-mu")
+    assert cross is not None and len(cross.rows) == 7
+    assert {row.subset: row.metrics["image_auroc"] for row in cross.rows}["T2"] == 0.8635
+    zero = {r.protocol: r.result.rows[0].metrics["pixel_ap"] for r in records if r.result and "zeroshot" in r.protocol}
+    assert zero == {
+        "zeroshot-brats-t1ce": 0.5559, "zeroshot-mu-t1ce": 0.4731,
+        "zeroshot-brats-pretreat": 0.3059, "zeroshot-mu-pretreat": 0.3523,
+    }  # fmt: skip
+    assert all(r.result is not None and "README" in r.result.source for r in records)
+
+
+def test_reported_rows_join_the_board_and_are_ranked_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "reported"
+    shutil.copytree(REPORTED, folder)
+    table = folder / "brats-7subsets.toml"
+    table.write_text(
+        table.read_text().replace('"brats-7subsets"', '"phantom-7subsets"').replace('"brats2018"', '"phantom"')
+    )
+    write_cell(tmp_path / "runs/cells", method("poor", 0.8), 0)
+    boards = {board.slug: board for board in load_boards(tmp_path / "runs", reported=folder)}
+    assert {"phantom-7subsets", "cross-brats-mu", "zeroshot-mu-t1ce"} <= set(boards)
+    board = boards["phantom-7subsets"]
+    ranks = {
+        (board.variant(i.variant).kind, board.variant(i.variant).label): i.rank
+        for i in board.summaries
+        if i.metric == "pixel_ap"
+    }
+    assert ranks["measured", "Poor"] == 1
+    assert ranks["reported", "AnyAD"] == 1 and ranks["reported", "INPFormer"] == 2
+    assert NOT_STATED in board.subsets
+    measured = item_of(board, "Poor")
+    assert (measured.covered, measured.required) == (7, 7)
+
+
+def test_reported_rows_name_their_source_in_every_format(tmp_path: Path) -> None:
+    write_cell(tmp_path / "runs/cells", method("poor", 0.8), 0)
+    built = {b.protocol: b for b in build_boards(tmp_path / "runs", tmp_path / "out", reported=REPORTED)}
+    for path in (built["cross-brats-mu"].leaderboard, built["cross-brats-mu"].markdown, built["cross-brats-mu"].report):
+        assert "README of the AnyAD code (arXiv 2512.21264), cross-domain table" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("0.7349", "7.349", "STFPM needs 7 values between 0 and 1"),
+        ("0.7349, ", "", "STFPM needs 7 values between 0 and 1"),
+        ("aupro", "auroc", "unknown metrics auroc"),
+        ("protocol =", "protocols =", "Field required"),
+        ("[[row]]", "[[row", "cannot be read"),
+    ],
+)
+def test_wrong_tables_are_refused(tmp_path: Path, old: str, new: str, sentence: str) -> None:
+    text = (REPORTED / "brats-7subsets.toml").read_text()
+    (tmp_path / "x.toml").write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=sentence):
+        read_reported(tmp_path)

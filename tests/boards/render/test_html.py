@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from boards_fixture import DEFAULT_METHODS, SUBSETS, FakeMethod, write_cell, write_head, write_runs
+from PIL import Image
+
+from anyadbench.boards import load_boards
+from anyadbench.boards.render import gallery, tiles
+from anyadbench.boards.render.cell_details import read_curves, read_manifest, thin
+from anyadbench.boards.render.heat_colours import contrast, shade
+from anyadbench.boards.render.html import board_html
+from anyadbench.boards.render.svg import nice_ticks
+from anyadbench.results.kept_maps import KeptMaps, read_maps
+
+HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)> {{ 7*7 }}'
+
+
+class Page(HTMLParser):
+    """Collects elements with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return board_html(load_boards(write_runs(tmp_path_factory.mktemp("runs"), size=32))[0])
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+def test_page_loads_nothing_from_outside(text: str, page: Page) -> None:
+    found = [attributes.get(name) for _, attributes in page.elements for name in ("src", "href")]
+    addresses = [value for value in found if value]
+    assert addresses and all(address.startswith(("data:", "#")) for address in addresses)
+    assert not re.search(r"url\(|@import|\bfetch\(|XMLHttpRequest|https?://", text)
+
+
+def test_policy_names_the_hash_of_the_only_script(text: str) -> None:
+    import hashlib
+
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src &#39;sha256-{digest}&#39;" in text or f"script-src 'sha256-{digest}'" in text
+    assert "default-src 'none'" in text
+
+
+def test_every_picture_has_an_alternative_text(page: Page) -> None:
+    pictures = page.all("img")
+    assert len(pictures) > 100 and all(len(picture["alt"] or "") > 5 for picture in pictures)
+    plots = [plot for plot in page.all("svg") if "class" not in plot]
+    assert plots and all(plot.get("role") == "img" and plot.get("aria-label") for plot in plots)
+
+
+def test_page_has_every_section_and_a_language(text: str, page: Page) -> None:
+    ids = {attributes.get("id") for attributes in page.all("section")}
+    wanted = {"ranking", "heat", "maps", "results", "intervals", "curves", "decisions", "cost", "coverage", "methods"}
+    assert wanted <= ids
+    assert page.all("html")[0]["lang"] == "en"
+    assert "RuntimeError: the loss is not finite" in text and "step 40 loss inf" in text
+
+
+def test_results_table_has_a_row_for_every_line(page: Page) -> None:
+    rows = [row for row in page.all("tr") if "data-subset" in row]
+    assert len(rows) == (3 + 1) * len(SUBSETS)
+    assert {head.get("scope") for head in page.all("th")} <= {"col", "row"}
+
+
+def test_hostile_text_is_escaped_everywhere(tmp_path: Path) -> None:
+    changes = dict.fromkeys(("weights.name", "method.citation", "protocol.title"), HOSTILE)
+    changes |= {"method.params": {HOSTILE: HOSTILE}}
+    method = FakeMethod("evil", HOSTILE, departures=[HOSTILE], changes=changes)
+    cell = write_cell(tmp_path / "cells", method, 0, tests=(HOSTILE,))
+    (cell / "manifest.json").write_text(json.dumps({HOSTILE: [HOSTILE]}))
+    with np.load(cell / "scores/maps.npz") as data:
+        arrays = {name: data[name] for name in data.files}
+    info = json.loads(str(arrays["info"].item()))
+    info["slices"][0] |= {"subject": HOSTILE, "scan": HOSTILE}
+    np.savez(cell / "scores/maps.npz", **(arrays | {"info": np.array(json.dumps(info))}))
+    write_head(tmp_path / "cells/bad", "failed", HOSTILE, 0, error=HOSTILE, log_tail=[HOSTILE])
+    text = board_html(load_boards(tmp_path)[0])
+    page = Page(text)
+    assert len(page.all("script")) == 1
+    assert all((picture["src"] or "").startswith("data:image/png") for picture in page.all("img"))
+    assert not any("onerror" in attributes for _, attributes in page.elements)
+    assert "{{ 7*7 }}" in text
+
+
+def test_page_without_maps_and_curves_says_so(tmp_path: Path) -> None:
+    cell = write_cell(tmp_path / "cells", FakeMethod("anyad", "AnyAD", maps=False), 0)
+    (cell / "scores/curves.json").unlink()
+    text = board_html(load_boards(tmp_path)[0])
+    assert "No maps were kept" in text and "No cell holds curves." in text
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no", b"\x93NUMPY"])
+def test_damaged_maps_are_a_sentence(tmp_path: Path, content: bytes) -> None:
+    cell = write_cell(tmp_path / "cells", DEFAULT_METHODS[0], 0)
+    (cell / "scores/maps.npz").write_bytes(content)
+    assert "maps.npz is damaged" in str(read_maps(cell))
+    assert "maps.npz is damaged" in board_html(load_boards(tmp_path)[0])
+
+
+def test_maps_in_a_compression_that_nobody_knows_are_a_sentence(tmp_path: Path) -> None:
+    cell = write_cell(tmp_path / "cells", DEFAULT_METHODS[0], 0)
+    path = cell / "scores/maps.npz"
+    content = bytearray(path.read_bytes())
+    for signature, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        start = content.find(signature)
+        content[start + place : start + place + 2] = b"\x63\x00"
+    path.write_bytes(content)
+    assert "maps.npz is damaged" in str(read_maps(cell))
+
+
+def test_maps_that_unpack_to_too_much_are_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = write_cell(tmp_path / "cells", DEFAULT_METHODS[0], 0)
+    monkeypatch.setattr("anyadbench.results.kept_maps.MAX_BYTES", 2**10)
+    assert "maps.npz is larger than 0 MB unpacked" in str(read_maps(cell))
+
+
+def test_maps_of_a_wrong_shape_or_with_objects_are_refused(tmp_path: Path) -> None:
+    cell = write_cell(tmp_path / "cells", DEFAULT_METHODS[0], 0)
+    path = cell / "scores/maps.npz"
+    with np.load(path) as data:
+        arrays = {name: data[name] for name in data.files}
+    np.savez(path, **(arrays | {"masks": arrays["masks"][:, :-1]}))
+    assert "damaged" in str(read_maps(cell))
+    np.savez(path, **(arrays | {"info": np.array({"a": 1}, dtype=object)}))
+    assert "damaged" in str(read_maps(cell))
+    np.savez(path, **arrays)
+    assert isinstance(read_maps(cell), KeptMaps)
+
+
+def test_scan_without_a_sequence_shows_why_there_is_no_map(text: str) -> None:
+    assert "This scan has no T1." in text
+    assert "This scan cannot serve F+T1." in text
+
+
+def test_best_and_worst_slices_are_ordered_by_their_quality(tmp_path: Path) -> None:
+    write_cell(tmp_path / "cells", DEFAULT_METHODS[0], 0, size=48)
+    made = gallery.make_gallery(load_boards(tmp_path)[0])
+    titles = [(badge, float(title.rsplit(" ", 1)[1])) for badge, title, _, _ in made.showcases[0].panels]
+    assert [badge for badge, _ in titles] == ["best", "median", "worst"]
+    assert titles[0][1] >= titles[1][1] >= titles[2][1]
+
+
+def test_pictures_stay_within_their_budget(tmp_path: Path) -> None:
+    write_cell(tmp_path / "cells", DEFAULT_METHODS[0], 0, size=96)
+    board = load_boards(tmp_path)[0]
+    whole, small = gallery.make_gallery(board), gallery.make_gallery(board, budget=60_000)
+    assert whole.left_out == 0 and len(whole.slices) == 9
+    assert small.left_out > 0 and small.slices
+    assert gallery._bytes(small) <= 60_000 < gallery._bytes(whole)
+
+
+def test_page_of_three_methods_is_below_6_mb(tmp_path: Path) -> None:
+    write_runs(tmp_path, size=160)
+    assert len(board_html(load_boards(tmp_path)[0]).encode()) < 6_000_000
+
+
+def decoded(uri: str) -> np.ndarray:
+    data = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def test_outline_surrounds_the_lesion_and_hides_none_of_it() -> None:
+    mask = np.zeros((40, 40), dtype=bool)
+    mask[15:25, 10:20] = True
+    picture = decoded(tiles.png_uri(tiles.grey_tile(np.full((40, 40), 90, np.uint8), 40), tiles.outline(mask, 40)))
+    drawn = (picture == tiles.CONTOUR).all(axis=-1)
+    assert drawn[14, 12] and drawn[25, 12] and drawn[20, 9] and drawn[20, 20]
+    assert not drawn[mask].any() and drawn.sum() == 4 * 10
+
+
+def test_map_is_invisible_at_the_low_end_and_bright_at_the_high_end() -> None:
+    grey = tiles.grey_tile(np.full((8, 8), 100, np.uint8), 8)
+    scores = np.zeros((8, 8), np.float32)
+    scores[:, 4:] = 1
+    blended = tiles.blend_map(grey, scores, 0.0, 1.0)
+    np.testing.assert_allclose(blended[:, 0], 100, atol=1)
+    assert blended[4, 7, 0] > 200
+
+
+def test_constant_map_does_not_divide_by_zero() -> None:
+    grey = tiles.grey_tile(np.full((8, 8), 100, np.uint8), 8)
+    assert np.isfinite(tiles.blend_map(grey, np.full((8, 8), 3, np.float32), 3.0, 3.0)).all()
+
+
+def test_crop_keeps_everything_that_is_not_black() -> None:
+    images = np.zeros((2, 60, 50), np.uint8)
+    images[0, 10:30, 20:35] = 9
+    top, left, bottom, right = tiles.crop_box(images, np.zeros((1, 60, 50), bool))
+    assert bottom - top == right - left
+    assert top <= 10 and bottom >= 30 and left <= 20 and right >= 35
+
+
+@pytest.mark.parametrize("level", [i / 20 for i in range(21)])
+def test_heat_map_text_is_readable_in_both_themes(level: float) -> None:
+    colours = shade(level)
+    for back, ink in ((colours.light, colours.light_text), (colours.dark, colours.dark_text)):
+        one, two = (tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for c in (back, ink))
+        assert contrast(one, two) >= 4.5  # type: ignore[arg-type]
+
+
+def test_curves_are_thinned_with_their_ends() -> None:
+    points = tuple((i / 999, (i / 999) ** 0.5) for i in range(1000))
+    kept = thin(points)
+    assert len(kept) <= 80 and kept[0] == points[0] and kept[-1] == points[-1]
+
+
+def test_curves_with_wild_values_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "scores").mkdir()
+    good = [[0, 0], [1, 1]]
+    content = {"a|F": {"roc": [[0, 0], [2, 1]], "pr": "x", "pro": good}, "b": {"roc": good}, "a|T1": 3}
+    (tmp_path / "scores/curves.json").write_text(json.dumps(content))
+    assert read_curves(tmp_path) == {("a", "F"): {"pro": ((0.0, 0.0), (1.0, 1.0))}}
+
+
+def test_manifest_is_flattened_and_bounded(tmp_path: Path) -> None:
+    content = {"a": {"b": 1, "c": [1, 2]}, "z": {str(i): i for i in range(500)}}
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    entries = read_manifest(tmp_path)
+    assert entries[:3] == [("a.b", "1"), ("a.c", "1, 2"), ("z.0", "0")] and len(entries) == 2 + 25
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.61, 0.64), (0.0, 1e-6), (3.0, 4000.0)])
+def test_ticks_are_few_and_inside(low: float, high: float) -> None:
+    ticks = nice_ticks(low, high)
+    assert 2 <= len(ticks) <= 7 and all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
+
+
+def test_several_test_sets_can_be_chosen(tmp_path: Path) -> None:
+    write_runs(tmp_path, methods=DEFAULT_METHODS[:2], tests=("mu", "pretreat"), failed=False)
+    page = Page(board_html(load_boards(tmp_path)[0]))
+    assert any(select.get("id") == "pick-test" for select in page.all("select"))
+    shown = [block for block in page.all("div") if "data-block-metric" in block and "hidden" not in block]
+    assert {block["data-block-test"] for block in shown} == {"mu"}

@@ -1,0 +1,102 @@
+"""``anyadbench protocols show NAME --data DIR``: what will be trained and tested, and what it will cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inprocess import Done, run
+
+from anyadbench.cli import main
+
+
+@pytest.fixture(scope="module")
+def done(tiny_phantom: Path, tiny_protocol: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    return run(tiny_protocol, {"phantom": tiny_phantom}, tmp_path_factory.mktemp("outlook") / "runs")[0]
+
+
+def show(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(["protocols", "show", *map(str, arguments)])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def shown(done: Done, tiny_phantom: Path, tiny_protocol: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    runs = done.folder.parent.parent
+    options = ["--data", tiny_phantom, "--runs", runs, "--budget", "tiny", "--json"]
+    return dict(json.loads(show(capsys, tiny_protocol, *options, "--method", "pixelstats", "--method", "inpformer")))
+
+
+def test_the_counts_are_those_of_the_run(done: Done, shown: dict[str, Any]) -> None:
+    outlook = shown["outlook"]
+    assert outlook["train"]["normal"] == done.result.train["slices"]
+    (test,) = outlook["tests"]
+    for row, told in zip(done.result.rows, test["rows"], strict=True):
+        assert told == {
+            "name": row.subset, "subjects": row.n_subjects, "normal": row.n_normal, "abnormal": row.n_abnormal,
+        }  # fmt: skip
+    assert len(test["subjects"]) == max(row.n_subjects for row in done.result.rows)
+
+
+def test_the_maps_are_counted_as_they_are_scored(
+    done: Done, shown: dict[str, Any], tiny_protocol: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anyadbench.cells.fitting import Fitting
+    from anyadbench.engine.map_sample import MapSample
+    from anyadbench.engine.protocol_data import ProtocolData
+    from anyadbench.engine.reporter import Reporter
+    from anyadbench.engine.scoring import Evaluator
+    from anyadbench.protocols.reader import read_protocol
+
+    protocol = read_protocol(tiny_protocol)
+    data = ProtocolData.from_paths(protocol, done.job.stores)
+    method = Fitting(done.job, data, Reporter()).load()
+    kept = MapSample("none", protocol.sequences)
+    evaluator = Evaluator(method, data, done.job.numerics, Reporter(), kept)
+    scored: list[int] = []
+    original = Evaluator.score
+    monkeypatch.setattr(
+        Evaluator, "score", lambda self, v, *a, **k: (scored.append(len(v)), original(self, v, *a, **k))[1]
+    )
+    evaluator.run_test(protocol.tests[0])
+    assert sum(scored) == shown["outlook"]["tests"][0]["maps"]
+
+
+def test_times_come_from_finished_cells_of_the_method(done: Done, shown: dict[str, Any]) -> None:
+    statistics, network = shown["costs"]
+    assert statistics["basis"].startswith("median of 1 finished cell on cpu in ")
+    assert statistics["fit_seconds"] == pytest.approx(done.result.timings["fit_seconds"])
+    assert network["steps"] == 3 and network["slices"] == 6
+    assert network["fit_seconds"] is None and "--measure times some steps here" in network["basis"]
+
+
+def test_times_can_be_measured(
+    tiny_phantom: Path, tiny_protocol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data", tiny_phantom, "--runs", tmp_path, "--budget", "tiny", "--measure", "--json"]
+    (cost,) = json.loads(show(capsys, tiny_protocol, *options, "--method", "inpformer"))["costs"]
+    assert cost["basis"].startswith("2 steps and 16 maps timed now on")
+    assert cost["fit_seconds"] > 0 and cost["score_seconds"] > 0
+
+
+def test_people_get_tables(
+    done: Done, tiny_phantom: Path, tiny_protocol: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = show(capsys, tiny_protocol, "--data", tiny_phantom, "--method", "pixelstats", "--budget", "tiny")
+    assert f"trains on {done.result.train['slices']} lesion-free slices of " in said
+    assert "as available" in said and "what one cell (one seed) costs:" in said and "unknown" in said
+
+
+def test_without_data_only_the_rules_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    said = show(capsys, "brats-7subsets-released")
+    assert "ORACLE" in said and "crop = (392, 392)" in said and "trains on" not in said
+
+
+def test_an_unknown_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["protocols", "show", "brats-7subsets", "--data", str(tmp_path / "none")])
+    assert ended.value.code == 2 and "there is no such folder" in capsys.readouterr().err

@@ -1,0 +1,149 @@
+"""Stored pixel statistics give the metrics of the maps bit for bit, exact or in bins, and refuse what cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import metrics_reference as reference
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from anyadbench.errors import UserError
+from anyadbench.metrics import PixelState, PixelStats, evaluate
+from anyadbench.metrics.core.thresholds import at_threshold, quantile_of_state
+from anyadbench.metrics.rows.row_numbers import row_numbers
+from anyadbench.metrics.rows.row_pixels import RowPixels, exact_pixels, from_arrays, streaming_pixels, to_arrays
+from anyadbench.results.arrays import load_arrays, save_arrays
+from anyadbench.results.schema import Row
+
+CASES = reference.cases()
+
+
+def normals() -> PixelState:
+    state = PixelState()
+    state.update(np.random.default_rng(1).normal(size=(3, 9, 9)).astype(np.float32), np.zeros((3, 9, 9), bool))
+    return state
+
+
+def subjects_of(maps: np.ndarray, kind: type[PixelStats] | type[PixelState], masks: np.ndarray) -> dict[str, object]:
+    states = {}
+    for number in range(len(maps)):
+        state = kind()
+        state.update(maps[number : number + 1], masks[number : number + 1])
+        states[f"s{number}"] = state
+    return states
+
+
+def exact_row(maps: np.ndarray, masks: np.ndarray) -> RowPixels:
+    return exact_pixels("t", "F", subjects_of(maps, PixelStats, masks), quantile_of_state(normals()))  # type: ignore[arg-type]
+
+
+def records(maps: np.ndarray, masks: np.ndarray) -> list[dict[str, object]]:
+    labels = masks.any(axis=(1, 2))
+    return [
+        {"subject": f"s{i}", "scan": f"s{i}", "label": int(labels[i]), "lesion_px": int(masks[i].sum()),
+         "image_score": float(maps[i].astype(np.float64).max())}
+        for i in range(len(maps))
+    ]  # fmt: skip
+
+
+def stored(row: RowPixels, path: Path) -> RowPixels:
+    save_arrays(path, to_arrays([row], {"t": row.subjects}))
+    ((again,), subjects) = from_arrays(load_arrays(path, "x"))
+    assert subjects == {"t": row.subjects}
+    return again
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_stored_gives_the_same_numbers_bit_for_bit(name: str, tmp_path: Path) -> None:
+    maps, masks = CASES[name]
+    row = exact_row(maps, masks)
+    again = stored(row, tmp_path / "x.npz")
+    table = records(maps, masks)
+    ours, theirs = (row_numbers(part, table, row.subjects) for part in (row, again))
+    assert ours[0] == theirs[0]
+    assert np.array_equal(ours[1], theirs[1], equal_nan=True)
+    values = ours[0]["metrics"]
+    assert {key: values[key] for key in reference.pixel_metrics(maps, masks)} == pytest.approx(
+        reference.pixel_metrics(maps, masks), abs=1e-9
+    )
+    assert Row(test="t", subset="F", sequences=["flair"], **ours[0]).metrics == values
+
+
+def test_every_metric_stands_flushing_negative_zero_and_outliers_at_once(flushing: None) -> None:
+    rng = np.random.default_rng(8)
+    masks = np.zeros((6, 12, 12), bool)
+    masks[::2, 3:6, 4:9] = True
+    bits = rng.integers(1, 40, masks.shape) + 20 * masks
+    maps = bits.astype(np.int32).view(np.float32).copy()  # subnormal everywhere, but for
+    maps[1, 0, 0], maps[3, 5, 5], maps[0, 0, 1] = 1e6, -1e6, -0.0
+    scores = np.array([3, 1, 4, -0.0, 5, 0.0])
+    values = evaluate(maps, masks, scores)
+    torch.set_flush_denormal(False)
+    assert {name: values[name] for name in reference.pixel_metrics(maps, masks)} == pytest.approx(
+        reference.pixel_metrics(maps, masks), abs=1e-9
+    )
+    assert values["pixel_auroc"] == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()), abs=1e-9)
+    assert values["pixel_ap"] == pytest.approx(average_precision_score(masks.ravel(), maps.ravel()), abs=1e-9)
+    labels = masks.any(axis=(1, 2))
+    assert values["image_auroc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-9)
+    assert values["pixel_auroc"] > 0.6
+
+
+def test_bins_are_stored_with_their_bound(tmp_path: Path) -> None:
+    maps, masks = CASES["plain"]
+    pooled = PixelState()
+    pooled.update(maps, masks)
+    states = {name: PixelState(20) for name in ("s0", "s1", "s2", "s3", "s4")}
+    for number, state in enumerate(states.values()):
+        state.update(maps[number : number + 1], masks[number : number + 1])
+    row = streaming_pixels("t", "F", pooled, states, quantile_of_state(normals()))
+    again = stored(row, tmp_path / "x.npz")
+    values = row_numbers(again, records(maps, masks), row.subjects)[0]
+    assert values["pixels"] == "streaming" and values["error_bound"] == pooled.error_bound
+    assert {name: values["metrics"][name] for name in pooled.compute()} == pooled.compute()
+    assert values["intervals"]["pixel_ap"][0] is not None
+
+
+def test_decisions_are_those_of_the_threshold() -> None:
+    maps, masks = CASES["plain"]
+    row = exact_row(maps, masks)
+    stats = PixelStats()
+    stats.update(maps, masks)
+    value = quantile_of_state(normals()).value
+    found = row_numbers(row, records(maps, masks), row.subjects)[0]["threshold"]
+    assert found == {"value": value, **{name: number for name, number in at_threshold(stats, value).items()}}
+
+
+def test_a_row_without_slices_has_counts_of_zero() -> None:
+    values, resampled = row_numbers(None, [], ["s0"])
+    assert values["n_slices"] == 0 and set(values["metrics"].values()) == {None}
+    assert np.isnan(resampled).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("gaps", lambda a: a[1:], "impossible steps or counts"),
+        ("lesions", lambda a: a * 0, "impossible steps or counts"),
+        ("codes", lambda a: a + 200, "damaged or incomplete"),
+        ("subject_tied", lambda a: a[:, 1:], "are impossible"),
+        ("tied", lambda a: a.astype(np.int64) - 5, "damaged or incomplete"),
+    ],
+)
+def test_impossible_statistics_are_refused(name: str, change: object, sentence: str) -> None:
+    arrays = to_arrays([exact_row(*CASES["plain"])], {"t": [f"s{i}" for i in range(5)]})
+    arrays[f"0/{name}"] = change(arrays[f"0/{name}"])  # type: ignore[operator]
+    with pytest.raises(UserError, match=f"t, F: .*{sentence}"):
+        from_arrays(arrays)
+
+
+def test_statistics_of_the_first_version_are_told_apart() -> None:
+    with pytest.raises(UserError, match="damaged or incomplete"):
+        from_arrays({"index": np.array("[]x")})
+    with pytest.raises(UserError, match="earlier version, which held no exact counts"):
+        from_arrays({"index": np.array("[]")})
+    with pytest.raises(UserError, match="name subjects outside the test set"):
+        from_arrays(to_arrays([exact_row(*CASES["plain"])], {"t": ["s0"]}))

@@ -1,0 +1,124 @@
+"""DICOM series as inputs of prediction."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+
+import anyadbench
+from anyadbench.data.trees.volume import read_volume
+from anyadbench.errors import UserError
+from anyadbench.predict.dicom import read_series
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def write_series(
+    image: Any, folder: Path, uid: str, start: int = 0, shift: float = 0.0, lean: float = 0.0, turn: bool = False
+) -> None:
+    """Write a NIfTI image as one DICOM file per slice, all further up by ``shift`` mm and each sideways by ``lean``."""
+    itk = pytest.importorskip("SimpleITK", reason="needs the extra dicom (SimpleITK)")
+    affine = LPS @ image.affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    direction = affine[:3, :3] / spacing
+    array = np.asarray(image.dataobj).astype(np.int16)
+    writer = itk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    folder.mkdir(parents=True, exist_ok=True)
+    for k in range(array.shape[2]):
+        one = itk.GetImageFromArray(array[:, :, k].T)
+        one.SetSpacing([float(spacing[0]), float(spacing[1])])
+        position = affine[:3, :3] @ (0, 0, k) + affine[:3, 3] + direction @ (k * lean, 0, shift)
+        tags = {
+            "0008|0060": "MR", "0020|000e": uid, "0020|000d": "1.2.3", "0008|0018": f"{uid}.{start + k + 1}",
+            "0020|0032": "\\".join(f"{v:.6f}" for v in position), "0020|0013": str(start + k + 1),
+            "0020|0037": "\\".join(f"{v:.6f}" for v in direction[:, [1, 2] if turn else [0, 1]].T.ravel()),
+            "0018|0050": f"{spacing[2]:.6f}", "0018|0088": f"{spacing[2]:.6f}",
+        }  # fmt: skip
+        for tag, value in tags.items():
+            one.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{uid}_{start + k:03d}.dcm"))
+        writer.Execute(one)
+
+
+def test_a_series_is_predicted_as_its_nifti_file_is(
+    trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path
+) -> None:
+    path = tiny_phantom / "HGG" / "Phantom_001_1" / "Phantom_001_1_flair.nii.gz"
+    source = nibabel.load(path)
+    write_series(source, tmp_path / "series", "1.2.3.4")
+    predictor = anyadbench.load(trained_cells["pixelstats"])
+    plain, found = predictor.predict({"flair": path}), predictor.predict({"flair": tmp_path / "series"})
+    np.testing.assert_array_equal(found.grid_maps, plain.grid_maps)
+    found.save(tmp_path / "out")
+    written, own = read_volume(tmp_path / "out" / "anomaly.nii.gz"), read_volume(path)
+    np.testing.assert_allclose(written.affine, own.affine, atol=1e-4)
+    assert written.shape == own.shape
+
+
+def test_folders_without_one_series_are_refused(tiny_phantom: Path, tmp_path: Path) -> None:
+    source = nibabel.load(tiny_phantom / "HGG" / "Phantom_001_1" / "Phantom_001_1_flair.nii.gz")
+    write_series(source, tmp_path / "two", "1.2.3.4")
+    write_series(source, tmp_path / "two", "1.2.3.5")
+    with pytest.raises(UserError, match="holds 2 DICOM series where one is needed; give the folder of one series"):
+        read_series(tmp_path / "two")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="holds no DICOM series where one is needed"):
+        read_series(tmp_path / "none")
+
+
+def test_a_series_is_put_in_order_by_its_positions_whatever_its_names(tiny_phantom: Path, tmp_path: Path) -> None:
+    source = nibabel.load(tiny_phantom / "HGG" / "Phantom_001_1" / "Phantom_001_1_flair.nii.gz")
+    write_series(source, tmp_path / "plain", "1.2.3.4")
+    shutil.copytree(tmp_path / "plain", tmp_path / "mixed")
+    for number, path in enumerate(sorted((tmp_path / "mixed").iterdir())):
+        path.rename(path.with_name(f"{number * 7 % 20:02d}-{number}.dcm"))
+    plain, mixed = read_series(tmp_path / "plain"), read_series(tmp_path / "mixed")
+    np.testing.assert_array_equal(np.asarray(mixed.dataobj), np.asarray(plain.dataobj))
+    np.testing.assert_allclose(mixed.affine, plain.affine)
+
+
+def test_a_series_that_is_not_one_even_stack_is_refused(tiny_phantom: Path, tmp_path: Path) -> None:
+    source = nibabel.load(tiny_phantom / "HGG" / "Phantom_001_1" / "Phantom_001_1_flair.nii.gz")
+    write_series(source, tmp_path / "gap", "1.2.3.4")
+    for k in (8, 9):
+        (tmp_path / "gap" / f"1.2.3.4_{k:03d}.dcm").unlink()
+    sentence = "gap has two neighbouring slices 22.5 mm apart where others are 7.5 mm apart; copy the series again"
+    with pytest.raises(UserError, match=sentence):
+        read_series(tmp_path / "gap")
+    write_series(source, tmp_path / "twice", "1.2.3.4")
+    write_series(source, tmp_path / "twice", "1.2.3.4", start=100)
+    sentence = f"twice holds {source.shape[2]} slices where another slice lies already"
+    with pytest.raises(UserError, match=sentence):
+        read_series(tmp_path / "twice")
+    write_series(source, tmp_path / "between", "1.2.3.4")
+    write_series(source, tmp_path / "between", "1.2.3.4", start=100, shift=2.0)
+    with pytest.raises(UserError, match="between has two neighbouring slices .* mm apart where others are"):
+        read_series(tmp_path / "between")
+    write_series(source, tmp_path / "leaning", "1.2.3.4", lean=0.5)
+    with pytest.raises(UserError, match="leaning has slices that are shifted sideways against one another"):
+        read_series(tmp_path / "leaning")
+    write_series(source, tmp_path / "planes", "1.2.3.4")
+    write_series(source, tmp_path / "planes", "1.2.3.4", start=100, turn=True)
+    with pytest.raises(UserError, match="planes holds slices of several directions"):
+        read_series(tmp_path / "planes")
+
+
+def test_slices_without_a_position_are_refused(tmp_path: Path) -> None:
+    from anyadbench.predict.dicom import _stack
+
+    with pytest.raises(UserError, match="has slices that do not say where they lie"):
+        _stack(tmp_path, [("0\\0\\0", "1\\0\\0\\0\\1\\0"), ("", "1\\0\\0\\0\\1\\0")])
+
+
+def test_without_simpleitk_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    with pytest.raises(UserError, match=r"reading DICOM needs SimpleITK: 'pip install anyadbench\[dicom\]', or give"):
+        read_series(tmp_path)

@@ -1,0 +1,58 @@
+"""The shape of the harness: folders of a size that a person can take in, and imports that go one way."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from import_graph import circles, imports, modules
+from places import ROOT
+
+PACKAGE = ROOT / "anyadbench"
+
+ALLOWED_CIRCLES = 2
+"""``Prediction.write`` and the lazy reading of ``ResolvedWeights``: methods that load their module when called."""
+
+
+def test_imports_go_round_in_at_most_two_places() -> None:
+    found = circles(imports(modules(PACKAGE)))
+    assert len(found) <= ALLOWED_CIRCLES, found
+
+
+def test_a_circle_is_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": {"f"}, "f": set()}
+    assert circles(graph) == [["a", "b", "c"]]
+
+
+def test_no_folder_holds_more_than_fifteen_modules() -> None:
+    sizes = Counter(path.parent for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+    crowded = {str(folder.relative_to(ROOT)): n for folder, n in sizes.items() if n > 15 and folder.name != "cli"}
+    assert crowded == {}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "home"),
+    [(r"\bos\.replace\(|\bflock\(|\bumask\(", "files.py"), (r"\breader\s*==", "nowhere")],
+)
+def test_some_things_are_done_in_one_place(pattern: str, home: str) -> None:
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if re.search(pattern, path.read_text(encoding="utf-8"))
+    }
+    assert found - {home} == set()
+
+
+def test_tests_mirror_the_package() -> None:
+    outside = {"fixtures", "helpers", "project"}
+    distributions = {"anomalib", "anyad", "baselines", "ray"}
+    tests = ROOT / "tests"
+    folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")} - {Path()}
+    unknown = [
+        str(folder)
+        for folder in folders
+        if folder.parts[0] not in outside | distributions and not (PACKAGE / folder).is_dir()
+    ]
+    assert unknown == []

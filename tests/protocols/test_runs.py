@@ -1,0 +1,124 @@
+"""Every built-in protocol end to end, on tiny trees with the names of the real releases."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from inprocess import run
+from trees import make_tree, path_of, save
+
+from anyadbench.boards.verify.submission import check
+from anyadbench.errors import UserError
+from anyadbench.protocols import find_protocol, protocol_files
+
+SETS = ("brats2018", "mu", "pretreat", "mslub", "phantom", "phantom-shift")
+SHARED_FITS = [
+    ("brats-7subsets", "cross-brats-mu"),
+    ("brats-7subsets", "zeroshot-brats-t1ce"),
+    ("brats-7subsets", "zeroshot-brats-pretreat"),
+    ("mu-7subsets", "cross-mu-brats"),
+    ("mu-7subsets", "zeroshot-mu-t1ce"),
+    ("mu-7subsets", "zeroshot-mu-pretreat"),
+    ("phantom-7subsets", "phantom-shift"),
+]
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("sets")
+    # Other numbers are other heads: the sets must not share an image.
+    return {name: make_tree(name, root / name, range(10 * i + 1, 10 * i + 7)) for i, name in enumerate(SETS)}
+
+
+def data_of(name: str, trees: dict[str, Path]) -> dict[str, Path]:
+    return {dataset: trees[dataset] for dataset in find_protocol(name).datasets}
+
+
+@pytest.mark.parametrize("name", sorted(protocol_files()))
+def test_a_protocol_runs_and_fills_every_row(name: str, trees: dict[str, Path], tmp_path: Path) -> None:
+    protocol = find_protocol(name)
+    (done,) = run(name, data_of(name, trees), tmp_path)
+    for test in protocol.tests:
+        rows = done.rows(test.name)
+        assert tuple(rows) == protocol.rows(test)
+        assert all(row.n_normal and row.n_abnormal and row.feed == dict(test.feed) for row in rows.values())
+        assert all(row.metrics["pixel_auroc"] is not None for row in rows.values())
+    assert check(tmp_path).problems == []
+
+
+@pytest.mark.parametrize(("source", "other"), SHARED_FITS)
+def test_a_transfer_takes_the_model_of_its_source_protocol(
+    source: str, other: str, trees: dict[str, Path], tmp_path: Path
+) -> None:
+    (first,) = run(source, data_of(source, trees), tmp_path)
+    record = first.job.fit.final / "fit.json"
+    before = record.stat().st_mtime_ns
+    (second,) = run(other, data_of(other, trees), tmp_path)
+    assert second.job.fit_id == first.job.fit_id and second.job.cell_id != first.job.cell_id
+    assert record.stat().st_mtime_ns == before
+    assert len([path for path in (tmp_path / "fits").iterdir() if path.is_dir()]) == 1
+
+
+def test_a_feed_puts_the_other_sequence_into_every_slot(trees: dict[str, Path]) -> None:
+    from anyadbench.data.store.build import find_or_prepare
+    from anyadbench.engine.protocol_data import ProtocolData
+
+    protocol = find_protocol("zeroshot-brats-t1ce")
+    data = ProtocolData(protocol, {"brats2018": find_or_prepare(trees["brats2018"], "brats2018")})
+    (test,) = protocol.tests
+    rows = data.train_rows()[:2]
+    fed, _ = data.reader("brats2018", test.feed).read(rows)
+    own, _ = data.reader("brats2018").read(rows)
+    assert (fed == fed[:, :1]).all() and not any((fed[:, 0] == own[:, place]).all() for place in range(3))
+
+
+def test_a_set_without_the_fed_sequence_is_refused(trees: dict[str, Path], tmp_path: Path) -> None:
+    tree = Path(shutil.copytree(trees["brats2018"], tmp_path / "tree"))
+    for path in tree.rglob("*_t1ce.nii.gz"):
+        path.unlink()
+    with pytest.raises(UserError, match="no scan of brats2018 has T1ce, which zeroshot-brats-t1ce tests"):
+        run("zeroshot-brats-t1ce", {"brats2018": tree}, tmp_path / "runs")
+    with pytest.raises(UserError, match="no scan of brats2018 has T1ce, which brats-15subsets trains on"):
+        run("brats-15subsets", {"brats2018": tree}, tmp_path / "runs")
+
+
+def test_the_released_protocol_is_an_oracle_on_result_and_board(trees: dict[str, Path], tmp_path: Path) -> None:
+    from anyadbench.boards import build_boards
+
+    run("brats-7subsets", data_of("brats-7subsets", trees), tmp_path)
+    (done,) = run("brats-7subsets-released", data_of("brats-7subsets-released", trees), tmp_path)
+    assert done.result.kind == "oracle" and done.result.protocol.oracle
+    assert done.result.method.params["smoothing_size"] == 1
+    build_boards(tmp_path, tmp_path / "boards", "brats-7subsets-released")
+    page = (tmp_path / "boards" / "brats-7subsets-released" / "leaderboard.csv").read_text()
+    assert "oracle" in page
+
+
+def test_lesions_that_the_crop_loses_are_counted_and_flagged(trees: dict[str, Path], tmp_path: Path) -> None:
+    from anyadbench.boards import build_boards
+
+    tree = Path(shutil.copytree(trees["brats2018"], tmp_path / "tree"))
+    for number in range(1, 7):
+        seg = np.zeros((40, 40, 12), np.uint8)
+        seg[:2, 10:25, 2] = 1  # 15 x 2 pixels in the margin, and a lesion in the middle one slice above
+        seg[15:25, 15:25, 3] = 1
+        save(path_of("brats2018", tree, number, "seg"), seg)
+    (whole,) = run("brats-7subsets", {"brats2018": tree}, tmp_path / "runs")
+    (cropped,) = run("brats-7subsets-released", {"brats2018": tree}, tmp_path / "runs")
+    assert {row.n_emptied for row in whole.result.rows} == {0}
+    for row in cropped.result.rows:
+        assert row.n_emptied == row.n_abnormal / 2 > 0
+    assert check(tmp_path / "runs").problems == []
+    build_boards(tmp_path / "runs", tmp_path / "boards", "brats-7subsets-released")
+    assert "lesions out of view" in (tmp_path / "boards" / "brats-7subsets-released" / "leaderboard.csv").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(protocol_files()))
+def test_a_trained_method_runs_on_every_protocol(name: str, trees: dict[str, Path], tmp_path: Path) -> None:
+    (done,) = run(name, data_of(name, trees), tmp_path, ["inpformer"])
+    assert done.result.train["steps"] == 3
+    assert all(row.metrics["image_ap"] is not None for row in done.result.rows)
