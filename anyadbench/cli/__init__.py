@@ -17,23 +17,23 @@ COMMANDS = {
     "compare": ("anyadbench.cli.compare:compare", "Compare two methods on the same subjects."),
     "data": ("anyadbench.cli.data:data", "Verify a data set, prepare its slice store, and export it."),
     "datasets": ("anyadbench.cli.datasets:datasets", "List data sets, or show where to get one."),
-    "doctor": ("anyadbench.cli.doctor:doctor", "Tell versions, devices, caches and weights, and what to mend."),
+    "doctor": ("anyadbench.cli.doctor:doctor", "Check versions, devices, caches and weights, and show fixes."),
     "export": ("anyadbench.cli.export:export", "Write a finished cell's method as ONNX or TorchScript."),
     "leaderboard": (
         "anyadbench.cli.leaderboard:leaderboard",
         "Build boards from cells, and check submissions.",
     ),
     "methods": ("anyadbench.cli.methods:methods", "List methods, or show one."),
-    "parity": ("anyadbench.cli.parity:parity", "Compare methods with numbers of the authors' own code."),
-    "plugin": ("anyadbench.cli.plugin:plugin", "Start a method of your own, or check one against the contract."),
-    "plugins": ("anyadbench.cli.plugins:plugins", "List plugins and what is wrong with broken ones."),
-    "predict": ("anyadbench.cli.predict:predict", "Write anomaly maps of new patients from a finished cell."),
+    "parity": ("anyadbench.cli.parity:parity", "Compare methods with numbers from the authors' own code."),
+    "plugin": ("anyadbench.cli.plugin:plugin", "Start a new method, or check one against the contract."),
+    "plugins": ("anyadbench.cli.plugins:plugins", "List plugins, with the problems of broken ones."),
+    "predict": ("anyadbench.cli.predict:predict", "Write anomaly maps of new patients with a finished cell."),
     "protocols": ("anyadbench.cli.protocols:protocols", "List protocols, or show one."),
-    "score": ("anyadbench.cli.score:score", "Score the maps of another program as a marked row."),
+    "score": ("anyadbench.cli.score:score", "Score another program's maps as a marked row."),
     "run": ("anyadbench.cli.run:run", "Train and score methods on a protocol and print the board."),
     "runs": ("anyadbench.cli.runs:runs", "List cells with state, age and size; rerun or prune them."),
 }
-"""Command name: (module:object, one-line help), so that help needs no import."""
+"""Command name: (module:object, one-line help), so that --help imports no command."""
 
 
 class LazyGroup(click.Group):
@@ -44,7 +44,7 @@ class LazyGroup(click.Group):
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command, or return ``None`` if there is none of that name."""
+        """Import a command; return ``None`` for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
@@ -86,14 +86,14 @@ def main(arguments: list[str] | None = None) -> Any:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _say("Stopped; the same command goes on where this one ended.")
+        _say("Stopped; run the same command again to resume.")
         code = 130
     except BrokenPipeError:
-        # The reader of a pipe has gone; keep the interpreter from complaining about it once more at exit.
+        # The reader of the pipe is gone; keep the interpreter from complaining again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except OSError as error:
-        if error.strerror is None:  # a library's own, without a cause in words of the system
+        if error.strerror is None:  # raised by a library, without the system's description
             raise
         _say(system_sentence(error))
         code = 2
@@ -101,13 +101,13 @@ def main(arguments: list[str] | None = None) -> Any:
 
 
 def system_sentence(error: OSError) -> str:
-    """Return one sentence for what the system refused and no command explained, such as a name that is too long."""
+    """Return one sentence for a system error that no command explains, such as a name that is too long."""
     if error.filename is None:
-        return f"{error.strerror}; mend that and run the same command again."
+        return f"{error.strerror}; fix that and run the same command again."
     from anyadbench.cli.output import clean
 
     place = clean(str(error.filename))
-    return f"{place}: {error.strerror}; give another path, or mend this one and run the same command again."
+    return f"{place}: {error.strerror}; give another path, or fix this one and run the same command again."
 
 
 def _say(message: str) -> None:

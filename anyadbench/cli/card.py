@@ -11,7 +11,7 @@ import click
 @click.option("--cell", required=True, type=click.Path(path_type=Path), help="Folder of a finished cell.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; standard output by default.")
 def card(cell: Path, out: Path | None) -> None:
-    """Write the model card of a finished cell as Markdown: data, protocol, metrics with intervals, limits."""
+    """Write a finished cell's model card as Markdown: data, protocol, metrics with intervals, limits."""
     from anyadbench.predict.card import card_markdown
     from anyadbench.predict.cell import read_cell
 

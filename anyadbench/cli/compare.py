@@ -1,4 +1,4 @@
-"""``anyadbench compare``: two methods on the same subjects."""
+"""``anyadbench compare``: compare two methods on the same subjects."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _HEADER = ("subset", "first", "second", "effect", "95 % interval", "p", "p (Holm
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
     help="Folder that 'anyadbench run' wrote.",
 )  # fmt: skip
-@click.option("--protocol", help="Which protocol, where both methods have results of several.")
+@click.option("--protocol", help="Protocol to compare on, if both methods have results for several.")
 @click.option("--metric", "metrics", multiple=True, help="Only this metric; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print all comparisons as JSON.")
 def compare(first: str, second: str, runs: Path, protocol: str | None, metrics: tuple[str, ...], as_json: bool) -> None:
-    """Compare two methods by resampling the test subjects of both together.
+    """Compare two methods, resampling the test subjects of both together.
 
     A METHOD is a method's name, its label on the board, or the beginning of its key. The effect is the first minus the
-    second. The last column is corrected by Holm's method for all subsets of a metric.
+    second. The last column is corrected by Holm's method over all subsets of a metric.
     """
     from dataclasses import asdict
 
@@ -55,7 +55,7 @@ def compare(first: str, second: str, runs: Path, protocol: str | None, metrics: 
                 print_table(_HEADER, [_cells(row) for row in listed])
     if any(row.low is None for row in found):
         click.echo()
-        click.echo("-: no interval; it needs 5 test subjects, and cells of schema version 2 (run the methods again).")
+        click.echo("-: no interval; one needs 5 test subjects and cells of schema version 2 (run the methods again).")
 
 
 def _cells(row: Comparison) -> list[str]:

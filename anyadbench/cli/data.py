@@ -1,4 +1,4 @@
-"""``anyadbench data``."""
+"""``anyadbench data``: verify, prepare and export data sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anyadbench.protocols import Protocol
 
 _SOURCE = click.option("--source", required=True, type=click.Path(path_type=Path), help="Folder with the data set.")
-_WORKERS = click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Scans read at a time.")
+_WORKERS = click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Scans read at once.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -31,14 +31,14 @@ def data() -> None:
 @_SOURCE
 @_WORKERS
 @click.option(
-    "--against", multiple=True, type=click.Path(path_type=Path), help="Store of another set; may be repeated."
+    "--against", multiple=True, type=click.Path(path_type=Path), help="Store of another data set; may be repeated."
 )
 @_JSON
 @click.pass_context
 def verify(
     ctx: click.Context, dataset: str, source: Path, workers: int, against: tuple[Path, ...], as_json: bool
 ) -> None:
-    """Read every file of a data set and list all that is wrong; exit code 1 if anything would be left out."""
+    """Read every file of a data set and list all problems; exit code 1 if a scan would be left out."""
     layout = _layout(dataset)
     from anyadbench.data.store.store import open_store
     from anyadbench.data.trees.survey import discover
@@ -66,7 +66,7 @@ def verify(
 @data.command()
 @click.argument("dataset")
 @_SOURCE
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the store; by default one in the cache.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the store; in the cache by default.")
 @_WORKERS
 @_JSON
 def prepare(dataset: str, source: Path, out: Path | None, workers: int, as_json: bool) -> None:
@@ -97,11 +97,9 @@ def prepare(dataset: str, source: Path, out: Path | None, workers: int, as_json:
 
 @data.command("export-png")
 @click.argument("store", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
-@click.option(
-    "--protocol", help="Protocol whose rules choose the slices; the data set's own of seven subsets by default."
-)
-@click.option("--t1ce", is_flag=True, help="Write T1ce too, for the release's test on an unseen sequence.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to create.")
+@click.option("--protocol", help="Protocol that chooses the slices; the data set's own of seven subsets by default.")
+@click.option("--t1ce", is_flag=True, help="Also write T1ce, for the release's test on an unseen sequence.")
 @_JSON
 def export(store: Path, out: Path, protocol: str | None, t1ce: bool, as_json: bool) -> None:
     """Write slices of a store as the AnyAD release's tree of 8-bit PNGs."""
@@ -126,7 +124,7 @@ def export(store: Path, out: Path, protocol: str | None, t1ce: bool, as_json: bo
     counts = ", ".join(f"{number} in {part}" for part, number in done.slices.items())
     click.echo(f"{done.out}: {counts}, chosen by {rules.name}.")
     if done.incomplete:
-        click.echo(f"{_count(done.incomplete, 'slice')} lack a sequence; the release passes over them in silence.")
+        click.echo(f"{_count(done.incomplete, 'slice')} lack a sequence; the release skips them silently.")
     if done.validation:
         click.echo(
             f"{_count(done.validation, 'validation normal')} left out: the release's tree has no place for them."
@@ -148,7 +146,7 @@ def _rules(dataset: str, name: str | None) -> Protocol:
         found = find_protocol(name, extra_files())
         if dataset not in found.datasets:
             raise UserError(
-                f"--protocol {name} reads {', '.join(found.datasets)}, but the store is one of {dataset}; give another."
+                f"--protocol {name} reads {', '.join(found.datasets)}, but the store holds {dataset}; give another."
             )
         return found
     for known in protocol_files():

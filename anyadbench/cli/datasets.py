@@ -1,4 +1,4 @@
-"""``anyadbench datasets``."""
+"""``anyadbench datasets``: the data sets, and where to get them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def datasets(ctx: click.Context, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(name: str, as_json: bool) -> None:
-    """Show where to get a data set, its licence, its citation and the tree expected."""
+    """Show where to get a data set, its licence, its citation and the expected tree."""
     from anyadbench.plugins import find_layout
 
     layout = find_layout(name)
@@ -45,7 +45,7 @@ def show(name: str, as_json: bool) -> None:
     click.echo(f"licence: {layout.licence}")
     click.echo(f"citation: {layout.citation}")
     click.echo(
-        f"tree (nested as you like, .nii or .nii.gz):\n  {layout.tree}"
+        f"tree (at any depth, .nii or .nii.gz):\n  {layout.tree}"
         if layout.reader != "png"
         else f"tree:\n  {layout.tree}"
     )

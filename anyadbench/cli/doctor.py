@@ -1,4 +1,4 @@
-"""``anyadbench doctor``: what is here, what is wrong, and what to do about it."""
+"""``anyadbench doctor``: what is installed, which problems there are, and how to fix them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOW_DISK_GB = 5.0
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Tell versions, devices, caches and weights, and what to mend."""
+    """Check versions, devices, caches and weights, and show how to fix problems."""
     found = [*_versions(), *_devices(), *_folders(), *_plugins(), *_weights()]
     if as_json:
         print_json([dict(zip(("what", "state", "detail"), row, strict=True)) for row in found])
@@ -43,7 +43,7 @@ def _versions() -> list[list[str]]:
 def _devices() -> list[list[str]]:
     try:
         import torch
-    except Exception as error:  # a broken installation of torch raises whatever its libraries do
+    except Exception as error:  # a broken installation of torch can raise anything
         return [["torch", "problem", f"cannot be imported ({error}); install matching torch and torchvision"]]
     rows = [["cpu", "ok", f"{os.cpu_count()} processors, {torch.get_num_threads()} torch threads"]]
     if not torch.cuda.is_available():
@@ -61,9 +61,9 @@ def _folders() -> list[list[str]]:
     parent = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free = shutil.disk_usage(parent).free / 1e9
     if not os.access(parent, os.W_OK):
-        return [["cache", "problem", f"{cache} cannot be written; set ANYADBENCH_CACHE to a folder that can"]]
+        return [["cache", "problem", f"{cache} cannot be written; set ANYADBENCH_CACHE to a writable folder"]]
     if free < LOW_DISK_GB:
-        fix = "free some, or set ANYADBENCH_CACHE to a folder on another disk"
+        fix = "free some space, or set ANYADBENCH_CACHE to a folder on another disk"
         return [["cache", "problem", f"{cache}: only {free:.1f} GB free; {fix}"]]
     return [["cache", "ok", f"{cache}, {free:.0f} GB free"]]
 

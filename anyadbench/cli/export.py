@@ -12,15 +12,15 @@ SUFFIX = {"onnx": ".onnx", "torchscript": ".pt"}
 
 @click.command()
 @click.option("--cell", required=True, type=click.Path(path_type=Path), help="Folder of a finished cell.")
-@click.option("--format", "kind", required=True, type=click.Choice(list(SUFFIX)), help="Kind of file.")
+@click.option("--format", "kind", required=True, type=click.Choice(list(SUFFIX)), help="File format.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; METHOD.onnx or METHOD.pt by default.")
-@click.option("--weights", metavar="file:PATH", help="Where the pretrained weights that the cell started from lie now.")
-@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+@click.option("--weights", metavar="file:PATH", help="Current path of the pretrained weights that the cell uses.")
+@click.option("--json", "as_json", is_flag=True, help="Print path, size, latency and difference as JSON.")
 def export(cell: Path, kind: str, out: Path | None, weights: str | None, as_json: bool) -> None:
-    """Write a cell's method as one graph of slices and availability to maps and scores.
+    """Export a cell's method as one graph from slices and availability to maps and scores.
 
-    The graph is checked against the method for every subset of sequences; its size and latency are printed, and what
-    goes in and comes out is written beside it as JSON. Research use; not a medical device.
+    The command checks the graph against the method for every subset of sequences, prints its size and latency, and
+    describes its inputs and outputs in a JSON file beside it. For research use only; not a medical device.
     """
     from anyadbench.predict.cell import read_cell
 

@@ -1,4 +1,4 @@
-"""``anyadbench leaderboard``: boards from results."""
+"""``anyadbench leaderboard``: build, publish and check boards."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def leaderboard() -> None:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder that receives one folder per protocol; RUNS/boards by default.",
+    help="Folder for the boards, one subfolder per protocol; RUNS/boards by default.",
 )
 @click.option("--protocol", help="Only the board of this protocol.")
 @click.option(
     "--reported",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder with tables from publications, whose rows join the boards; 'reported' beside 'results' by default.",
+    help="Folder with tables from publications to add to the boards; 'reported' beside 'results' by default.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the written paths as JSON.")
 def build(runs: Path, out: Path | None, protocol: str | None, reported: Path | None, as_json: bool) -> None:
@@ -53,9 +53,9 @@ def build(runs: Path, out: Path | None, protocol: str | None, reported: Path | N
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of published boards.")
 @click.option("--protocol", "protocols", multiple=True, help="Only cells of this protocol; may be repeated.")
 @click.option("--method", "methods", multiple=True, help="Only cells of this method; may be repeated.")
-@click.option("--maps", is_flag=True, help="Publish kept maps, too.")
+@click.option("--maps", is_flag=True, help="Also publish the kept maps.")
 def publish(runs: Path, out: Path, protocols: tuple[str, ...], methods: tuple[str, ...], maps: bool) -> None:
-    """Check cells, copy what their numbers can be recomputed from to OUT/results, and build OUT/boards anew."""
+    """Check cells, copy what is needed to recompute their numbers to OUT/results, and rebuild OUT/boards."""
     from anyadbench.boards import build_boards
     from anyadbench.boards.aggregate.load import reported_of
     from anyadbench.boards.verify.publish import publish_cells
@@ -69,12 +69,12 @@ def publish(runs: Path, out: Path, protocols: tuple[str, ...], methods: tuple[st
 
 @leaderboard.command("check")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--runs", type=click.Path(path_type=Path), help="Results of a board that does not lie beside them.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.option("--runs", type=click.Path(path_type=Path), help="Results of a board, if they are not beside it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check_command(path: Path, runs: Path | None, as_json: bool) -> None:
-    """Recompute every number of a cell, a runs folder or a board from what it stores, and name what differs.
+    """Recompute every number of a cell, a runs folder or a board from what it stores, and report differences.
 
-    The exit code is 1 if anything is wrong.
+    The exit code is 1 if there is a problem.
     """
     from anyadbench.boards.verify.submission import check
     from anyadbench.cli.output import clean, print_json
@@ -88,9 +88,9 @@ def check_command(path: Path, runs: Path | None, as_json: bool) -> None:
         for problem in report.problems:
             click.echo(clean(problem))
         if absent:
-            click.echo(f"Not there, and not needed: {', '.join(absent)}")
+            click.echo(f"Absent and not needed: {', '.join(absent)}")
         count = len(report.problems)
-        verdict = f"{count} problem{'' if count == 1 else 's'}" if count else "nothing wrong"
+        verdict = f"{count} problem{'' if count == 1 else 's'}" if count else "no problems"
         click.echo(
             f"{len(report.cells)} cells, {report.numbers} numbers recomputed, "
             f"{len(report.boards)} board files compared: {verdict}."

@@ -1,4 +1,4 @@
-"""``anyadbench methods``."""
+"""``anyadbench methods``: the installed methods, and the facts about each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def methods(ctx: click.Context, as_json: bool) -> None:
         return
     if not found:
         click.echo(
-            "No method is installed; 'pip install anyadbench-anyad' adds AnyAD, 'anyadbench-baselines' the rest."
+            "No method is installed; 'pip install anyadbench-anyad anyadbench-baselines' adds AnyAD and the others."
         )
         return
     rows = [

@@ -17,7 +17,7 @@ def print_json(value: Any) -> None:
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns as wide as their content; the last one is wrapped to the terminal.
 
-    A few rows of text need no table library, and starting one would take a third of this command's time.
+    A few lines of text need no table library; importing one would take a third of the command's time.
     """
     import shutil
     import textwrap
@@ -34,5 +34,5 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def clean(text: str) -> str:
-    """Replace control characters, so that a name from elsewhere cannot steer the terminal."""
+    """Replace control characters, so that a name from a file cannot control the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,4 +1,4 @@
-"""``anyadbench parity``."""
+"""``anyadbench parity``: compare methods with the authors' own numbers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def parity(ctx: click.Context, folder: Path, tolerance: float, as_json: bool) -> None:
-    """Compare methods with numbers of the authors' own code, kept in FOLDER.
+    """Compare methods with numbers from the authors' own code, stored in FOLDER.
 
-    Ends with exit code 1 if a number is off by more than the tolerance.
+    The exit code is 1 if a number differs by more than the tolerance.
     """
     from anyadbench.plugins import load_methods
     from anyadbench.testing.parity import run_parity
@@ -57,4 +57,4 @@ def _print(report: ParityReport) -> None:
 
 
 def _verdict(error: float, report: ParityReport) -> str:
-    return "ok" if error <= report.tolerance else "too far off"
+    return "ok" if error <= report.tolerance else "exceeds the tolerance"

@@ -24,14 +24,14 @@ _PATH = click.option(
 
 @click.group()
 def plugin() -> None:
-    """Start a method of your own, or check one."""
+    """Start a new method, or check one."""
 
 
 @plugin.command()
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write; anyadbench-NAME here by default.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to create; ./anyadbench-NAME by default.")
 def new(name: str, out: Path | None) -> None:
-    """Write the package of a new method NAME, which works as it is."""
+    """Write a package for a new method NAME; it works without changes."""
     from anyadbench.testing.scaffold import new_package
 
     folder = new_package(name, out)
@@ -40,15 +40,15 @@ def new(name: str, out: Path | None) -> None:
 
 @plugin.command()
 @click.argument("name")
-@click.option("--expect", multiple=True, metavar="ID=REASON", help="A check that is known to fail; may be repeated.")
+@click.option("--expect", multiple=True, metavar="ID=REASON", help="Check that is known to fail; may be repeated.")
 @_PATH
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def check(ctx: click.Context, name: str, expect: tuple[str, ...], paths: tuple[Path, ...], as_json: bool) -> None:
     """Check that the method NAME keeps the contract; exit code 1 if it does not.
 
-    NAME is an installed method, or package.module:OBJECT of a descriptor. The method is fitted and scored with its
-    smallest budget on the smallest phantom, on the CPU and without weights.
+    NAME is an installed method, or the package.module:OBJECT of a descriptor. The command fits and scores the method
+    with its smallest budget on the smallest phantom, on the CPU and without weights.
     """
     from anyadbench.testing import check_method
 
@@ -56,7 +56,7 @@ def check(ctx: click.Context, name: str, expect: tuple[str, ...], paths: tuple[P
     for item in expect:
         known, separator, reason = item.partition("=")
         if not separator:
-            raise UserError(f"--expect {item!r} is not of the form ID=REASON, e.g. 'cost=It is that large.'.")
+            raise UserError(f"--expect {item!r} is not of the form ID=REASON, e.g. 'cost=Its memory bank is large.'.")
         expected[known] = reason
     for path in paths:
         if not path.is_dir():
@@ -75,5 +75,5 @@ def _print(report: Report) -> None:
     )
     wrong = sum(not item.ok for item in report.findings)
     click.echo(
-        f"{report.method} keeps the contract." if report.ok else f"{report.method}: {wrong} of the checks do not pass."
+        f"{report.method} keeps the contract." if report.ok else f"{report.method}: {wrong} of the checks failed."
     )

@@ -1,4 +1,4 @@
-"""``anyadbench plugins``."""
+"""``anyadbench plugins``: the installed plugins and their state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from anyadbench.plugins import collect, hooks, hookspecs, method_entries, scan_m
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plugins(as_json: bool) -> None:
-    """List plugins and what is wrong with broken ones."""
+    """List plugins, with the problems of broken ones."""
     manager, broken_hooks = hooks()
     names = [name for name in vars(hookspecs) if name.startswith("anyadbench_")]
     failing = [item for name in names for item in collect(name)[1]]

@@ -21,7 +21,7 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 
 
 def _keep_order(ctx: click.Context, param: click.Parameter, value: tuple[Path, ...]) -> None:
-    # Called in the order of the command line: the first scan given is the one whose grid the result lies on.
+    # Called in the order of the command line: the result has the grid of the first scan given.
     if len(value) > 1:
         raise UserError(f"--{param.name} is given {len(value)} times; give one scan of each sequence.")
     if value:
@@ -31,7 +31,7 @@ def _keep_order(ctx: click.Context, param: click.Parameter, value: tuple[Path, .
 def _scan_option(name: str) -> Callable[[Command], Command]:
     kind = click.Path(path_type=Path)
     text = f"{SHORT[name] if name != 'flair' else 'FLAIR'}: a NIfTI file, or a folder with one DICOM series."
-    # multiple, so that a second one is seen and refused: click would silently take the last.
+    # multiple, so that a second one can be refused: click would silently take the last.
     return click.option(f"--{name}", type=kind, multiple=True, callback=_keep_order, expose_value=False, help=text)
 
 
@@ -44,24 +44,24 @@ def _scan_option(name: str) -> Callable[[Command], Command]:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
 @click.option("--name", help="Name of the patient in the report; the folder's name by default.")
 @click.option("--data", type=click.Path(path_type=Path), help="Many patients: a folder in a known layout.")
-@click.option("--dataset", help="Layout of --data, see 'anyadbench datasets'; found by file names by default.")
+@click.option("--dataset", help="Layout of --data, see 'anyadbench datasets'; recognised from file names by default.")
 @click.option("--table", type=click.Path(path_type=Path), help="Many patients: a CSV with patient,flair,t1,t1ce,t2.")
-@click.option("--threshold", type=float, help="Pixel threshold; the cell's, from validation normals, by default.")
+@click.option("--threshold", type=float, help="Pixel threshold; by default the cell's, from validation normals.")
 @click.option(
-    "--weights", metavar="file:PATH", help="Where the cell's pretrained weights lie now, or a whole published network."
+    "--weights", metavar="file:PATH", help="Path of the cell's pretrained weights, or of a whole published network."
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="CPU threads; those of the cell by default.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; the cell's by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 @click.pass_context
 def predict(ctx: click.Context, /, cell: Path, out: Path, name: str | None, as_json: bool, **options: Any) -> None:
     """Write anomaly maps of new patients: NIfTI map and mask, scores as JSON, and a report.
 
     Give any of --flair, --t1, --t1ce and --t2 for one patient, or --data or --table for many. Scans must be registered
-    to one another and skull-stripped; grids and orientations may differ. The result lies on the first one's grid.
-    Research use; not a medical device.
+    to one another and skull-stripped; grids and orientations may differ. The result has the first scan's grid.
+    For research use only; not a medical device.
     """
-    if options["threshold"] is not None:  # once, and not as a fault of every patient
+    if options["threshold"] is not None:  # reported once, not once per patient
         from anyadbench.predict.inputs import check_threshold
 
         check_threshold(options["threshold"])
@@ -78,7 +78,7 @@ def predict(ctx: click.Context, /, cell: Path, out: Path, name: str | None, as_j
         folder = out if single else out / patient.name
         try:
             rows.append(_one(predictor, patient, folder, options["threshold"], quiet=as_json))
-        except BrokenPipeError:  # nobody reads any more: that is no patient's fault
+        except BrokenPipeError:  # the reader of the pipe is gone, which no patient caused
             raise
         except (UserError, OSError, NotFinite) as error:
             said = _sentence(error)
@@ -101,7 +101,7 @@ def _patients(scans: dict[str, Path], out: Path, name: str | None, options: dict
     given = [label for label, value in (("--data", options["data"]), ("--table", options["table"])) if value]
     given += [f"--{sequence}" for sequence in SEQUENCES if sequence in scans][:1]
     if len(given) != 1:
-        cause = f"{given[0]} and {given[1]} exclude each other" if given else "There is no scan"
+        cause = f"{given[0]} and {given[1]} cannot be combined" if given else "There is no scan"
         raise UserError(f"{cause}; give scans of one patient (--flair, --t1, --t1ce, --t2), or --data, or --table.")
     if options["dataset"] and not options["data"]:
         raise UserError("--dataset names the layout of --data; give --data too, or leave it out.")
@@ -132,8 +132,8 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError):
-        return system_sentence(error) if error.strerror else f"{error}; mend that and run the same command again."
-    return f"The method gave no numbers: {error}; look at the scan for values far out of range, or leave it out."
+        return system_sentence(error) if error.strerror else f"{error}; fix that and run the same command again."
+    return f"The method returned no finite scores: {error}; check the scan for values out of range, or leave it out."
 
 
 def _one(predictor: Predictor, patient: Patient, folder: Path, threshold: float | None, quiet: bool) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _one(predictor: Predictor, patient: Patient, folder: Path, threshold: float 
     request = request_hash(patient, predictor, threshold)
     before = is_done(folder, request)
     if not before:
-        check_folder(folder)  # before the work, not after it
+        check_folder(folder)  # fail before the work, not after it
         prediction = predictor.predict(patient.scans, threshold=threshold)
         write_prediction(prediction, folder, patient.name, request)
     scores = read_json(folder / SCORES)

@@ -1,4 +1,4 @@
-"""``anyadbench protocols``."""
+"""``anyadbench protocols``: the protocols, their rules, and what they cost."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def protocols(ctx: click.Context, as_json: bool) -> None:
 
 @protocols.command()
 @click.argument("name")
-@click.option("--data", multiple=True, metavar="[NAME=]DIR", help="Count what would be trained and tested in DIR.")
-@click.option("--method", "methods", multiple=True, help="Method whose cost is told; all of the table by default.")
+@click.option("--data", multiple=True, metavar="[NAME=]DIR", help="Count what the protocol trains and tests in DIR.")
+@click.option("--method", "methods", multiple=True, help="Method to estimate the cost of; all of the table by default.")
 @click.option("--budget", type=click.Choice(BUDGETS), help="Set of parameters; the protocol's by default.")
 @click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), help="Finished cells to take times from."
 )
-@click.option("--measure", is_flag=True, help="Time a few steps of each method here.")
+@click.option("--measure", is_flag=True, help="Time a few steps of each method on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(name: str, as_json: bool, **options: Any) -> None:
-    """Show a protocol's rules and, with --data, what will be trained and tested and what it will cost."""
+    """Show a protocol's rules and, with --data, what it trains and tests and at what cost."""
     from anyadbench.protocols import find_protocol
 
     protocol = find_protocol(name, extra_files())
@@ -69,7 +69,7 @@ def show(name: str, as_json: bool, **options: Any) -> None:
 
 
 def _print_rules(protocol: Protocol) -> None:
-    oracle = " ORACLE: chooses on test data." if protocol.oracle else ""
+    oracle = " ORACLE: selects on test data." if protocol.oracle else ""
     click.echo(f"{protocol.name} (version {protocol.version}, hash {protocol.hash[:16]}): {protocol.title}.{oracle}")
     click.echo(f"trained on: {protocol.train}; state tested: {protocol.selection}")
     for test in protocol.tests:
@@ -142,7 +142,7 @@ def _names(subjects: list[str], most: int = 8) -> str:
 
 
 def _print_costs(costs: list[Cost]) -> None:
-    click.echo("\nwhat one cell (one seed) costs:")
+    click.echo("\ncost of one cell (one seed):")
     rows = [
         [
             cost.method, cost.budget, str(cost.steps), str(cost.slices), str(cost.maps), _time(cost.fit_seconds),

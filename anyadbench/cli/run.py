@@ -39,7 +39,7 @@ STATUSES = ("done", "cached", "failed", "interrupted")
     show_default=True,
     help="Run seed; may be repeated.",
 )
-@click.option("--budget", type=click.Choice(BUDGETS), help="Set of parameters; the protocol's by default.")
+@click.option("--budget", type=click.Choice(BUDGETS), help="Named set of parameters; the protocol's by default.")
 @click.option(
     "--weights",
     metavar="published|package|random|file:PATH",
@@ -50,7 +50,7 @@ STATUSES = ("done", "cached", "failed", "interrupted")
     type=click.Choice([*MISSING, RETRAIN]),
     default="native",
     show_default=True,
-    help="What hidden sequences become; retrain: one model for each set of sequences.",
+    help="What replaces hidden sequences; retrain: one model per subset.",
 )
 @click.option("--set", "settings", multiple=True, metavar="METHOD.NAME=VALUE", help="Set a parameter; may be repeated.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -60,15 +60,15 @@ STATUSES = ("done", "cached", "failed", "interrupted")
     default="auto",
     show_default=True,
 )
-@click.option("--deterministic", is_flag=True, help="Allow deterministic algorithms only.")
-@click.option("--compile", is_flag=True, help="Use torch.compile; where it fails, that is said and recorded.")
+@click.option("--deterministic", is_flag=True, help="Allow only deterministic algorithms.")
+@click.option("--compile", is_flag=True, help="Use torch.compile; a failure is reported and recorded.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads per cell; the protocol's by default.")
 @click.option("--keep-maps", type=click.Choice(["none", "sample", "all"]), default="sample", show_default=True)
-@click.option("--launcher", default="local", show_default=True, help="local, shell, slurm, or one of a plugin: ray.")
+@click.option("--launcher", default="local", show_default=True, help="local, shell, slurm, or a plugin's, such as ray.")
 @click.option(
-    "--launcher-option", "settings_", multiple=True, metavar="NAME=VALUE", help="A setting of the launcher's own."
+    "--launcher-option", "settings_", multiple=True, metavar="NAME=VALUE", help="Launcher option; may be repeated."
 )
-@click.option("--slots", type=click.IntRange(0), default=0, help="Cells at once; one per GPU, or one, by default.")
+@click.option("--slots", type=click.IntRange(0), default=0, help="Cells run at once; by default one per GPU, or one.")
 @click.option("--time-limit", default="0", metavar="DURATION", help="End a cell as failed after e.g. 90s, 30m or 2h.")
 @click.option(
     "--checkpoint-every", default="60s", show_default=True, metavar="DURATION", help="Time between checkpoints."
@@ -78,7 +78,7 @@ STATUSES = ("done", "cached", "failed", "interrupted")
     type=click.IntRange(0),
     default=2,
     show_default=True,
-    help="How often a cell that was killed from outside is started again.",
+    help="How often to restart a cell that was killed from outside.",
 )
 @click.option(
     "--runs",
@@ -91,7 +91,7 @@ STATUSES = ("done", "cached", "failed", "interrupted")
 def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
     """Train and score methods on a protocol and print the board.
 
-    Finished cells are not run again; interrupted ones go on where they stopped.
+    Finished cells are not run again; interrupted ones resume from their last checkpoint.
     """
     from anyadbench.cli.protocols import extra_files
     from anyadbench.launch.dispatch import execute
@@ -129,7 +129,7 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
 
 
 def stop_on_signals() -> None:
-    """Make being ended a request to stop, like Ctrl-C; schedulers announce an end with SIGUSR1 or SIGUSR2."""
+    """Handle a termination signal like Ctrl-C; schedulers announce the end with SIGUSR1 or SIGUSR2."""
     import signal
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
@@ -137,15 +137,15 @@ def stop_on_signals() -> None:
 
 
 def end(outcomes: Sequence[Outcome], left_out: Collection[str] = ()) -> None:
-    """Exit with the code that the outcomes ask for, after a summary of a grid that did not end well."""
+    """Exit with the code that the outcomes require; summarise a grid with failed or interrupted cells."""
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     interrupted = any(outcome.status == "interrupted" for outcome in outcomes)
     if (failed or interrupted) and len(outcomes) > 1:
         counts = {name: sum(outcome.status == name for outcome in outcomes) for name in STATUSES}
         said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        click.echo(f"{len(outcomes)} cells: {said}. The same command goes on with those that are not done.", err=True)
+        click.echo(f"{len(outcomes)} cells: {said}. Run the same command again to finish the rest.", err=True)
     if left_out:
-        click.echo(f"Left out, as said above: {', '.join(left_out)}.", err=True)
+        click.echo(f"Left out for the reasons above: {', '.join(left_out)}.", err=True)
     if interrupted:
         raise SystemExit(130)
     if failed or left_out:
@@ -156,7 +156,7 @@ def parse_settings(given: Sequence[str]) -> dict[str, str]:
     """Read ``NAME=VALUE`` settings of a launcher.
 
     Raises:
-        UserError: If one has another form.
+        UserError: If a setting has another form.
     """
     parsed = {}
     for item in given:
@@ -171,18 +171,18 @@ def parse_duration(option: str, text: str) -> float:
     """Return a duration such as ``90``, ``90s``, ``30m`` or ``2h`` in seconds.
 
     Raises:
-        UserError: If it is none.
+        UserError: If the text is not a duration.
     """
     import re
 
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
     if match is None:
-        raise UserError(f"{option} {text!r} is no duration; give seconds, or e.g. 90s, 30m or 2h.")
+        raise UserError(f"{option} {text!r} is not a duration; give seconds, or e.g. 90s, 30m or 2h.")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def report(outcomes: Sequence[Outcome], runs: Path, protocol: str, as_json: bool) -> None:
-    """Say what failed, write the boards, and print the protocol's board."""
+    """Print what failed, write the boards, and print the protocol's board."""
     from anyadbench.cli.output import clean, print_json
 
     for outcome in outcomes:

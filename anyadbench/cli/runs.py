@@ -21,7 +21,7 @@ DEFAULT = Path("runs")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def runs(ctx: click.Context, runs: Path | None, as_json: bool) -> None:
-    """List cells with state, age and size, or work on them."""
+    """List cells with state, age and size; show, rerun or prune them."""
     ctx.obj = runs
     if ctx.invoked_subcommand is not None:
         return
@@ -38,7 +38,7 @@ def runs(ctx: click.Context, runs: Path | None, as_json: bool) -> None:
     for entry in entries:
         said = (entry.record.error or entry.record.problem or "")[:200]
         rows.append([entry.name, entry.state, human_age(entry.age), human_size(entry.size), said])
-    print_table(["cell", "state", "age", "size", "what is wrong"], rows)
+    print_table(["cell", "state", "age", "size", "problem"], rows)
 
 
 @runs.command()
@@ -47,7 +47,7 @@ def runs(ctx: click.Context, runs: Path | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def show(above: Path | None, /, cell: str, runs: Path | None, as_json: bool) -> None:
-    """Show one cell, by its name or the beginning of it or of its id."""
+    """Show one cell; CELL is its name or id, or the beginning of either."""
     from anyadbench.cells.inventory import find_cell, human_age, human_size
 
     entry = find_cell(runs or above or DEFAULT, cell)
@@ -85,15 +85,15 @@ def show(above: Path | None, /, cell: str, runs: Path | None, as_json: bool) -> 
 @click.argument("cells", nargs=-1)
 @click.option("--failed", is_flag=True, help="Every failed cell.")
 @click.option("--unfinished", is_flag=True, help="Every cell that was interrupted, is waiting, or failed.")
-@click.option("--launcher", default="local", show_default=True, help="How cells become processes.")
-@click.option("--launcher-option", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the launcher's.")
-@click.option("--slots", type=click.IntRange(0), default=0, help="Cells at once.")
+@click.option("--launcher", default="local", show_default=True, help="Launcher that starts the cells.")
+@click.option("--launcher-option", "settings", multiple=True, metavar="NAME=VALUE", help="Launcher option; repeatable.")
+@click.option("--slots", type=click.IntRange(0), default=0, help="Cells run at once.")
 @RUNS
 @click.pass_obj
 def rerun(
     above: Path | None, /, cells: tuple[str, ...], failed: bool, unfinished: bool, runs: Path | None, **options: Any
 ) -> None:
-    """Run cells again as they were planned, but with the method's files and the data as they are now."""
+    """Run cells again as planned, with the method's files and the data as they are now."""
     from anyadbench.cells.inventory import find_cell, list_cells
     from anyadbench.cli.run import end, parse_settings, report, stop_on_signals
     from anyadbench.launch.dispatch import execute
@@ -125,8 +125,8 @@ def rerun(
 
 @runs.command()
 @click.argument("cells", nargs=-1)
-@click.option("--unfinished", is_flag=True, help="Also cells that could be resumed.")
-@click.option("--yes", is_flag=True, help="Remove; without it, only tell what would go.")
+@click.option("--unfinished", is_flag=True, help="Also remove cells that could be resumed.")
+@click.option("--yes", is_flag=True, help="Remove them; without it, only list what would be removed.")
 @RUNS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
@@ -157,7 +157,7 @@ def prune(
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.pass_obj
 def work(above: Path | None, /, cell: str, runs: Path | None, quiet: bool) -> None:
-    """Run one planned cell here; the launchers print and submit this command."""
+    """Run one planned cell on this machine; launchers print and submit this command."""
     from anyadbench.cells.job import Job, Outcome
     from anyadbench.cli.output import clean
     from anyadbench.cli.run import end, stop_on_signals

@@ -1,4 +1,4 @@
-"""``anyadbench score``: the maps of another program as a marked row."""
+"""``anyadbench score``: score another program's maps as a marked row."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ import click
     "--data", multiple=True, metavar="[NAME=]DIR", help="Folder of the data set, or NAME=DIR for each of several."
 )
 @click.option("--name", required=True, help="Name of the row on the board.")
-@click.option("--source", default="", help="What made the maps: program, version, publication; shown on the board.")
+@click.option("--source", default="", help="Program, version and publication behind the maps; shown on the board.")
 @click.option("--keep-maps", type=click.Choice(["none", "sample", "all"]), default="sample", show_default=True)
 @click.option(
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
-    help="Folder that receives the cell and the boards.",
+    help="Folder for the cell and the boards.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def score(protocol: str, runs: Path, name: str, as_json: bool, **options: object) -> None:
-    """Score anomaly maps that any other program made, with the metrics and slices of a protocol.
+    """Score anomaly maps of another program with the metrics and slices of a protocol.
 
-    The row is marked and never ranked with measured ones: how the program was trained is not known here.
+    The row is marked and never ranked with measured ones, because nothing is known about the program's training.
     """
     from typing import Any, cast
 

@@ -181,7 +181,7 @@ def test_durations_have_units(text: str, seconds: float) -> None:
 def test_a_duration_that_is_none_is_said(text: str) -> None:
     from anyadbench.cli.run import parse_duration
 
-    with pytest.raises(UserError, match="--time-limit .* is no duration; give seconds, or e.g. 90s"):
+    with pytest.raises(UserError, match="--time-limit .* is not a duration; give seconds, or e.g. 90s"):
         parse_duration("--time-limit", text)
 
 

@@ -136,7 +136,7 @@ def test_ctrl_c_leaves_a_cell_that_resumes_to_the_same_bits(
             break
     rest = process.stderr.read()
     assert process.wait(60) == 130, rest
-    assert "the same command" in rest
+    assert "run the same command again to resume" in rest
     assert not list((tmp_path / "cells").glob("anyad_*[!l]"))
     again = run("run", *arguments, "--runs", str(tmp_path))
     assert again.returncode == 0, again.stderr

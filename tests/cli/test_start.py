@@ -50,7 +50,7 @@ def test_an_unknown_data_set_gets_a_suggestion() -> None:
     assert "Did you mean 'brats2018'" in done.stderr
 
 
-def test_doctor_tells_versions_device_cache_and_weights() -> None:
+def test_doctor_reports_versions_device_cache_and_weights() -> None:
     done = run("doctor", "--json")
     found = {item["what"]: item for item in json.loads(done.stdout)}
     assert {"anyadbench", "torch", "cpu", "cache", "methods"} <= set(found)
@@ -58,7 +58,7 @@ def test_doctor_tells_versions_device_cache_and_weights() -> None:
     assert "--weights file:" in found["weights vit_base_patch14_reg4_dinov2.lvd142m"]["detail"]
 
 
-def test_doctor_says_what_to_do_about_a_cache_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_gives_the_fix_for_a_cache_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
     from collections import namedtuple
 

@@ -165,7 +165,7 @@ def test_the_command_says_what_it_wrote(brats: SliceStore, tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--protocol", "mu-7subsets"], "--protocol mu-7subsets reads mu, but the store is one of brats2018"),
+        (["--protocol", "mu-7subsets"], "--protocol mu-7subsets reads mu, but the store holds brats2018"),
         (["--protocol", "nothing"], "Unknown protocol 'nothing'"),
     ],
 )

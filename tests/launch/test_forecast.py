@@ -88,7 +88,7 @@ def test_people_get_tables(
 ) -> None:
     said = show(capsys, tiny_protocol, "--data", tiny_phantom, "--method", "pixelstats", "--budget", "tiny")
     assert f"trains on {done.result.train['slices']} lesion-free slices of " in said
-    assert "as available" in said and "what one cell (one seed) costs:" in said and "unknown" in said
+    assert "as available" in said and "cost of one cell (one seed):" in said and "unknown" in said
 
 
 def test_without_data_only_the_rules_are_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,7 +96,7 @@ def test_a_method_of_a_group_that_cannot_run_costs_only_its_own_row(
     done = run(*command, *options, "--method", "all")
     assert done.returncode == 2
     assert "pixelstats: left out: --missing black: pixelstats does not follow it; it knows native" in done.stderr
-    assert "Left out, as said above: dpmm, mmrad, pixelstats." in done.stderr
+    assert "Left out for the reasons above: dpmm, mmrad, pixelstats." in done.stderr
     assert "anyad_tiny_s0" in done.stdout
     assert "pixelstats" not in done.stdout
     alone = run(*command, *options, "--method", "pixel*")

@@ -188,7 +188,7 @@ def test_what_the_system_refuses_of_one_patient_costs_only_that_patient(
     code = call("--cell", trained_cells["pixelstats"], *options)
     said = capsys.readouterr().err
     assert code == 1, said
-    assert f"1/4 anna: {locked}/flair.nii.gz: Permission denied; give another path, or mend this one" in said
+    assert f"1/4 anna: {locked}/flair.nii.gz: Permission denied; give another path, or fix this one" in said
     assert "3/4 cleo: " in said and said.count("File name too long") == 2
     assert f"3 of 4 patients could not be predicted: anna, cleo, {long}." in said
     rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
@@ -216,7 +216,8 @@ def test_a_method_that_gives_no_numbers_costs_only_that_patient(
     code = call("--cell", trained_cells["pixelstats"], *options)
     said = capsys.readouterr().err
     assert code == 1, said
-    assert "1/2 anna: The method gave no numbers: the scores of slice 3, shown F, hold NaN or infinity; look at" in said
+    assert "1/2 anna: The method returned no finite scores: the scores of slice 3, shown F, hold NaN" in said
+    assert "or infinity; check the scan for values out of range, or leave it out." in said
     assert (tmp_path / "out" / "ben" / "anomaly.nii.gz").is_file()
 
 
@@ -332,7 +333,7 @@ def test_folders_that_fit_no_layout_or_have_no_volumes_are_refused(tmp_path: Pat
     ("arguments", "sentence"),
     [
         ((), "There is no scan; give scans of one patient"),
-        (("--flair", "f", "--table", "t"), "--table and --flair exclude each other"),
+        (("--flair", "f", "--table", "t"), "--table and --flair cannot be combined"),
         (("--flair", "f", "--threshold", "nan"), "The threshold nan is no finite number; give one in units of the map"),
         (("--flair", "f", "--threshold", "-inf"), "The threshold -inf is no finite number"),
         (("--flair", "f", "--flair", "g"), "--flair is given 2 times; give one scan of each sequence"),

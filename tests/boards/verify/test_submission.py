@@ -305,7 +305,7 @@ def test_there_must_be_something_to_check(tmp_path: Path) -> None:
 def test_the_command_says_what_is_wrong_and_exits_with_one(runs: Path) -> None:
     command = [sys.executable, "-m", "anyadbench", "leaderboard", "check", str(runs)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "nothing wrong." in done.stdout
+    assert done.returncode == 0 and "no problems." in done.stdout
     change_digit(cell_of(runs) / "cell.json", '"seed": ')
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
