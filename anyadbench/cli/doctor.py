@@ -13,7 +13,7 @@ import click
 from anyadbench.cli.output import print_json, print_table
 from anyadbench.version import __version__
 
-_LIBRARIES = ("torch", "torchvision", "timm", "numpy", "nibabel", "nilearn", "scikit-learn", "opencv-python-headless")
+_LIBRARIES = ("torch", "torchvision", "timm", "numpy", "nibabel", "nilearn", "scipy", "opencv-python-headless")
 LOW_DISK_GB = 5.0
 
 

@@ -17,6 +17,5 @@ METRICS: tuple[str, ...] = (
     "pixel_ap",
     "pixel_f1",
     "aupro",
-    "dice",
 )
-"""Names of the metrics, in the order of the boards."""
+"""Names of the metrics, in the order of the boards. ``pixel_f1`` is the highest pooled Dice over all thresholds."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from importlib.metadata import requires
 from importlib.util import find_spec
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from anyadbench.hashing import python_files, sha256_code
 from anyadbench.plugins.entry_points import normal_name
@@ -47,5 +48,5 @@ def _code_files(entry: MethodEntry, factory: str = "") -> list[tuple[Path, Path]
 
 
 def _requirements(name: str) -> list[str]:
-    matches = [re.match(r"[A-Za-z0-9._-]+", text) for text in requires(name) or [] if "extra ==" not in text]
-    return [normal_name(match.group()) for match in matches if match]
+    needed = [Requirement(text) for text in requires(name) or []]
+    return [normal_name(one.name) for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     ("image_auroc", "image AUROC"), ("image_ap", "image AP"), ("pixel_auroc", "pixel AUROC"), ("pixel_ap", "pixel AP"),
-    ("aupro", "AUPRO"), ("dice", "Dice at its best threshold"),
+    ("aupro", "AUPRO"), ("pixel_f1", "Dice at its best threshold"),
 )  # fmt: skip
 """Metrics on a card; the others are in ``result.json``."""
 

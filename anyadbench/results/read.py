@@ -34,7 +34,25 @@ def _from_version_1(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "schema_version": 2}
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _from_version_1}
+def _from_version_2(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 dropped ``dice`` from metrics and intervals: it was ``pixel_f1`` under a second name."""
+    rows = data.get("rows")
+    kept = [_without_dice(row) for row in rows] if isinstance(rows, list) else rows
+    return {**data, "rows": kept, "schema_version": 3}
+
+
+def _without_dice(row: Any) -> Any:
+    if not isinstance(row, dict):
+        return row  # the schema names it
+    kept = dict(row)
+    for part in ("metrics", "intervals", "error_bound", "reasons"):
+        values = row.get(part)
+        if isinstance(values, dict) and values.get("dice") == values.get("pixel_f1"):
+            kept[part] = {name: value for name, value in values.items() if name != "dice"}
+    return kept
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _from_version_1, 2: _from_version_2}
 """For each earlier schema version, the function that turns its data into those of the next version."""
 
 

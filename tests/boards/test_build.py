@@ -130,7 +130,7 @@ def test_markdown_is_inert_and_complete(hostile: Board) -> None:
     assert "<script" not in text and "\x1b" not in text
     assert "](javascript" not in text.replace("\\]", "")
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    assert len(tables) == 11
+    assert len(tables) == 10
     for rows in tables:
         assert len({line.replace("\\|", "").count("|") for line in rows.splitlines()}) == 1
     for heading in ("## phantom: measured", "### AUPRO", "## Departures", "## Cells without a result", "## Control"):

@@ -16,7 +16,7 @@ SEQUENCES = ("flair", "t1", "t2")
 SUBSETS = ("F", "T1", "T2", "F+T1", "F+T2", "T1+T2", "F+T1+T2")
 SHORT = {"F": "flair", "T1": "t1", "T2": "t2"}
 COLUMNS = ("test", "subset", "subject", "scan", "slice", "height_mm", "label", "lesion_px", "brain", "image_score")
-METRICS = ("image_auroc", "image_ap", "image_f1", "pixel_auroc", "pixel_ap", "pixel_f1", "aupro", "dice")
+METRICS = ("image_auroc", "image_ap", "image_f1", "pixel_auroc", "pixel_ap", "pixel_f1", "aupro")
 
 
 @dataclass
@@ -140,7 +140,6 @@ def _row(test: str, subset: str, skill: float, rng: np.random.Generator, slices:
         "pixel_ap": pixel_ap,
         "pixel_f1": min(0.95, pixel_ap * 0.9 + 0.06),
         "aupro": max(0.1, 1.62 * pixel_auroc - 0.72),
-        "dice": min(0.95, pixel_ap * 0.9 + 0.06),
     }
     width = {name: 0.02 + 0.1 * abs(value * (1 - value)) for name, value in metrics.items()}
     abnormal = sum(labels)
@@ -189,7 +188,7 @@ def _sizes(auroc: float, abnormal: int) -> list[dict[str, Any]]:
 
 def write_resamples(folder: Path, rows: list[dict[str, Any]], rng: np.random.Generator) -> None:
     """Write ``scores/bootstrap.npz``: what all methods share when a subject is drawn, and a little of their own."""
-    names = [name for name in METRICS if name != "dice"]
+    names = METRICS
     shared = np.random.default_rng(5).normal(0, 0.03, (len(rows), len(names), 1000))
     points = np.array([[row["metrics"][name] for name in names] for row in rows])
     values = points[:, :, None] + shared + rng.normal(0, 0.01, shared.shape)

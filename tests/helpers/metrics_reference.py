@@ -44,15 +44,6 @@ def f1_max(scores: np.ndarray, truth: np.ndarray) -> float:
     return max(2 * tp / (tp + fp + lesions) for fp, tp in zip(*ranking_points(scores, truth), strict=True))
 
 
-def dice_max(maps: np.ndarray, masks: np.ndarray) -> float:
-    """Highest pooled Dice of a thresholded map and the mask, from its definition by overlap."""
-    best = 0.0
-    for threshold in np.unique(maps.astype(np.float64)):
-        flagged = maps.astype(np.float64) >= threshold
-        best = max(best, 2.0 * float((flagged & masks).sum()) / float(flagged.sum() + masks.sum()))
-    return best
-
-
 def regions(masks: np.ndarray) -> list[np.ndarray]:
     """Return one boolean stack per 8-connected component."""
     found = []
@@ -89,7 +80,6 @@ def pixel_metrics(maps: np.ndarray, masks: np.ndarray) -> dict[str, float]:
         "pixel_ap": average_precision(maps, masks),
         "pixel_f1": f1_max(maps, masks),
         "aupro": aupro(maps, masks),
-        "dice": dice_max(maps, masks),
     }
 
 

@@ -93,6 +93,23 @@ def test_earlier_versions_go_through_every_migration(cell: Path, monkeypatch: py
     assert read.load_result(data, "old").seed == 0
 
 
+def test_version_2_held_one_number_under_two_names(cell: Path) -> None:
+    data = json.loads((cell / "result.json").read_text())
+    data["schema_version"] = 2
+    for row in data["rows"]:
+        row["metrics"]["dice"], row["intervals"]["dice"] = row["metrics"]["pixel_f1"], row["intervals"]["pixel_f1"]
+    assert all("dice" not in row.metrics and "dice" not in row.intervals for row in read.load_result(data, "old").rows)
+    data["rows"][0]["metrics"]["dice"] = 0.123
+    assert read.load_result(data, "old").rows[0].metrics["dice"] == 0.123  # the check of a submission names it
+
+
+@pytest.mark.parametrize("rows", ["text", [1], {"a": 1}, None])
+def test_version_2_with_damaged_rows_is_refused(cell: Path, rows: object) -> None:
+    data = json.loads((cell / "result.json").read_text()) | {"schema_version": 2, "rows": rows}
+    with pytest.raises(UserError, match="does not fit the schema at rows"):
+        read.load_result(data, "old")
+
+
 def test_disagreement_between_the_two_files_is_a_problem(cell: Path) -> None:
     change_json(cell / "cell.json", lambda head: head.update(seed=5))
     assert "disagree about seed" in str(only(cell).problem)

@@ -48,8 +48,8 @@ class Resamples:
         """Return the resamples of one metric."""
         from anyadbench.metrics.rows.row_numbers import REPLICATED
 
-        values, name = self.of(line), "pixel_f1" if metric == "dice" else metric
-        return None if values is None or name not in REPLICATED else values[REPLICATED.index(name)]
+        values = self.of(line)
+        return None if values is None or metric not in REPLICATED else values[REPLICATED.index(metric)]
 
     def _read(self, line: Line) -> Float64[np.ndarray, "m r"] | None:
         import numpy as np
@@ -108,7 +108,7 @@ def seed_intervals(lines: Sequence[Line], resamples: Resamples) -> list[Line]:
         mine = dict(zip(REPLICATED, ends[place * len(REPLICATED) :], strict=False))
         metrics = dict(found[i].metrics)
         for name, estimate in metrics.items():
-            low, high = mine.get("pixel_f1" if name == "dice" else name, (None, None))
+            low, high = mine.get(name, (None, None))
             if estimate.low is not None and low is not None:
                 metrics[name] = replace(estimate, low=low, high=high, nested=True)
         found[i] = replace(found[i], metrics=metrics)

@@ -13,9 +13,8 @@ _LABELS = {
     "image_f1": "Image F1-max",
     "pixel_auroc": "Pixel AUROC",
     "pixel_ap": "Pixel AP",
-    "pixel_f1": "Pixel F1-max",
+    "pixel_f1": "Pixel F1-max (best Dice)",
     "aupro": "AUPRO",
-    "dice": "Dice-max",
 }
 _SHORT = {
     "image_auroc": "I-AUROC",
@@ -25,7 +24,6 @@ _SHORT = {
     "pixel_ap": "P-AP",
     "pixel_f1": "P-F1",
     "aupro": "AUPRO",
-    "dice": "Dice",
 }
 KIND_TITLES = {
     "measured": "Measured",

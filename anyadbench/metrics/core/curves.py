@@ -86,14 +86,12 @@ def aupro(curve: Curve, limit: float = FPR_LIMIT) -> Float64[np.ndarray, "*batch
 def pixel_values(curve: Curve) -> dict[str, float]:
     """Return the pixel metrics of one curve; NaN where lesion or normal pixels are missing."""
     if not (curve.normals > 0 and curve.lesions > 0):
-        return dict.fromkeys(("pixel_auroc", "pixel_ap", "pixel_f1", "aupro", "dice"), float("nan"))
-    best = float(f1_max(curve))
+        return dict.fromkeys(("pixel_auroc", "pixel_ap", "pixel_f1", "aupro"), float("nan"))
     return {
         "pixel_auroc": float(auroc(curve)),
         "pixel_ap": float(average_precision(curve)),
-        "pixel_f1": best,
+        "pixel_f1": float(f1_max(curve)),
         "aupro": float(aupro(curve)),
-        "dice": best,
     }
 
 

@@ -137,10 +137,10 @@ class PixelStats:
         return self.steps().curve()
 
     def compute(self) -> dict[str, float]:
-        """Return ``pixel_auroc``, ``pixel_ap``, ``pixel_f1``, ``aupro`` and ``dice``.
+        """Return ``pixel_auroc``, ``pixel_ap``, ``pixel_f1`` and ``aupro``.
 
-        All are NaN without a lesion pixel or without a normal one. ``dice`` is the highest Dice over all thresholds of
-        the pixels pooled over slices, 2TP / (2TP + FP + FN), which is the same number as ``pixel_f1``.
+        All are NaN without a lesion pixel or without a normal one. ``pixel_f1`` is the highest Dice over all thresholds
+        of the pixels pooled over slices, 2TP / (2TP + FP + FN).
         """
         return self.steps().compute()
 

@@ -100,7 +100,7 @@ class Steps:
         return np.asarray(covered / covered[-1])
 
     def compute(self) -> dict[str, float]:
-        """Return ``pixel_auroc``, ``pixel_ap``, ``pixel_f1``, ``aupro`` and ``dice`` (see `PixelStats.compute`)."""
+        """Return ``pixel_auroc``, ``pixel_ap``, ``pixel_f1`` and ``aupro`` (see `PixelStats.compute`)."""
         return pixel_values(self.curve())
 
     def curves(self) -> dict[str, Float64[np.ndarray, "p 2"]]:
@@ -139,7 +139,6 @@ def _bounds(curve: Curve, components: int) -> dict[str, float]:
         "pixel_ap": max(best_ap - value["pixel_ap"], value["pixel_ap"] - _worst_ap(curve, lesions)),
         "pixel_f1": best_f1 - value["pixel_f1"],
         "aupro": max(float(aupro(first)) - value["aupro"], value["aupro"] - float(aupro(last))) + weights,
-        "dice": best_f1 - value["dice"],
     }
     return {name: max(bound, 0.0) + _ROUNDING for name, bound in bounds.items()}
 

@@ -203,7 +203,7 @@ class PixelState:
         return self.steps().curve()
 
     def compute(self) -> dict[str, float]:
-        """Return ``pixel_auroc``, ``pixel_ap``, ``pixel_f1``, ``aupro`` and ``dice`` (see `PixelStats.compute`)."""
+        """Return ``pixel_auroc``, ``pixel_ap``, ``pixel_f1`` and ``aupro`` (see `PixelStats.compute`)."""
         return self.steps().compute()
 
     def curves(self) -> dict[str, Float64[np.ndarray, "p 2"]]:

@@ -78,13 +78,11 @@ class _Pixels:
             normals=draws @ self._normals,
             lesions=draws @ self._found[:, -1],
         )
-        best = _defined(curves.f1_max(curve), curve)
         return {
             "pixel_auroc": _defined(curves.auroc(curve), curve),
             "pixel_ap": _defined(curves.average_precision(curve), curve),
-            "pixel_f1": best,
+            "pixel_f1": _defined(curves.f1_max(curve), curve),
             "aupro": _defined(curves.aupro(curve), curve),
-            "dice": best,
         }
 
 

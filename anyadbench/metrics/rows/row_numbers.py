@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 SIZE_EDGES = (1, 100, 400, 1600)
 """Lower ends of the bins of lesion area, in pixels of the native slice; the last bin has no upper end."""
 
-REPLICATED = tuple(name for name in METRICS if name != "dice")
-"""Metrics whose resamples are stored; those of ``dice`` are those of ``pixel_f1``."""
+REPLICATED = METRICS
+"""Metrics whose resamples are stored."""
 
 _RATIOS = ("dice", "sensitivity", "specificity", "precision")
 _COUNTS = ("tp", "fp", "fn", "tn")

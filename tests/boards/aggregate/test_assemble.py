@@ -61,14 +61,14 @@ def test_seeds_are_averaged_and_their_intervals_spanned(tmp_path: Path) -> None:
     for cell, value, ends in ((one, 0.5, [0.4, 0.6]), (two, 0.7, [0.55, 0.8])):
 
         def edit(data: dict[str, Any], value: float = value, ends: list[float] = ends) -> None:
-            data["rows"][0]["metrics"]["dice"] = value
-            data["rows"][0]["intervals"]["dice"] = ends
+            data["rows"][0]["metrics"]["pixel_f1"] = value
+            data["rows"][0]["intervals"]["pixel_f1"] = ends
 
         change(cell, edit)
     board = board_of(tmp_path)
     line = board.line(key(board, "good"), "phantom", SUBSETS[0])
     assert line is not None and line.seeds == (0, 4)
-    estimate = line.metrics["dice"]
+    estimate = line.metrics["pixel_f1"]
     assert estimate.value == pytest.approx(0.6)
     assert (estimate.low, estimate.high, estimate.seed_min, estimate.seed_max) == (0.4, 0.8, 0.5, 0.7)
 

@@ -65,7 +65,7 @@ def test_the_interval_of_several_seeds_is_that_of_their_mean(tmp_path: Path) -> 
     assert estimate.low is not None and estimate.high is not None
     assert estimate.low < estimate.value < estimate.high
     assert 0.05 < estimate.high - estimate.low < 0.2
-    assert line.metrics["dice"].nested
+    assert line.metrics["pixel_f1"].nested
 
 
 def test_cells_without_resamples_keep_the_span_of_their_seeds(tmp_path: Path) -> None:

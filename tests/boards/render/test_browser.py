@@ -56,7 +56,7 @@ def test_filters_of_an_address_are_applied(tmp_path: Path, report: Path) -> None
 
 
 def test_columns_and_metric_of_an_address_are_applied(tmp_path: Path, report: Path) -> None:
-    text = dom(tmp_path, report, "metric=image_ap&columns=aupro,dice")
+    text = dom(tmp_path, report, "metric=image_ap&columns=aupro,pixel_f1")
     assert re.search(r'data-block-metric="image_ap" data-block-test="phantom">', text)
     assert re.search(r'data-block-metric="pixel_ap" data-block-test="phantom" hidden="">', text)
     assert re.search(r'data-of="pixel_ap"[^>]*class="gone"', text)

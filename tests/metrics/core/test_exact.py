@@ -18,7 +18,7 @@ from anyadbench.metrics import METRICS, PixelStats, ScoreError, components, eval
 from anyadbench.metrics.core import exact
 
 CASES = reference.cases()
-PIXEL = ("pixel_auroc", "pixel_ap", "pixel_f1", "aupro", "dice")
+PIXEL = ("pixel_auroc", "pixel_ap", "pixel_f1", "aupro")
 
 
 def stats_of(maps: np.ndarray, masks: np.ndarray, batch: int = 1000) -> PixelStats:
