@@ -179,6 +179,6 @@ def test_the_readme_shows_the_published_numbers() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for subset in ("F", "F+T1+T2"):
         numbers = " +".join(re.escape(f"{float(rows[subset][name]):.3f}".removeprefix("0")) for name in columns)
-        assert re.search(rf"^ {re.escape(subset)} .* {numbers} ", readme, re.MULTILINE), (
+        assert re.search(rf"^ {re.escape(subset)} .* {numbers}$", readme, re.MULTILINE), (
             f"README.md, {subset}: {numbers}"
         )
