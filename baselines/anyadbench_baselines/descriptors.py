@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from anyadbench.methods.descriptor import MISSING, MethodDescriptor
 from anyadbench.methods.params import Param, Value
 
@@ -98,21 +100,14 @@ INPFORMER = MethodDescriptor(
     families=("table",),
 )
 
-INPFORMER_MODDROP = MethodDescriptor(
+INPFORMER_MODDROP = replace(
+    INPFORMER,
     name="inpformer-moddrop",
     title="INP-Former + modality dropout",
     summary="INP-Former trained with a random subset of sequences per slice: the control of AnyAD's other ideas.",
-    factory="anyadbench_baselines.inpformer:InpFormer",
-    params=INP_PARAMS,
-    budgets=INP_BUDGETS,
-    missing_policies=MISSING,
     training_mask="per-sample",
-    weights=INP_WEIGHTS,
-    checkpoint=INP_CHECKPOINT,
-    citation=_INP_CITATION,
-    code_licence="unknown",
     departures=(*INP_DEPARTURES, "Sequences are hidden at random in training; the publication hides none."),
-    families=("table",),
+    parity="",
 )
 
 PIXELSTATS = MethodDescriptor(
