@@ -46,7 +46,7 @@ class Model:
         demo: Overrides of the budget for two CPU cores.
         departures: Where the adapter departs from anomalib, one sentence each.
         files: Entries of the folder of files without which the model cannot be built, by what they are.
-        cannot: Why the model cannot be run by this benchmark; empty if it can.
+        unavailable: Why the model cannot be run by this benchmark; empty if it can.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Model:
     demo: Mapping[str, Value] = field(default_factory=dict)
     departures: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
-    cannot: str = ""
+    unavailable: str = ""
 
     @property
     def trained(self) -> bool:
