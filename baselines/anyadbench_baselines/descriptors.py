@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from anyadbench.methods.descriptor import MISSING, MethodDescriptor
-from anyadbench.methods.params import Param, Value
+from anyadbench.api import CHANNEL_LAYOUTS, MISSING, MethodDescriptor, Param, Value
 
 ODD = (1, 3, 5, 7, 9, 11, 15, 21, 33)
 """Sides that a filter may have; 1 filters nothing."""
-
-CHANNELS = ("stack", "spread", "grey")
-"""Layouts of ``anyadbench.methods.inputs.CHANNEL_LAYOUTS``, which cannot be imported without torch."""
 
 INP_SOURCE = "INP_Former_Single_Class.py of luow23/INP-Former"
 
@@ -27,8 +23,8 @@ INP_PARAMS: tuple[Param, ...] = (
     Param(
         "channels",
         "stack",
-        "How sequences meet three channels, see anyadbench.methods.inputs.channel_table; choice, see docs/anyad.md.",
-        choices=CHANNELS,
+        "How sequences meet three channels, see anyadbench.api.channel_table; choice, see docs/anyad.md.",
+        choices=CHANNEL_LAYOUTS,
     ),
     Param("batch_size", 16, "Slices per step; " + INP_SOURCE + ".", minimum=1),
     Param("epochs", 200, "Passes over the training normals, 0 to count steps; " + INP_SOURCE + ".", minimum=0),

@@ -26,6 +26,7 @@ from anyadbench.engine.checkpoints import load_checkpoint, save_checkpoint
 from anyadbench.errors import UserError
 from anyadbench.launch.plan import expand_methods
 from anyadbench.methods.contract import Batch, Context, Method
+from anyadbench.methods.freezing import excluded_names
 from anyadbench.plugins import code_hash, find_method
 from anyadbench.weights import resolve
 
@@ -84,7 +85,7 @@ def test_a_model_scores_from_what_is_shown_and_is_restored_from_its_state(
     assert torch.allclose(one[0][0], maps[1], atol=1e-5, rtol=1e-4)
     other = build(DESCRIPTORS[name])
     state = {key: value.clone() for key, value in method.saved_state().items()}
-    assert not any(key.startswith(method.frozen or ("\0",)) for key in state)
+    assert not state.keys() & excluded_names(method)
     other.load_saved_state(state)
     again = scored(other.eval(), batch)
     assert torch.equal(maps, again[0]) and torch.equal(images, again[1])

@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from types import SimpleNamespace
 
-from anyadbench.methods.descriptor import MISSING, MethodDescriptor
-from anyadbench.methods.params import Param, Value
+from anyadbench.api import CHANNEL_LAYOUTS, MISSING, MethodDescriptor, Param, Value
 from anyadbench_anomalib.catalogue import MODELS
 from anyadbench_anomalib.catalogue.entry import RELEASE, Model
 
@@ -15,8 +14,6 @@ FILES = "ANYADBENCH_ANOMALIB_FILES"
 
 INSTALL = f"'pip install \"anomalib=={RELEASE}.*\"'"
 """The command that adds the release of anomalib that the models are written for."""
-
-_CHANNELS = ("stack", "spread", "grey")
 
 _GENERAL = (
     "Missing sequences are 0 after normalisation; anomalib's pictures have three natural colour channels.",
@@ -46,7 +43,10 @@ def params(model: Model) -> tuple[Param, ...]:
         Param("anomalib", RELEASE, "Release of anomalib that computes the numbers.", choices=(RELEASE,)),
         Param("image_size", model.size, side, minimum=least, maximum=model.most, multiple_of=model.multiple),
         Param(
-            "channels", "stack", "How sequences meet three channels, see anyadbench.methods.inputs; choice.", _CHANNELS
+            "channels",
+            "stack",
+            "How sequences meet three channels, see anyadbench.api.channel_table; choice.",
+            CHANNEL_LAYOUTS,
         ),
         Param("batch_size", batch, "Slices per step, or per batch of a pass; anomalib's data modules.", minimum=1),
     ]

@@ -10,9 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from anyadbench.errors import UserError
-from anyadbench.methods.contract import Context
-from anyadbench.weights.reading import read_tensors
+from anyadbench.api import Context, UserError, read_tensors
 from anyadbench_anomalib.arguments import arguments
 from anyadbench_anomalib.catalogue import MODELS
 from anyadbench_anomalib.catalogue.entry import RELEASE, Model
