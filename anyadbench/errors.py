@@ -12,9 +12,13 @@ class UserError(Exception):
 
 def suggest(name: str, known: list[str] | tuple[str, ...]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest known name, or the list of known names."""
+    if close := closest(name, known):
+        return f" Did you mean {close!r}?"
+    return f" Known: {', '.join(sorted(known))}." if known else ""
+
+
+def closest(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """Return the known name that a name is probably a misspelling of; empty if none is close."""
     import difflib
 
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return f" Did you mean {close[0]!r}?"
-    return f" Known: {', '.join(sorted(known))}." if known else ""
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.6)), "")

@@ -27,12 +27,16 @@ def methods(ctx: click.Context, as_json: bool) -> None:
         )
         return
     rows = [
-        [item.name, owners[item.name], item.summary]
+        [item.name, owners[item.name], " ".join([item.summary, *_cannot(item)])]
         if isinstance(item, MethodDescriptor)
         else [item.name, item.distribution, f"cannot be used: {item.reason}"]
         for item in found
     ]
     print_table(["method", "from", "what it is"], rows)
+
+
+def _cannot(item: MethodDescriptor) -> list[str]:
+    return [f"Cannot be run: {item.unavailable}."] if item.unavailable else []
 
 
 def _summary(item: MethodDescriptor, owners: dict[str, str]) -> dict[str, object]:
@@ -41,6 +45,7 @@ def _summary(item: MethodDescriptor, owners: dict[str, str]) -> dict[str, object
         "title": item.title,
         "from": owners[item.name],
         "summary": item.summary,
+        "unavailable": item.unavailable,
         "training_mask": item.training_mask,
         "missing": item.missing,
         "weights": dict(item.weights),
@@ -64,6 +69,8 @@ def show(name: str, as_json: bool) -> None:
         return
     click.echo(f"{descriptor.title} ({descriptor.name}), from {owner}")
     click.echo(descriptor.summary)
+    for sentence in _cannot(descriptor):
+        click.echo(sentence)
     click.echo(f"citation: {descriptor.citation or '-'}")
     click.echo(f"licence of the published code: {descriptor.code_licence or '-'}")
     click.echo(f"training mask: {descriptor.training_mask}; hidden sequences: {descriptor.missing}")

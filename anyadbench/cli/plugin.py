@@ -74,6 +74,10 @@ def _print(report: Report) -> None:
         ["check", "result", "reason"], [[item.check, item.status, clean(item.reason)] for item in report.findings]
     )
     wrong = sum(not item.ok for item in report.findings)
+    cannot = [item.reason for item in report.findings if item.status == "unavailable"]
+    if report.ok and cannot:
+        click.echo(f"{report.method}: only its descriptor was checked. {clean(cannot[0])}")
+        return
     click.echo(
         f"{report.method} keeps the contract." if report.ok else f"{report.method}: {wrong} of the checks failed."
     )

@@ -116,7 +116,7 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
     with Display() as display:
         request = Request(protocol=found, runs=runs, **options)
         plan = make_plan(request, display.progress)
-        for name, said in plan.left_out.items():
+        for name, said in {**plan.left_out, **plan.refused}.items():
             display.note(f"{name}: left out: {said}")
         jobs = plan.jobs
         needed = max((estimate(job, plan.data) for job in jobs), key=lambda one: one.memory)
@@ -125,7 +125,7 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
         display.note(f"plan: {len(jobs)} cells; {needed.sentence}")
         outcomes = execute(jobs, launcher, LaunchOptions(display, slots, settings))
     report(outcomes, runs, found.name, as_json)
-    end(outcomes, plan.left_out)
+    end(outcomes, plan.left_out, plan.refused)
 
 
 def stop_on_signals() -> None:
@@ -136,19 +136,25 @@ def stop_on_signals() -> None:
         signal.signal(number, signal.default_int_handler)
 
 
-def end(outcomes: Sequence[Outcome], left_out: Collection[str] = ()) -> None:
-    """Exit with the code that the outcomes require; summarise a grid with failed or interrupted cells."""
+def end(outcomes: Sequence[Outcome], left_out: Collection[str] = (), refused: Collection[str] = ()) -> None:
+    """Exit with the code that the outcomes require; summarise a grid with failed or interrupted cells.
+
+    Args:
+        outcomes: One per cell.
+        left_out: Methods of a group that cannot run here; they do not change the exit code.
+        refused: Methods of a group that do not run for another reason.
+    """
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     interrupted = any(outcome.status == "interrupted" for outcome in outcomes)
     if (failed or interrupted) and len(outcomes) > 1:
         counts = {name: sum(outcome.status == name for outcome in outcomes) for name in STATUSES}
         said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         click.echo(f"{len(outcomes)} cells: {said}. Run the same command again to finish the rest.", err=True)
-    if left_out:
-        click.echo(f"Left out for the reasons above: {', '.join(left_out)}.", err=True)
+    if left_out or refused:
+        click.echo(f"Left out for the reasons above: {', '.join(sorted({*left_out, *refused}))}.", err=True)
     if interrupted:
         raise SystemExit(130)
-    if failed or left_out:
+    if failed or refused:
         raise SystemExit(2 if all(outcome.mistake for outcome in failed) else 1)
 
 

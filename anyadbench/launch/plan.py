@@ -56,12 +56,19 @@ class Plan:
     Attributes:
         jobs: One per method and seed.
         data: The protocol's data.
-        left_out: Why a method that only a group or a pattern asked for cannot run, by its name.
+        left_out: Why a method that only a group or a pattern asked for cannot run here, by its name: its descriptor
+            says so, or the profile has no weights for it, or files that it needs are missing.
+        refused: Why such a method does not run for another reason, e.g. an option that it does not follow.
     """
 
     jobs: list[Job]
     data: ProtocolData
     left_out: dict[str, str]
+    refused: dict[str, str]
+
+
+class _CannotRunError(UserError):
+    """A method lacks something on this machine."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ def make_plan(request: Request, progress: Progress) -> Plan:
     )
     budget: Budget = request.budget or _budget(protocol)
     profile = anchored(request.weights or protocol.weights)
-    methods, left_out = _methods(request, budget, profile)
+    methods, left_out, refused = _methods(request, budget, profile)
     stores = open_stores(protocol, locate(protocol, request.data), progress)
     data = ProtocolData(protocol, stores)
     data.check_apart()
@@ -116,35 +123,52 @@ def make_plan(request: Request, progress: Progress) -> Plan:
                     stores={dataset: str(store.path.resolve()) for dataset, store in stores.items()},
                 )
             )  # fmt: skip
-    return Plan(jobs, data, left_out)
+    return Plan(jobs, data, left_out, refused)
 
 
-def _methods(request: Request, budget: Budget, profile: str) -> tuple[list[_Planned], dict[str, str]]:
-    """Return the methods that can run, and why others of a group cannot."""
+def _methods(request: Request, budget: Budget, profile: str) -> tuple[list[_Planned], dict[str, str], dict[str, str]]:
+    """Return the methods that can run, why others of a group cannot run here, and why the rest of it is refused."""
     names = expand_methods(request.methods)
     settings = parse_settings(request.settings, [find_method(name)[0] for name in names])
     planned: list[_Planned] = []
     left_out: dict[str, str] = {}
+    refused: dict[str, str] = {}
     for name in names:
         try:
             planned.append(_method(name, request, settings.get(name, {}), budget, profile))
         except UserError as error:
             if name in request.methods:
                 raise
-            left_out[name] = str(error)
+            (left_out if isinstance(error, _CannotRunError) else refused)[name] = str(error)
     if not planned:
-        raise UserError(next(iter(left_out.values())))
-    return planned, left_out
+        name, why = next(iter({**refused, **left_out}.items()))
+        raise UserError(f"No method of --method {' '.join(request.methods)} can be run; {name}: {why}")
+    return planned, left_out, refused
 
 
 def _method(name: str, request: Request, settings: Mapping[str, Value], budget: Budget, profile: str) -> _Planned:
     descriptor, entry = find_method(name)
+    try:
+        descriptor.check_available()
+    except UserError as error:
+        raise _CannotRunError(str(error)) from None
     params = method_params(descriptor, request.protocol, budget, settings)
     known = (*descriptor.missing_policies, RETRAIN)
     if request.missing not in known:
         raise UserError(f"--missing {request.missing}: {name} does not follow it; it knows {', '.join(known)}.")
-    descriptor.files_for(params)  # raises if one is missing
-    return _Planned(descriptor, entry, params, weights_of(descriptor, params, profile, request.protocol))
+    try:
+        descriptor.files_for(params)
+    except UserError as error:
+        if settings:
+            raise  # they may be at fault
+        raise _CannotRunError(str(error)) from None
+    weights = weights_of(descriptor, params, profile, request.protocol)
+    if weights.kind == "none" and any(descriptor.weights_for(params).values()):
+        raise _CannotRunError(
+            f"{name} starts from pretrained weights, and the profile {profile!r} has none for it; give another one "
+            "with --weights, or --weights random for a row that is marked."
+        )
+    return _Planned(descriptor, entry, params, weights)
 
 
 def anchored(weights: str) -> str:

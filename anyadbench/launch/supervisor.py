@@ -89,7 +89,7 @@ class Supervisor:
             if late:
                 return _failed(job, late)
             if self._stopping or -code not in LOST or attempt == job.retries:
-                return outcome(job, code, self._said or early, stopping=self._stopping, attempts=attempt + 1)
+                return worker_outcome(job, code, self._said or early, stopping=self._stopping, attempts=attempt + 1)
             name = signal.Signals(-code).name
             self._note(f"{job.label}: ended by {name}; started again ({attempt + 1} of {job.retries})")
         raise AssertionError("unreachable")
@@ -186,7 +186,7 @@ def _failed(job: Job, error: str) -> Outcome:
     return Outcome(job, "failed", error, tuple(tail))
 
 
-def outcome(job: Job, code: int, early: str = "", *, stopping: bool = False, attempts: int = 1) -> Outcome:
+def worker_outcome(job: Job, code: int, early: str = "", *, stopping: bool = False, attempts: int = 1) -> Outcome:
     """Return what became of a job whose worker ended with ``code``.
 
     Args:

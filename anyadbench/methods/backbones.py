@@ -3,15 +3,116 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from anyadbench.errors import UserError
 from anyadbench.weights.resolved import ResolvedWeights
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor, nn
+
+    from anyadbench.methods.contract import Context
+
+Family = Literal["any", "convolutional", "transformer"]
+"""Kinds of networks that a method may insist on."""
 
 _GETTER = "model."
 """What timm's feature wrapper for transformers puts before every name."""
+
+
+def backbone(
+    context: Context,
+    *,
+    family: Family = "any",
+    image_size: int | None = None,
+    stages: Sequence[int] | None = None,
+    trainable: bool = False,
+    position_offset: float = 0.0,
+    position_antialias: bool = False,
+) -> nn.Module:
+    """Build the pretrained network that a context's weights stand for, without a classification head.
+
+    Random weights are drawn from torch's global generator, which the harness seeds before it builds a method. With the
+    authors' whole published network (``--weights file:PATH``) the backbone stays as drawn until ``load_published``
+    fills it.
+
+    Args:
+        context: What the method's factory gets.
+        family: The kind of network that the method can use; others are refused with a sentence.
+        image_size: Side in pixels of the method's input. A transformer's has to be a multiple of its patch, and the
+            position table of a plain one is resized to it once; ``None`` resizes it at every forward pass.
+        stages: Return feature maps BxCxHxW of these stages (or, in a transformer, blocks) in place of the whole
+            network's output. For the levels at strides 4, 8, 16 and 32, ``Pyramid`` is shorter.
+        trainable: ``False`` freezes the network (see ``freeze``): it stays in eval mode, takes no gradients, and no
+            cell stores it. ``True`` leaves it to be trained, and stores it.
+        position_offset: How a position table is resized, as in ``anyadbench.weights.positions.resize_positions``.
+        position_antialias: Likewise.
+
+    Returns:
+        timm's model on the CPU, parameters as float32.
+
+    Raises:
+        UserError: If there are no pretrained weights, they are of another family, cannot be read or do not fit, or the
+            image size is no multiple of the patch.
+    """
+    weights = context.weights
+    if weights.kind == "none":
+        raise UserError(
+            "This method starts from a pretrained network, and the chosen weights have none for it; give --weights "
+            "published or file:PATH, or --weights random for a row that is marked."
+        )
+    _check_family(weights.architecture, family)
+    if image_size is not None:
+        _check_size(weights.architecture, image_size)
+    network = build_backbone(
+        weights,
+        img_size=image_size,
+        features_only=stages is not None,
+        out_indices=stages,
+        position_offset=position_offset,
+        position_antialias=position_antialias,
+    )
+    if trainable:
+        return network
+    from anyadbench.methods.freezing import freeze
+
+    return freeze(network)
+
+
+def _check_family(architecture: str, family: Family) -> None:
+    if family == "transformer" and not _is_transformer(architecture):
+        raise UserError(
+            f"The weights {architecture} are those of no transformer, which this method needs; give --weights "
+            "published or package."
+        )
+    if family == "convolutional" and _is_transformer(architecture):
+        raise UserError(
+            f"The weights {architecture} are those of a transformer, and this method needs a convolutional network; "
+            "give --weights published or package."
+        )
+
+
+def _check_size(architecture: str, image_size: int) -> None:
+    patch = _patch(architecture)
+    if patch and image_size % patch:
+        raise UserError(
+            f"Parameter image_size is {image_size}, which is no multiple of the encoder's patch of {patch} pixels; "
+            f"use {max(image_size // patch, 1) * patch}."
+        )
+
+
+def patch_size(network: nn.Module) -> int:
+    """Return the side of a transformer's patches in pixels, 0 for a network that has none."""
+    embed = getattr(network, "patch_embed", None)
+    return int(embed.patch_size[0]) if embed is not None else 0
+
+
+def patch_tokens(transformer: nn.Module, pixels: Float[Tensor, "N 3 h w"]) -> Float[Tensor, "N P D"]:
+    """Return a plain transformer's normalised patch tokens, without class and register tokens."""
+    tokens: Tensor = transformer.forward_features(pixels)  # type: ignore[operator]
+    prefix = int(transformer.num_prefix_tokens)  # type: ignore[arg-type]
+    return tokens[:, prefix:]
 
 
 def build_backbone(
@@ -75,13 +176,14 @@ def fill_backbone(
     """Load resolved weights strictly into a timm model of their architecture that somebody else has built.
 
     The model may be a feature extractor, which has part of the tensors, or have a position table of another size; it
-    has no classification head. Random weights leave it as it is.
+    has no classification head. Random weights leave it as it is, and so does the authors' whole network (kind
+    ``checkpoint``), which ``load_published`` takes apart.
 
     Raises:
         UserError: If the weights cannot be read.
         KeyError: If the model has a tensor that the weights lack.
     """
-    if resolved.kind != "random":
+    if resolved.kind not in ("random", "checkpoint"):
         _load(model, resolved.state_dict(), position_offset, position_antialias)
 
 
@@ -125,6 +227,10 @@ def _resized_table(state: Mapping[str, Tensor], tokens: int, offset: float, anti
 
 def _is_transformer(architecture: str) -> bool:
     return "patch_embed.proj.weight" in _shapes(architecture)
+
+
+def _patch(architecture: str) -> int:
+    return _shapes(architecture).get("patch_embed.proj.weight", (0,))[-1]
 
 
 def _is_plain_vit(architecture: str) -> bool:

@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from anyadbench.methods.freezing import excluded_names, keep_fixed
+
 if TYPE_CHECKING:
+    from typing import Self
+
     from jaxtyping import Bool, Float, Int
 
     from anyadbench.methods.params import Value
-    from anyadbench.weights import ResolvedWeights
+    from anyadbench.weights.resolved import ResolvedWeights
 
 
 @dataclass(frozen=True)
@@ -132,15 +136,19 @@ class Method(nn.Module, abc.ABC):
     """A method under construction, in training, or scoring.
 
     Train and eval mode are the harness's business: ``train()`` before every training step, ``eval()`` before
-    ``prepare`` and ``score``; a frozen part overrides ``train`` to stay in eval mode.
+    ``prepare`` and ``score``. A part that ``anyadbench.api.freeze`` has fixed stays in eval mode, and its tensors are
+    not stored with a cell.
     """
-
-    frozen: tuple[str, ...] = ()
-    """Prefixes of state-dict entries that come from the pretrained weights and are never saved with a cell."""
 
     def __init__(self, context: Context) -> None:
         super().__init__()
         self.context = context
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch the mode; frozen parts stay in eval mode."""
+        super().train(mode)
+        keep_fixed(self)
+        return self
 
     def prepare(self, normals: Normals) -> None:
         """Pass over the training normals before the first step (statistics, banks, cached targets)."""
@@ -170,7 +178,8 @@ class Method(nn.Module, abc.ABC):
 
     def saved_state(self) -> dict[str, Tensor]:
         """Return what a cell stores: the state dict without the frozen parts."""
-        return {k: v.detach() for k, v in self.state_dict().items() if not k.startswith(self.frozen)}
+        excluded = excluded_names(self)
+        return {k: v.detach() for k, v in self.state_dict().items() if k not in excluded}
 
     def load_saved_state(self, state: Mapping[str, Tensor]) -> None:
         """Load what ``saved_state`` returned, strictly.
@@ -178,7 +187,7 @@ class Method(nn.Module, abc.ABC):
         Raises:
             ValueError: If an entry is missing, left over, or of another shape.
         """
-        own = {k for k in self.state_dict() if not k.startswith(self.frozen)}
+        own = self.state_dict().keys() - excluded_names(self)
         missing, extra = sorted(own - set(state)), sorted(set(state) - own)
         if missing or extra:
             raise ValueError(f"state does not fit {type(self).__name__}: missing {missing[:3]}, left over {extra[:3]}")

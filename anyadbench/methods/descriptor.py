@@ -51,8 +51,8 @@ class MethodDescriptor:
         missing: What the method does by itself about sequences that it is not shown.
         missing_policies: Values of ``--missing`` that the method knows how to follow.
         weights: Name of the pretrained weights by profile (``published``, ``package``); empty if it needs none. A
-            profile with ``None`` has none for it: the method is built without weights and says itself what it needs,
-            so that in a run of many methods it fails alone.
+            profile with ``None`` has none for it: the method cannot be run under this profile, as long as another one
+            has weights.
         checkpoint: Entries of a state dict that only the authors' whole published network has (trained parts, not the
             encoder alone). ``--weights file:PATH`` with one of them is that network and is evaluated without training
             through ``load_published``; empty if the method has no such format.
@@ -67,6 +67,9 @@ class MethodDescriptor:
         oracle: Whether the method uses test data for selection (never true for a method run by the harness).
         parity: ``"package.module:callable"`` that computes this method's numbers for a parity fixture, or empty.
         families: Groups that ``--method`` may name: ``"table"`` (the comparison table and its controls).
+        unavailable: Why the method cannot be run, as the end of a sentence without its full stop, e.g. ``"it needs the
+            package X; 'pip install X' adds it"``; empty if it can. Such a method is listed with the reason, refused
+            if it is asked for by name, and left out of ``all`` and of patterns.
     """
 
     name: str
@@ -87,6 +90,7 @@ class MethodDescriptor:
     departures: tuple[str, ...] = ()
     parity: str = ""
     families: tuple[str, ...] = ()
+    unavailable: str = ""
     api: int = API_VERSION
 
     def __post_init__(self) -> None:
@@ -145,8 +149,22 @@ class MethodDescriptor:
         found: Mapping[str, Path] = _imported(self.files)(params)
         return found
 
+    def check_available(self) -> None:
+        """Refuse a method that cannot be run.
+
+        Raises:
+            UserError: If ``unavailable`` says why.
+        """
+        if self.unavailable:
+            raise UserError(f"{self.name} cannot be run: {self.unavailable}.")
+
     def build(self, context: Context) -> Method:
-        """Import the factory and build the method. Seed the generators before calling."""
+        """Import the factory and build the method. Seed the generators before calling.
+
+        Raises:
+            UserError: If the method cannot be run.
+        """
+        self.check_available()
         method: Method = _imported(self.factory)(context)
         return method
 

@@ -10,8 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anyadbench.methods.params import CHANNEL_LAYOUTS
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
+
+    from anyadbench.methods.contract import Batch, Context
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -24,9 +28,6 @@ _CHANNELS: dict[int, tuple[tuple[int, ...], ...]] = {
     4: ((0,), (1, 2), (3,)),
 }
 """Sequences of each channel, by how many sequences there are."""
-
-CHANNEL_LAYOUTS = ("stack", "spread", "grey")
-"""Ways in which sequences meet three channels, see ``channel_table``."""
 
 
 def resize(images: Float[Tensor, "B S H W"], size: int | tuple[int, int]) -> Float[Tensor, "B S h w"]:
@@ -134,3 +135,12 @@ def as_rgb(
     """
     rgb, visible = as_channels(images, shown, policy, layout)
     return normalise(rgb, mean, std, keep=visible if policy == "zero-norm" else None)
+
+
+def shown_pictures(batch: Batch, context: Context, image_size: int) -> Float[Tensor, "N 3 h w"]:
+    """Return every shown sequence of every slice as a picture of its own, grey on three channels, normalised.
+
+    Pictures stand in the order of ``batch.shown.nonzero()``: by slice, then by sequence.
+    """
+    pictures = resize(batch.inputs, image_size)[batch.shown][:, None].expand(-1, 3, -1, -1)
+    return normalise(pictures, context.weights.mean, context.weights.std)

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from anyadbench.errors import UserError
 
 Value = bool | int | float | str
+"""Value of a parameter."""
+
+CHANNEL_LAYOUTS = ("stack", "spread", "grey")
+"""Ways in which sequences meet three channels, see ``anyadbench.methods.inputs.channel_table``."""
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint
 
-from anyadbench.errors import UserError, suggest
+from anyadbench.errors import UserError, closest
 from anyadbench.methods.descriptor import MethodDescriptor
-from anyadbench.plugins.entry_points import METHODS_GROUP, BrokenPlugin, entry_points
+from anyadbench.plugins.entry_points import METHODS_GROUP, BrokenPlugin, entry_points, normal_name
 
 _BASELINES = (
     "aeflow", "anypatchcore", "dae", "dpmm", "esckdrkd", "gatingano", "inpformer", "mmrad", "pixelstats", "rd4ad",
     "recontrast", "skipts", "stfpm",
 )  # fmt: skip
-_HOMES = {"anyad": "anyadbench-anyad", "anomalib:": "anyadbench-anomalib"} | dict.fromkeys(
-    _BASELINES, "anyadbench-baselines"
-)
-"""This project's own distributions by the start of a method's name, to say what to install; nothing is guessed."""
+_ANYAD = ("anyad", "anyad-intended", "anyad-released")
+_HOMES = dict.fromkeys(_BASELINES, "anyadbench-baselines") | dict.fromkeys(_ANYAD, "anyadbench-anyad")
+"""This project's own distributions by the name of each method in them, to say what to install; nothing is guessed."""
+_NAMESPACES = {"anomalib:": "anyadbench-anomalib"}
+"""Distributions by what the names of all their methods begin with."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,7 @@ def find_method(name: str) -> tuple[MethodDescriptor, MethodEntry]:
     """
     owners = [entry for entry in method_entries() if entry.name == name]
     if not owners:
-        known = sorted({entry.name for entry in method_entries()})
-        raise UserError(f"No installed plugin offers the method {name!r}.{suggest(name, known)} {how_to_install(name)}")
+        raise UserError(f"No installed plugin offers the method {name!r}.{_advice(name)}")
     loaded = _conflict(name, owners) if len(owners) > 1 else _load(owners[0])
     if isinstance(loaded, BrokenPlugin):
         raise UserError(loaded.message)
@@ -97,6 +97,23 @@ def find_method(name: str) -> tuple[MethodDescriptor, MethodEntry]:
 
 
 def how_to_install(name: str) -> str:
-    """Return a sentence on how to get a method that is not there."""
-    home = next((home for start, home in _HOMES.items() if name.startswith(start)), None)
+    """Return a sentence on how to get a method, or the methods of a pattern, that is not there."""
+    home = _home(name)
     return f"'pip install {home}' adds it." if home else "Methods come in distributions; see 'anyadbench methods'."
+
+
+def _home(name: str) -> str | None:
+    """Return the distribution of this project that has a method and is not installed."""
+    home = _HOMES.get(name) or next((home for start, home in _NAMESPACES.items() if name.startswith(start)), None)
+    installed = {normal_name(entry.distribution) for entry in method_entries()}
+    return None if home in installed else home
+
+
+def _advice(name: str) -> str:
+    """Return what follows on the name of a method that is not there: how to get it, or what was probably meant."""
+    installed = sorted({entry.name for entry in method_entries()})
+    meant = closest(name, sorted({*installed, *_HOMES}))
+    if meant and _home(name) is None:
+        return f" Did you mean {meant!r}?"
+    listed = f" Known: {', '.join(installed)}." if installed else ""
+    return f"{listed} {how_to_install(name)}"

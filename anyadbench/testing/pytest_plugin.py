@@ -56,11 +56,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def anyad_check(request: pytest.FixtureRequest) -> Callable[[], None]:
-    """A call that passes, or fails the test with the reason that the kit gives."""
+    """A call that passes, or fails or skips the test with the reason that the kit gives."""
     report = _report(request)
 
     def demand() -> None:
         finding = report[request.param]
+        if finding.status == "unavailable":
+            pytest.skip(finding.reason)
         if finding.status in ("failed", "expected", "skipped"):
             pytest.fail(finding.reason, pytrace=False)
 

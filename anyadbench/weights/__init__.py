@@ -1,12 +1,10 @@
-"""Named sources of pretrained weights, how they are found, and backbones built from them.
+"""Named sources of pretrained weights, and how they are found.
 
-Importing this package, listing ``SOURCES`` and resolving import neither torch nor timm; only reading tensors and
-building do.
+Importing this package, listing ``SOURCES`` and resolving import neither torch nor timm; only reading tensors does.
 """
 
 from __future__ import annotations
 
-from anyadbench.methods.backbones import build_backbone, feature_pyramid, fill_backbone
 from anyadbench.weights.resolution import describe, resolve
 from anyadbench.weights.resolved import ResolvedWeights
 from anyadbench.weights.sources import SOURCES, WeightSource
@@ -15,9 +13,6 @@ __all__ = [
     "SOURCES",
     "ResolvedWeights",
     "WeightSource",
-    "build_backbone",
     "describe",
-    "feature_pyramid",
-    "fill_backbone",
     "resolve",
 ]

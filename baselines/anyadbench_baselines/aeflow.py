@@ -11,13 +11,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
-from anyadbench.methods.inputs import as_channels, normalise, resize
+from anyadbench.api import (
+    Batch,
+    Context,
+    FeatureMethod,
+    Losses,
+    OptimizerSpec,
+    Pyramid,
+    Scores,
+    as_channels,
+    full_precision,
+    normalise,
+    resize,
+)
 from anyadbench_baselines.dae import mean_shown
 from anyadbench_baselines.flow import Flow, ResidualSubnet, Subnet, conv_subnet, log_normal
-from anyadbench_baselines.parts.base import FeatureMethod
-from anyadbench_baselines.parts.precision import full_precision
-from anyadbench_baselines.parts.pyramid import Pyramid
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -29,8 +37,6 @@ class AeFlow(FeatureMethod):
     There is no official code. The architecture is the paper's as the comments of pimpraat/ae_flow quote it; whatever
     the open re-implementations disagree on is a parameter or named in the descriptor's departures.
     """
-
-    frozen = ("encoder.",)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -10,14 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anyadbench.errors import UserError
-from anyadbench.methods.contract import Batch, Context, Normals, Scores
-from anyadbench.methods.graph import in_graph
-from anyadbench.sequences import SHORT
-from anyadbench_baselines.parts.base import FeatureMethod
-from anyadbench_baselines.parts.precision import full_precision
-from anyadbench_baselines.parts.pyramid import Pyramid
-from anyadbench_baselines.parts.smoothing import gaussian
+from anyadbench.api import (
+    SHORT,
+    Batch,
+    Context,
+    FeatureMethod,
+    Normals,
+    Pyramid,
+    Scores,
+    UserError,
+    full_precision,
+    gaussian_filter,
+    in_graph,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -32,8 +37,6 @@ class AnyPatchCore(FeatureMethod):
     The memory of a set holds patches of the training normals that have the whole set, shown as exactly that set, so a
     patch is compared with normal patches of the same kind of input. Nothing is trained by gradient.
     """
-
-    frozen = ("encoder.",)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -92,7 +95,7 @@ class AnyPatchCore(FeatureMethod):
             distances.index_put_((mine,), found)
         side = self.image_size // 8
         maps = F.interpolate(distances.view(-1, 1, side, side), self.size, mode="bilinear", align_corners=False)[:, 0]
-        maps = gaussian(maps, self.sigma)
+        maps = gaussian_filter(maps, self.sigma)
         return Scores(maps, distances.amax(1) if self.image_score == "max" else None)
 
     def load_saved_state(self, state: Mapping[str, Tensor]) -> None:

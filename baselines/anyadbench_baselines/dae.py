@@ -10,11 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
-from anyadbench.methods.graph import GraphMethod
-from anyadbench.methods.inputs import fill_missing, resize
-from anyadbench_baselines.parts.base import to_scores
-from anyadbench_baselines.parts.smoothing import median
+from anyadbench.api import (
+    Batch,
+    Context,
+    GraphMethod,
+    Losses,
+    OptimizerSpec,
+    Scores,
+    fill_missing,
+    median_filter,
+    resize,
+    to_scores,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -127,7 +134,7 @@ class Dae(GraphMethod):
         picture = self.pictures(batch)
         inside = F.avg_pool2d(foreground(picture, batch.shown), 5, 1, 2) > 0.95
         error = mean_shown((picture - self.network(picture).float()).abs(), batch.shown)
-        maps = median(error * inside[:, 0], int(self.context.params["median_size"]))
+        maps = median_filter(error * inside[:, 0], int(self.context.params["median_size"]))
         return to_scores(maps, str(self.context.params["image_score"]))
 
 

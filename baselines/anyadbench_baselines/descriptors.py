@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from anyadbench.methods.descriptor import MISSING, MethodDescriptor
-from anyadbench.methods.params import Param, Value
+from dataclasses import replace
+
+from anyadbench.api import CHANNEL_LAYOUTS, MISSING, MethodDescriptor, Param, Value
 
 ODD = (1, 3, 5, 7, 9, 11, 15, 21, 33)
 """Sides that a filter may have; 1 filters nothing."""
-
-CHANNELS = ("stack", "spread", "grey")
-"""Layouts of ``anyadbench.methods.inputs.CHANNEL_LAYOUTS``, which cannot be imported without torch."""
 
 INP_SOURCE = "INP_Former_Single_Class.py of luow23/INP-Former"
 
@@ -25,8 +23,8 @@ INP_PARAMS: tuple[Param, ...] = (
     Param(
         "channels",
         "stack",
-        "How sequences meet three channels, see anyadbench.methods.inputs.channel_table; choice, see docs/anyad.md.",
-        choices=CHANNELS,
+        "How sequences meet three channels, see anyadbench.api.channel_table; choice, see docs/anyad.md.",
+        choices=CHANNEL_LAYOUTS,
     ),
     Param("batch_size", 16, "Slices per step; " + INP_SOURCE + ".", minimum=1),
     Param("epochs", 200, "Passes over the training normals, 0 to count steps; " + INP_SOURCE + ".", minimum=0),
@@ -98,21 +96,14 @@ INPFORMER = MethodDescriptor(
     families=("table",),
 )
 
-INPFORMER_MODDROP = MethodDescriptor(
+INPFORMER_MODDROP = replace(
+    INPFORMER,
     name="inpformer-moddrop",
     title="INP-Former + modality dropout",
     summary="INP-Former trained with a random subset of sequences per slice: the control of AnyAD's other ideas.",
-    factory="anyadbench_baselines.inpformer:InpFormer",
-    params=INP_PARAMS,
-    budgets=INP_BUDGETS,
-    missing_policies=MISSING,
     training_mask="per-sample",
-    weights=INP_WEIGHTS,
-    checkpoint=INP_CHECKPOINT,
-    citation=_INP_CITATION,
-    code_licence="unknown",
     departures=(*INP_DEPARTURES, "Sequences are hidden at random in training; the publication hides none."),
-    families=("table",),
+    parity="",
 )
 
 PIXELSTATS = MethodDescriptor(

@@ -9,12 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anyadbench.errors import UserError
-from anyadbench.methods.contract import Batch, Context, Normals, Scores
-from anyadbench.methods.graph import GraphMethod, in_graph
-from anyadbench_baselines.parts.base import to_scores
-from anyadbench_baselines.parts.precision import full_precision
-from anyadbench_baselines.parts.vit import build_vit, patch_tokens, shown_pictures
+from anyadbench.api import (
+    Batch,
+    Context,
+    GraphMethod,
+    Normals,
+    Scores,
+    UserError,
+    backbone,
+    full_precision,
+    in_graph,
+    patch_tokens,
+    shown_pictures,
+    to_scores,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -91,8 +99,6 @@ class Dpmm(GraphMethod):
     subset can be scored and a hidden one takes no part. Nothing is trained by gradient.
     """
 
-    frozen = ("encoder.",)
-
     means: Float[Tensor, "S K D"]
     weights: Float[Tensor, "S K"]
 
@@ -102,7 +108,7 @@ class Dpmm(GraphMethod):
         self.image_size = int(params["image_size"])
         # Meta's DINOv2 without registers resizes its position table so; the graph of the package does not.
         offset = 0.0 if context.weights.profile == "package" else 0.1
-        self.encoder = build_vit(context, self.image_size, offset)
+        self.encoder = backbone(context, family="transformer", image_size=self.image_size, position_offset=offset)
         width, components = int(self.encoder.num_features), int(params["components"])  # type: ignore[arg-type]
         count = len(context.sequences)
         self.register_buffer("means", torch.zeros(count, components, width))

@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
-from anyadbench.methods.inputs import as_channels, normalise, resize
-from anyadbench_baselines.parts.base import FeatureMethod
-from anyadbench_baselines.parts.cosine import map_sum, mean_distance
-from anyadbench_baselines.parts.pyramid import Pyramid, residual_for
-from anyadbench_baselines.parts.reverse import ReverseDecoder
+from anyadbench.api import (
+    Batch,
+    Context,
+    FeatureMethod,
+    Losses,
+    OptimizerSpec,
+    Pyramid,
+    Scores,
+    as_channels,
+    distance_map,
+    mean_cosine_loss,
+    normalise,
+    resize,
+)
+from anyadbench_baselines.parts.reverse import ReverseDecoder, residual_for
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -68,8 +77,6 @@ class EscDrkd(FeatureMethod):
     The finest projection is trained but feeds nothing, as published.
     """
 
-    frozen = ("encoder.",)
-
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.encoder = Pyramid(context.weights, 4)
@@ -101,8 +108,8 @@ class EscDrkd(FeatureMethod):
         decoded = self.decoder(clean[3], (projected[2], projected[1]))
         return {
             "main": {
-                "projection": mean_distance(clean[:3], projected),
-                "distillation": mean_distance(clean[:3], decoded),
+                "projection": mean_cosine_loss(clean[:3], projected),
+                "distillation": mean_cosine_loss(clean[:3], decoded),
             }
         }
 
@@ -116,7 +123,7 @@ class EscDrkd(FeatureMethod):
         levels = self.encoder(self.inputs(batch))
         projected = self.project(levels)
         decoded = self.decoder(levels[3], (projected[2], projected[1]))
-        return self.scores(map_sum(levels[:3], decoded, self.size) / 3)
+        return self.scores(distance_map(levels[:3], decoded, self.size) / 3)
 
 
 def cut_paste(channels: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:

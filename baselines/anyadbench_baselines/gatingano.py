@@ -11,13 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anyadbench.methods.contract import Batch, Context, Loop, OptimizerSpec, Scores
-from anyadbench.methods.graph import GraphMethod
-from anyadbench.methods.inputs import fill_missing, resize
+from anyadbench.api import (
+    Batch,
+    Context,
+    GraphMethod,
+    Loop,
+    OptimizerSpec,
+    Scores,
+    fill_missing,
+    full_precision,
+    resize,
+    to_scores,
+)
 from anyadbench_baselines.dae import mean_shown
-from anyadbench_baselines.parts.base import to_scores
 from anyadbench_baselines.parts.hog import hog_picture
-from anyadbench_baselines.parts.precision import full_precision
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float

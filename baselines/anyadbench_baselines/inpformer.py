@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from anyadbench.errors import UserError
-from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
-from anyadbench.methods.graph import GraphMethod
-from anyadbench.methods.inputs import as_rgb, resize
+from anyadbench.api import (
+    Batch,
+    Context,
+    GraphMethod,
+    Losses,
+    OptimizerSpec,
+    Scores,
+    UserError,
+    as_rgb,
+    load_strictly,
+    resize,
+)
 from anyadbench_baselines.inp import losses, maps
-from anyadbench_baselines.inp.naming import from_published, load_strictly, published_name, single_state
+from anyadbench_baselines.inp.naming import from_published, published_name, single_state
 from anyadbench_baselines.inp.network import Decoded, Encoded, build_network
 from anyadbench_baselines.optim import StableAdamW, warm_cosine
 
@@ -27,8 +35,6 @@ class InpFormer(GraphMethod):
     How sequences are hidden in training is the descriptor's business, so the plain method and the one with modality
     dropout share this class.
     """
-
-    frozen = ("network.encoder.",)
 
     resampling: Float[Tensor, "out side"]
     kernel: Float[Tensor, "k k"]

@@ -9,12 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
-from anyadbench.methods.graph import GraphMethod
+from anyadbench.api import (
+    Batch,
+    Context,
+    GraphMethod,
+    Losses,
+    OptimizerSpec,
+    Scores,
+    backbone,
+    patch_size,
+    shown_pictures,
+)
 from anyadbench_baselines.dae import coarse_noise, foreground
 from anyadbench_baselines.gatingano import cosine_by_epoch
 from anyadbench_baselines.mmrad_net import MaskDecoder, Prompts, encode
-from anyadbench_baselines.parts.vit import build_vit, patch_of, shown_pictures
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -29,30 +37,22 @@ class Mmrad(GraphMethod):
     does not exist.
     """
 
-    frozen = ("encoder.",)
-
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         params = context.params
         self.image_size = int(params["image_size"])
-        self.encoder = build_vit(context, self.image_size)
+        self.encoder = backbone(context, family="transformer", image_size=self.image_size)
         width, blocks = int(self.encoder.embed_dim), len(self.encoder.blocks)  # type: ignore[arg-type]
         self.prompts = Prompts(
             width,
             blocks,
-            patch_of(self.encoder),
+            patch_size(self.encoder),
             int(params["prompt_reduction"]),
             float(params["low_frequencies"]),
         )
         # Segment Anything's neck has 256 channels.
         channels = 256 if hasattr(self.encoder, "neck") else width
         self.decoder = MaskDecoder(channels, int(params["decoder_width"]))
-
-    def train(self, mode: bool = True) -> Mmrad:
-        """Switch the mode; the encoder stays in eval mode."""
-        super().train(mode)
-        self.encoder.eval()
-        return self
 
     def optimizers(self) -> Mapping[str, OptimizerSpec]:
         """Return AdamW over prompts and decoder with a cosine schedule."""

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 
-from anyadbench_baselines.parts.precision import full_precision
-from anyadbench_baselines.parts.vit import patch_of
+from anyadbench.api import full_precision, patch_size
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -76,7 +75,7 @@ class Prompts(nn.Module):
 def encode(vit: nn.Module, prompts: Prompts, pixels: Float[Tensor, "N 3 h w"]) -> Float[Tensor, "N C i j"]:
     """Run a frozen transformer with prompts; Segment Anything's ends in its neck, DINOv2's in its norm."""
     embedded: Tensor = vit.patch_embed(pixels)  # type: ignore[operator]
-    grid = (pixels.shape[-2] // patch_of(vit), pixels.shape[-1] // patch_of(vit))
+    grid = (pixels.shape[-2] // patch_size(vit), pixels.shape[-1] // patch_size(vit))
     added = prompts(pixels, embedded.view(pixels.shape[0], *grid, -1))
     if hasattr(vit, "neck"):
         from timm.layers.pos_embed import resample_abs_pos_embed_nhwc

@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor, nn
 
-from anyadbench.weights import ResolvedWeights
-from anyadbench_baselines.inp.naming import load_strictly
-from anyadbench_baselines.parts.cosine import flat_distance, map_sum, mined_distance
-from anyadbench_baselines.parts.pyramid import Pyramid, residual_for
-from anyadbench_baselines.parts.reverse import Levels, OneClassBottleneck, ReverseDecoder
+from anyadbench.api import Pyramid, ResolvedWeights, distance_map, flat_cosine_loss, load_strictly, mined_cosine_loss
+from anyadbench_baselines.parts.reverse import Levels, OneClassBottleneck, ReverseDecoder, residual_for
 from anyadbench_baselines.recontrast import TwoHeadDecoder, mining_threshold
 
 if TYPE_CHECKING:
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from anyadbench.testing.parity import ParityFixture
+    from anyadbench.api import ParityFixture
 
     Pair = tuple[list[Tensor], list[Tensor]]
 
@@ -47,7 +44,7 @@ def rd4ad(fixture: ParityFixture) -> dict[str, np.ndarray]:
         teacher, student = pyramids(_images(fixture)[0])
     means = {f"eval/teacher{i}_mean": t.mean((2, 3)).numpy() for i, t in enumerate(teacher)}
     means |= {f"eval/student{i}_mean": s.mean((2, 3)).numpy() for i, s in enumerate(student)}
-    return means | _run(fixture, modules, pyramids, [optimizer], lambda pair, step: flat_distance(*pair))
+    return means | _run(fixture, modules, pyramids, [optimizer], lambda pair, step: flat_cosine_loss(*pair))
 
 
 def recontrast(fixture: ParityFixture) -> dict[str, np.ndarray]:
@@ -65,7 +62,7 @@ def recontrast(fixture: ParityFixture) -> dict[str, np.ndarray]:
 
     def loss(pair: Pair, step: int) -> Tensor:
         alpha = mining_threshold(step, RAMP_STEPS, 1.0)
-        return 3 * mined_distance(*pair, alpha)
+        return 3 * mined_cosine_loss(*pair, alpha)
 
     optimizers = [
         torch.optim.AdamW([*decoder.parameters(), *bottleneck.used()], lr=2e-3, weight_decay=1e-5),
@@ -87,7 +84,7 @@ def _run(
     @torch.no_grad()
     def picture() -> np.ndarray:
         modules.eval()
-        return map_sum(*pairs(images[0]), size).numpy()
+        return distance_map(*pairs(images[0]), size).numpy()
 
     before, losses = picture(), []
     for step, batch in enumerate(images[1:]):

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from anyadbench.methods.contract import Batch, Context, Normals, Scores
-from anyadbench.methods.graph import GraphMethod
-from anyadbench.methods.inputs import resize
+from anyadbench.api import Batch, Context, GraphMethod, Normals, Scores, resize
 from anyadbench_baselines.inp.maps import smooth, smoothing_kernel
 
 if TYPE_CHECKING:

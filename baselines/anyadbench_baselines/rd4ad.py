@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
-from anyadbench_baselines.parts.base import FeatureMethod, load_module
-from anyadbench_baselines.parts.cosine import flat_distance, map_sum
-from anyadbench_baselines.parts.pyramid import Pyramid, residual_for
-from anyadbench_baselines.parts.reverse import OneClassBottleneck, ReverseDecoder
+from anyadbench.api import (
+    Batch,
+    Context,
+    FeatureMethod,
+    Losses,
+    OptimizerSpec,
+    Pyramid,
+    Scores,
+    distance_map,
+    flat_cosine_loss,
+    load_strictly,
+)
+from anyadbench_baselines.parts.reverse import OneClassBottleneck, ReverseDecoder, residual_for
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -25,8 +33,6 @@ class Rd4ad(FeatureMethod):
 
     The loss compares whole flattened maps, as the published code does; the paper writes a cosine per place.
     """
-
-    frozen = ("encoder.",)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -53,14 +59,14 @@ class Rd4ad(FeatureMethod):
         """Return the flattened cosine distance, summed over the levels."""
         del step, total
         features, decoded = self.pyramids(self.inputs(batch))
-        return {"main": {"distillation": flat_distance(features, decoded)}}
+        return {"main": {"distillation": flat_cosine_loss(features, decoded)}}
 
     def score(self, batch: Batch) -> Scores:
         """Return the smoothed sum of the levels' distance maps."""
         features, decoded = self.pyramids(self.inputs(batch))
-        return self.scores(map_sum(features, decoded, self.size))
+        return self.scores(distance_map(features, decoded, self.size))
 
     def load_published(self, states: Mapping[str, Any]) -> None:
         """Load the state dicts ``bn`` and ``decoder`` that the authors' training saves."""
-        load_module(self.bottleneck, states.get("bn", {}), "bn")
-        load_module(self.decoder, states.get("decoder", {}), "decoder")
+        load_strictly(self.bottleneck, states.get("bn", {}), "The published checkpoint's 'bn'")
+        load_strictly(self.decoder, states.get("decoder", {}), "The published checkpoint's 'decoder'")

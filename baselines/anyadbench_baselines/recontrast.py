@@ -8,11 +8,25 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
-from anyadbench_baselines.parts.base import FeatureMethod
-from anyadbench_baselines.parts.cosine import map_sum, mined_distance
-from anyadbench_baselines.parts.pyramid import Pyramid, Residual, residual_for
-from anyadbench_baselines.parts.reverse import Levels, OneClassBottleneck, ReverseDecoder, initialise
+from anyadbench.api import (
+    Batch,
+    Context,
+    FeatureMethod,
+    Losses,
+    OptimizerSpec,
+    Pyramid,
+    Scores,
+    distance_map,
+    mined_cosine_loss,
+)
+from anyadbench_baselines.parts.reverse import (
+    Levels,
+    OneClassBottleneck,
+    Residual,
+    ReverseDecoder,
+    initialise,
+    residual_for,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,8 +64,6 @@ class ReContrast(FeatureMethod):
     always detached, so the trained encoder learns through its code alone. Whether its batch norm uses batch statistics
     is a parameter: the authors switch by data set (``train`` for APTOS and ISIC, ``eval`` for OCT2017).
     """
-
-    frozen = ("teacher.",)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -96,13 +108,13 @@ class ReContrast(FeatureMethod):
         names = ("to_frozen", "to_trained")
         halves = (slice(0, 3), slice(3, 6))
         # The published sum of three, halved, is 1.5 times their mean.
-        losses = {n: 1.5 * mined_distance(targets[h], decoded[h], alpha) for n, h in zip(names, halves, strict=True)}
+        losses = {n: 1.5 * mined_cosine_loss(targets[h], decoded[h], alpha) for n, h in zip(names, halves, strict=True)}
         return {"main": losses}
 
     def score(self, batch: Batch) -> Scores:
         """Return the smoothed sum of the six distance maps."""
         targets, decoded = self.pairs(self.inputs(batch))
-        return self.scores(map_sum(targets, decoded, self.size))
+        return self.scores(distance_map(targets, decoded, self.size))
 
 
 def mining_threshold(step: int, total: int, ramp: float) -> float:

@@ -9,11 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
-from anyadbench_baselines.parts.base import FeatureMethod
-from anyadbench_baselines.parts.cosine import flat_distance, map_sum, wide
-from anyadbench_baselines.parts.pyramid import Pyramid, residual_for
-from anyadbench_baselines.parts.reverse import ReverseDecoder
+from anyadbench.api import (
+    Batch,
+    Context,
+    FeatureMethod,
+    Losses,
+    OptimizerSpec,
+    Pyramid,
+    Scores,
+    at_least_single,
+    distance_map,
+    flat_cosine_loss,
+)
+from anyadbench_baselines.parts.reverse import ReverseDecoder, residual_for
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -26,8 +34,6 @@ class SkipTs(FeatureMethod):
     The parameter ``res`` is the published switch: 1 no skip, 2 the third level's into the second stage, 3 also the
     second level's into the third. Sums go through a ReLU, and losses and maps use the levels before the sums.
     """
-
-    frozen = ("encoder.",)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -56,7 +62,7 @@ class SkipTs(FeatureMethod):
         features, decoded = self.pyramids(self.inputs(batch))
         return {
             "main": {
-                "distillation": flat_distance(features, decoded),
+                "distillation": flat_cosine_loss(features, decoded),
                 "consistency": self.rate * consistency(features, decoded, self.image_size // 4),
             }
         }
@@ -64,7 +70,7 @@ class SkipTs(FeatureMethod):
     def score(self, batch: Batch) -> Scores:
         """Return the smoothed sum of the levels' distance maps."""
         features, decoded = self.pyramids(self.inputs(batch))
-        return self.scores(map_sum(features, decoded, self.size))
+        return self.scores(distance_map(features, decoded, self.size))
 
 
 def consistency(targets: Sequence[Tensor], decoded: Sequence[Tensor], side: int) -> Float[Tensor, ""]:
@@ -73,7 +79,7 @@ def consistency(targets: Sequence[Tensor], decoded: Sequence[Tensor], side: int)
     Each level's error is also taken after both maps are enlarged to ``side`` (64 in the published code, which assumes
     256 pixels); the differences are |third' - second| + |second' - first| + |third' - first|, with ' for enlarged.
     """
-    pairs = [(wide(t), wide(d)) for t, d in zip(targets, decoded, strict=True)]
+    pairs = [(at_least_single(t), at_least_single(d)) for t, d in zip(targets, decoded, strict=True)]
     plain = [F.mse_loss(d, t) for t, d in pairs]
     large = [F.mse_loss(_enlarge(d, side), _enlarge(t, side)) for t, d in pairs[1:]]
     return (large[1] - plain[1]).abs() + (large[0] - plain[0]).abs() + (large[1] - plain[0]).abs()

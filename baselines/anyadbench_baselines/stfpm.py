@@ -9,10 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anyadbench.methods.contract import Batch, Context, Losses, OptimizerSpec, Scores
-from anyadbench_baselines.parts.base import FeatureMethod
-from anyadbench_baselines.parts.cosine import wide
-from anyadbench_baselines.parts.pyramid import Pyramid, untrained
+from anyadbench.api import (
+    Batch,
+    Context,
+    FeatureMethod,
+    Losses,
+    OptimizerSpec,
+    Pyramid,
+    Scores,
+    at_least_single,
+    untrained,
+)
 from anyadbench_baselines.parts.reverse import initialise
 
 if TYPE_CHECKING:
@@ -25,8 +32,6 @@ class Stfpm(FeatureMethod):
     The published student also holds ``layer4``, which it computes and never uses; here it ends at the last level that
     counts. The loss follows ``main.py``, which has no factor 1/2 where the paper has one.
     """
-
-    frozen = ("teacher.",)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -63,7 +68,7 @@ class Stfpm(FeatureMethod):
 def squared_distances(teacher: Sequence[Tensor], student: Sequence[Tensor]) -> list[Float[Tensor, "B h w"]]:
     """Return per level the squared distance over channels of features scaled to unit length at every place."""
     return [
-        (F.normalize(wide(t), dim=1) - F.normalize(wide(s), dim=1)).square().sum(1)
+        (F.normalize(at_least_single(t), dim=1) - F.normalize(at_least_single(s), dim=1)).square().sum(1)
         for t, s in zip(teacher, student, strict=True)
     ]
 

@@ -26,6 +26,7 @@ from anyadbench.engine.checkpoints import load_checkpoint, save_checkpoint
 from anyadbench.errors import UserError
 from anyadbench.launch.plan import expand_methods
 from anyadbench.methods.contract import Batch, Context, Method
+from anyadbench.methods.freezing import excluded_names
 from anyadbench.plugins import code_hash, find_method
 from anyadbench.weights import resolve
 
@@ -84,7 +85,7 @@ def test_a_model_scores_from_what_is_shown_and_is_restored_from_its_state(
     assert torch.allclose(one[0][0], maps[1], atol=1e-5, rtol=1e-4)
     other = build(DESCRIPTORS[name])
     state = {key: value.clone() for key, value in method.saved_state().items()}
-    assert not any(key.startswith(method.frozen or ("\0",)) for key in state)
+    assert not state.keys() & excluded_names(method)
     other.load_saved_state(state)
     again = scored(other.eval(), batch)
     assert torch.equal(maps, again[0]) and torch.equal(images, again[1])
@@ -277,14 +278,18 @@ def test_what_cannot_be_run_says_why(name: str) -> None:
         build(DESCRIPTORS[name])
 
 
+def test_three_models_cannot_be_run() -> None:
+    assert sorted(set(DESCRIPTORS) - set(RUNNABLE)) == ["anomalyvfm", "cfm", "vlm_ad"]
+
+
 def test_without_anomalib_models_are_listed_and_running_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    from anyadbench_anomalib import descriptors, factory
+    from anyadbench_anomalib import descriptors
 
     monkeypatch.setattr(descriptors, "installed", lambda: False)
-    monkeypatch.setattr(factory, "installed", lambda: False)
-    assert descriptors.describe(model("padim")).summary.endswith("Needs 'pip install anomalib==2.7.*'.")
-    with pytest.raises(UserError, match=r"anomalib:padim needs the package anomalib, which is not installed; 'pip in"):
-        build(DESCRIPTORS["padim"])
+    lacking = descriptors.describe(model("padim"))
+    assert lacking.unavailable == "it needs the package anomalib; 'pip install \"anomalib==2.7.*\"' adds it"
+    with pytest.raises(UserError, match=r"anomalib:padim cannot be run: it needs the package anomalib; 'pip install"):
+        build(lacking)
 
 
 def test_another_release_of_anomalib_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,6 +445,6 @@ def test_timm_is_left_as_it_was() -> None:
 def test_the_code_that_computes_the_numbers_is_hashed() -> None:
     descriptor, entry = find_method("anomalib:padim")
     assert len(code_hash(entry, descriptor.factory)) == 64
-    from anyadbench.plugins import _code_files
+    from anyadbench.plugins.code_hash import _code_files
 
     assert "method.py" in {path.name for path, _ in _code_files(entry, descriptor.factory)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,13 +12,11 @@ from inp_fixture import training_batch
 from places import FIXTURES
 
 from anyadbench.errors import UserError
+from anyadbench.methods.pyramid import Pyramid
 from anyadbench.testing.parity import read_folder, run_parity
 from anyadbench.weights import ResolvedWeights
 from anyadbench_baselines.catalogue.distillation import RD4AD, RECONTRAST, SKIPTS, STFPM
-from anyadbench_baselines.parts.cosine import distance, mined_distance
-from anyadbench_baselines.parts.pyramid import MIRRORED, Pyramid, Residual, residual_for
-from anyadbench_baselines.parts.reverse import OneClassBottleneck, ReverseDecoder
-from anyadbench_baselines.parts.smoothing import gaussian, median
+from anyadbench_baselines.parts.reverse import MIRRORED, OneClassBottleneck, Residual, ReverseDecoder, residual_for
 from anyadbench_baselines.recontrast import TwoHeadDecoder, mining_threshold
 from anyadbench_baselines.skipts import consistency
 from anyadbench_baselines.stfpm import map_product, squared_distances
@@ -98,30 +95,6 @@ def test_the_student_has_the_published_size() -> None:
     assert count(student) == 2_782_784  # type: ignore[arg-type]
 
 
-def test_a_frozen_pyramid_stays_in_eval_mode_and_records_no_gradient() -> None:
-    encoder = pyramid_of("resnet18.tv_in1k").train()
-    assert not encoder.training and not any(module.training for module in encoder.modules())
-    levels = encoder(torch.rand(1, 3, 64, 64))
-    assert [level.shape[-1] for level in levels] == [16, 8, 4]
-    assert not any(level.requires_grad for level in levels)
-
-
-def test_smoothing_is_scipys() -> None:
-    from scipy.ndimage import gaussian_filter
-
-    maps = torch.rand(2, 40, 24, dtype=torch.float64)
-    expected = np.stack([gaussian_filter(m, sigma=4) for m in maps.numpy()])
-    np.testing.assert_allclose(gaussian(maps, 4.0), expected, atol=1e-12)
-
-
-def test_the_median_is_scipys() -> None:
-    from scipy.ndimage import median_filter
-
-    maps = torch.rand(2, 12, 9)
-    expected = np.stack([median_filter(m, size=5, mode="mirror") for m in maps.numpy()])
-    np.testing.assert_array_equal(median(maps, 5), expected)
-
-
 def test_stfpm_follows_the_published_formula() -> None:
     """L = sum over levels of the mean over places of |t/|t| - s/|s||^2."""
     torch.manual_seed(0)
@@ -145,18 +118,6 @@ def test_stfpm_scores_the_product_on_a_quarter_of_the_grid() -> None:
     scores = method.score(batch)
     torch.testing.assert_close(scores.maps, F.interpolate(quarter[:, None], (64, 64), mode="bilinear")[:, 0])
     assert torch.equal(scores.images, scores.maps.amax((1, 2)))  # type: ignore[arg-type]
-
-
-def test_mining_stops_the_gradient_of_easy_places_alone() -> None:
-    torch.manual_seed(0)
-    target = torch.randn(2, 5, 4, 4)
-    output = torch.randn(2, 5, 4, 4, requires_grad=True)
-    (everything,) = torch.autograd.grad(mined_distance([target], [output], -100.0), output)
-    (mined,) = torch.autograd.grad(mined_distance([target], [output], 0.5), output)
-    here = distance(target, output.detach())
-    easy = here < here.mean() + 0.5 * here.std()
-    assert easy.any() and not easy.all()
-    assert torch.equal(mined, everything * ~easy[:, None])
 
 
 def test_mining_hardens_in_a_tenth_of_the_steps() -> None:
@@ -208,10 +169,10 @@ def test_a_published_checkpoint_is_loaded_strictly() -> None:
     method.load_published(states)
     assert torch.equal(method.bottleneck.conv4.weight, states["bn"]["conv4.weight"])  # type: ignore[union-attr]
     del states["bn"]["conv4.weight"]
-    with pytest.raises(UserError, match=r"checkpoint's 'bn' lacks 'conv4.weight'; give one trained with this backbone"):
+    with pytest.raises(UserError, match=r"checkpoint's 'bn' lacks 'conv4.weight' \(1 missing\); give a complete"):
         method.load_published(states)
     states["bn"]["conv4.weight"] = torch.zeros(1)
-    with pytest.raises(UserError, match=r"'bn' has 'conv4.weight' of shape \(1,\) where this network has"):
+    with pytest.raises(UserError, match=r"'bn' has 'conv4.weight' of shape \(1,\) where \(1024, 2048, 1, 1\) is n"):
         method.load_published(states)
     with pytest.raises(UserError, match=r"'bn' has 'more', which this network has no place for"):
         method.load_published({**states, "bn": {**states["bn"], "more": torch.zeros(1)}})

@@ -8,6 +8,7 @@ from inp_fixture import TinyWeights, build, gradients, training_batch
 
 from anyadbench.errors import UserError
 from anyadbench.methods.contract import Batch
+from anyadbench.methods.freezing import excluded_names
 from anyadbench_baselines.descriptors import INPFORMER, INPFORMER_MODDROP
 from anyadbench_baselines.inp.maps import smooth, smoothing_kernel
 
@@ -60,7 +61,7 @@ def test_only_the_trained_parts_get_gradients() -> None:
 def test_the_optimiser_holds_every_trained_parameter() -> None:
     method = build(INPFORMER)
     held = {id(parameter) for parameter in method.optimizers()["main"].parameters}
-    assert held == {id(p) for name, p in method.named_parameters() if not name.startswith(method.frozen)}
+    assert held == {id(p) for name, p in method.named_parameters() if name not in excluded_names(method)}
 
 
 def test_score_returns_a_map_no_larger_than_the_input_and_its_top_mean() -> None:

@@ -10,13 +10,14 @@ from baseline_fixture import build, count, maps_of
 from inp_fixture import training_batch
 
 from anyadbench.errors import UserError
-from anyadbench.weights import ResolvedWeights, build_backbone
+from anyadbench.methods.backbones import build_backbone
+from anyadbench.methods.distances import mean_cosine_loss
+from anyadbench.weights import ResolvedWeights
 from anyadbench_baselines.catalogue.distillation import ESCKDRKD
 from anyadbench_baselines.catalogue.simulated import MMRAD
 from anyadbench_baselines.esckdrkd import CentreMaskedConv, Projection, cut_paste
 from anyadbench_baselines.mmrad import simulate
 from anyadbench_baselines.mmrad_net import Prompts, encode, high_frequencies
-from anyadbench_baselines.parts.cosine import mean_distance
 
 
 def test_projections_have_the_published_sizes() -> None:
@@ -63,7 +64,7 @@ def test_esckdrkd_decodes_the_clean_deepest_level_with_projected_skips() -> None
     clean = method.encoder(method.inputs(batch))
     assert torch.equal(seen["code"], clean[3])
     assert [skip.shape[1] for skip in seen["skips"]] == [clean[2].shape[1], clean[1].shape[1]]
-    torch.testing.assert_close(losses["distillation"], mean_distance(clean[:3], seen["out"]))
+    torch.testing.assert_close(losses["distillation"], mean_cosine_loss(clean[:3], seen["out"]))
 
 
 def test_esckdrkd_skips_go_in_without_a_rectifier() -> None:

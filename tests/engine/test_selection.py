@@ -35,7 +35,6 @@ class Toy(nn.Module):
         self.register_buffer("seen", torch.zeros(1))
 
     saved_state, load_saved_state = Method.saved_state, Method.load_saved_state
-    frozen: tuple[str, ...] = ()
 
     def training_step(self, batch: Any, step: int, total: int) -> dict[str, dict[str, torch.Tensor]]:
         self.seen += 1

@@ -19,7 +19,7 @@ DESCRIPTORS = {
     for name, descriptor in load_methods().items()
     if name.startswith("anomalib:")
 }
-RUNNABLE = [name for name, descriptor in DESCRIPTORS.items() if "Cannot be run" not in descriptor.summary]
+RUNNABLE = [name for name, descriptor in DESCRIPTORS.items() if not descriptor.unavailable]
 FAST = ("padim", "stfpm")
 """Models that every test run tries; the others are slow together."""
 

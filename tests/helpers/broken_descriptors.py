@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from anyadbench.methods.descriptor import MISSING, MethodDescriptor
 
 
@@ -19,4 +21,5 @@ KEEPSINTHEMODULE = describe("KeepsInTheModule")
 HASHESTEXT = describe("HashesText")
 WASTEFUL = describe("Wasteful")
 DIES = describe("Dies")
+UNAVAILABLE = replace(DIES, name="unavailable", unavailable="it needs a point cloud")
 NUMBER = 3

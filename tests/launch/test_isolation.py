@@ -230,10 +230,10 @@ def test_a_worker_that_is_stopped_before_it_begins_is_not_started(tmp_path: Path
 
 def test_a_state_that_a_method_did_not_reach_is_not_believed(tmp_path: Path) -> None:
     """A method may end its process with the code that means an interruption."""
-    from anyadbench.launch.supervisor import outcome
+    from anyadbench.launch.supervisor import worker_outcome
 
     asked = planned(tmp_path)
     asked.save()
     asked.cell.update(state="running")
-    assert outcome(asked, 75).status == "failed"
+    assert worker_outcome(asked, 75).status == "failed"
     assert asked.cell.state()["state"] == "failed"

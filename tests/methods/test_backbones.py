@@ -14,7 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from anyadbench.errors import UserError
-from anyadbench.weights import ResolvedWeights, build_backbone, feature_pyramid, resolve
+from anyadbench.methods.backbones import backbone, build_backbone, feature_pyramid, patch_size, patch_tokens
+from anyadbench.methods.contract import Context
+from anyadbench.methods.freezing import excluded_names
+from anyadbench.weights import ResolvedWeights, resolve
 from anyadbench.weights.naming import architecture_shapes
 from anyadbench.weights.onnx_vit import read_onnx_vit
 from anyadbench.weights.positions import resize_positions, split_positions
@@ -253,3 +256,63 @@ def test_a_graph_with_an_unused_tensor_is_a_sentence(tmp_path: Path) -> None:
     onnx.save(model, str(path))
     with pytest.raises(UserError, match="6 anonymous tensors have 5 uses"):
         read_onnx_vit(path)
+
+
+def context(weights: ResolvedWeights) -> Context:
+    return Context({}, ("flair",), (40, 40), weights)
+
+
+def test_a_methods_backbone_is_frozen_unless_it_is_to_be_trained() -> None:
+    frozen = backbone(context(random_weights("resnet18.tv_in1k")))
+    assert not frozen.training and not any(parameter.requires_grad for parameter in frozen.parameters())
+    trained = backbone(context(random_weights("resnet18.tv_in1k")), trainable=True)
+    assert trained.training and all(parameter.requires_grad for parameter in trained.parameters())
+    holder = nn.ModuleDict({"a": frozen, "b": trained})
+    assert excluded_names(holder) == {f"a.{name}" for name in frozen.state_dict()}
+
+
+def test_a_methods_backbone_has_the_resolved_weights_and_the_asked_for_stages(lite: ResolvedWeights) -> None:
+    state = lite.state_dict()
+    whole = backbone(context(lite))
+    assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items())
+    maps = backbone(context(lite), stages=(1, 3))(pattern(64))
+    assert [tuple(item.shape[-2:]) for item in maps] == [(16, 16), (4, 4)]
+
+
+def test_a_transformers_patches_and_tokens(focus: ResolvedWeights) -> None:
+    network = backbone(context(focus), family="transformer", image_size=56)
+    assert patch_size(network) == 14
+    with torch.no_grad():
+        tokens = patch_tokens(network, pattern(56))
+        assert torch.equal(tokens, features(network, pattern(56))[:, 1:])
+    assert tokens.shape == (1, 16, 384)
+    assert patch_size(backbone(context(random_weights("resnet18.tv_in1k")))) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("resnet18.tv_in1k", {"family": "transformer"}, "those of no transformer, which this method needs"),
+        ("vit_small_patch14_dinov2.lvd142m", {"family": "convolutional"}, "and this method needs a convolutional netw"),
+        (
+            "vit_small_patch14_dinov2.lvd142m",
+            {"image_size": 100},
+            "no multiple of the encoder's patch of 14 pixels",
+        ),
+        ("", {}, "starts from a pretrained network, and the chosen weights have none for it; give --weights published"),
+    ],
+)
+def test_a_backbone_that_does_not_fit_the_method_is_one_sentence(
+    name: str, options: dict[str, Any], sentence: str
+) -> None:
+    weights = random_weights(name) if name else resolve("published", {"published": None})
+    with pytest.raises(UserError, match=sentence):
+        backbone(context(weights), **options)
+
+
+def test_the_authors_whole_network_leaves_the_backbone_to_be_filled(tmp_path: Path) -> None:
+    torch.save({"theirs": torch.zeros(1)}, tmp_path / "whole.pth")
+    listed = {"published": "resnet18.tv_in1k"}
+    weights = resolve(f"file:{tmp_path / 'whole.pth'}", listed, checkpoint=("theirs",))
+    assert weights.kind == "checkpoint"
+    assert not backbone(context(weights)).training

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from anyadbench.methods.inputs import CHANNEL_LAYOUTS, as_channels, as_rgb, channel_table
-from anyadbench_baselines.descriptors import CHANNELS
+from anyadbench.methods.inputs import as_channels, as_rgb, channel_table
+from anyadbench.methods.params import CHANNEL_LAYOUTS
+from anyadbench_baselines.descriptors import INPFORMER
 
 POLICIES = ("zero-norm", "black", "replicate")
 
@@ -18,8 +19,9 @@ def one_pixel(values: list[float], shown: list[bool], layout: str, policy: str =
     return as_channels(images, mask, policy, layout)[0].flatten().tolist()
 
 
-def test_descriptor_offers_every_layout() -> None:
-    assert CHANNELS == CHANNEL_LAYOUTS
+def test_a_descriptor_offers_every_layout_without_importing_torch() -> None:
+    (param,) = (param for param in INPFORMER.params if param.name == "channels")
+    assert param.choices == CHANNEL_LAYOUTS
 
 
 def test_three_sequences_are_the_channels() -> None:

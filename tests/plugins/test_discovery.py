@@ -11,6 +11,8 @@ import pytest
 from anyadbench import plugins
 from anyadbench.errors import UserError
 from anyadbench.launch.plan import expand_methods
+from anyadbench.plugins import methods
+from anyadbench.plugins.code_hash import _code_files
 
 GOOD = """
 from anyadbench.methods.descriptor import MethodDescriptor
@@ -98,8 +100,27 @@ def test_a_descriptor_for_another_api_is_refused(site: Path) -> None:
         plugins.find_method("mine")
 
 
-def test_an_unknown_method_gets_a_suggestion_and_a_way_to_install() -> None:
-    with pytest.raises(UserError, match="No installed plugin offers the method 'anyadd'. Did you mean 'anyad'"):
+@pytest.mark.parametrize("name", ["anyadd", "anyad-releasd"])
+def test_a_misspelt_method_gets_a_suggestion_and_no_advice_to_install(name: str) -> None:
+    with pytest.raises(UserError) as raised:
+        plugins.find_method(name)
+    meant = {"anyadd": "anyad", "anyad-releasd": "anyad-released"}[name]
+    assert str(raised.value) == f"No installed plugin offers the method {name!r}. Did you mean {meant!r}?"
+
+
+def test_nobody_is_told_to_install_a_distribution_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [entry for entry in plugins.method_entries() if entry.name != "anyad"]
+    monkeypatch.setattr(methods, "method_entries", lambda: entries)
+    with pytest.raises(UserError) as raised:
+        plugins.find_method("anyad")  # of a release of the installed distribution that does not have it
+    assert "pip install" not in str(raised.value)
+
+
+def test_a_misspelt_method_of_a_distribution_that_is_not_there_gets_the_suggestion_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(methods, "method_entries", lambda: ())
+    with pytest.raises(UserError, match=r"offers the method 'anyadd'. Did you mean 'anyad'\?$"):
         plugins.find_method("anyadd")
 
 
@@ -110,7 +131,7 @@ def test_nobody_is_told_to_install_a_guessed_name() -> None:
 
 
 def test_without_the_plugins_the_harness_works_and_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins, "method_entries", lambda: ())
+    monkeypatch.setattr(methods, "method_entries", lambda: ())
     with pytest.raises(
         UserError, match="No installed plugin offers the method 'anyad'.*'pip install anyadbench-anyad' adds it"
     ):
@@ -157,7 +178,7 @@ def test_a_protocol_of_a_plugin_that_is_wrong_costs_only_itself(site: Path) -> N
 
 def test_the_code_hash_follows_the_plugin_and_what_it_builds_on() -> None:
     entries = {entry.name: entry for entry in plugins.method_entries()}
-    roots = {path.relative_to(base).parts[0] for path, base in plugins._code_files(entries["anyad"])}
+    roots = {path.relative_to(base).parts[0] for path, base in _code_files(entries["anyad"])}
     assert roots == {"anyadbench_anyad", "anyadbench_baselines"}
     assert plugins.code_hash(entries["anyad"]) != plugins.code_hash(entries["inpformer"])
 

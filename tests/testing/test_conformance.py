@@ -133,6 +133,16 @@ def test_a_process_that_dies_is_reported() -> None:
     assert not report.ok
 
 
+def test_of_a_method_that_cannot_be_run_only_the_descriptor_is_checked() -> None:
+    report = check_method("broken_descriptors:UNAVAILABLE")
+    assert report.ok
+    assert report["descriptor-light"].status == "passed"
+    others = [finding for finding in report.findings if finding.check != "descriptor-light"]
+    assert {(finding.status, finding.reason) for finding in others} == {
+        ("unavailable", "The method cannot be run: it needs a point cloud.")
+    }
+
+
 FAST = ("pixelstats", "anyad", "stfpm", "dae")
 
 

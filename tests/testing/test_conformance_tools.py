@@ -41,6 +41,20 @@ def test_a_failing_check_is_printed_with_its_reason_and_ends_with_code_1() -> No
     assert "of the checks failed" in done.stdout
 
 
+def test_a_method_that_cannot_be_run_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    done = check("broken_descriptors:UNAVAILABLE", "--path", str(HELPERS))
+    assert done.returncode == 0, done.stderr
+    said = "broken_descriptors:UNAVAILABLE: only its descriptor was checked. The method cannot be run: it needs a point"
+    assert said in " ".join(done.stdout.split())
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n\n@pytest.mark.anyad_method('broken_descriptors:UNAVAILABLE')\n"
+        "def test_conformance(anyad_check):\n    anyad_check()\n"
+    )
+    tested = run("pytest", "-q", "-rs", "-p", "no:cacheprovider", "test_it.py", cwd=tmp_path)
+    assert "1 passed, 12 skipped" in tested.stdout, tested.stdout
+    assert "The method cannot be run: it needs a point cloud." in tested.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

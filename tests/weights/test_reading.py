@@ -15,7 +15,8 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor
 
 from anyadbench.errors import UserError
-from anyadbench.weights import SOURCES, build_backbone, resolve, sources
+from anyadbench.methods.backbones import build_backbone
+from anyadbench.weights import SOURCES, resolve, sources
 from anyadbench.weights.naming import architecture_shapes, check_state, to_timm_names
 from anyadbench.weights.reading import _rename_by_order, read_tensors
 from anyadbench.weights.resolved import ResolvedWeights

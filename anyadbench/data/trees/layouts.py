@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from anyadbench.errors import UserError, suggest
@@ -134,6 +134,17 @@ def _brats(name: str, title: str, scan: str, tree: str, **more: object) -> Layou
     }
     return Layout(name, title, tree=tree, **{**values, **more})  # type: ignore[arg-type]
 
+
+_PHANTOM = _brats(
+    "phantom",
+    "The built-in phantom: ICBM 152 anatomy, signal equations, synthetic lesions",
+    r"(?P<scan>(?P<subject>Phantom~[^/]+?))",
+    "HGG/Phantom_001_1/Phantom_001_1_{flair,t1,t1ce,t2,seg}.nii.gz",
+    where="made on this machine when first used",
+    licence="ICBM 152 licence (free use with its copyright notice)",
+    citation="Fonov et al., NeuroImage 2011",
+    notes="Some subjects have no T1, T1ce or T2, as in real cohorts.",
+)
 
 _ENTRIES = (
     _brats(
@@ -285,24 +296,11 @@ _ENTRIES = (
         tree="IXI-T1/IXI002-Guys-0828-T1.nii.gz, IXI-T2/IXI002-Guys-0828-T2.nii.gz",
         notes="Published with skull, and with T1 and T2 on different grids: register and strip them, or give one.",
     ),
-    _brats(
-        "phantom",
-        "The built-in phantom: ICBM 152 anatomy, signal equations, synthetic lesions",
-        r"(?P<scan>(?P<subject>Phantom~[^/]+?))",
-        "HGG/Phantom_001_1/Phantom_001_1_{flair,t1,t1ce,t2,seg}.nii.gz",
-        where="made on this machine when first used",
-        licence="ICBM 152 licence (free use with its copyright notice)",
-        citation="Fonov et al., NeuroImage 2011",
-        notes="Some subjects have no T1, T1ce or T2, as in real cohorts.",
-    ),
-    _brats(
-        "phantom-shift",
-        "The built-in phantom with other heads, another scanner, and small plaques in place of tumours",
-        r"(?P<scan>(?P<subject>Phantom~[^/]+?))",
-        "HGG/Phantom_001_1/Phantom_001_1_{flair,t1,t1ce,t2,seg}.nii.gz",
-        where="made on this machine when first used",
-        licence="ICBM 152 licence (free use with its copyright notice)",
-        citation="Fonov et al., NeuroImage 2011",
+    _PHANTOM,
+    replace(
+        _PHANTOM,
+        name="phantom-shift",
+        title="The built-in phantom with other heads, another scanner, and small plaques in place of tumours",
         notes="Only tested on; its files are named as those of the data set phantom.",
     ),
     Layout(

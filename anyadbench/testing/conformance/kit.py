@@ -57,6 +57,8 @@ def check_method(
 ) -> Report:
     """Run every check on a method; nothing of the method is imported into this process but its descriptor.
 
+    Of a method whose descriptor says that it cannot be run, only the descriptor is checked.
+
     Args:
         target: Name of an installed method, or ``package.module:OBJECT`` of a descriptor that can be imported.
         expected: Reason by id of each check that the method is known to fail.
@@ -73,15 +75,19 @@ def check_method(
     search = [str(Path(path).resolve()) for path in paths]
     sys.path[:0] = search
     try:
-        locate(target)
+        unavailable = locate(target).unavailable
         found: dict[str, Finding] = {"descriptor-light": descriptor_light(import_target(target), limits)}
-        with tempfile.TemporaryDirectory(prefix="anyadbench-check-") as folder:
-            cost = _run_method(target, Path(folder), limits, found)
+        cost: dict[str, float] = {}
+        if not unavailable:
+            with tempfile.TemporaryDirectory(prefix="anyadbench-check-") as folder:
+                cost = _run_method(target, Path(folder), limits, found)
     finally:
         del sys.path[: len(search)]
     if cost:
         found["cost"] = _within(cost, limits)
     left = Finding("", "skipped", "It was not run, since the check 'fits' failed.")
+    if unavailable:
+        left = Finding("", "unavailable", f"The method cannot be run: {unavailable}.")
     findings = [found.get(check.id, Finding(check.id, left.status, left.reason)) for check in CHECKS]
     return Report(target, apply_expected(findings, expected or {}), cost)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from anyadbench.errors import UserError, suggest
 
-Status = Literal["passed", "failed", "expected", "unexpected", "skipped"]
+Status = Literal["passed", "failed", "expected", "unexpected", "skipped", "unavailable"]
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ class Finding:
     Attributes:
         check: Its id.
         status: ``passed`` or ``failed``; ``expected`` for a failure in the expected-failure map, ``unexpected`` for a
-            pass in it; ``skipped`` where an earlier failure left nothing to check.
+            pass in it; ``skipped`` where an earlier failure left nothing to check; ``unavailable`` for a method whose
+            descriptor says that it cannot be run.
         reason: One sentence; empty for a plain pass.
     """
 
@@ -132,7 +133,7 @@ class Finding:
     @property
     def ok(self) -> bool:
         """Whether a method with this finding conforms."""
-        return self.status in ("passed", "expected")
+        return self.status in ("passed", "expected", "unavailable")
 
 
 @dataclass(frozen=True)

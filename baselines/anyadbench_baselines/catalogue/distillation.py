@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from anyadbench.methods.descriptor import MISSING, MethodDescriptor
-from anyadbench.methods.params import Param, Value
+from anyadbench.api import MISSING, MethodDescriptor, Param, Value
 from anyadbench_baselines.catalogue.shared import (
     BACKBONE,
     BACKBONES,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyadbench.methods.params import Param
+from anyadbench.api import Param
 
 LITE = "efficientnet-lite0-package"
 """The convolutional backbone that a package index can deliver."""

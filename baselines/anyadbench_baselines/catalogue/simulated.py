@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from anyadbench.methods.descriptor import MethodDescriptor
-from anyadbench.methods.params import Param
+from anyadbench.api import MethodDescriptor, Param
 from anyadbench_baselines.catalogue.shared import image_size, positive, training
 
 _CHOICE = "choice (nothing of the publication but its abstract could be read)"

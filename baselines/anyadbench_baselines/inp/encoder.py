@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from anyadbench.errors import UserError
+from anyadbench.api import UserError, freeze
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -108,8 +108,7 @@ class Encoder(nn.Module):
             dynamic_img_size=True,
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
         )
-        self.vit.requires_grad_(False)
-        self.eval()
+        freeze(self)
 
     def train(self, mode: bool = True) -> Encoder:
         """Stay in eval mode: the encoder is frozen."""

@@ -1,15 +1,14 @@
-"""State dicts of the authors and of timm, and loading them strictly."""
+"""State dicts of the authors and of timm."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from anyadbench.errors import UserError
+from anyadbench.api import UserError
 
 
 def fold_class_position(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -77,41 +76,3 @@ def single_state(states: Mapping[str, Any]) -> dict[str, Tensor]:
             "the authors' training saves, or a mapping with that state dict under 'model'."
         )
     return dict(inner)
-
-
-def load_strictly(
-    module: nn.Module, state: Mapping[str, Tensor], what: str, name_in_file: Callable[[str], str] = str
-) -> None:
-    """Copy ``state`` into ``module``: nothing missing, nothing left over, every shape equal.
-
-    Args:
-        module: Network to fill.
-        state: Values under the module's own names.
-        what: Begins the sentence of an error.
-        name_in_file: Turns one of these names into the one that the user's file has.
-
-    Raises:
-        UserError: One sentence that begins with ``what`` and names the first entry that does not fit.
-    """
-    own = module.state_dict()
-    missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
-    if missing:
-        raise UserError(
-            f"{what} lacks {name_in_file(missing[0])!r} ({len(missing)} missing); give a complete checkpoint, or set "
-            "the method's parameters (e.g. registers) to those of the checkpoint."
-        )
-    if extra:
-        raise UserError(
-            f"{what} has {name_in_file(extra[0])!r}, which this network has no place for ({len(extra)} left over); "
-            "check that the method and its parameters (e.g. registers) are those of the checkpoint."
-        )
-    for name, value in own.items():
-        wanted, found = tuple(value.shape), tuple(state[name].shape)
-        if found != wanted:
-            raise UserError(
-                f"{what} has {name_in_file(name)!r} of shape {found} where {wanted} is needed; "
-                "use weights of the same architecture."
-            )
-    with torch.no_grad():
-        for name, value in own.items():
-            value.copy_(state[name])

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from anyadbench.api import load_strictly
 from anyadbench_baselines.inp.blocks import DecoderBlock, Extractor, Mlp
 from anyadbench_baselines.inp.encoder import TAPS, Encoder, ViTConfig
-from anyadbench_baselines.inp.naming import fold_class_position, load_strictly, published_encoder
+from anyadbench_baselines.inp.naming import fold_class_position, published_encoder
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from anyadbench.weights import ResolvedWeights
+    from anyadbench.api import ResolvedWeights
 
 DECODER_BLOCKS = 8
 

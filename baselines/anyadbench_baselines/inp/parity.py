@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from anyadbench.api import load_strictly
 from anyadbench_baselines.inp import losses, maps
 from anyadbench_baselines.inp.encoder import ViTConfig
-from anyadbench_baselines.inp.naming import from_published, load_strictly
+from anyadbench_baselines.inp.naming import from_published
 from anyadbench_baselines.inp.network import InpNetwork
 from anyadbench_baselines.inp.statistics import ChannelStatistics, moment_distance, moments
 from anyadbench_baselines.optim import StableAdamW, warm_cosine
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
 
-    from anyadbench.testing.parity import ParityFixture
+    from anyadbench.api import ParityFixture
 
 MAP_SIZE, WARMUP, TOTAL, LR, LR_FINAL, CLIP, GATHER = 96, 3, 10, 1e-3, 1e-4, 0.1, 0.2
 """Settings that all fixtures of this kind share."""

@@ -7,17 +7,50 @@ form of ``resnet.py`` and ``de_resnet.py`` of hq-deng/RD4AD. Entries of the stat
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from anyadbench_baselines.parts.pyramid import Residual
-
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 Levels = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Which residual blocks mirror a backbone.
+
+    Attributes:
+        basic: Two 3x3 convolutions per block instead of a bottleneck of three.
+        inner: Width inside a bottleneck block as a fraction of its output width.
+        entry: Blocks of the one-class bottleneck.
+        stages: Blocks of the decoder's stages, coarse to fine.
+    """
+
+    basic: bool = True
+    inner: float = 1.0
+    entry: int = 2
+    stages: tuple[int, int, int] = (2, 2, 2)
+
+
+MIRRORED = {
+    "resnet18": Residual(True, 1.0, 2, (2, 2, 2)),
+    "resnet34": Residual(True, 1.0, 3, (3, 4, 6)),
+    "resnet50": Residual(False, 0.25, 3, (3, 4, 6)),
+    "resnet101": Residual(False, 0.25, 3, (3, 4, 23)),
+    "resnet152": Residual(False, 0.25, 3, (3, 8, 36)),
+    "wide_resnet50_2": Residual(False, 0.5, 3, (3, 4, 6)),
+    "wide_resnet101_2": Residual(False, 0.5, 3, (3, 4, 23)),
+}
+"""A ResNet's own blocks in mirrored order, as ``resnet.py`` and ``de_resnet.py`` of hq-deng/RD4AD build them."""
+
+
+def residual_for(architecture: str) -> Residual:
+    """Return the blocks for a backbone; one that is not in ``MIRRORED`` gets basic ones, which is a choice."""
+    return MIRRORED.get(architecture.partition(".")[0], Residual())
 
 
 def conv(width_in: int, width_out: int, size: int, stride: int = 1) -> nn.Conv2d:

@@ -8,8 +8,7 @@ from typing import Any
 
 import timm
 
-from anyadbench.errors import UserError
-from anyadbench.methods.contract import Context
+from anyadbench.api import Context, UserError
 from anyadbench_anomalib.catalogue.entry import Model
 
 Arguments = dict[str, Any]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from importlib.util import find_spec
 from types import SimpleNamespace
 
-from anyadbench.methods.descriptor import MISSING, MethodDescriptor
-from anyadbench.methods.params import Param, Value
+from anyadbench.api import CHANNEL_LAYOUTS, MISSING, MethodDescriptor, Param, Value
 from anyadbench_anomalib.catalogue import MODELS
 from anyadbench_anomalib.catalogue.entry import RELEASE, Model
 
 FILES = "ANYADBENCH_ANOMALIB_FILES"
 """Environment variable with the folder of files that some models need."""
 
-_CHANNELS = ("stack", "spread", "grey")
+INSTALL = f"'pip install \"anomalib=={RELEASE}.*\"'"
+"""The command that adds the release of anomalib that the models are written for."""
 
 _GENERAL = (
     "Missing sequences are 0 after normalisation; anomalib's pictures have three natural colour channels.",
@@ -34,7 +34,7 @@ def installed() -> bool:
 
 def params(model: Model) -> tuple[Param, ...]:
     """Return the parameters of a model: those of the adapter, then anomalib's own."""
-    if model.cannot:
+    if model.unavailable:
         return ()
     least = model.least or model.multiple
     side = f"Side in pixels that slices are resized to; anomalib {RELEASE}."
@@ -43,7 +43,10 @@ def params(model: Model) -> tuple[Param, ...]:
         Param("anomalib", RELEASE, "Release of anomalib that computes the numbers.", choices=(RELEASE,)),
         Param("image_size", model.size, side, minimum=least, maximum=model.most, multiple_of=model.multiple),
         Param(
-            "channels", "stack", "How sequences meet three channels, see anyadbench.methods.inputs; choice.", _CHANNELS
+            "channels",
+            "stack",
+            "How sequences meet three channels, see anyadbench.api.channel_table; choice.",
+            CHANNEL_LAYOUTS,
         ),
         Param("batch_size", batch, "Slices per step, or per batch of a pass; anomalib's data modules.", minimum=1),
     ]
@@ -67,11 +70,7 @@ def params(model: Model) -> tuple[Param, ...]:
 
 def describe(model: Model) -> MethodDescriptor:
     """Return the descriptor of a model."""
-    needs = f" Cannot be run: {model.cannot}." if model.cannot else ""
-    if model.files and not model.cannot:
-        needs = f" Needs files ({', '.join(model.files)}), see {FILES}."
-    if not installed():
-        needs = f" Needs 'pip install anomalib=={RELEASE}.*'." + needs
+    needs = f" Needs files ({', '.join(model.files)}), see {FILES}." if model.files else ""
     known = params(model)
     names = {param.name for param in known}
     budgets: dict[str, dict[str, Value]] = {"tiny": dict(model.tiny), "demo": dict(model.demo)}
@@ -82,15 +81,16 @@ def describe(model: Model) -> MethodDescriptor:
         summary=model.summary + needs,
         factory="anyadbench_anomalib.factory:build",
         params=(Param("model", model.name, "Which of anomalib's models.", choices=(model.name,)), *known),
-        budgets={"tiny": {}, "demo": {}} if model.cannot else budgets,
+        budgets={"tiny": {}, "demo": {}} if model.unavailable else budgets,
         missing_policies=MISSING,
         weights=model.weights,
         backbones=model.backbones,
         citation=model.citation,
         code_licence="Apache-2.0",
         files="anyadbench_anomalib.files:needed" if model.files else "",
-        departures=() if model.cannot else (*model.departures, *extra, *_GENERAL),
+        departures=() if model.unavailable else (*model.departures, *extra, *_GENERAL),
         families=("anomalib",),
+        unavailable=model.unavailable or ("" if installed() else f"it needs the package anomalib; {INSTALL} adds it"),
     )
 
 

@@ -10,13 +10,11 @@ from typing import Any
 
 from torch import nn
 
-from anyadbench.errors import UserError
-from anyadbench.methods.contract import Context
-from anyadbench.weights.reading import read_tensors
+from anyadbench.api import Context, UserError, read_tensors
 from anyadbench_anomalib.arguments import arguments
 from anyadbench_anomalib.catalogue import MODELS
 from anyadbench_anomalib.catalogue.entry import RELEASE, Model
-from anyadbench_anomalib.descriptors import installed
+from anyadbench_anomalib.descriptors import INSTALL
 from anyadbench_anomalib.files import needed
 from anyadbench_anomalib.method import ADAPTERS, AnomalibMethod
 from anyadbench_anomalib.weights import replaced, supplied
@@ -26,13 +24,11 @@ def build(context: Context) -> AnomalibMethod:
     """Build the method of the model that the parameter ``model`` names.
 
     Raises:
-        UserError: If the model cannot be run, or anomalib, weights or files are missing.
+        UserError: If another release of anomalib is installed, or weights or files are missing.
     """
     model = MODELS[str(context.params["model"])]
     owner = f"anomalib:{model.name}"
-    if model.cannot:
-        raise UserError(f"{owner} cannot be run: {model.cannot}.")
-    _check_installed(owner)
+    _check_release(owner)
     if context.weights.kind == "none" and any(model.weights.values()):
         raise UserError(
             f"{owner} starts from a pretrained network that no package carries; give --weights published or "
@@ -46,13 +42,10 @@ def build(context: Context) -> AnomalibMethod:
     return adapter(context, model, module, supply)
 
 
-def _check_installed(owner: str) -> None:
-    fix = f"'pip install \"anomalib=={RELEASE}.*\"'"
-    if not installed():
-        raise UserError(f"{owner} needs the package anomalib, which is not installed; {fix} adds it.")
+def _check_release(owner: str) -> None:
     if not version("anomalib").startswith(f"{RELEASE}."):
         raise UserError(
-            f"{owner} is written for anomalib {RELEASE}, and {version('anomalib')} is installed; use {fix}."
+            f"{owner} is written for anomalib {RELEASE}, and {version('anomalib')} is installed; use {INSTALL}."
         )
 
 

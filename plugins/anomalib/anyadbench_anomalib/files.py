@@ -6,8 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from anyadbench.errors import UserError
-from anyadbench.methods.params import Value
+from anyadbench.api import UserError, Value
 from anyadbench_anomalib.catalogue import MODELS
 from anyadbench_anomalib.descriptors import FILES
 

@@ -10,9 +10,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from anyadbench.methods.contract import Batch, Context, Loop, Losses, Normals, OptimizerSpec, Scores
-from anyadbench.methods.graph import GraphMethod
-from anyadbench.methods.inputs import IMAGENET_MEAN, IMAGENET_STD, as_rgb, resize
+from anyadbench.api import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Batch,
+    Context,
+    GraphMethod,
+    Loop,
+    Losses,
+    Normals,
+    OptimizerSpec,
+    Scores,
+    as_rgb,
+    exclude_from_cells,
+    resize,
+)
 from anyadbench_anomalib.catalogue.entry import Model
 from anyadbench_anomalib.stage import Loader, Stage, as_batch, attach, optimisers, rates, restore_rates
 from anyadbench_anomalib.weights import Supply, resized_positions
@@ -39,7 +51,9 @@ class AnomalibMethod(GraphMethod):
         self.module = module
         self.stage = Stage()
         attach(module, self.stage, context.device)
-        self.frozen = tuple(f"module.model.{prefix}" for prefix in model.fixed)
+        parts = dict(module.model.named_modules(remove_duplicate=False))
+        for name in parts.keys() & set(model.fixed):  # which ones there are depends on the backbone
+            exclude_from_cells(parts[name])
         # Lightning leaves parts in eval mode that were so when training began.
         self._kept_in_eval = {name for name, part in self.named_modules() if name and not part.training}
         self.slices: Tensor

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from anyadbench.methods.contract import Batch, Normals
+from anyadbench.api import Batch, Normals
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from anyadbench.methods.params import Value
+    from anyadbench.api import Value
 
 
 @dataclass

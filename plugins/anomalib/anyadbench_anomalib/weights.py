@@ -13,8 +13,7 @@ import torchvision
 from timm.models import vision_transformer
 from torch import nn
 
-from anyadbench.errors import UserError
-from anyadbench.weights import ResolvedWeights, fill_backbone, resolve
+from anyadbench.api import ResolvedWeights, UserError, fill_backbone, resolve_weights
 
 _POSITIONS = "resample_abs_pos_embed"
 _TORCHVISION = ("resnet18", "resnet34", "resnet50", "wide_resnet50_2", "vgg19_bn")
@@ -87,7 +86,7 @@ def _creator(create: Callable[..., nn.Module], weights: ResolvedWeights) -> Call
         found = weights
         if model_name in _SECOND:
             listed = _SECOND[model_name]
-            found = resolve("random" if found.kind == "random" else "published", {"published": listed})
+            found = resolve_weights("random" if found.kind == "random" else "published", {"published": listed})
         options.pop("pretrained_cfg", None)
         if not options.get("features_only"):
             options["num_classes"] = 0

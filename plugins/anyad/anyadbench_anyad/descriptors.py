@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from anyadbench.methods.descriptor import MISSING, MethodDescriptor
-from anyadbench.methods.params import Param
+from anyadbench.api import MISSING, MethodDescriptor, Param
 from anyadbench_baselines.descriptors import INP_BUDGETS, INP_CHECKPOINT, INP_DEPARTURES, INP_PARAMS, INP_WEIGHTS
 
 _SOURCE = "train.py of wuchangw/AnyAD"

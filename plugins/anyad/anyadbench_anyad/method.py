@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from anyadbench.methods.contract import Batch, Context, Losses, Normals
+from anyadbench.api import Batch, Context, Losses, Normals
 from anyadbench_anyad.alignment import ALIGNMENTS, Pair
 from anyadbench_baselines.inp.network import Encoded
 from anyadbench_baselines.inp.statistics import ChannelStatistics

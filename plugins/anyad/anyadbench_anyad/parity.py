@@ -13,7 +13,7 @@ from anyadbench_baselines.inp.statistics import ChannelStatistics
 if TYPE_CHECKING:
     import numpy as np
 
-    from anyadbench.testing.parity import ParityFixture
+    from anyadbench.api import ParityFixture
 
 
 def reproduce(fixture: ParityFixture) -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from anyadbench.plugins.hookspecs import hookimpl
+from anyadbench.api import hookimpl
 
 
 @hookimpl

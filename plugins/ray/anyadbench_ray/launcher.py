@@ -9,9 +9,7 @@ from collections.abc import Sequence
 
 import ray
 
-from anyadbench.cells.job import Job, Outcome
-from anyadbench.errors import UserError
-from anyadbench.launch.launchers import LaunchOptions, cell_command, known_settings, recorded_outcome
+from anyadbench.api import Job, LaunchOptions, Outcome, UserError, cell_command, known_settings, recorded_outcome
 
 POLL = 2.0
 """Seconds between two looks at the tasks."""

@@ -11,7 +11,7 @@ BANKS = (
     Model(
         name="padim",
         cls="Padim",
-        fixed=("feature_extractor.",),
+        fixed=("feature_extractor",),
         title="PaDiM",
         summary="Mahalanobis distance of features to a Gaussian of the normal ones at the same place.",
         citation='Defard et al., "PaDiM: A Patch Distribution Modeling Framework for Anomaly Detection and '
@@ -29,7 +29,7 @@ BANKS = (
     Model(
         name="patchcore",
         cls="Patchcore",
-        fixed=("feature_extractor.",),
+        fixed=("feature_extractor",),
         title="PatchCore",
         summary="Distance of patches to the nearest one in a coreset of normal patches.",
         citation='Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022, arXiv 2106.08265.',
@@ -53,7 +53,7 @@ BANKS = (
     Model(
         name="mh_patchcore",
         cls="MHPatchcore",
-        fixed=("feature_extractor.",),
+        fixed=("feature_extractor",),
         title="MH-PatchCore",
         summary="PatchCore with whitened features and a memory that is merged and reduced as it grows.",
         citation="arXiv 2605.27748, as implemented in anomalib 2.7.",
@@ -82,7 +82,7 @@ BANKS = (
     Model(
         name="dfm",
         cls="Dfm",
-        fixed=("feature_extractor.",),
+        fixed=("feature_extractor",),
         title="DFM",
         summary="Error of deep features that are projected on the principal components of normal ones.",
         citation='Ahuja et al., "Probabilistic Modeling of Deep Features for Out-of-Distribution and Adversarial '
@@ -103,7 +103,7 @@ BANKS = (
     Model(
         name="dfkde",
         cls="Dfkde",
-        fixed=("feature_extractor.",),
+        fixed=("feature_extractor",),
         title="DFKDE",
         summary="Kernel density of the deep features of a whole picture.",
         citation="A model of anomalib; not published apart from it.",
@@ -124,7 +124,7 @@ BANKS = (
     Model(
         name="anomaly_dino",
         cls="AnomalyDINO",
-        fixed=("feature_encoder.",),
+        fixed=("feature_encoder",),
         title="AnomalyDINO",
         summary="Cosine distance of DINOv2 patches to the nearest normal one.",
         citation='Damm et al., "AnomalyDINO: Boosting Patch-based Few-shot Anomaly Detection with DINOv2", WACV 2025, '
@@ -146,7 +146,7 @@ BANKS = (
     Model(
         name="rad",
         cls="Rad",
-        fixed=("feature_extractor.",),
+        fixed=("feature_extractor",),
         title="RAD",
         summary="Distance of patches to those at the same place in the most similar normal pictures.",
         citation="arXiv 2601.22763, as implemented in anomalib 2.7.",
@@ -168,7 +168,7 @@ BANKS = (
     Model(
         name="super_add",
         cls="SuperADD",
-        fixed=("backbone.", "patch_exec."),
+        fixed=("backbone", "patch_exec"),
         title="SuperADD",
         summary="Distance of DINO patches of several layers to a thinned memory of normal ones.",
         citation="arXiv 2605.14808, as implemented in anomalib 2.7.",

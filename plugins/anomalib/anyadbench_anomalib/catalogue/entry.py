@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from anyadbench.methods.params import Param, Value
+from anyadbench.api import Param, Value
 
 RELEASE = "2.7"
 """The release of anomalib that the table was read from."""
@@ -37,7 +37,7 @@ class Model:
         own: Parameters that go to the module under their own names.
         training: Batch size, epochs and steps (one of the last two is 0); no steps at all where ``passes`` counts.
         source: Where the length of the training is from.
-        fixed: Prefixes in the inner model's state of what comes from pretrained weights and never changes.
+        fixed: Parts of the inner model that come from pretrained weights and never change.
         passes: Passes over the normals of a model that is fitted and not trained.
         normalised: Whether pixels are normalised by mean and standard deviation.
         scheduled: Whether anomalib changes the learning rate.
@@ -46,7 +46,7 @@ class Model:
         demo: Overrides of the budget for two CPU cores.
         departures: Where the adapter departs from anomalib, one sentence each.
         files: Entries of the folder of files without which the model cannot be built, by what they are.
-        cannot: Why the model cannot be run by this benchmark; empty if it can.
+        unavailable: Why the model cannot be run by this benchmark; empty if it can.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Model:
     demo: Mapping[str, Value] = field(default_factory=dict)
     departures: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
-    cannot: str = ""
+    unavailable: str = ""
 
     @property
     def trained(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyadbench.methods.params import Value
+from anyadbench.api import Value
 from anyadbench_anomalib.catalogue.entry import CHOICE, LITE_LEVELS, VITS, Model, choices, convolutional, own
 
 _TINY: dict[str, Value] = {"image_size": 64, "batch_size": 2, "epochs": 0, "steps": 2}
@@ -19,7 +19,7 @@ FEATURES = (
     Model(
         name="stfpm",
         cls="Stfpm",
-        fixed=("teacher_model.",),
+        fixed=("teacher_model",),
         title="STFPM (anomalib)",
         summary="A student network matches a pretrained teacher's features on normal pictures, at three levels.",
         citation='Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", BMVC 2021, '
@@ -37,7 +37,7 @@ FEATURES = (
     Model(
         name="reverse_distillation",
         cls="ReverseDistillation",
-        fixed=("encoder.",),
+        fixed=("encoder",),
         title="Reverse Distillation (anomalib)",
         summary="Reconstructs a frozen network's features from a small one-class code.",
         citation='Deng and Li, "Anomaly Detection via Reverse Distillation from One-Class Embedding", CVPR 2022, '
@@ -54,7 +54,7 @@ FEATURES = (
     Model(
         name="cfa",
         cls="Cfa",
-        fixed=("feature_extractor.",),
+        fixed=("feature_extractor",),
         title="CFA",
         summary="Pulls adapted features into hyperspheres around the mean normal feature of each place.",
         citation='Lee et al., "CFA: Coupled-hypersphere-based Feature Adaptation for Target-Oriented Anomaly '
@@ -84,7 +84,7 @@ FEATURES = (
     Model(
         name="uninet",
         cls="UniNet",
-        fixed=("teachers.source_teacher.",),
+        fixed=("teachers.source_teacher",),
         title="UniNet",
         summary="A student contrasts features of a frozen and a trained teacher, with feature selection.",
         citation='Wei et al., "UniNet: A Contrastive Learning-guided Unified Framework with Feature Selection for '
@@ -106,7 +106,7 @@ FEATURES = (
     Model(
         name="fre",
         cls="Fre",
-        fixed=("feature_extractor.",),
+        fixed=("feature_extractor",),
         title="FRE",
         summary="Error of deep features that pass a linear bottleneck fitted to normal ones.",
         citation='Ndiour et al., "FRE: Feature Reconstruction Error for Unsupervised Anomaly Detection", BMVC 2023.',
@@ -127,7 +127,7 @@ FEATURES = (
     Model(
         name="dinomaly",
         cls="Dinomaly",
-        fixed=("encoder.",),
+        fixed=("encoder",),
         title="Dinomaly (anomalib)",
         summary="Reconstructs DINOv2 features through a noisy bottleneck with linear attention.",
         citation='Guo et al., "Dinomaly: The Less Is More Philosophy in Multi-Class Unsupervised Anomaly Detection", '
@@ -152,7 +152,7 @@ FEATURES = (
     Model(
         name="inp_former",
         cls="InpFormer",
-        fixed=("encoder.",),
+        fixed=("encoder",),
         title="INP-Former (anomalib)",
         summary="Reconstructs DINOv2 features from prototypes extracted from the same picture.",
         citation='Luo et al., "Exploring Intrinsic Normal Prototypes within a Single Image for Universal Anomaly '
@@ -175,7 +175,7 @@ FEATURES = (
     Model(
         name="l2bt",
         cls="L2BT",
-        fixed=("teacher.",),
+        fixed=("teacher",),
         title="L2BT",
         summary="Two networks predict deep features from middle ones and back.",
         citation='Costanzino et al., "Learning to Be a Transformer to Pinpoint Anomalies", IEEE Access 2025.',
@@ -194,7 +194,7 @@ FEATURES = (
     Model(
         name="foundad",
         cls="FoundAD",
-        fixed=("encoder.",),
+        fixed=("encoder",),
         title="FoundAD",
         summary="Projects features of pictures with pasted patches back to those of normal pictures.",
         citation='Zhai et al., "Foundation Visual Encoders Are Secretly Few-Shot Anomaly Detectors", ICLR 2026, '

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyadbench.methods.params import Value
+from anyadbench.api import Value
 from anyadbench_anomalib.catalogue.entry import CHOICE, LITE_LEVELS, Model, choices, convolutional, own
 
 _TINY: dict[str, Value] = {"image_size": 64, "batch_size": 2, "epochs": 0, "steps": 2}
@@ -16,7 +16,7 @@ FLOWS = (
     Model(
         name="fastflow",
         cls="Fastflow",
-        fixed=("feature_extractor.",),
+        fixed=("feature_extractor",),
         title="FastFlow",
         summary="Two-dimensional normalising flows on a network's features at three levels.",
         citation='Yu et al., "FastFlow: Unsupervised Anomaly Detection and Localization via 2D Normalizing Flows", '
@@ -41,7 +41,7 @@ FLOWS = (
     Model(
         name="cflow",
         cls="Cflow",
-        fixed=("encoder.",),
+        fixed=("encoder",),
         title="CFLOW-AD",
         summary="Normalising flows of single feature vectors, conditioned on their place.",
         citation='Gudovskiy et al., "CFLOW-AD: Real-Time Unsupervised Anomaly Detection with Localization via '
@@ -70,7 +70,7 @@ FLOWS = (
     Model(
         name="csflow",
         cls="Csflow",
-        fixed=("feature_extractor.",),
+        fixed=("feature_extractor",),
         title="CS-Flow",
         summary="One normalising flow across three scales of deep features.",
         citation='Rudolph et al., "Fully Convolutional Cross-Scale-Flows for Image-based Defect Detection", WACV 2022, '
@@ -96,9 +96,9 @@ FLOWS = (
         name="uflow",
         cls="Uflow",
         fixed=(
-            "feature_extractor.feature_extractor.",
-            "feature_extractor.extractor1.",
-            "feature_extractor.extractor2.",
+            "feature_extractor.feature_extractor",
+            "feature_extractor.extractor1",
+            "feature_extractor.extractor2",
         ),
         title="U-Flow",
         summary="A U-shaped normalising flow over multi-scale features.",
@@ -128,7 +128,7 @@ FLOWS = (
     Model(
         name="patchflow",
         cls="Patchflow",
-        fixed=("feature_extractor.",),
+        fixed=("feature_extractor",),
         title="PatchFlow",
         summary="A normalising flow on features of several scales that are fused per patch.",
         citation="arXiv 2602.05238, as implemented in anomalib 2.7.",

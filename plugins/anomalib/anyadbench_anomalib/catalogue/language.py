@@ -8,7 +8,7 @@ LANGUAGE = (
     Model(
         name="winclip",
         cls="WinClip",
-        fixed=("clip.",),
+        fixed=("clip",),
         title="WinCLIP",
         summary="Compares windows of a picture with sentences about it, and with windows of a few normal pictures.",
         citation='Jeong et al., "WinCLIP: Zero-/Few-Shot Anomaly Classification and Segmentation", CVPR 2023, '

@@ -11,7 +11,7 @@ OTHER = (
         title="VLM-AD",
         summary="Asks a large vision-language model whether a picture is normal.",
         citation="A model of anomalib; not published apart from it.",
-        cannot="it asks a vision-language model (Ollama, OpenAI or a Hugging Face model), learns nothing from the "
+        unavailable="it asks a vision-language model (Ollama, OpenAI or a Hugging Face model), learns nothing from the "
         "training normals, and answers yes or no",
     ),
     Model(
@@ -21,7 +21,7 @@ OTHER = (
         summary="A vision foundation model adapted to find anomalies in any picture.",
         citation='"AnomalyVFM: Transforming Vision Foundation Models into Zero-Shot Anomaly Detectors", CVPR 2026, '
         "arXiv 2601.20524.",
-        cannot="its weights were trained on anomalies and are a download, and it learns nothing from the training "
+        unavailable="its weights were trained on anomalies and are a download, and it learns nothing from the training "
         "normals",
     ),
     Model(
@@ -31,6 +31,6 @@ OTHER = (
         summary="Maps features of a picture to features of its point cloud and back.",
         citation='Costanzino et al., "Multimodal Industrial Anomaly Detection by Crossmodal Feature Mapping", CVPR '
         "2024, arXiv 2312.04521.",
-        cannot="it needs a point cloud with every picture, which slices do not have",
+        unavailable="it needs a point cloud with every picture, which slices do not have",
     ),
 )

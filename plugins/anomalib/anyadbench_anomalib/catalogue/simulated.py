@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyadbench.methods.params import Param, Value
+from anyadbench.api import Param, Value
 from anyadbench_anomalib.catalogue.entry import CHOICE, LITE_LEVELS, VITS, Model, choices, convolutional, own
 
 _TINY: dict[str, Value] = {"image_size": 64, "batch_size": 2, "epochs": 0, "steps": 2}
@@ -16,7 +16,7 @@ SIMULATED = (
     Model(
         name="supersimplenet",
         cls="Supersimplenet",
-        fixed=("feature_extractor.",),
+        fixed=("feature_extractor",),
         title="SuperSimpleNet",
         summary="Segments Gaussian noise that is added to features in random blobs.",
         citation='Rolih et al., "SuperSimpleNet: Unifying Unsupervised and Supervised Learning for Fast and Reliable '
@@ -38,7 +38,7 @@ SIMULATED = (
     Model(
         name="general_ad",
         cls="GeneralAD",
-        fixed=("feature_extractor.",),
+        fixed=("feature_extractor",),
         title="GeneralAD",
         summary="An attention discriminator tells features of normal patches from distorted ones.",
         citation='Strater et al., "GeneralAD: Anomaly Detection Across Domains by Attending to Distorted Features", '
@@ -75,7 +75,7 @@ SIMULATED = (
     Model(
         name="glass",
         cls="Glass",
-        fixed=("forward_modules.feature_aggregator.",),
+        fixed=("forward_modules.feature_aggregator",),
         title="GLASS",
         summary="Tells normal features from ones that are moved towards the edge of the normal by gradient ascent.",
         citation='Chen et al., "A Unified Anomaly Synthesis Strategy with Gradient Ascent for Industrial Anomaly '
@@ -124,7 +124,7 @@ SIMULATED = (
     Model(
         name="dsr",
         cls="Dsr",
-        fixed=("discrete_latent_model.",),
+        fixed=("discrete_latent_model",),
         title="DSR",
         summary="Segments anomalies made in the quantised feature space of a pretrained autoencoder.",
         citation='Zavrtanik et al., "DSR: A Dual Subspace Re-Projection Network for Surface Anomaly Detection", '
@@ -145,7 +145,7 @@ SIMULATED = (
     Model(
         name="efficient_ad",
         cls="EfficientAd",
-        fixed=("teacher.",),
+        fixed=("teacher",),
         title="EfficientAD",
         summary="A small student and an autoencoder imitate a small distilled teacher.",
         citation='Batzner et al., "EfficientAD: Accurate Visual Anomaly Detection at Millisecond-Level Latencies", '

@@ -1,4 +1,4 @@
-"""Cosine distances between feature pyramids: as losses, and as maps."""
+"""Cosine distances between features of several levels: at each place, and as losses."""
 
 from __future__ import annotations
 
@@ -9,37 +9,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anyadbench.methods.precision import at_least_single
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 Levels = Sequence[Tensor]
+"""Features B×C×h×w, one tensor per level."""
 
 
-def wide(x: Tensor) -> Tensor:
-    """Return ``x`` in at least single precision: half-precision cosines cancel."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def distance(target: Float[Tensor, "B C h w"], decoded: Float[Tensor, "B C h w"]) -> Float[Tensor, "B h w"]:
+def cosine_distance(target: Float[Tensor, "B C h w"], decoded: Float[Tensor, "B C h w"]) -> Float[Tensor, "B h w"]:
     """Return 1 - cosine over channels at every place."""
-    return 1 - F.cosine_similarity(wide(target), wide(decoded), dim=1)
+    return 1 - F.cosine_similarity(at_least_single(target), at_least_single(decoded), dim=1)
 
 
-def flat_distance(targets: Levels, decoded: Levels) -> Float[Tensor, ""]:
+def flat_cosine_loss(targets: Levels, decoded: Levels) -> Float[Tensor, ""]:
     """Return the sum over the levels of the mean over slices of 1 - cosine of the whole flattened map."""
     parts = [
-        (1 - F.cosine_similarity(wide(t).flatten(1), wide(d).flatten(1), dim=1)).mean()
+        (1 - F.cosine_similarity(at_least_single(t).flatten(1), at_least_single(d).flatten(1), dim=1)).mean()
         for t, d in zip(targets, decoded, strict=True)
     ]
     return torch.stack(parts).sum()
 
 
-def mean_distance(targets: Levels, decoded: Levels) -> Float[Tensor, ""]:
+def mean_cosine_loss(targets: Levels, decoded: Levels) -> Float[Tensor, ""]:
     """Return the sum over the levels of the mean over slices and places of 1 - cosine over channels."""
-    return torch.stack([distance(t, d).mean() for t, d in zip(targets, decoded, strict=True)]).sum()
+    return torch.stack([cosine_distance(t, d).mean() for t, d in zip(targets, decoded, strict=True)]).sum()
 
 
-def mined_distance(targets: Levels, decoded: Levels, alpha: float) -> Float[Tensor, ""]:
+def mined_cosine_loss(targets: Levels, decoded: Levels, alpha: float) -> Float[Tensor, ""]:
     """Return the mean over the levels of the flattened distance, without the gradient of easy places.
 
     At places whose distance lies below mean + ``alpha`` standard deviations (over slices and places) nothing flows
@@ -47,8 +45,8 @@ def mined_distance(targets: Levels, decoded: Levels, alpha: float) -> Float[Tens
     """
     parts = []
     for target, output in zip(targets, decoded, strict=True):
-        target = wide(target).detach()
-        output = wide(output).view_as(output)
+        target = at_least_single(target).detach()
+        output = at_least_single(output).view_as(output)
         if output.requires_grad:
             output.register_hook(_gate(target, output.detach(), alpha))  # type: ignore[no-untyped-call]
         parts.append((1 - F.cosine_similarity(target.flatten(1), output.flatten(1), dim=1)).mean())
@@ -56,7 +54,7 @@ def mined_distance(targets: Levels, decoded: Levels, alpha: float) -> Float[Tens
 
 
 def _gate(target: Tensor, output: Tensor, alpha: float) -> _Gate:
-    here = distance(target, output)
+    here = cosine_distance(target, output)
     return _Gate((here >= here.mean() + alpha * here.std())[:, None])
 
 
@@ -68,14 +66,3 @@ class _Gate:
 
     def __call__(self, gradient: Tensor) -> Tensor:
         return gradient * self.keep
-
-
-def to_size(maps: Float[Tensor, "B h w"], size: tuple[int, int]) -> Float[Tensor, "B H W"]:
-    """Enlarge maps bilinearly with aligned corners, as the published codes do."""
-    return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=True)[:, 0]
-
-
-def map_sum(targets: Levels, decoded: Levels, size: tuple[int, int]) -> Float[Tensor, "B H W"]:
-    """Return the sum over the levels of the distance maps, each enlarged to ``size``."""
-    parts = [to_size(distance(t, d), size) for t, d in zip(targets, decoded, strict=True)]
-    return torch.stack(parts).sum(0)

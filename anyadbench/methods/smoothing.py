@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anyadbench_baselines.parts.cosine import wide
-from anyadbench_baselines.parts.precision import full_precision
+from anyadbench.methods.precision import at_least_single, full_precision
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -26,21 +25,21 @@ def _gaussian_matrix(side: int, sigma: float) -> Float[np.ndarray, "N N"]:
 
 
 @full_precision
-def gaussian(maps: Float[Tensor, "B H W"], sigma: float) -> Float[Tensor, "B H W"]:
+def gaussian_filter(maps: Float[Tensor, "B H W"], sigma: float) -> Float[Tensor, "B H W"]:
     """Smooth with scipy's ``gaussian_filter`` (cut at 4 sigma, borders reflected about the edge of the last pixel).
 
     The filter is linear and separable, so one matrix per axis gives scipy's numbers, borders included.
     """
     if not sigma:
         return maps
-    maps = wide(maps)
+    maps = at_least_single(maps)
     rows = torch.as_tensor(_gaussian_matrix(maps.shape[1], sigma)).to(maps)
     columns = torch.as_tensor(_gaussian_matrix(maps.shape[2], sigma)).to(maps)
     smoothed: Tensor = rows @ maps @ columns.T
     return smoothed
 
 
-def median(maps: Float[Tensor, "B H W"], size: int) -> Float[Tensor, "B H W"]:
+def median_filter(maps: Float[Tensor, "B H W"], size: int) -> Float[Tensor, "B H W"]:
     """Take the median of every ``size`` x ``size`` neighbourhood, borders mirrored about the last pixel."""
     if size == 1:
         return maps

@@ -1,29 +1,37 @@
-"""Convolutional feature pyramids of pretrained networks, and what their shape says about decoders for them."""
+"""Convolutional feature pyramids of pretrained networks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from anyadbench.errors import UserError
-from anyadbench.weights import ResolvedWeights, feature_pyramid
+from anyadbench.methods.backbones import feature_pyramid
+from anyadbench.methods.freezing import freeze
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+    from anyadbench.weights.resolved import ResolvedWeights
 
 
 class Pyramid(nn.Module):
     """Features at strides 4, 8, 16 and, with four levels, 32; in a ResNet the outputs of ``layer1`` to ``layer4``.
 
-    Frozen pyramids stay in eval mode, so that batch norm keeps the statistics of the pretraining, and record no
-    gradient.
+    A frozen one is fixed and not stored with a cell (see ``freeze``).
 
     Args:
-        weights: Resolved weights of a convolutional network.
+        weights: Resolved weights of a convolutional network, e.g. those of a context.
         levels: How many levels, from stride 4 on.
         frozen: Whether the network is fixed.
+
+    Attributes:
+        net: The network, timm's feature extractor.
+        channels: Channels of each level, finest first.
+        mean: Per-channel mean that the weights want subtracted from pixels in [0, 1].
+        std: Per-channel divisor after that.
 
     Raises:
         UserError: If the network is no convolutional one with these strides.
@@ -40,12 +48,11 @@ class Pyramid(nn.Module):
         if strides != wanted:
             raise UserError(_unfit(weights.architecture))
         self.net = net
-        self.fixed = frozen
         self.channels = tuple(int(width) for width in net.feature_info.channels())  # type: ignore[union-attr, operator]
         self.mean, self.std = weights.mean, weights.std
+        self.fixed = frozen
         if frozen:
-            self.requires_grad_(False)
-            self.eval()
+            freeze(self)
 
     def train(self, mode: bool = True) -> Pyramid:
         """Switch the mode; a frozen pyramid stays in eval mode."""
@@ -67,37 +74,3 @@ def _unfit(architecture: str) -> str:
 def untrained(weights: ResolvedWeights) -> ResolvedWeights:
     """Return the same architecture with timm's random initialisation in place of the weights."""
     return replace(weights, name=f"random:{weights.architecture}", kind="random", path=None, sha256=None)
-
-
-@dataclass(frozen=True)
-class Residual:
-    """Which residual blocks mirror a backbone.
-
-    Attributes:
-        basic: Two 3x3 convolutions per block instead of a bottleneck of three.
-        inner: Width inside a bottleneck block as a fraction of its output width.
-        entry: Blocks of the one-class bottleneck.
-        stages: Blocks of the decoder's stages, coarse to fine.
-    """
-
-    basic: bool = True
-    inner: float = 1.0
-    entry: int = 2
-    stages: tuple[int, int, int] = (2, 2, 2)
-
-
-MIRRORED = {
-    "resnet18": Residual(True, 1.0, 2, (2, 2, 2)),
-    "resnet34": Residual(True, 1.0, 3, (3, 4, 6)),
-    "resnet50": Residual(False, 0.25, 3, (3, 4, 6)),
-    "resnet101": Residual(False, 0.25, 3, (3, 4, 23)),
-    "resnet152": Residual(False, 0.25, 3, (3, 8, 36)),
-    "wide_resnet50_2": Residual(False, 0.5, 3, (3, 4, 6)),
-    "wide_resnet101_2": Residual(False, 0.5, 3, (3, 4, 23)),
-}
-"""A ResNet's own blocks in mirrored order, as ``resnet.py`` and ``de_resnet.py`` of hq-deng/RD4AD build them."""
-
-
-def residual_for(architecture: str) -> Residual:
-    """Return the blocks for a backbone; one that is not in ``MIRRORED`` gets basic ones, which is a choice."""
-    return MIRRORED.get(architecture.partition(".")[0], Residual())

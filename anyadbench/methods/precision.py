@@ -26,3 +26,8 @@ def full_precision(function: Callable[Inputs, Output]) -> Callable[Inputs, Outpu
             return function(*args, **kwargs)
 
     return exact
+
+
+def at_least_single(x: Tensor) -> Tensor:
+    """Return ``x`` in at least single precision: half-precision cosines cancel."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
