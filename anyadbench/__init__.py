@@ -15,16 +15,16 @@ __all__ = ["__version__", "load"]
 
 
 def load(cell: str | PathLike[str], *, device: str = "auto", weights: str | None = None) -> Predictor:
-    """Return a predictor of new patients from a finished cell.
+    """Return a predictor for new patients from a finished cell.
 
     Args:
         cell: Folder of the cell, e.g. ``runs/cells/anyad_phantom-7subsets_s0_0123456789abcdef``.
         device: ``auto``, ``cpu`` or ``cuda``.
-        weights: ``file:PATH`` says where the pretrained weights that the cell started from lie now, or gives a whole
-            published checkpoint of the cell's method to predict with in its place.
+        weights: ``file:PATH`` with the present location of the pretrained weights that the cell started from, or of a
+            whole published checkpoint of the cell's method, which then replaces the trained model.
 
     Raises:
-        anyadbench.errors.UserError: If something that prediction needs is missing; the sentence says what.
+        anyadbench.errors.UserError: If something that prediction needs is missing; the sentence names it.
     """
     from anyadbench.predict import load as load_cell  # torch and numpy are imported here, not with the package
 

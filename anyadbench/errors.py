@@ -1,10 +1,10 @@
-"""The one exception type for mistakes that the user can mend."""
+"""The one exception type for mistakes that the user can fix."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: shown as one sentence, without a traceback, with exit code 2.
+    """A mistake in the user's input: shown as one sentence, without a traceback, with exit code 2.
 
     The message names the file or option, the cause and the fix.
     """

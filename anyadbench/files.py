@@ -18,7 +18,7 @@ from typing import Any
 from anyadbench.errors import UserError
 
 LOCK_INTERVAL = 0.2
-"""Seconds between two tries to get a lock."""
+"""Seconds between attempts to acquire a lock."""
 
 _HELD: set[int] = set()
 """Descriptors of the locks that this process holds."""
@@ -28,11 +28,11 @@ _HELD: set[int] = set()
 def lock(path: Path, *, wait: bool = True, waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
     """Hold a lock on a file; yields whether it was acquired (always, with ``wait``).
 
-    The operating system frees it when the process ends, however it ends. A process that is forked meanwhile does not
-    share it.
+    The operating system releases the lock when the process ends, however it ends. A process forked in the meantime
+    does not share it.
 
     Args:
-        path: The lock file; it and its folder are made.
+        path: The lock file; it and its folder are created.
         wait: Whether to wait for a process that holds it.
         waiting: Called again and again while waiting; it may raise to give up.
     """
@@ -56,7 +56,7 @@ def lock(path: Path, *, wait: bool = True, waiting: Callable[[], None] = lambda:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether some process holds the lock on a file now."""
+    """Return whether any process holds the lock on a file now."""
     if not path.is_file():
         return False
     descriptor = _try_lock(path)
@@ -103,7 +103,7 @@ def _try_lock(path: Path) -> int | None:
 
 
 def _drop_locks() -> None:
-    # A forked process shares the locks of its parent and would keep them after the parent's death.
+    # A forked process inherits its parent's locks and would hold them after the parent ends.
     for descriptor in _HELD:
         os.close(descriptor)
     _HELD.clear()
@@ -113,10 +113,10 @@ os.register_at_fork(after_in_child=_drop_locks)
 
 
 def make_folder(path: Path, option: str = "--runs") -> None:
-    """Make a folder and those above it; ``option`` is what the user gave, see ``explain_os_error``.
+    """Create a folder and its parents; ``option`` is the option that named it, see ``explain_os_error``.
 
     Raises:
-        UserError: If that cannot be done.
+        UserError: If it cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ def sha256_tree(path: Path) -> str:
 
 
 def python_files(path: Path) -> list[Path]:
-    """Return a Python file itself, or every one below a folder in order; what is hidden is not code."""
+    """Return the file itself, or every Python file below a folder in sorted order; hidden files do not count."""
     if path.suffix == ".py":
         return [path]
     found = (file.relative_to(path) for file in path.rglob("*.py"))
@@ -33,7 +33,7 @@ def python_files(path: Path) -> list[Path]:
 
 
 def sha256_code(files: Iterable[tuple[Path, Path]]) -> str:
-    """Return the SHA-256 over the names and contents of files, each given with the folder that its name counts from."""
+    """Return the SHA-256 over files' names and contents; each file comes with the folder that its name starts from."""
     digest = hashlib.sha256()
     for path, base in files:
         digest.update(path.relative_to(base).as_posix().encode())
@@ -50,8 +50,8 @@ def stable_hash(obj: object) -> str:
 
     Raises:
         TypeError: If something in it is not ``dict`` with ``str`` keys, ``list``, ``tuple``, ``str``, ``int``,
-            ``float``, ``bool`` or ``None``. Subclasses are refused too: how an enumeration or a NumPy scalar prints is
-            not ours to promise.
+            ``float``, ``bool`` or ``None``. Subclasses are refused too: this project cannot promise how an enumeration
+            or a NumPy scalar prints.
         ValueError: If a float is NaN or infinite.
     """
     _check(obj, "value")

@@ -1,4 +1,4 @@
-"""Where anyadbench keeps what it can make again."""
+"""The cache folder, for files that anyadbench can rebuild."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """Return the cache folder: ``$ANYADBENCH_CACHE``, or the user's cache folder of this system.
+    """Return the cache folder: ``$ANYADBENCH_CACHE``, or the system's cache folder for the user.
 
-    The folder is not created here; whoever writes into it makes it.
+    The folder is not created here but by the code that writes into it.
     """
     chosen = os.environ.get("ANYADBENCH_CACHE")
     if chosen:

@@ -1,4 +1,4 @@
-"""MRI sequences, subsets of them, and what a scan has.
+"""MRI sequences and subsets of them.
 
 A subset is written with short names joined by ``+`` in canonical order: ``F``, ``T1``, ``F+T1+T2``.
 """
@@ -17,7 +17,7 @@ SHORT: dict[str, str] = {"flair": "F", "t1": "T1", "t1ce": "T1ce", "t2": "T2"}
 _LONG = {short.lower(): name for name, short in SHORT.items()} | {name: name for name in SEQUENCES}
 
 AS_AVAILABLE = "as available"
-"""Name of the row in which every scan is scored with all that it has of the protocol's sequences."""
+"""Name of the row in which every scan is scored with all the protocol's sequences that it has."""
 
 Subset = tuple[str, ...]
 """Non-empty tuple of canonical sequence names in canonical order."""

@@ -37,13 +37,13 @@ WEIGHTS, SELECTED = "weights.safetensors", "selected"
 
 @dataclass(frozen=True)
 class Fitting:
-    """What a fit is made of.
+    """One fit and its inputs.
 
     Attributes:
-        job: The cell that asks for it.
+        job: The cell that needs it.
         data: Slices of the protocol.
         reporter: Where progress goes.
-        subset: For one model per set of sequences: the set.
+        subset: With one model per subset: the model's subset.
     """
 
     job: Job
@@ -62,11 +62,11 @@ class Fitting:
         return weights_of(self.found[0], self.job.params, self.job.weights, self.data.protocol)
 
     def build(self) -> Method:
-        """Return the method in its first state, on its device; every generator is seeded."""
+        """Seed every generator and return the untrained method on its device."""
         return build_method(self.found[0], self.job.training, self.data, self.weights, self.subset)
 
     def ensure(self) -> dict[str, Any]:
-        """Train unless the fit is there; return its record. A second process waits for the first."""
+        """Train unless the fit is finished; return its record. A second process waits for the first."""
         folder = self.job.fit
         if not folder.done:
             with folder.lock(waiting=lambda: wait_for("another process on this fit", self.reporter)):
@@ -78,7 +78,7 @@ class Fitting:
         """Return the trained method of a finished fit, in eval mode.
 
         Raises:
-            UserError: If its weights were changed since.
+            UserError: If its weights are missing or have changed.
         """
         path, said = self.job.fit.final / WEIGHTS, self.job.fit.state().get("weights_sha256")
         if not path.is_file() or sha256_file(path) != said:
@@ -126,7 +126,7 @@ class Fitting:
             weights_sha256=sha256_file(folder.work / WEIGHTS),
             **chosen,
         )
-        # In this order: a process that is killed between the two leaves a finished fit, not one to train again.
+        # In this order: a process killed in between leaves a finished fit, not one to train again.
         folder.complete()
         for leftover in ("checkpoints", SELECTED):
             shutil.rmtree(folder.final / leftover, ignore_errors=True)
@@ -160,7 +160,7 @@ class Fitting:
         )
 
     def _selector(self, trainer: Trainer) -> Selector | None:
-        """Return what judges the states of a training by the protocol's rule, or ``None`` to take the last one."""
+        """Return the judge of training states that the protocol's rule needs, or ``None`` to take the last state."""
         protocol, method, feed = self.data.protocol, trainer.method, trainer.feed
         if protocol.selection == "last":
             return None

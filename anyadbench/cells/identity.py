@@ -1,7 +1,7 @@
 """What identifies a fit and a cell: everything that their numbers depend on, and nothing else.
 
-The harness's own code counts by folder. A folder that makes, fills or scores a model counts whole; folders that plan,
-start, store and show cells do not.
+The harness's own code counts by folder: whole folders that build, train or score a model are included, and those that
+plan, start, store or show cells are not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FIT_PARTS = ("engine", "methods", "weights", "data/store", "data/slices", "seque
 """Folders (and one file) of the harness that a trained model depends on."""
 
 SCORING_PARTS = ("metrics/core", "metrics/rows")
-"""Folders that the numbers of a cell depend on besides."""
+"""Folders that the numbers of a cell depend on as well."""
 
 
 class Ids(NamedTuple):
@@ -45,7 +45,7 @@ class Ids(NamedTuple):
 def identify(
     descriptor: MethodDescriptor, entry: MethodEntry, training: Training, data: ProtocolData, weights: ResolvedWeights
 ) -> Ids:
-    """Return the ids of a fit and its cell as everything is now."""
+    """Return the ids of a fit and its cell for the present code and data."""
     protocol = data.protocol
     fit = stable_hash([stable_hash(fit_identity(descriptor, entry, training, data, weights)), training.seed])
     scoring = [METRIC_VERSION, own_hash(SCORING_PARTS)]
@@ -88,7 +88,7 @@ def harness_hash(parts: tuple[str, ...], package: Path = PACKAGE) -> str:
     return sha256_code((file, package) for part in parts for file in python_files(package / part))
 
 
-@cache  # a grid has thousands of cells, and the code that this process runs no longer changes
+@cache  # a grid has thousands of cells, and the code that this process runs does not change
 def own_hash(parts: tuple[str, ...]) -> str:
     """Return ``harness_hash`` of the running harness."""
     return harness_hash(parts)
@@ -97,7 +97,7 @@ def own_hash(parts: tuple[str, ...]) -> str:
 def weights_of(
     descriptor: MethodDescriptor, params: Mapping[str, Value], choice: str, protocol: Protocol
 ) -> ResolvedWeights:
-    """Return the weights that a choice (``--weights``) means for a method with these parameters in a protocol."""
+    """Return the weights that a choice (``--weights``) selects for a method with these parameters in a protocol."""
     listed = descriptor.weights_for(params)
     return resolve(choice, listed, profile=protocol.weights, checkpoint=descriptor.checkpoint)
 
@@ -112,5 +112,5 @@ def method_params(
         off = {"smoothing_size": 1} if "smoothing_size" in known else {"smoothing_sigma": 0.0}
     params = descriptor.resolve(budget, {name: off[name] for name in off.keys() & known} | dict(settings))
     places = {param.name for param in descriptor.params if param.place and params[param.name]}
-    # The cell may run in another working folder than this one.
+    # The cell may run in a different working directory.
     return params | {name: os.path.abspath(os.path.expanduser(str(params[name]))) for name in places}

@@ -1,4 +1,4 @@
-"""What a folder of runs holds: its cells with state, age and size, and what of it could go.
+"""The cells of a runs folder with state, age and size, and the folders that can be removed.
 
 Nothing in the folder is trusted (see ``anyadbench.results.read``): links are not followed, and only folders directly
 below ``cells`` and ``fits`` are ever removed.
@@ -29,9 +29,9 @@ class Entry:
 
     Attributes:
         name: Name of its folder without ``.partial``: its id on the command line.
-        record: What its files say.
+        record: Content of its files.
         state: Its state now: a cell whose process is gone is ``interrupted``, whatever it last wrote.
-        age: Seconds since it ended, or was last at work; ``None`` if unknown.
+        age: Seconds since it ended, or last wrote its state; ``None`` if unknown.
         size: Bytes on disk.
     """
 
@@ -60,7 +60,7 @@ def list_cells(runs: Path) -> list[Entry]:
     """Return every cell of a runs folder, by name.
 
     Raises:
-        UserError: If it is no folder of runs.
+        UserError: If it is not a runs folder.
     """
     entries: dict[str, Entry] = {}
     for record in read_cells(runs):
@@ -76,7 +76,7 @@ def list_cells(runs: Path) -> list[Entry]:
 
 
 def find_cell(runs: Path, wanted: str) -> Entry:
-    """Return the one cell whose name begins with ``wanted``, or whose id does.
+    """Return the one cell whose name or id begins with ``wanted``.
 
     Raises:
         UserError: If there is none, or more than one.
@@ -92,12 +92,12 @@ def find_cell(runs: Path, wanted: str) -> Entry:
     if not found:
         raise UserError(f"{runs} holds no cell {wanted!r}; 'anyadbench runs --runs {runs}' lists them.")
     names = ", ".join(entry.name for entry in found[:5])
-    raise UserError(f"{wanted!r} begins {len(found)} cells of {runs} ({names}); give more of the name.")
+    raise UserError(f"{wanted!r} matches {len(found)} cells of {runs} ({names}); give more of the name.")
 
 
 @dataclass(frozen=True)
 class Removal:
-    """A folder that can go, and why."""
+    """A folder that can be removed, and why."""
 
     folder: WorkFolder
     path: Path
@@ -109,28 +109,28 @@ def removable(runs: Path, ids: Sequence[str] = (), *, unfinished: bool = False) 
 
     Args:
         runs: Folder of runs.
-        ids: Cells to remove, finished or not; without any: failed cells, what belongs to no cell, and leftovers.
-        unfinished: Whether interrupted and waiting cells count too, with their checkpoints.
+        ids: Cells to remove, finished or not; if empty: failed cells, fits that no cell uses, and leftovers.
+        unfinished: Whether to include interrupted and pending cells, with their checkpoints.
 
     Raises:
-        UserError: If an id fits no cell, or one that is being run.
+        UserError: If an id matches no cell, or a running one.
     """
     if ids:
         chosen = [find_cell(runs, name) for name in ids]
         for entry in chosen:
             if entry.folder.held:
-                raise UserError(f"Cell {entry.name} is being run; stop it first.")
-        return [Removal(entry.folder, entry.record.folder, "asked for") for entry in chosen]
+                raise UserError(f"Cell {entry.name} is running; stop it first.")
+        return [Removal(entry.folder, entry.record.folder, "requested") for entry in chosen]
     entries = list_cells(runs)
     states = {"failed", "unreadable"} | ({"interrupted", "pending"} if unfinished else set())
     gone = [entry for entry in entries if entry.state in states and not entry.folder.held]
     removals = [Removal(entry.folder, entry.record.folder, entry.state) for entry in gone]
     for entry in entries:
         if entry.folder.done and entry.folder.work.is_dir() and not entry.folder.held:
-            removals.append(Removal(entry.folder, entry.folder.work, "left over"))
+            removals.append(Removal(entry.folder, entry.folder.work, "leftover"))
     removed = {entry.name for entry in gone}
     used = {fit for entry in entries if entry.name not in removed for fit in _fits_of(entry)}
-    return removals + [Removal(*fit, "of no cell") for fit in _unused_fits(runs, used)]
+    return removals + [Removal(*fit, "used by no cell") for fit in _unused_fits(runs, used)]
 
 
 def _fits_of(entry: Entry) -> list[str]:
@@ -140,8 +140,8 @@ def _fits_of(entry: Entry) -> list[str]:
         return []
     if not isinstance(fit, str):
         return []
-    # One model for each set of sequences has its own fit (see anyadbench.cells.per_subset). An unfinished cell does not
-    # record which ones, so all that it could have are kept.
+    # With one model per subset, each has its own fit (see anyadbench.cells.per_subset). An unfinished cell does not
+    # record which ones it has, so all possible ones are kept.
     return [fit[:16], *(stable_hash([fit, format_subset(subset)])[:16] for subset in all_subsets(SEQUENCES))]
 
 
@@ -157,7 +157,7 @@ def _unused_fits(runs: Path, used: set[str]) -> Iterable[tuple[WorkFolder, Path]
 
 
 def remove(removals: Sequence[Removal]) -> None:
-    """Remove folders with their lock files; one that a process took meanwhile is left alone.
+    """Remove folders with their lock files; skip any that a process has locked in the meantime.
 
     Raises:
         UserError: If one cannot be removed.
@@ -177,9 +177,9 @@ def remove(removals: Sequence[Removal]) -> None:
 
 
 def sizes(folders: Sequence[Path]) -> tuple[int, int]:
-    """Return the bytes that folders take on disk, and how many of them removing all of the folders would free.
+    """Return the bytes that folders take on disk, and how many of them removing all the folders would free.
 
-    Links are not followed. A file with several names counts once, and is freed only with the last of them.
+    Links are not followed. A file with several hard links counts once, and is freed only with the last of them.
     """
     seen: dict[tuple[int, int], tuple[int, int, int]] = {}
     for folder in folders:
@@ -206,7 +206,7 @@ def _age(record: CellRecord) -> float | None:
 
 
 def human_size(size: float) -> str:
-    """Return bytes with a unit of 1000."""
+    """Return a size in bytes with a decimal unit."""
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""What a launcher gets and gives back."""
+"""What a launcher receives and returns."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Job:
 
     Attributes:
         runs: Folder of all fits and cells.
-        cell_id: Hash of all that its numbers depend on.
-        fit_id: Hash of all that its trained model depends on.
+        cell_id: Hash of everything that its numbers depend on.
+        fit_id: Hash of everything that its trained model depends on.
         method: Name of the method.
         protocol: Name of the protocol.
         protocol_file: File that the protocol was read from, copied into the cell.
@@ -40,9 +40,9 @@ class Job:
         keep_maps: ``none``, ``sample`` or ``all``.
         time_limit: Seconds after which the cell is ended as failed; 0 for none.
         checkpoint_seconds: Seconds between checkpoints.
-        retries: How often a worker that was killed from outside is started again.
+        retries: How often a worker that was killed from outside is restarted.
 
-    The last four decide how a cell is run and not what comes out, so they are no part of its id.
+    The last four change how a cell runs but not its numbers, so they are not part of its id.
     """
 
     runs: str
@@ -85,13 +85,13 @@ class Job:
 
     @property
     def label(self) -> str:
-        """Method, protocol and seed for people."""
+        """Method, protocol and seed, for display."""
         return f"{self.method} · {self.protocol} · seed {self.seed}"
 
     def save(self) -> Path:
-        """Write the job, now waiting to be run, into its cell's working folder and return the folder.
+        """Write the job, now pending, into its cell's working folder and return the folder.
 
-        Only whoever holds the cell's lock may do so: a process that runs the cell writes there too.
+        The caller must hold the cell's lock, since a process that runs the cell writes there too.
         """
         work = self.cell.work
         names = {name: getattr(self, name) for name in ("cell_id", "fit_id", "method", "protocol", "seed")}
@@ -104,14 +104,14 @@ class Job:
     def load(folder: Path, *, renamed: bool = False) -> Job:
         """Read the job of a cell folder, complete or not.
 
-        The folder may come from elsewhere: the job is checked, and works in the runs folder that it was found in.
+        The folder may come from another machine: the job is checked, and uses the runs folder that it was found in.
 
         Args:
             folder: The cell.
-            renamed: Whether the folder may have any name, as a copy that is only read may.
+            renamed: Whether the folder may have any name, for a copy that is only read.
 
         Raises:
-            UserError: If its plan is damaged, or is of another cell.
+            UserError: If its plan is damaged, or belongs to another cell.
         """
         from pydantic import TypeAdapter, ValidationError
 
@@ -120,7 +120,7 @@ class Job:
             job = replace(found, runs=str(folder.absolute().parent.parent))
             job.numerics  # noqa: B018  (its fields are checked here)
         except (ValidationError, TypeError):
-            raise UserError(f"{folder / PLAN} is no plan of a cell; remove {folder} and run again.") from None
+            raise UserError(f"{folder / PLAN} is not the plan of a cell; remove {folder} and run again.") from None
         if not renamed and folder.name not in (job.cell.work.name, job.cell.final.name):
             raise UserError(f"{folder / PLAN} is the plan of another cell; remove {folder} and run again.")
         return job
@@ -135,7 +135,7 @@ class Outcome:
         status: ``cached`` if it was finished before.
         error: One sentence if it did not end well.
         log_tail: Last lines of its log.
-        mistake: Whether the user can mend it (the command's exit code is then 2).
+        mistake: Whether the user can fix it (the command's exit code is then 2).
     """
 
     job: Job

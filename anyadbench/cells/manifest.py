@@ -1,4 +1,4 @@
-"""Provenance of a fit or cell: what it was made with, on, and from."""
+"""Provenance of a fit or cell: its software, machine and plugin."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def environment(device: str) -> dict[str, Any]:
 
 
 def plugin(entry: MethodEntry, factory: str) -> dict[str, Any]:
-    """Return the distribution, version, files' hash, versions of what it needs and, from a source tree, its origin."""
+    """Return a plugin's distribution, version, code hash, required versions and, from a source tree, its origin."""
     facts: dict[str, Any] = {
         "distribution": entry.distribution,
         "version": entry.version,
@@ -68,7 +68,7 @@ def plugin(entry: MethodEntry, factory: str) -> dict[str, Any]:
 
 
 def _required(name: str) -> dict[str, str]:
-    """Return the versions of what a distribution itself asks for."""
+    """Return the installed versions of a distribution's own requirements."""
     lines = [line for line in distribution(name).requires or [] if "extra ==" not in line]
     names = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in lines]
     return {each: found for each in names if (found := _version(each))}
@@ -87,7 +87,7 @@ def peak_memory(device: str) -> dict[str, float]:
 def _peak_resident(status: Path = Path("/proc/self/status")) -> int:
     """Return the peak resident memory of this process in bytes."""
     if status.exists():
-        # Not ru_maxrss, in which Linux counts the process that started this one.
+        # Not ru_maxrss, which on Linux includes the process that started this one.
         found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
         if found:
             return int(found[1]) * 1024

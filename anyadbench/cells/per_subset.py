@@ -1,6 +1,6 @@
-"""One model per set of sequences: the fits behind ``--missing retrain``.
+"""One model per subset of sequences: the fits behind ``--missing retrain``.
 
-Every set gets a fit of its own, whose method knows these sequences alone and is trained on the training normals that
+Every subset has its own fit, whose method is built for these sequences alone and trained on the training normals that
 have all of them. Splits, slices and seeds are those of the protocol, so rows differ by the sequences only.
 """
 
@@ -24,14 +24,14 @@ class PerSubsetFits:
     """The fits of one cell.
 
     Attributes:
-        fitting: What they are made of, but for the sequences.
+        fitting: Their shared inputs, without a subset.
     """
 
     fitting: Fitting
     fits: dict[Subset, Fitting] = field(default_factory=dict)
 
     def ensure(self) -> dict[str, Any]:
-        """Train what is not there yet; return one record for all: times and steps added up, most slices."""
+        """Train the missing fits; return one record for all: summed times and steps, the largest number of slices."""
         for subset in needed_sets(self.fitting.data):
             job = self.fitting.job
             own = replace(job, fit_id=stable_hash([job.fit_id, format_subset(subset)]))

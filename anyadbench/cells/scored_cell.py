@@ -1,4 +1,4 @@
-"""One cell: a fitted method scored on a protocol, with everything that its numbers can be checked from."""
+"""One cell: a fitted method scored on a protocol, with everything needed to check its numbers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ States = list[tuple[TestSet, dict[str, RowState]]]
 
 
 def run_cell(job: Job, reporter: Reporter) -> None:
-    """Fit if need be, score, and complete the cell's folder."""
+    """Fit if needed, score, and complete the cell's folder."""
     folder = job.cell
     protocol = read_protocol(folder.work / "protocol.toml")
     data = ProtocolData.from_paths(protocol, job.stores)
@@ -83,7 +83,7 @@ def run_cell(job: Job, reporter: Reporter) -> None:
 def write_scores(
     scores: Path, data: ProtocolData, states: States, thresholds: Mapping[str, Quantile], reporter: Reporter
 ) -> list[Row]:
-    """Write the slice table, the pixel statistics, the resamples and the curves, and return the rows they give."""
+    """Write the slice table, the pixel statistics, the resamples and the curves, and return the resulting rows."""
     make_folder(scores)
     rows: list[Row] = []
     kept: list[RowPixels] = []
@@ -132,7 +132,7 @@ def build_row(
     sequences: tuple[str, ...],
     drawn_from: Sequence[str],
 ) -> tuple[Row, np.ndarray]:
-    """Return the row of one subset, with a reason for whatever is undefined, and the resamples of its metrics."""
+    """Return the row of one subset, with a reason for each undefined value, and the resamples of its metrics."""
     subset = sequences if state.label == AS_AVAILABLE else parse_subset(state.label)
     numbers, resampled = row_numbers(pixels, state.records, drawn_from)
     numbers["n_emptied"] = state.emptied
@@ -156,16 +156,16 @@ def write_slices(path: Path, states: Iterable[RowState]) -> None:
 
 
 def check_unchanged(job: Job, data: ProtocolData, fitting: Fitting) -> None:
-    """Make sure that the cell still is what its id says: it may have waited for days since it was planned.
+    """Check that the cell still matches its id: it may have waited for days since it was planned.
 
     Raises:
-        UserError: If the method's files, its weights, the data or the protocol are others than then.
+        UserError: If the method's files, its weights, the data or the protocol have changed.
     """
     if identify(*fitting.found, job.training, data, fitting.weights) != (job.fit_id, job.cell_id):
         raise UserError(
             f"{job.label}: the method's files or anyadbench's own, the weights, the data or the protocol changed "
-            "since the cell was planned; run the same command again, which plans anew ('anyadbench runs prune' removes "
-            "this cell)."
+            "since the cell was planned; run the same command again to plan it with the changes ('anyadbench runs "
+            "prune' removes this cell)."
         )
 
 
@@ -242,7 +242,7 @@ def _write_manifest(fitting: Fitting, work: Path, result: CellResult, used: dict
 
 
 def _input(data: ProtocolData) -> dict[str, Any]:
-    """Return size and spacing of the training slices, which prediction brings a new scan to."""
+    """Return size and spacing of the training slices, to which prediction resamples a new scan."""
     store = data.stores[data.protocol.train]
     return {"grid": list(store.shape), "spacing_mm": [float(step) for step in store.spacing]}
 

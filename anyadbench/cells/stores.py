@@ -61,7 +61,7 @@ def locate(protocol: Protocol, data: tuple[str, ...]) -> dict[str, Path]:
 
 
 def open_stores(protocol: Protocol, given: Mapping[str, Path], progress: Progress) -> dict[str, SliceStore]:
-    """Return the slice store of each data set, making the phantom and preparing trees where needed."""
+    """Return the slice store of each data set, generating phantoms and preparing trees where needed."""
     stores = {}
     for name in protocol.datasets:
         source = given.get(name)
@@ -75,7 +75,7 @@ def open_stores(protocol: Protocol, given: Mapping[str, Path], progress: Progres
 
 
 def _check_sequences(protocol: Protocol, store: SliceStore, source: Path) -> None:
-    """Refuse a data set that cannot serve its part in a protocol at all.
+    """Refuse a data set that lacks the sequences for its part in a protocol.
 
     Raises:
         UserError: If no scan has a sequence that is trained on, or none has a subset that is tested.
@@ -84,8 +84,8 @@ def _check_sequences(protocol: Protocol, store: SliceStore, source: Path) -> Non
     if lacking and store.dataset == protocol.train:
         names = " or ".join(SHORT[name] for name in lacking)
         raise UserError(
-            f"{source}: no scan of {store.dataset} has {names}, which {protocol.name} trains on; give a set that has "
-            "it, or leave the sequence out in a protocol of your own."
+            f"{source}: no scan of {store.dataset} has {names}, which {protocol.name} trains on; use a data set that "
+            "has it, or leave the sequence out in a protocol of your own."
         )
     for test in protocol.tests:
         if test.dataset != store.dataset:
@@ -96,8 +96,8 @@ def _check_sequences(protocol: Protocol, store: SliceStore, source: Path) -> Non
         if not any(need <= scan for need in needs for scan in own):
             names = " or ".join(sorted({"+".join(SHORT[n] for n in SHORT if n in need) for need in needs}))
             raise UserError(
-                f"{source}: no scan of {store.dataset} has {names}, which {protocol.name} tests; give a set that has "
-                "it."
+                f"{source}: no scan of {store.dataset} has {names}, which {protocol.name} tests; use a data set that "
+                "has it."
             )
 
 

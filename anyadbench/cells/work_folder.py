@@ -1,7 +1,7 @@
 """Folders of fits and cells: names, states, locks, and atomic completion.
 
-A folder is worked on under its name with ``.partial`` appended and renamed when it is complete, so a folder without
-that ending is always whole. A lock file beside it keeps a second process out while one is at work.
+A folder is written under its name with ``.partial`` appended and renamed when it is complete, so a folder without that
+suffix is always whole. A lock file next to it keeps out a second process while one is working on it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class WorkFolder:
     """The folder of one fit or cell.
 
     Attributes:
-        final: Where it stands when complete.
+        final: Its path when complete.
         record: Name of the JSON file with its state, ``fit.json`` or ``cell.json``.
     """
 
@@ -32,12 +32,12 @@ class WorkFolder:
 
     @property
     def work(self) -> Path:
-        """Where it stands while it is being made."""
+        """Its path while it is being written."""
         return self.final.with_name(self.final.name + PARTIAL)
 
     @property
     def done(self) -> bool:
-        """Whether the complete folder is there."""
+        """Whether the complete folder exists."""
         return (self.final / self.record).is_file()
 
     @property
@@ -60,7 +60,7 @@ class WorkFolder:
 
     @property
     def lock_file(self) -> Path:
-        """The file that a process at work on the folder holds a lock on."""
+        """The file that a process locks while it works on the folder."""
         return self.final.with_name(f".{self.final.name}.lock")
 
     @contextmanager
@@ -71,7 +71,7 @@ class WorkFolder:
 
     @property
     def held(self) -> bool:
-        """Whether some process is at work on the folder now."""
+        """Whether a process is working on the folder now."""
         return is_locked(self.lock_file)
 
 

@@ -1,1 +1,1 @@
-"""What changes a number when a model is trained or scored. Any change here changes the ids of fits and cells."""
+"""The code that determines numbers in training and scoring. Any change here changes the ids of fits and cells."""

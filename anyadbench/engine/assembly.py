@@ -1,4 +1,4 @@
-"""What a training starts from: the method in its first state, and its feed of training normals."""
+"""Where training starts: the untrained method, and its feed of training normals."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def build_method(
     weights: ResolvedWeights,
     subset: Subset | None = None,
 ) -> Method:
-    """Seed every generator, then build the method on its device, with the authors' parameters if so asked.
+    """Seed every generator, then build the method on its device, with the authors' checkpoint loaded if requested.
 
     Args:
         descriptor: The method.
         training: How it is trained.
         data: The protocol's slices.
         weights: Pretrained weights.
-        subset: The only sequences that the model knows; all of the protocol's by default.
+        subset: Sequences that the model is built for; all of the protocol's by default.
     """
     seed_everything(derive_seed(training.seed, descriptor.name))
     device = training.policy.torch_device()
@@ -62,7 +62,7 @@ def training_feed(
         descriptor: The method.
         training: How it is trained.
         data: The protocol's slices.
-        subset: The only sequences that are read; all of the protocol's by default.
+        subset: Sequences that are read; all of the protocol's by default.
         tick: Called with (done, total, label) while a pass runs.
     """
     return TrainingFeed(

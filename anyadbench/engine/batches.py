@@ -19,20 +19,21 @@ if TYPE_CHECKING:
     from anyadbench.engine.slice_reader import SliceReader
 
 KEY_MASK = 2**62 - 1
+"""Bit mask of the part of a slice's key that random draws use, see ``masking``."""
 
 
 @dataclass(frozen=True)
 class TrainingFeed:
-    """The training normals of a fit, batch by batch, at any position.
+    """The training normals of a fit in batches; each batch can be computed from its step alone.
 
     Attributes:
         reader: Reader of the training store.
-        rows: Store rows of the training normals.
+        rows: Slice indices of the training normals.
         mask: The method's training mask.
         seed: Seed of the cell.
         batch_size: Slices per step.
         drop_last: Whether an incomplete last batch of an epoch is left out.
-        device: Where batches go.
+        device: Device of the batches.
         tick: Called with (done, total, label) while a pass runs.
     """
 
@@ -76,7 +77,7 @@ class TrainingFeed:
         return Batch(moved[1] * moved[0][:, :, None, None], *moved)
 
     def _moved(self, tensor: Tensor) -> Tensor:
-        """Return a tensor on the device; from pinned memory the copy runs beside what the device is doing."""
+        """Return a tensor on the device; from pinned memory, the copy overlaps with the device's work."""
         return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: atomic, hashed, two kept."""
+"""Training checkpoints: written atomically, hashed, the newest two kept."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def load_checkpoint(
     for path in sorted(folder.glob("step-*.pt"), reverse=True):
         digest = path.with_suffix(".sha256")
         if not digest.is_file() or sha256_file(path) != digest.read_text():
-            print(f"Checkpoint {path.name} is damaged; the one before it is used.", file=sys.stderr)
+            print(f"Checkpoint {path.name} is damaged; the previous one is used.", file=sys.stderr)
             continue
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         method.load_saved_state(state["method"])
@@ -112,7 +112,7 @@ def generator_states() -> dict[str, Any]:
 
 
 def restore_generators(states: Mapping[str, Any]) -> None:
-    """Put back what ``generator_states`` returned."""
+    """Restore what ``generator_states`` returned."""
     torch.set_rng_state(states["torch"])
     kind, keys, position, has_gauss, cached = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))

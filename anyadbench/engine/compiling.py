@@ -1,4 +1,4 @@
-"""``torch.compile`` with a fall-back that is said aloud and recorded."""
+"""``torch.compile`` with a fallback that is reported and recorded."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ OFF, ON, FELL_BACK = "off", "on", "fell back"
 
 
 class Compiled:
-    """A function of a method through ``torch.compile``; the function itself where compiling fails.
+    """A method's function compiled by ``torch.compile``, or the function itself where compiling fails.
 
-    Only failures of the compiler count, at any call: another batch size compiles anew. Then the method and the random
-    generators are put back to where the call began, so that what it returns is what the function itself returns. What
-    the method itself raises is passed on.
+    Any call can fail to compile, since a new batch size recompiles. The method and the random generators are then
+    reset to their state before the call, so that the result is the plain function's. Errors that the method itself
+    raises are passed on.
 
     Args:
         function: The function.
@@ -41,7 +41,7 @@ class Compiled:
             self.state = ON
             try:
                 self._fast: Callable[..., Any] = torch.compile(function)
-            except RuntimeError as error:  # an interpreter or a system that torch cannot compile on
+            except RuntimeError as error:  # torch cannot compile on this interpreter or system
                 self._fall_back(error)
 
     def __call__(self, *arguments: Any) -> Any:
@@ -85,5 +85,5 @@ class Compiled:
 
 
 def is_compiler_error(error: BaseException) -> bool:
-    """Whether an error comes from torch's compiler, not from what was compiled."""
+    """Return whether an error comes from torch's compiler, not from the compiled function."""
     return any(kind.__module__.startswith(("torch._dynamo", "torch._inductor")) for kind in type(error).__mro__)

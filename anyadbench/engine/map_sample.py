@@ -41,22 +41,22 @@ class MapSample:
         self,
         test: TestSet,
         store: SliceStore,
-        rows: Int[np.ndarray, " N"],
+        indices: Int[np.ndarray, " N"],
         abnormal: Bool[np.ndarray, " N"],
         present: Bool[np.ndarray, "N S"],
     ) -> None:
-        """Choose the slices to keep of a test set.
+        """Choose which slices of a test set to keep.
 
-        ``sample`` takes the first subjects in hash order, those with all sequences before others, and of each the
-        slices with the largest and the median lesion and the middle normal one.
+        ``sample`` takes the first subjects in hash order, those with all sequences before others, and from each the
+        slices with the largest and the median lesion and the middle normal slice.
         """
-        table = store.slices.iloc[rows]
-        chosen = list(range(len(rows))) if self.policy == "all" else []
+        table = store.slices.iloc[indices]
+        chosen = list(range(len(indices))) if self.policy == "all" else []
         if self.policy == "sample":
             chosen = _sample(table["subject"].to_numpy(str), table["lesion_px"].to_numpy(int), abnormal, present)
         for i in chosen:
             entry = table.iloc[i]
-            self._slices[test.name, int(rows[i])] = {
+            self._slices[test.name, int(indices[i])] = {
                 "subject": str(entry["subject"]), "scan": str(entry["scan"]), "slice": int(entry["slice"]),
                 "test": test.name, "lesion_px": int(entry["lesion_px"]) if abnormal[i] else 0, "image_scores": {},
             }  # fmt: skip
@@ -64,17 +64,17 @@ class MapSample:
     def add_slices(
         self,
         test: TestSet,
-        rows: Int[np.ndarray, " B"],
+        indices: Int[np.ndarray, " B"],
         values: Float[np.ndarray, "B S H W"],
         present: Bool[np.ndarray, "B S"],
         masks: Bool[np.ndarray, "B h w"],
     ) -> None:
-        """Keep pictures and masks of the chosen slices among ``rows``."""
+        """Keep pictures and lesion masks of the chosen slices among ``indices``."""
         import cv2
 
         height, width = masks.shape[1:]
-        for i, row in enumerate(rows):
-            kept = self._slices.get((test.name, int(row)))
+        for i, index in enumerate(indices):
+            kept = self._slices.get((test.name, int(index)))
             if kept is None:
                 continue
             pictures = [
@@ -89,24 +89,24 @@ class MapSample:
         self,
         test: TestSet,
         label: str,
-        rows: Int[np.ndarray, " B"],
+        indices: Int[np.ndarray, " B"],
         maps: Float[np.ndarray, "B h w"],
         images: Float[np.ndarray, " B"],
     ) -> None:
-        """Keep the maps of one row of the board for the chosen slices among ``rows``."""
-        for i, row in enumerate(rows):
-            kept = self._slices.get((test.name, int(row)))
+        """Keep the maps of one row of the board for the chosen slices among ``indices``."""
+        for i, index in enumerate(indices):
+            kept = self._slices.get((test.name, int(index)))
             if kept is not None:
                 kept["maps"][self.labels.index(label)] = maps[i]
                 kept["image_scores"][label] = float(images[i])
 
     def write(self, path: Path) -> None:
-        """Write the kept slices; nothing is written when nothing was kept."""
+        """Write the kept slices; write nothing if there are none."""
         entries = list(self._slices.values())
         if not entries:
             return
         shapes = {entry["mask"].shape for entry in entries}
-        if len(shapes) > 1:  # test sets of different grids cannot share one array: keep those of the first
+        if len(shapes) > 1:  # test sets with different grids cannot share one array: keep the first grid's slices
             entries = [entry for entry in entries if entry["mask"].shape == entries[0]["mask"].shape]
         listed = [{k: v for k, v in e.items() if k not in ("image", "present", "mask", "maps")} for e in entries]
         info = {"subsets": self.labels, "sequences": list(self.sequences), "slices": listed}

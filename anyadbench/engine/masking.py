@@ -1,4 +1,4 @@
-"""Which sequences a training slice shows: drawn by a counter-based generator.
+"""Training masks: which sequences each training slice shows, drawn by a counter-based generator.
 
 A draw depends on the seed, the epoch and the slice's key alone, so it is the same for any batch size, order, number of
 workers, and after resuming.
@@ -27,15 +27,15 @@ def draw_shown(
 
     Args:
         mode: ``none`` shows everything present; ``per-sample`` draws one non-empty subset of the present sequences per
-            slice, uniformly; ``per-epoch`` draws one subset of all sequences per epoch, and a slice shows what it has
-            of it, or everything it has where that would be nothing.
+            slice, uniformly; ``per-epoch`` draws one subset of all sequences per epoch, and a slice shows the ones
+            that it has, or everything it has if that would be nothing.
         seed: Seed of the cell.
         epoch: Pass over the training slices, from 0.
         keys: Stable number of each slice, at least 0 and below 2^62.
         present: Which sequences each slice has.
 
     Returns:
-        Never an empty row, never a sequence that is not present.
+        At least one sequence of each slice, never one that is not present.
     """
     if mode == "none":
         return present.copy()
@@ -43,12 +43,12 @@ def draw_shown(
         chosen = _pick(_generator(seed, epoch, _PER_EPOCH), np.ones(present.shape[1], dtype=bool))
         shown = present & chosen
         return np.where(shown.any(1, keepdims=True), shown, present)
-    rows = [_pick(_generator(seed, epoch, int(key)), row) for key, row in zip(keys, present, strict=True)]
-    return np.stack(rows) if rows else present.copy()
+    drawn = [_pick(_generator(seed, epoch, int(key)), has) for key, has in zip(keys, present, strict=True)]
+    return np.stack(drawn) if drawn else present.copy()
 
 
 def _pick(generator: np.random.Generator, present: Bool[np.ndarray, " S"]) -> Bool[np.ndarray, " S"]:
-    """Return a uniform non-empty subset of ``present`` by the bits of one number."""
+    """Return a uniformly drawn non-empty subset of ``present``: the bits of one random number."""
     available = np.flatnonzero(present)
     code = int(generator.integers(1, 2 ** len(available)))
     shown = np.zeros(len(present), dtype=bool)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 FLOAT32_PRODUCT_ERROR = 1e-5
-"""Largest relative error of a matrix product that counts as float32; bfloat16 makes about 1e-3."""
+"""Largest relative error at which a matrix product counts as float32; bfloat16's is about 1e-3."""
 
 PRECISIONS = ("auto", "float32", "tf32", "bfloat16", "float16")
 
@@ -25,7 +25,7 @@ class NotFinite(Exception):
 
 @dataclass(frozen=True)
 class Policy:
-    """What byte-identity is promised for, on one type of machine.
+    """Numeric settings; on one type of machine, byte-identical results are promised for one policy.
 
     Attributes:
         device: ``cpu`` or ``cuda``.
@@ -70,9 +70,9 @@ class Policy:
 def resolve_policy(
     device: str, precision: str, deterministic: bool, threads: int, *, compile: bool = False, elsewhere: bool = False
 ) -> Policy:
-    """Turn the command line's wishes into a policy for this machine.
+    """Turn the command line's options into a policy for this machine.
 
-    ``auto`` precision is bfloat16 on GPUs that have it and float32 elsewhere.
+    ``auto`` precision is bfloat16 on GPUs that support it and float32 elsewhere.
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -80,16 +80,16 @@ def resolve_policy(
         deterministic: Whether only deterministic algorithms are allowed.
         threads: CPU threads of a cell.
         compile: Whether to use ``torch.compile``.
-        elsewhere: Whether cells run on other machines, which cannot be asked; then nothing may be left to ``auto``
-            that depends on the device.
+        elsewhere: Whether cells run on other machines, which cannot be queried; ``auto`` is then refused wherever it
+            depends on the device.
 
     Raises:
-        UserError: If the device is not there or cannot do the precision.
+        UserError: If the device is missing or does not support the precision.
     """
     if elsewhere and device == "auto":
-        raise UserError("--device auto asks this machine, and the cells run on others; give --device cpu or cuda.")
+        raise UserError("--device auto checks this machine, but the cells run on others; give --device cpu or cuda.")
     if elsewhere and device == "cuda" and precision == "auto":
-        raise UserError("--precision auto asks this machine's GPU, and the cells run on others; give --precision.")
+        raise UserError("--precision auto checks this machine's GPU, but the cells run on others; give --precision.")
     has_cuda = device == "cuda" if elsewhere else device in ("auto", "cuda") and _cuda_available()
     if device == "cuda" and not has_cuda:
         raise UserError("--device cuda: torch finds no CUDA device here; use --device cpu, or see 'anyadbench doctor'.")
@@ -105,7 +105,7 @@ def resolve_policy(
 
 
 def _cuda_available() -> bool:
-    # Importing torch takes seconds, so it is asked only where a driver is installed at all.
+    # Importing torch takes seconds, so it is imported only where a driver is installed at all.
     if not any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")) and os.name == "posix":
         return False
     import torch
@@ -123,16 +123,16 @@ def apply_policy(policy: Policy) -> None:
     """Set up this process; call it before any other use of torch.
 
     Subnormal floats are flushed to zero: on CPU they slow this kind of training by an order of magnitude. Worker
-    threads inherit the setting from the thread that starts them, so it has to come before the first parallel region.
+    threads inherit the setting from the thread that starts them, so it must be made before the first parallel region.
 
     Raises:
-        UserError: If the device is not there.
+        UserError: If the device is missing.
     """
     import torch
 
     if policy.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            "The cell was planned for a GPU and torch finds none on this machine; run it where there is one."
+            "The cell was planned for a GPU, but torch finds none on this machine; run it on a machine with a GPU."
         )
     torch.set_flush_denormal(True)
     torch.set_num_threads(policy.threads)
@@ -147,15 +147,15 @@ def apply_policy(policy: Policy) -> None:
 
 
 def numerics_record(policy: Policy, compiled: str) -> dict[str, Any]:
-    """Return the policy as results record it: what was asked for, and what became of it on this machine.
+    """Return the policy as results record it: the settings requested, and what this machine used.
 
-    Which library makes the CPU's float32 products is a property of the machine, like the kernels that it picks: both
-    are float32, they differ in the last bits. It is recorded and not hashed, so that a cell that is planned on one
+    Which library computes the CPU's float32 products is a property of the machine, like its choice of kernels: all
+    are float32 and differ in the last bits. It is recorded but not hashed, so that a cell that is planned on one
     machine and run on another keeps its id.
 
     Args:
         policy: The policy of the cell.
-        compiled: What became of ``compile``: ``off``, ``on`` or ``fell back``.
+        compiled: Outcome of ``compile``: ``off``, ``on`` or ``fell back``.
     """
     products = {"products": "oneDNN" if fast_products() else "default"} if policy.device == "cpu" else {}
     return {**policy.to_dict(), "compile": compiled, **products}
@@ -164,9 +164,9 @@ def numerics_record(policy: Policy, compiled: str) -> dict[str, Any]:
 def prefer_fast_products() -> bool:
     """Use oneDNN for float32 matrix products on the CPU where it keeps float32 accuracy; return whether it is used.
 
-    Torch's default library runs at less than half of oneDNN's speed on AMD processors. Torch goes to oneDNN only if
+    Torch's default library runs at less than half of oneDNN's speed on AMD processors. Torch uses oneDNN only if
     bfloat16 is allowed inside float32 products; on processors without a matrix unit for it oneDNN then runs its float32
-    kernels. Whether this is such a processor is found out by trying.
+    kernels. A trial product shows whether this is such a processor.
     """
     import torch
 
@@ -186,7 +186,7 @@ def prefer_fast_products() -> bool:
 
 
 def fast_products() -> bool:
-    """Return whether float32 matrix products of this process go to oneDNN."""
+    """Return whether this process computes float32 matrix products with oneDNN."""
     import torch
 
     settings = getattr(torch.backends.mkldnn, "matmul", None)

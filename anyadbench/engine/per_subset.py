@@ -1,4 +1,4 @@
-"""One model per set of sequences, scored as one method: the numbers of ``--missing retrain``."""
+"""One model per subset of sequences, scored as one method: the numbers of ``--missing retrain``."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from anyadbench.sequences import Subset
 
 
 class PerSubset(Method):
-    """Hands every batch to the model of the sequences that it shows."""
+    """Passes every batch to the model of the sequences that it shows."""
 
     def __init__(self, context: Context, models: Mapping[Subset, Method]) -> None:
         super().__init__(context)
         self.models = models
 
     def score(self, batch: Batch) -> Scores:
-        """Return what the model of the shown sequences says; all slices of the batch show the same ones."""
+        """Return the scores of the model of the shown sequences; all slices of the batch must show the same ones."""
         shown = batch.shown[0]
         if not bool((batch.shown == shown).all()):
-            raise ValueError("slices of one batch show different sequences; score them one set at a time")
+            raise ValueError("slices of one batch show different sequences; score them one subset at a time")
         places = shown.nonzero()[:, 0]
         names = tuple(self.context.sequences[place] for place in places.tolist())
         return self.models[names].score(Batch(batch.inputs[:, places], batch.shown[:, places]))
 
 
 def needed_sets(data: ProtocolData) -> list[Subset]:
-    """Return the protocol's subsets and, if scans are scored as available, every set that one of them has."""
+    """Return the protocol's subsets and, if scans are scored as available, every subset that some scan has."""
     protocol = data.protocol
     found = dict.fromkeys(protocol.subsets)
     if protocol.as_available:

@@ -1,4 +1,4 @@
-"""Where a protocol's data sets lie, and the slices that its rules choose from them."""
+"""A protocol's slice stores, and the slices that its rules choose from them."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class ProtocolData:
         return SliceReader(self.stores[dataset], chosen, protocol.intensity, dict(feed or {}), protocol.geometry)
 
     def train_rows(self, subset: Subset | None = None) -> Int[ndarray, " N"]:
-        """Return the store rows of the training normals that have any of the protocol's sequences, or all of a subset.
+        """Return the slice indices of training normals that have any of the protocol's sequences, or all of a subset.
 
         Raises:
-            UserError: If there is none.
+            UserError: If there are none.
         """
         normals = self.selections[self.protocol.train].train_normals
         reader = self.reader(self.protocol.train, sequences=subset)
@@ -85,7 +85,7 @@ class ProtocolData:
         return rows
 
     def validation_rows(self) -> Int[ndarray, " N"]:
-        """Return the store rows of the validation normals."""
+        """Return the slice indices of the validation normals."""
         rows = usable_rows(self.reader(self.protocol.train), self.selections[self.protocol.train].val_normals)
         if self.protocol.selection == "validation" and not len(rows):
             raise UserError(
@@ -95,16 +95,16 @@ class ProtocolData:
         return rows
 
     def test_rows(self, test: TestSet) -> tuple[Int[ndarray, " N"], Int[ndarray, " M"]]:
-        """Return the store rows of a test set's normal and abnormal slices."""
+        """Return the slice indices of a test set's normal and abnormal slices."""
         reader, selection = self.reader(test.dataset, test.feed), self.selections[test.dataset]
         normals, abnormals = selection.test_normals, selection.test_abnormals
         return usable_rows(reader, normals), usable_rows(reader, abnormals)
 
     def check_apart(self) -> None:
-        """Refuse to test on an image that is also trained or validated on, under whatever name.
+        """Refuse test images that training or validation uses too, under whatever name.
 
         Raises:
-            UserError: If a scan or a slice stands on both sides.
+            UserError: If a scan or a slice is on both sides.
         """
         own = self.stores[self.protocol.train]
         learnt = np.concatenate([self.train_rows(), self.validation_rows()])
@@ -144,7 +144,7 @@ class ProtocolData:
         return stable_hash(parts)
 
     def _fingerprint(self, store: SliceStore, rows: Int[ndarray, " N"]) -> str:
-        """Hash what is read of some slices: their pixels, and how their scans' values are decoded and scaled."""
+        """Hash everything read from some slices: their pixels, and how their scans' values are decoded and scaled."""
         chosen = store.slices.iloc[rows]
         names = [name for name in store.sequences if f"has_{name}" in store.scans]
         scaled = [percentile_column(self.protocol.intensity.percentile, name) for name in names]
@@ -172,7 +172,7 @@ def _same_scans(
 def _same_slices(
     own: SliceStore, learnt: Int[ndarray, " N"], other: SliceStore, tested: Int[ndarray, " M"]
 ) -> list[tuple[str, str]]:
-    """Return slices that are the same in every pixel of every sequence, for trees that are cut into slices already."""
+    """Return slices that are equal in every pixel of every sequence, for trees that already consist of slices."""
     names = [
         {sha: f"{scan} slice {number}" for sha, scan, number in zip(t["sha"], t["scan"], t["slice"], strict=True)}
         for t in (own.slices.iloc[learnt], other.slices.iloc[tested])

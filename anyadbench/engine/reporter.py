@@ -1,4 +1,4 @@
-"""What a worker tells the process that started it: one JSON object per line on a pipe of its own."""
+"""A worker's messages to the process that started it: one JSON object per line on a dedicated pipe."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any
 
 MIN_INTERVAL = 0.1
 WAITING = "waiting for"
-"""How the phases begin in which a worker does nothing itself."""
+"""Prefix of the phases in which a worker only waits."""
 
 
 class Interrupted(Exception):
-    """The run was asked to stop; what is there can be resumed."""
+    """The run was asked to stop; it can be resumed."""
 
 
 def wait_for(what: str, reporter: Reporter) -> None:
-    """Say what is waited for, unless a stop was asked for."""
+    """Report what the worker waits for; raise ``Interrupted`` if a stop was requested."""
     reporter.check()
     reporter.progress(0, 0, f"{WAITING} {what}")
 
 
 class Reporter:
-    """Sends progress and looks out for a request to stop.
+    """Sends progress and watches for a request to stop.
 
-    A method may fork, and the forked process may come back here: it would train and write beside the real one. Every
-    call from another process than the one that made the reporter ends that process.
+    A method may fork, and the forked process may return into the harness, where it would train and write alongside the
+    real one. Any call from a process other than the one that created the reporter therefore ends that process.
 
     Args:
-        descriptor: File descriptor to write to; ``None`` keeps silent.
+        descriptor: File descriptor to write to; ``None`` writes nothing.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
@@ -41,7 +41,7 @@ class Reporter:
         self._stop = False
 
     def watch_signals(self) -> None:
-        """Let SIGINT, SIGTERM and the signals that clusters announce an end with ask for a clean stop."""
+        """Treat SIGINT, SIGTERM and the signals with which clusters announce an end as requests for a clean stop."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, self._on_signal)
 
@@ -50,22 +50,22 @@ class Reporter:
 
     @property
     def stopping(self) -> bool:
-        """Whether a stop was asked for."""
+        """Whether a stop was requested."""
         self._end_forks()
         return self._stop
 
     def check(self) -> None:
-        """Raise ``Interrupted`` if a stop was asked for."""
+        """Raise ``Interrupted`` if a stop was requested."""
         if self.stopping:
             raise Interrupted
 
     def _end_forks(self) -> None:
         if os.getpid() != self._process:
-            os.write(2, b"A process that the method forked came back into the harness and was ended.\n")
+            os.write(2, b"A process forked by the method returned into the harness and was ended.\n")
             os._exit(1)
 
     def progress(self, done: int, total: int, label: str) -> None:
-        """Report ``done`` of ``total`` of a phase; at most ten times a second, and always its beginning and end."""
+        """Report ``done`` of ``total`` of a phase: its beginning, its end, and at most ten times a second between."""
         now = time.monotonic()
         if label == self._label and (done < total or not total) and now - self._last < MIN_INTERVAL:
             return
@@ -73,7 +73,7 @@ class Reporter:
         self.send(phase=label, done=done, total=total)
 
     def send(self, **event: Any) -> None:
-        """Send one event; a reader that is gone is no reason to stop."""
+        """Send one event; carry on if the reader is gone."""
         self._end_forks()
         if self._descriptor is None:
             return

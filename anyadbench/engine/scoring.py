@@ -33,7 +33,7 @@ BATCH = 16
 """Slices per scoring call; fixed, so that results do not depend on memory."""
 
 SUBJECT_BITS = 20
-"""Bits of the subjects' histograms where a row counts in bins (see ``docs/metrics.md``)."""
+"""Bits of the subjects' histograms where a row is counted in bins (see ``docs/metrics.md``)."""
 
 SUBJECT_CHUNK = 2**20
 """Unsorted scores that each subject's exact state holds."""
@@ -47,7 +47,7 @@ VALIDATION_SLICES = 48
 
 @dataclass
 class RowState:
-    """What is counted for one subset on one test set.
+    """The counts of one row: one subset on one test set.
 
     Attributes:
         label: Subset label.
@@ -123,7 +123,7 @@ class Evaluator:
         return self.data.protocol
 
     def run_test(self, test: TestSet) -> dict[str, RowState]:
-        """Score a test set; returns the state of each row by label, in the protocol's order."""
+        """Score a test set and return the state of each row by label, in the protocol's order."""
         normals, abnormals = self.data.test_rows(test)
         reader = self.data.reader(test.dataset, test.feed)
         rows = np.sort(np.concatenate([normals, abnormals]))
@@ -140,7 +140,7 @@ class Evaluator:
         return states
 
     def image_scores(self, test: TestSet) -> tuple[Float64[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
-        """Return the image score of every test slice, shown all that its scan has, and whether it is abnormal."""
+        """Return each test slice's image score, with all its sequences shown, and whether the slice is abnormal."""
         normals, abnormals = self.data.test_rows(test)
         reader = self.data.reader(test.dataset, test.feed)
         rows = np.sort(np.concatenate([normals, abnormals]))
@@ -180,7 +180,7 @@ class Evaluator:
     def _rounds(
         self, present: Bool[np.ndarray, "B S"], test: TestSet | None = None
     ) -> Iterator[tuple[Subset, Int[np.ndarray, " M"], list[tuple[str, Int[np.ndarray, " K"]]]]]:
-        """Yield each subset to score, the slices that have it, and the rows that each score serves."""
+        """Yield each subset to score, the slices that have it, and the rows that the scores count in."""
         sequences = self.protocol.sequences
         wants = test.subsets if test and test.subsets else self.protocol.subsets
         as_available = self.protocol.as_available and wants is self.protocol.subsets
@@ -247,7 +247,7 @@ class Evaluator:
         return np.ascontiguousarray(maps.cpu().numpy())
 
     def validation_slices(self) -> Int[np.ndarray, " V"]:
-        """Return the store rows of the validation normals that the threshold is taken from."""
+        """Return the slice indices of the validation normals from which the threshold is computed."""
         rows = self.data.validation_rows()
         return rows[np.linspace(0, len(rows) - 1, min(len(rows), VALIDATION_SLICES)).round().astype(int)]
 

@@ -1,7 +1,7 @@
-"""Choosing among the states of a training: on validation normals, or, for oracles, on the test set.
+"""Choosing among the states of one training: on validation normals, or, for oracles, on the test set.
 
-Candidates are judged while the training runs, so that only the best one so far needs a place on the disk. Judging
-changes neither the method nor any random stream: a training goes the same way whether it is watched or not.
+Candidates are judged while training runs, so that only the best one so far is kept on disk. Judging changes neither
+the method nor any random stream: training gives the same result with or without it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Selector:
 
     Attributes:
         method: The method in training.
-        judge: Returns a number for the method as it is; higher is better.
-        folder: Where the best state so far lies.
+        judge: Returns a score of the method in its current state; higher is better.
+        folder: Folder of the best state so far.
         save: Writes a method's own state to a file.
-        wanted: Candidates, evenly spread; 0 for one per epoch.
+        wanted: Number of candidates, evenly spaced; 0 for one per epoch.
         per_epoch: Steps of an epoch.
-        records: Step and number of every candidate so far.
+        records: Step and score of every candidate so far.
     """
 
     method: Method
@@ -50,13 +50,13 @@ class Selector:
     records: list[dict[str, Any]] = field(default_factory=list)
 
     def resume(self, step: int) -> None:
-        """Take up the records of the steps up to a checkpoint; later ones will be made again."""
+        """Load the records of the steps up to a checkpoint; later candidates will be judged again."""
         path = self.folder / _RECORDS
         found = read_json(path)["candidates"] if path.is_file() else []
         self.records = [record for record in found if record["step"] <= step]
 
     def look(self, step: int, total: int) -> bool:
-        """Judge the method if it is a candidate after this step; say whether a checkpoint is due."""
+        """Judge the method if it is a candidate after this step; return whether a checkpoint is due."""
         if not self._due(step, total):
             return False
         with undisturbed(self.method):
@@ -70,10 +70,10 @@ class Selector:
         return better
 
     def tidy(self) -> None:
-        """Remove states that cannot become the chosen one; called after a checkpoint.
+        """Remove states that can no longer be chosen; called after a checkpoint.
 
-        Two checkpoints are kept and each better candidate is followed by one, so the best state of the older
-        checkpoint is the best or the one before it.
+        Two checkpoints are kept and each new best candidate is followed by one, so the best state at the older
+        checkpoint is the current best or the one before it.
         """
         bests: list[Path] = []
         highest = float("-inf")
@@ -86,7 +86,7 @@ class Selector:
                 path.unlink()
 
     def take_best(self) -> dict[str, Any]:
-        """Put the best state into the method and return its record, the earliest of equals."""
+        """Load the best state into the method and return its record; the earliest wins a tie."""
         self.method.load_saved_state(load_file(self._file(self.best["step"])))
         return self.best
 
@@ -106,7 +106,7 @@ class Selector:
 
 @contextmanager
 def undisturbed(method: Method) -> Iterator[None]:
-    """Put a method's state and every random stream back to what they were."""
+    """Restore a method's state and every random stream on exit."""
     streams, training = generator_states(), method.training
     state = {name: tensor.clone() for name, tensor in method.saved_state().items()}
     method.eval()
@@ -119,9 +119,9 @@ def undisturbed(method: Method) -> Iterator[None]:
 
 
 def validation_score(method: Method, feed: TrainingFeed, policy: Policy, step: int, total: int) -> float:
-    """Return the negative mean loss on validation normals, or of what the method's own ``validate`` returns.
+    """Return the negative mean loss on validation normals, or the negative of the method's own ``validate``.
 
-    The sequences hidden from each slice are those of the training draw of epoch 0, the same for every candidate.
+    The slices show the sequences of epoch 0's training mask, the same for every candidate.
 
     Raises:
         UserError: If the method has neither ``validate`` nor losses that the harness can compute.
@@ -131,12 +131,12 @@ def validation_score(method: Method, feed: TrainingFeed, policy: Policy, step: i
             return -float(method.validate(feed))
     if method.manual_step is not None:
         raise UserError(
-            f"{type(method).__name__} trains by steps of its own and has no validate(), so no state can be chosen on "
+            f"{type(method).__name__} runs its own training steps and has no validate(), so no state can be chosen on "
             'validation normals; use a protocol with selection = "last".'
         )
     total_loss = 0.0
     for batch in feed.batches(feed.batch_size, masked=True, description="validating"):
-        # Losses may hook into gradients, so the graph is built; it is never used.
+        # Losses may register gradient hooks, so the graph is built, although it is never used.
         with policy.autocast():
             named = method.training_step(batch, step, total)
         losses = [value.detach().double() for group in named.values() for value in group.values()]
@@ -145,6 +145,6 @@ def validation_score(method: Method, feed: TrainingFeed, policy: Policy, step: i
 
 
 def test_image_ap(evaluator: Evaluator) -> float:
-    """Return the image AP on the first test set, every slice shown all that its scan has."""
+    """Return the image AP on the first test set, with all sequences of every slice shown."""
     scores, abnormal = evaluator.image_scores(evaluator.protocol.tests[0])
     return float(image_metrics(scores, abnormal)["image_ap"])

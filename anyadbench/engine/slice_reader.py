@@ -27,7 +27,7 @@ class SliceReader:
         store: The slice store.
         sequences: The protocol's sequences; only these are ever read.
         intensity: The protocol's intensity rules.
-        feed: Which sequence stands in which slot; empty for the sequences themselves.
+        feed: Sequence that fills each slot; empty if every slot holds its own sequence.
         geometry: The protocol's resizing and cropping.
     """
 
@@ -43,7 +43,7 @@ class SliceReader:
         return grid_after(self.store.shape, self.geometry)
 
     def read(self, rows: Int[np.ndarray, " B"]) -> tuple[Float[np.ndarray, "B S H W"], Bool[np.ndarray, "B S"]]:
-        """Return scaled slices, absent sequences zero, and which sequences are there."""
+        """Return scaled slices, with absent sequences zero, and which sequences are present."""
         sources = tuple(self.feed.get(name, name) for name in self.sequences)
         distinct = tuple(dict.fromkeys(sources))
         values, present = self.store.read(rows, distinct)
@@ -59,10 +59,10 @@ class SliceReader:
         return apply_to_masks(self.store.abnormal(rows, cavity), self.geometry)
 
     def present(self, rows: Int[np.ndarray, " N"]) -> Bool[np.ndarray, "N S"]:
-        """Return which slots each slice can serve, from the scan table alone."""
+        """Return which slots each slice can fill, from the scan table alone."""
         return self.store.present(rows, [self.feed.get(name, name) for name in self.sequences])
 
 
 def usable_rows(reader: SliceReader, rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, " M"]:
-    """Return the rows that have at least one of the protocol's sequences."""
+    """Return the slice indices that have at least one of the protocol's sequences."""
     return rows[reader.present(rows).any(1)] if len(rows) else rows

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from anyadbench.methods.params import Value
 
 CHECK_EVERY = 10
-"""Steps between looks at the losses: each look makes a GPU wait."""
+"""Steps between checks of the losses: each check makes a GPU wait."""
 
 
 CHECKPOINT_SHARE = 0.02
-"""Largest share of the time that may go into writing checkpoints; a slow disk makes them rarer."""
+"""Largest share of the time spent on writing checkpoints; a slow disk makes them rarer."""
 
 
 @dataclass
@@ -38,12 +38,12 @@ class Trainer:
     Attributes:
         method: The method, built after seeding and moved to its device.
         feed: Its training normals.
-        params: Its parameters; ``steps`` or ``epochs`` says how long.
+        params: Its parameters; ``steps`` or ``epochs`` sets how long to train.
         policy: Numeric policy.
         checkpoints: Folder of checkpoints.
-        reporter: Where progress goes, and where a request to stop comes from.
+        reporter: Receives progress, and passes on a request to stop.
         checkpoint_seconds: Time between checkpoints; longer where writing one takes more than 2 % of it.
-        selector: Judges the states on the way; ``None`` if the last one is taken.
+        selector: Judges states during training; ``None`` to take the last one.
     """
 
     method: Method
@@ -63,7 +63,7 @@ class Trainer:
         """Prepare and train to the end, from the last checkpoint if there is one.
 
         Raises:
-            Interrupted: If a stop was asked for; a checkpoint has been written.
+            Interrupted: If a stop was requested; a checkpoint has been written.
             NotFinite: If a loss is NaN or infinite.
         """
         self.optimizers = dict(self.method.optimizers())
@@ -108,7 +108,7 @@ class Trainer:
 
     @property
     def compile_state(self) -> str:
-        """What became of ``compile``."""
+        """Outcome of ``compile``: ``off``, ``on`` or ``fell back``."""
         return self.compiled.state if hasattr(self, "compiled") else "off"
 
     def _length(self) -> int:
@@ -117,7 +117,7 @@ class Trainer:
         steps, epochs = int(self.params.get("steps", 0)), int(self.params.get("epochs", 0))
         total = steps or epochs * self.feed.batches_per_epoch
         if total < 1:
-            raise UserError(f"{type(self.method).__name__}: neither steps nor epochs says how long to train; set one.")
+            raise UserError(f"{type(self.method).__name__}: neither steps nor epochs sets how long to train; set one.")
         return total
 
     def _prepare(self) -> None:
@@ -151,7 +151,7 @@ class Trainer:
         return {key: value.detach() for named in losses.values() for key, value in named.items()}
 
     def update(self, optimizer: str, losses: Losses) -> None:
-        """Do one step of a named optimiser (see ``anyadbench.methods.contract.Loop``)."""
+        """Take one step of a named optimiser (see ``anyadbench.methods.contract.Loop``)."""
         spec = self.optimizers[optimizer]
         if spec.schedule is not None:
             factor = spec.schedule(self.step, self.total)

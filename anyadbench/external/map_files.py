@@ -1,6 +1,6 @@
 """Anomaly maps of another program on disk (see ``docs/submitting.md``): found, checked, and read slice by slice.
 
-Below a folder of maps lies one folder for each subset, such as ``F+T1``, and in it for each scan either a NIfTI volume
+A folder of maps contains one folder for each subset, such as ``F+T1``, which holds for each scan either a NIfTI volume
 ``SCAN.nii.gz`` on the scan's grid, or a folder ``SCAN`` with one ``SLICE.npy`` for each slice.
 """
 
@@ -37,7 +37,7 @@ class MapFolder:
         path: Folder with a folder for each subset.
         store: The store whose scans the maps are of.
         labels: Labels of the protocol's subsets.
-        beside: Names of other folders that may lie there.
+        beside: Names of other folders that ``path`` may contain.
     """
 
     path: Path
@@ -51,14 +51,14 @@ class MapFolder:
         """Check the names of everything in the folder, and read the slice scores.
 
         Raises:
-            UserError: If a name is no subset or no scan, or a table is wrong.
+            UserError: If a name matches no subset or no scan, or a table is wrong.
         """
         for entry in sorted(self.path.iterdir()):
             if entry.name in self.beside:
                 continue
             if entry.name not in self.labels:
                 near = suggest(entry.name, self.labels)
-                raise UserError(f"{entry} is not named like a subset of the protocol; rename or move it.{near}")
+                raise UserError(f"{entry} is not named after a subset of the protocol; rename or move it.{near}")
             self._check_names(entry)
             if (entry / SCORES).is_file():
                 self._scores[entry.name] = self._read_scores(entry / SCORES)
@@ -75,10 +75,10 @@ class MapFolder:
         for entry in sorted(folder.iterdir()):
             name = next((entry.name.removesuffix(e) for e in _NIFTI if entry.name.endswith(e)), entry.name)
             if name not in known and entry.name != SCORES:
-                raise UserError(f"{entry} is named like no scan of {self.store.dataset}; rename or remove it.")
+                raise UserError(f"{entry} is not named after a scan of {self.store.dataset}; rename or remove it.")
 
     def missing(self, label: str, slices: list[tuple[str, int]]) -> list[str]:
-        """Return the files that these slices need and that are not there."""
+        """Return the missing files of these slices."""
         lacking = []
         for scan, number in slices:
             if self._volume_file(label, scan) is None and not self._slice_file(label, scan, number).is_file():
@@ -86,12 +86,12 @@ class MapFolder:
         return lacking
 
     def fingerprint(self) -> str:
-        """Return the hash of every file with its name."""
+        """Return the hash over the name and content of every file."""
         files = sorted(path for label in self.subsets for path in (self.path / label).rglob("*") if path.is_file())
         return stable_hash([[str(path.relative_to(self.path)), sha256_file(path)] for path in files])
 
     def read(self, label: str, scan: str, number: int) -> Float32[np.ndarray, "h w"]:
-        """Return the map of one slice on the store's grid, or on the grid that its file has.
+        """Return the map of one slice on the store's grid, or on its file's own grid.
 
         Raises:
             UserError: If the file is missing, damaged, of another shape, or not finite.
@@ -105,13 +105,13 @@ class MapFolder:
         except FileNotFoundError:
             raise UserError(f"{path} is missing; give a map for every slice of the test set.") from None
         except (OSError, ValueError, EOFError):
-            raise UserError(f"{path} is no array that numpy.save wrote; write it again.") from None
+            raise UserError(f"{path} is not an array written by numpy.save; write it again.") from None
         if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
-            raise UserError(f"{path} holds {array.dtype} of shape {array.shape}; give numbers of height x width.")
+            raise UserError(f"{path} holds {array.dtype} of shape {array.shape}; give numbers as height x width.")
         return self._finite(path, array)
 
     def image_score(self, label: str, scan: str, number: int) -> float | None:
-        """Return the slice's score where the subset has a table of them.
+        """Return the slice's score if the subset has a table of scores.
 
         Raises:
             UserError: If the table lacks the slice.
@@ -124,11 +124,11 @@ class MapFolder:
         return table[scan, number]
 
     def _of_volume(self, label: str, scan: str, number: int, path: Path) -> Float32[np.ndarray, "h w"]:
-        row: Any = self.store.scans.loc[scan]
+        entry: Any = self.store.scans.loc[scan]
         if (label, scan) not in self._volumes:
             array = read_volume(path).axial()
             deepest = int(self.store.slices["slice"][self.store.slices["scan"] == scan].max())
-            wanted = (int(row["height"]), int(row["width"]))
+            wanted = (int(entry["height"]), int(entry["width"]))
             if array.shape[1:] != wanted or len(array) <= deepest:
                 raise UserError(
                     f"{path} has {' x '.join(map(str, array.shape[::-1]))} voxels (LPS) where its scan has "
@@ -138,8 +138,8 @@ class MapFolder:
             if len(self._volumes) > _VOLUMES:
                 self._volumes.popitem(last=False)
         padded = np.full(self.store.shape, self._volumes[label, scan][number].min(), dtype=np.float32)
-        top, left = int(row["pad_y"]), int(row["pad_x"])
-        padded[top : top + int(row["height"]), left : left + int(row["width"])] = self._volumes[label, scan][number]
+        top, left = int(entry["pad_y"]), int(entry["pad_x"])
+        padded[top : top + int(entry["height"]), left : left + int(entry["width"])] = self._volumes[label, scan][number]
         return padded
 
     def _volume_file(self, label: str, scan: str) -> Path | None:

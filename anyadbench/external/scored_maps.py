@@ -46,8 +46,8 @@ class MapEvaluator(Evaluator):
     """An evaluator that reads maps instead of asking a method.
 
     Attributes:
-        folder: Maps of what is being scored.
-        only: Subsets that have maps there.
+        folder: The maps being scored.
+        only: Subsets that have maps in the folder.
     """
 
     folder: MapFolder | None = None
@@ -75,13 +75,13 @@ class MapEvaluator(Evaluator):
     ) -> tuple[Float32[np.ndarray, "B h w"], Float64[np.ndarray, " B"]]:
         """Return the maps of the named slices on the scoring grid, and their scores."""
         assert self.folder is not None
-        label, rows, images = format_subset(subset), [], []
+        label, resampled, images = format_subset(subset), [], []
         for i, name in enumerate(names):
             scan, number = self._slices[name]
             array = torch.from_numpy(self.folder.read(label, scan, number))[None]
-            rows.append(self._to_grid(Scores(array), values[i : i + 1])[0])
+            resampled.append(self._to_grid(Scores(array), values[i : i + 1])[0])
             images.append(self.folder.image_score(label, scan, number))
-        maps = np.stack(rows)
+        maps = np.stack(resampled)
         top = self.protocol.scoring.top_fraction
         if top:
             return maps, top_fraction_mean(maps, top)
@@ -91,12 +91,12 @@ class MapEvaluator(Evaluator):
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """What the user asks for.
+    """A user's request to score maps.
 
     Attributes:
         maps: Folder of maps.
         name: Name of the row on the board.
-        source: What made the maps, in the user's words.
+        source: What computed the maps, in the user's words.
     """
 
     maps: Path
@@ -112,10 +112,10 @@ def score_maps(request: ScoreRequest, progress: Progress) -> WorkFolder:
     """Score a folder of maps and write the cell; return its folder.
 
     Raises:
-        UserError: If a map is missing or wrong, or anything is not named as it should be.
+        UserError: If a map is missing or wrong, or a file or folder has an unexpected name.
     """
     if not _NAME.fullmatch(request.name):
-        raise UserError(f"--name {request.name!r} must be 1 to 60 letters, digits, blanks or any of '._+-'; change it.")
+        raise UserError(f"--name {request.name!r} must be 1 to 60 letters, digits, spaces or any of '._+-'; change it.")
     if not request.maps.is_dir():
         raise UserError(f"--maps {request.maps}: there is no such folder; give the folder of maps.")
     protocol = request.protocol
@@ -144,18 +144,18 @@ def _folders(maps: Path, protocol: Protocol, data: ProtocolData) -> dict[str, Ma
             beside = (VALIDATION,) if root == maps else ()
             found[name] = MapFolder(root, data.stores[names[name]], labels, beside)
         elif name != VALIDATION:
-            raise UserError(f"{root} is missing; {protocol.name} has several test sets, and each has a folder of maps.")
+            raise UserError(f"{root} is missing; {protocol.name} has several test sets, and each needs its own folder.")
     if not any(folder.subsets for name, folder in found.items() if name != VALIDATION):
         raise UserError(f"{maps} holds no folder of maps; name them {', '.join(labels)}.")
     return found
 
 
 def _required(
-    data: ProtocolData, dataset: str, rows: Int[np.ndarray, " N"], feed: Any
+    data: ProtocolData, dataset: str, indices: Int[np.ndarray, " N"], feed: Any
 ) -> dict[str, list[tuple[str, int]]]:
     """Return the slices that each subset needs maps of."""
     reader = data.reader(dataset, feed)
-    table, present = reader.store.slices.iloc[rows], reader.present(rows)
+    table, present = reader.store.slices.iloc[indices], reader.present(indices)
     names = list(zip(table["scan"].astype(str), table["slice"].astype(int), strict=True))
     sequences = data.protocol.sequences
     needed = {}
@@ -166,10 +166,10 @@ def _required(
 
 
 def _complete(folder: MapFolder, needed: dict[str, list[tuple[str, int]]]) -> frozenset[str]:
-    """Return the subsets whose maps are all there.
+    """Return the subsets that have all their maps.
 
     Raises:
-        UserError: If a subset has some of its maps only.
+        UserError: If a subset has only some of its maps.
     """
     for label in folder.subsets:
         lacking = folder.missing(label, needed[label])
@@ -240,11 +240,11 @@ def _result(request: ScoreRequest, rows: list[Row], hashed: str, identity: str) 
 
 
 def _scored(evaluator: MapEvaluator, data: ProtocolData, folder: MapFolder, test: TestSet) -> dict[str, RowState]:
-    rows = np.sort(np.concatenate(data.test_rows(test)))
-    complete = _complete(folder, _required(data, test.dataset, rows, test.feed))
-    present = data.reader(test.dataset, test.feed).present(rows)
+    indices = np.sort(np.concatenate(data.test_rows(test)))
+    complete = _complete(folder, _required(data, test.dataset, indices, test.feed))
+    present = data.reader(test.dataset, test.feed).present(indices)
     sequences = data.protocol.sequences
-    own = {format_subset(tuple(n for n, has in zip(sequences, row, strict=True) if has)) for row in present}
+    own = {format_subset(tuple(n for n, has in zip(sequences, slots, strict=True) if has)) for slots in present}
     evaluator.use(folder, complete | ({AS_AVAILABLE} if own <= complete else set()))
     return evaluator.run_test(test)
 
@@ -253,8 +253,8 @@ def _thresholds(evaluator: MapEvaluator, data: ProtocolData, folders: dict[str, 
     folder = folders.get(VALIDATION)
     if folder is None:
         return {}
-    rows = evaluator.validation_slices()
-    complete = _complete(folder, _required(data, data.protocol.train, rows, None))
+    indices = evaluator.validation_slices()
+    complete = _complete(folder, _required(data, data.protocol.train, indices, None))
     evaluator.use(folder, complete | {AS_AVAILABLE})
     return evaluator.thresholds()
 

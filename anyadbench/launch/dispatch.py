@@ -40,16 +40,16 @@ def execute(jobs: Sequence[Job], launcher: str, options: LaunchOptions) -> list[
 
 
 def _plan_here(job: Job) -> bool | None:
-    """Write a job into its cell, unless another process has the cell; return whether, or ``None`` if it is finished.
+    """Write a job into its cell unless another process holds the cell; return whether, or ``None`` if it is finished.
 
-    A process that has the cell reads and writes its files, so nothing of it is touched then: the job's worker takes
-    the plan that is there, and waits.
+    The process that holds the cell reads and writes its files, so they are left alone: the job's worker uses the plan
+    in the folder, and waits.
     """
     protocol = "protocol.toml"
     while True:
         with job.cell.lock(wait=False) as had:
             if job.cell.done:
-                if had:  # of a process that planned the cell while another finished it
+                if had:  # left by a process that planned the cell while another finished it
                     shutil.rmtree(job.cell.work, ignore_errors=True)
                 return None
             if had:
@@ -62,7 +62,7 @@ def _plan_here(job: Job) -> bool | None:
 
 
 def _lacking_maps(job: Job) -> str:
-    """Return what to do where a finished cell kept fewer maps than are asked for now; empty if it has them."""
+    """Return advice if a finished cell kept fewer maps than now requested; empty otherwise."""
     try:
         kept = str(read_json(job.cell.final / PLAN).get("keep_maps"))
     except UserError:
@@ -70,6 +70,6 @@ def _lacking_maps(job: Job) -> str:
     if kept not in _KEPT or _KEPT.index(kept) >= _KEPT.index(job.keep_maps):
         return ""
     return (
-        f"; it kept its maps as --keep-maps {kept} says, not {job.keep_maps}. To score it again with its trained "
+        f"; its maps were kept with --keep-maps {kept}, not {job.keep_maps}. To score it again with its trained "
         f"model: anyadbench runs prune {job.cell.final.name} --runs {job.runs} --yes, then this command"
     )

@@ -65,7 +65,7 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one cell of a method costs; seconds are ``None`` where nothing says how long a step takes.
+    """What one cell of a method costs; seconds are ``None`` where no timing of its steps is known.
 
     Attributes:
         method: Its name.
@@ -75,7 +75,7 @@ class Cost:
         maps: Maps to score.
         fit_seconds: Estimate of the training.
         score_seconds: Estimate of the scoring.
-        basis: What the seconds come from, or why there are none.
+        basis: What the seconds are based on, or why there are none.
     """
 
     method: str
@@ -94,31 +94,31 @@ def look_ahead(data: ProtocolData) -> Outlook:
     store = data.stores[protocol.train]
     selection = data.selections[protocol.train]
     train, validation = (
-        _count(name, store, rows)
-        for name, rows in (("train", data.train_rows()), ("validation", data.validation_rows()))
+        _count(name, store, indices)
+        for name, indices in (("train", data.train_rows()), ("validation", data.validation_rows()))
     )
     return Outlook(train, validation, selection.validation, [_test(data, test) for test in protocol.tests])
 
 
 def _count(name: str, store: SliceStore, normal: Int[np.ndarray, " N"], abnormal: Any = ()) -> Count:
-    rows = np.concatenate([normal, np.asarray(abnormal, dtype=np.int64)]).astype(np.int64)
-    subjects = store.slices["subject"].to_numpy()[rows]
-    return Count(name, len(set(subjects.tolist())), len(normal), len(rows) - len(normal))
+    indices = np.concatenate([normal, np.asarray(abnormal, dtype=np.int64)]).astype(np.int64)
+    subjects = store.slices["subject"].to_numpy()[indices]
+    return Count(name, len(set(subjects.tolist())), len(normal), len(indices) - len(normal))
 
 
 def _test(data: ProtocolData, test: TestSet) -> TestOutlook:
     protocol, reader = data.protocol, data.reader(test.dataset, test.feed)
     normal, abnormal = data.test_rows(test)
-    present = [reader.present(rows) for rows in (normal, abnormal)]
+    present = [reader.present(indices) for indices in (normal, abnormal)]
     rows = []
     for label in protocol.rows(test):
         kept = [part[_serves(label, has, protocol)] for part, has in zip((normal, abnormal), present, strict=True)]
         rows.append(_count(label, reader.store, *kept))
     maps = sum(row.normal + row.abnormal for row in rows if row.name != AS_AVAILABLE)
     if any(row.name == AS_AVAILABLE for row in rows):
-        # What a scan has is mostly a subset that is scored anyway; only the others cost a map more.
+        # Most scans have exactly a subset that is scored anyway; only the others need an extra map.
         listed = {tuple(name in subset for name in protocol.sequences) for subset in protocol.subsets}
-        maps += sum(tuple(bool(there) for there in row) not in listed for row in np.concatenate(present))
+        maps += sum(tuple(bool(there) for there in slots) not in listed for slots in np.concatenate(present))
     names = reader.store.slices["subject"].to_numpy()[np.concatenate([normal, abnormal])]
     return TestOutlook(test.name, test.dataset, dict(test.feed), sorted(set(names.tolist())), rows, maps)
 

@@ -1,4 +1,4 @@
-"""From what the user asks for to the list of cells, without training anything."""
+"""From the user's request to the list of cells, without training anything."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from anyadbench.weights import ResolvedWeights
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks for; ``None`` leaves a choice to the protocol.
+    """A user's request; ``None`` leaves a choice to the protocol.
 
-    ``elsewhere`` means that the cells run on other machines than this one.
+    ``elsewhere`` means that the cells run on machines other than this one.
     """
 
     methods: tuple[str, ...]
@@ -51,7 +51,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a request comes to.
+    """The cells of a request.
 
     Attributes:
         jobs: One per method and seed.
@@ -80,19 +80,19 @@ class _Planned:
 
 
 def make_plan(request: Request, progress: Progress) -> Plan:
-    """Plan one job per method and seed, after checking all that can be checked without training.
+    """Plan one job per method and seed, after checking everything that can be checked without training.
 
     Raises:
         UserError: If a name, a parameter, the data or the weights are wrong. A method that came with ``all`` or a
-            pattern costs only its own row, as long as another can run.
+            pattern is left out instead, as long as another can run.
     """
     protocol = request.protocol
     if request.missing not in (*MISSING, RETRAIN):
         raise UserError(f"--missing cannot be {request.missing!r}; use one of {', '.join((*MISSING, RETRAIN))}.")
     if request.missing == RETRAIN and protocol.selection != "last":
         raise UserError(
-            f"--missing retrain: {protocol.name} chooses among the states of one training, and there would be one for "
-            'each set of sequences; use a protocol with selection = "last".'
+            f"--missing retrain trains one model per subset, but {protocol.name} chooses among the states of a single "
+            'training; use a protocol with selection = "last".'
         )
     policy = resolve_policy(
         request.device,
@@ -172,7 +172,7 @@ def _method(name: str, request: Request, settings: Mapping[str, Value], budget: 
 
 
 def anchored(weights: str) -> str:
-    """Return a choice of weights whose path, if it names one, holds in any working folder."""
+    """Return a choice of weights with its path, if it has one, valid in any working directory."""
     kind, separator, path = weights.partition(":")
     return f"file:{os.path.abspath(os.path.expanduser(path))}" if separator and kind == "file" and path else weights
 
@@ -182,7 +182,7 @@ def _budget(protocol: Protocol) -> Budget:
 
 
 def expand_methods(names: tuple[str, ...]) -> list[str]:
-    """Return the asked-for methods without repeats; ``all`` stands for the comparison table and its controls."""
+    """Return the requested methods without repeats; ``all`` means the comparison table and its controls."""
     expanded: list[str] = []
     for name in names:
         if name == "all":

@@ -1,4 +1,4 @@
-"""Progress on the terminal: bars with estimates where there is one, plain lines where there is none."""
+"""Progress on standard error: bars with time estimates on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLAIN_INTERVAL = 15.0
 
 
 class Display:
-    """Shows phases of work with done, total and an estimate; writes to standard error only.
+    """Shows phases of work with done, total and a time estimate; writes to standard error only.
 
     Args:
         quiet: Show nothing.
@@ -70,7 +70,7 @@ class Display:
         self._show(job.label, str(event.get("phase", "")), int(event.get("done", 0)), int(event.get("total", 0)))
 
     def note(self, text: str) -> None:
-        """Say something once."""
+        """Print a message once."""
         if self._quiet:
             return
         if self._progress is not None:

@@ -1,4 +1,4 @@
-"""Planning a cell again from what its folder says."""
+"""Planning a cell again from its folder."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def replan(entry: Entry, display: Display) -> Job:
-    """Return the job of an unfinished cell with its ids as everything stands now.
+    """Return the job of an unfinished cell with ids for the present code and data.
 
-    A method that was mended since has other files, so its cell is another one; the old folder is then removed.
+    If the method has been fixed since, its files and so the cell's id have changed; the old folder is then removed.
 
     Raises:
-        UserError: If the method, the data or the plan cannot be used any more.
+        UserError: If the method, the data or the plan can no longer be used.
     """
     folder = entry.record.folder
     old = Job.load(folder)
@@ -39,10 +39,10 @@ def replan(entry: Entry, display: Display) -> Job:
     job = replace(old, protocol_file=str(file), fit_id=ids.fit, cell_id=ids.cell)
     if job.cell_id == old.cell_id:
         return job
-    display.note(f"{job.label}: its method, its data or anyadbench itself changed since; it becomes another cell")
+    display.note(f"{job.label}: its method, its data or anyadbench itself has changed; it becomes another cell")
     with old.cell.lock(wait=False) as had, job.cell.lock(wait=False) as free:
         if not (had and free):
-            raise UserError(f"Cell {entry.name} is being run; wait for it, or stop it.")
+            raise UserError(f"Cell {entry.name} is running; wait for it, or stop it.")
         job.save()
         text = file.read_text(encoding="utf-8")
         target = job.cell.work / "protocol.toml"

@@ -1,4 +1,4 @@
-"""What cells need of memory and disk, from the plan alone, and whether this machine has it."""
+"""The memory and disk that cells need, from the plan alone, and whether this machine has enough."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Estimate:
 
     @property
     def sentence(self) -> str:
-        """The estimate for people."""
+        """The estimate as a sentence."""
         return (
             f"each cell reads {self.training} training and {self.test} test slices and needs about "
             f"{self.memory / 1e9:.1f} GB of memory without its network, and {self.disk / 1e6:.0f} MB of disk"
@@ -60,7 +60,7 @@ def estimate(job: Job, data: ProtocolData) -> Estimate:
     """Return what a cell needs.
 
     The terms that grow with the number of slices are 4 bytes per scored pixel up to a cap, a table entry per slice and
-    row, and the maps that are kept; everything else depends on the size of a batch.
+    row, and the kept maps; everything else depends on the batch size.
     """
     protocol = data.protocol
     rows = len(protocol.subsets) + protocol.as_available
@@ -85,15 +85,15 @@ def estimate(job: Job, data: ProtocolData) -> Estimate:
 
 
 def check_fits(jobs: Sequence[Job], largest: Estimate, slots: int) -> None:
-    """Check that this machine has what the jobs need.
+    """Check that this machine has enough memory and disk for the jobs.
 
     Args:
         jobs: The jobs; finished ones need nothing.
-        largest: What the largest of them needs.
+        largest: Estimate of the largest one.
         slots: Cells at once.
 
     Raises:
-        UserError: If memory or disk do not suffice.
+        UserError: If memory or disk is too small.
     """
     todo = [job for job in jobs if not job.cell.done]
     if not todo:
@@ -104,19 +104,19 @@ def check_fits(jobs: Sequence[Job], largest: Estimate, slots: int) -> None:
     if largest.memory * at_once > there:
         fewer = f"--slots {max(1, int(there // largest.memory))}" if largest.memory <= there else advice
         raise UserError(
-            f"{at_once} cell(s) at once need about {largest.memory * at_once / 1e9:.1f} GB of memory, and this machine "
+            f"{at_once} cell(s) at once need about {largest.memory * at_once / 1e9:.1f} GB of memory, but this machine "
             f"has {there / 1e9:.1f} GB; {fewer}."
         )
     free = free_disk(Path(jobs[0].runs))
     if largest.disk * len(todo) > free:
         raise UserError(
-            f"{len(todo)} cells need about {largest.disk * len(todo) / 1e9:.1f} GB of disk in {jobs[0].runs}, and "
+            f"{len(todo)} cells need about {largest.disk * len(todo) / 1e9:.1f} GB of disk in {jobs[0].runs}, but only "
             f"{free / 1e9:.1f} GB are free; free some, give --runs on another disk, or --keep-maps none."
         )
 
 
 def total_memory() -> float:
-    """Return the bytes of memory that processes here may use: the machine's, or their control group's limit."""
+    """Return the bytes of memory that processes may use: the machine's memory, or the limit of their control group."""
     import os
 
     found = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]

@@ -1,7 +1,7 @@
-"""Running one cell in a process of its own and finding out how it ended, whatever it does.
+"""Running one cell in its own process and determining how it ended, whatever it does.
 
-Every launcher ends here: it starts a worker, reads its events, enforces the time limit, keeps its log short, removes
-what it leaves behind, and starts it again if something outside the cell ended it.
+Every launcher ends here. The supervisor starts a worker, reads its events, enforces the time limit, keeps its log
+short, removes what it leaves behind, and restarts it if something outside the cell ended it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GRACE = 10.0
 """Seconds that a worker at its time limit has to write a checkpoint."""
 
 LOG_CAP, LOG_HEAD, LOG_TAIL = 16 << 20, 1 << 18, 1 << 20
-"""Bytes of a log from which on its middle is dropped, and what is kept of its beginning and end."""
+"""Size in bytes above which the middle of a log is dropped, and the bytes kept of its beginning and its end."""
 
 POLL = 0.1
 LOST = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
@@ -46,7 +46,7 @@ class Supervisor:
         job: The cell, saved in its folder.
         gpu: Device that it is pinned to; ``None`` leaves the choice to the environment.
         on_event: Called in a thread with every event of the worker.
-        note: Called with what is worth saying once.
+        note: Called with messages to show once.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class Supervisor:
         self._phase, self._said = "", ""
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
-        """Ask the worker to write a checkpoint and end, or end it with SIGKILL; it is not started again."""
+        """Ask the worker to write a checkpoint and end, or end it with SIGKILL; it is not restarted."""
         with self._lock:
             self._stopping = True
             if self._process is not None and self._process.poll() is None:
                 self._process.send_signal(number)
 
     def run(self) -> Outcome:
-        """Run the worker to its end and return how it ended; trouble with this one cell never raises."""
+        """Run the worker to its end and return how it ended; a failure of this cell never raises."""
         try:
             return self._run()
         except (OSError, UserError) as error:
@@ -91,11 +91,11 @@ class Supervisor:
             if self._stopping or -code not in LOST or attempt == job.retries:
                 return worker_outcome(job, code, self._said or early, stopping=self._stopping, attempts=attempt + 1)
             name = signal.Signals(-code).name
-            self._note(f"{job.label}: ended by {name}; started again ({attempt + 1} of {job.retries})")
+            self._note(f"{job.label}: ended by {name}; restarted ({attempt + 1} of {job.retries})")
         raise AssertionError("unreachable")
 
     def _attempt(self) -> tuple[int, str, str] | None:
-        """Run one worker; return its exit code, early output, and the sentence about a missed time limit."""
+        """Run one worker; return its exit code, early output, and a sentence if it exceeded its time limit."""
         reading, writing = os.pipe()
         with tempfile.TemporaryFile() as early, tempfile.TemporaryDirectory(prefix="anyadbench-") as scratch:
             with self._lock:
@@ -116,8 +116,8 @@ class Supervisor:
     def _start(self, events: int, early: BinaryIO, scratch: str) -> subprocess.Popen[bytes]:
         job = self.job
         command = [sys.executable, "-m", "anyadbench.launch.worker", str(job.cell.work), "--events", str(events)]
-        # A session of its own keeps the terminal's Ctrl-C away from the worker (it is passed on once, as a request)
-        # and lets everything that the method started be ended with it.
+        # Its own session keeps the terminal's Ctrl-C from the worker (the supervisor passes it on once, as a request)
+        # and allows everything that the method started to be ended with it.
         return subprocess.Popen(
             command,
             env=worker_environment(job, self._gpu) | {"TMPDIR": scratch},
@@ -144,7 +144,7 @@ class Supervisor:
         self._on_event(self.job, event)
 
     def _watch(self, process: subprocess.Popen[bytes]) -> str:
-        """Wait for the worker's end; return a sentence if that was its time limit."""
+        """Wait for the worker to end; return a sentence if its time limit ended it."""
         limit, worked, last = self.job.time_limit, 0.0, time.monotonic()
         log = self.job.cell.work / "log.txt"
         while True:
@@ -169,12 +169,12 @@ class Supervisor:
             how = f"it did not stop within {GRACE:g} s and was killed"
         return (
             f"The time limit of {self.job.time_limit:g} s passed{phase}; {how}. Raise --time-limit and run the same "
-            "command again: it goes on from the last checkpoint."
+            "command again: it resumes from the last checkpoint."
         )
 
 
 def _end_session(leader: int) -> None:
-    """End whatever the worker started and left running."""
+    """End every process that the worker started and left running."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
 
@@ -192,14 +192,14 @@ def worker_outcome(job: Job, code: int, early: str = "", *, stopping: bool = Fal
     Args:
         job: The job.
         code: Exit code, negative for a signal.
-        early: What the worker said otherwise: in its last event, or before its output went to the log.
+        early: The worker's message in its last event, or its output before that went to the log.
         stopping: Whether it was asked to stop.
         attempts: How often it was started.
     """
     if job.cell.done:
         return Outcome(job, "done")
     state = job.cell.state()
-    # Only what the worker recorded itself counts: a method may end the process with any code.
+    # Only the worker's own record counts: a method may end the process with any code.
     said = str(state.get("error") or "")
     tail = tuple(log_tail(job.cell.work / "log.txt") or early.splitlines()[-40:])
     if code == INTERRUPTED and (state.get("state") == "interrupted" or stopping):
@@ -239,7 +239,7 @@ def worker_environment(job: Job, gpu: str | None) -> dict[str, str]:
 
 
 def shorten_log(path: Path) -> None:
-    """Drop the middle of a log that grew too long; the worker goes on writing at its end."""
+    """Drop the middle of a log that grew too long; the worker keeps appending to it."""
     with suppress(OSError):
         if path.stat().st_size <= LOG_CAP:
             return

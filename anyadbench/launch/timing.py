@@ -1,4 +1,4 @@
-"""Timing a few real steps of a method, to say what a whole cell would cost."""
+"""Timing a few real steps of a method, to estimate what a whole cell would cost."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ STEPS = 3
 """Steps that are run; the first one warms up and is not counted."""
 
 PREPARED = 64
-"""Training slices that the passes before the first step are timed on."""
+"""Training slices on which the passes before the first step are timed."""
 
 
 class _Clock(Reporter):
-    """Notes the time of every training step."""
+    """Records the time of every training step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def time_here(
 ) -> Cost:
     """Add seconds measured on this machine: some steps and one batch of scores, with random weights.
 
-    Weights change no time, so none need be at hand.
+    Weights do not affect the time, so none need to be installed.
     """
     apply_policy(policy)
     short = params | ({"steps": STEPS} if "steps" in params else {})
@@ -63,7 +63,7 @@ def time_here(
             batch_size=min(size, len(rows)),
             drop_last=False,
         )
-        # A batch of the real size needs as many slices, even where fewer are prepared on.
+        # A batch of the real size needs that many slices, even if the preparation is timed on fewer.
         trainer = Trainer(method, feed, short, policy, Path(folder) / "checkpoints", clock)
         if len(feed) < min(size, len(rows)):
             trainer.feed = replace(feed, rows=rows[: min(size, len(rows))])

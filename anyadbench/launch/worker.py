@@ -1,7 +1,7 @@
 """The process that runs one cell: ``python -m anyadbench.launch.worker CELL_FOLDER [--events FD]``.
 
 Its output goes to the cell's ``log.txt``; progress goes to the given file descriptor. Exit codes: 0 done, 1 failed,
-2 a mistake that the user can mend, 75 interrupted and resumable.
+2 a mistake that the user can fix, 75 interrupted and resumable.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
             if folder.done:  # by another process, while this one waited
                 shutil.rmtree(folder.work, ignore_errors=True)
                 return DONE
-            job = Job.load(folder.work)  # as it is now: it may have been planned anew while this one waited
+            job = Job.load(folder.work)  # again: it may have been replanned while this process waited
             redirect_output(folder.work / "log.txt")
             faulthandler.enable()
             return _run(job, folder, reporter)
@@ -75,9 +75,9 @@ def _run(job: Job, folder: WorkFolder, reporter: Reporter) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the memory of the host or of the device was not enough.
+    """Return whether an error means that the host or the device ran out of memory.
 
-    Torch has a type of its own for GPUs only; its allocator for the CPU raises a plain ``RuntimeError``.
+    Torch has its own error type for GPUs only; its CPU allocator raises a plain ``RuntimeError``.
     """
     text = str(error)
     return (
@@ -91,7 +91,7 @@ def smaller_batch(job: Job) -> str:
     """Return the advice for a cell that ran out of memory."""
     if job.fit.done:
         return (
-            "scoring takes 16 slices at once whatever the batch size, so run fewer cells at once (--slots), or on a "
+            "scoring takes 16 slices at once whatever the batch size, so run fewer cells at once (--slots), or use a "
             "machine or GPU with more memory; the trained model is kept."
         )
     batch = job.params.get("batch_size")
@@ -103,14 +103,14 @@ def smaller_batch(job: Job) -> str:
 def _fail(folder: WorkFolder, error: str, code: int, reporter: Reporter) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
-    reporter.send(phase="failed", error=error)  # reaches the launcher even where the disk is full
+    reporter.send(phase="failed", error=error)  # reaches the launcher even if the disk is full
     tail = log_tail(folder.work / "log.txt")
     folder.update(state="failed", finished=now(), error=error, log_tail=tail, mistake=code == MISTAKE)
     return code
 
 
 def log_tail(path: Path, lines: int = 40, most: int = 20000) -> list[str]:
-    """Return the last lines of a log, none of them long, without reading all of it."""
+    """Return the last lines of a log, each cut to 500 characters, without reading all of it."""
     if not path.is_file():
         return []
     with open(path, "rb") as handle:

@@ -1,4 +1,4 @@
-"""Backbones with resolved weights in them."""
+"""Backbones loaded with resolved weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Family = Literal["any", "convolutional", "transformer"]
 """Kinds of networks that a method may insist on."""
 
 _GETTER = "model."
-"""What timm's feature wrapper for transformers puts before every name."""
+"""Prefix that timm's feature wrapper for transformers adds to every name."""
 
 
 def backbone(
@@ -130,7 +130,7 @@ def build_backbone(
     Random weights are timm's own initialisation, drawn from torch's global generator as the caller has seeded it.
 
     Args:
-        resolved: Any weights but ``none``.
+        resolved: Any weights except ``none``.
         img_size: For plain ViTs: build for this many pixels (a multiple of the patch size) and resize the position
             table once. ``None`` keeps the native table, 37x37 for DINOv2. Convolutional networks and Segment Anything's
             encoder take any size as they are.
@@ -173,7 +173,7 @@ def build_backbone(
 def fill_backbone(
     model: nn.Module, resolved: ResolvedWeights, *, position_offset: float = 0.0, position_antialias: bool = False
 ) -> None:
-    """Load resolved weights strictly into a timm model of their architecture that somebody else has built.
+    """Load resolved weights strictly into an existing timm model of their architecture.
 
     The model may be a feature extractor, which has part of the tensors, or have a position table of another size; it
     has no classification head. Random weights leave it as it is, and so does the authors' whole network (kind
@@ -190,12 +190,12 @@ def fill_backbone(
 def feature_pyramid(resolved: ResolvedWeights, out_indices: Sequence[int] = (1, 2, 3)) -> nn.Module:
     """Build a convolutional backbone that returns a pyramid, one map BxCxHxW per stage.
 
-    The default stages 1, 2 and 3 lie at strides 4, 8 and 16: in a ResNet ``layer1`` to ``layer3``.
-    ``feature_info.channels()`` and ``feature_info.reduction()`` of the model tell widths and strides.
+    The default stages 1, 2 and 3 have strides 4, 8 and 16: in a ResNet, ``layer1`` to ``layer3``.
+    ``feature_info.channels()`` and ``feature_info.reduction()`` of the model return widths and strides.
 
     Raises:
         UserError: If the weights cannot be read or do not fit.
-        ValueError: If the architecture is a transformer, all of whose blocks have one stride.
+        ValueError: If the architecture is a transformer, all of whose blocks have the same stride.
     """
     if resolved.kind != "none" and _is_transformer(resolved.architecture):
         raise ValueError(f"{resolved.architecture} has no pyramid; use build_backbone(..., features_only=True).")

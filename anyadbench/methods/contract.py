@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """What a factory gets to build a method.
+    """What a factory receives to build a method.
 
     Attributes:
         params: Every parameter of the descriptor with its resolved value.
@@ -55,8 +55,8 @@ class Batch:
         inputs: Shown sequences; every hidden sequence is zero.
         shown: Which sequences of each slice are shown; at least one.
         targets: In training only: every sequence that the scan has and the protocol allows, others zero.
-        present: In training only: which sequences stand in ``targets``; never fewer than ``shown``.
-        keys: In training only: a stable number per training slice, e.g. to cache what is computed from its targets.
+        present: In training only: which sequences ``targets`` contains; never fewer than ``shown``.
+        keys: In training only: a stable number per training slice, e.g. to cache values computed from its targets.
     """
 
     inputs: Float[Tensor, "B S H W"]
@@ -83,7 +83,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a method says of a batch.
+    """A method's scores for a batch.
 
     Attributes:
         maps: Higher is more abnormal, on any grid; the harness resamples them bilinearly to the scoring grid.
@@ -96,7 +96,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """One named optimiser with what happens around its step.
+    """One named optimiser with its learning-rate schedule and gradient clipping.
 
     Attributes:
         optimizer: Built over the parameters that it trains.
@@ -119,14 +119,14 @@ Losses = Mapping[str, Tensor]
 
 
 class Loop(Protocol):
-    """What ``Method.manual_step`` may ask of the harness."""
+    """The part of the harness that ``Method.manual_step`` may use."""
 
     step: int
     total: int
 
     @property
     def normals(self) -> Normals:
-        """The training normals, for a method that passes over them again while it trains."""
+        """The training normals, for a method that iterates over them again while it trains."""
 
     def update(self, optimizer: str, losses: Losses) -> None:
         """Zero the optimiser's gradients, back-propagate the sum, clip, step, and advance its schedule."""
@@ -169,8 +169,8 @@ class Method(nn.Module, abc.ABC):
     """Set to a method that runs alternating updates itself (GANs); it replaces ``training_step``."""
 
     validate: Callable[[Normals], float] | None = None
-    """Set to a function of the validation normals that returns a number, lower for a better state. Without it a
-    protocol that selects on validation normals compares the mean of the training losses."""
+    """Set to a function of the validation normals that returns a number; lower is better. Without it, a protocol that
+    selects on validation normals compares the mean of the training losses."""
 
     @abc.abstractmethod
     def score(self, batch: Batch) -> Scores:
@@ -202,14 +202,14 @@ class Method(nn.Module, abc.ABC):
     def exportable(self) -> nn.Module | None:
         """Return a module of (slices B×S×H×W, availability B×S) to maps B×H×W and image scores B, or ``None``.
 
-        ``None``, the default, says that scoring cannot be a graph. A method whose ``score`` is tensor operations alone
-        derives from ``anyadbench.methods.graph.GraphMethod``, which returns a ``ScoreGraph`` of itself.
+        ``None``, the default, means that scoring cannot be a graph. A method whose ``score`` uses tensor operations
+        alone derives from ``anyadbench.methods.graph.GraphMethod``, which returns a ``ScoreGraph`` of itself.
         """
         return None
 
 
 class Normals(Protocol):
-    """The training normals as ``Method.prepare`` gets them; every pass gives the same batches."""
+    """The training normals as ``Method.prepare`` receives them; every pass yields the same batches."""
 
     def __len__(self) -> int: ...
 
@@ -218,6 +218,6 @@ class Normals(Protocol):
 
         Args:
             batch_size: Slices per batch; the last batch may be smaller.
-            masked: ``False`` shows everything each scan has; ``True`` shows the training draw of epoch 0.
+            masked: ``False`` shows everything each scan has; ``True`` applies the training mask of epoch 0.
             description: Label of the progress bar.
         """

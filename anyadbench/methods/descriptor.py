@@ -1,7 +1,7 @@
 """The light, frozen description of a method that its entry point names.
 
-A descriptor is read by every command that lists methods, so this module and whatever defines a descriptor must not
-import torch, timm or numpy.
+Every command that lists methods reads their descriptors, so this module and any module that defines a descriptor must
+not import torch, timm or numpy.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Budget = Literal["tiny", "demo", "paper"]
 BUDGETS: tuple[Budget, ...] = ("tiny", "demo", "paper")
 TRAINING_MASKS = ("none", "per-sample", "per-epoch")
 MISSING = ("native", "zero-norm", "black", "replicate")
-"""What a method may do about a sequence it is not shown; ``native`` is the method's own way."""
+"""How a method may handle a hidden sequence; ``native`` is the method's own way."""
 RETRAIN = "retrain"
-"""What the harness may do instead for any method: one model for each set of sequences."""
+"""What the harness can do instead for any method: train one model per subset of sequences."""
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(:[a-z0-9_]+)?")
 
@@ -48,8 +48,8 @@ class MethodDescriptor:
             without gradient training has neither.
         budgets: Overrides of the defaults by budget. ``paper`` needs no entry.
         training_mask: How the harness draws hidden sequences in training.
-        missing: What the method does by itself about sequences that it is not shown.
-        missing_policies: Values of ``--missing`` that the method knows how to follow.
+        missing: How the method itself handles hidden sequences.
+        missing_policies: Values of ``--missing`` that the method supports.
         weights: Name of the pretrained weights by profile (``published``, ``package``); empty if it needs none. A
             profile with ``None`` has none for it: the method cannot be run under this profile, as long as another one
             has weights.
@@ -57,14 +57,13 @@ class MethodDescriptor:
             encoder alone). ``--weights file:PATH`` with one of them is that network and is evaluated without training
             through ``load_published``; empty if the method has no such format.
         backbones: For a method with a parameter ``backbone``: weights by profile of each short name that the parameter
-            may have beside ``"profile"``, which stands for ``weights``, and any timm name with its tag.
+            accepts. It also accepts ``"profile"``, which means ``weights``, and any timm name with its tag.
         citation: Authors, title, venue, identifier.
         code_licence: Licence of the published code, or ``"none"``.
         files: ``"package.module:callable"``; from the resolved parameters, the callable returns the files and folders
-            beside the weights that the method reads, by name. Their contents are part of the fit's id. Empty if there
+            besides the weights that the method reads, by name. Their contents are part of the fit's id. Empty if there
             are none.
         departures: Where this implementation departs from the publication, one sentence each.
-        oracle: Whether the method uses test data for selection (never true for a method run by the harness).
         parity: ``"package.module:callable"`` that computes this method's numbers for a parity fixture, or empty.
         families: Groups that ``--method`` may name: ``"table"`` (the comparison table and its controls).
         unavailable: Why the method cannot be run, as the end of a sentence without its full stop, e.g. ``"it needs the
@@ -102,7 +101,7 @@ class MethodDescriptor:
             raise ValueError(f"{self.name}: training_mask must be one of {TRAINING_MASKS}, got {self.training_mask!r}")
         names = [param.name for param in self.params]
         if len(set(names)) != len(names):
-            raise ValueError(f"{self.name}: two parameters have one name")
+            raise ValueError(f"{self.name}: two parameters have the same name")
         for budget, values in self.budgets.items():
             if budget not in BUDGETS:
                 raise ValueError(f"{self.name}: budget must be one of {BUDGETS}, got {budget!r}")
@@ -114,7 +113,7 @@ class MethodDescriptor:
         """Return every parameter's value: defaults, then the budget's, then ``overrides``.
 
         Raises:
-            UserError: If the budget or a parameter is unknown, or a value does not fit.
+            UserError: If the budget or a parameter is unknown, or a value is not allowed.
         """
         if budget not in BUDGETS:
             raise UserError(f"Unknown budget {budget!r}; choose one of {', '.join(BUDGETS)}.")
@@ -134,12 +133,12 @@ class MethodDescriptor:
         return self.backbones.get(backbone, {"published": backbone})
 
     def portable(self, params: Mapping[str, Value]) -> dict[str, Value]:
-        """Return resolved parameters without those that are places of this machine."""
+        """Return resolved parameters without those that are paths on this machine."""
         places = {param.name for param in self.params if param.place}
         return {name: value for name, value in params.items() if name not in places}
 
     def files_for(self, params: Mapping[str, Value]) -> Mapping[str, Path]:
-        """Return the files and folders beside the weights that the method reads under a set of resolved parameters.
+        """Return the files and folders besides the weights that the method reads under a set of resolved parameters.
 
         Raises:
             UserError: If one is missing.

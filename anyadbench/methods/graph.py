@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 TOP_FRACTION = 0.01
-"""Part of a map whose mean is the image score where the method gives none, as in the harness."""
+"""Fraction of a map's pixels, the highest, whose mean is the image score if the method returns none, as in scoring."""
 
 
 class ScoreGraph(nn.Module):
-    """Takes slices and which sequences each has; returns maps on the slices' own grid and image scores.
+    """Takes slices and the availability of their sequences; returns maps on the slices' own grid and image scores.
 
-    What is not available is blanked inside the graph, whatever stands there, so that it cannot reach a score.
+    Unavailable sequences are zeroed inside the graph, so that their content cannot reach a score.
     """
 
     def __init__(self, method: Method) -> None:
@@ -44,7 +44,7 @@ class ScoreGraph(nn.Module):
 
 
 class GraphMethod(Method):
-    """A method whose ``score`` is tensor operations alone, so that it can be exported."""
+    """A method whose ``score`` uses tensor operations alone, so that it can be exported."""
 
     def exportable(self) -> nn.Module | None:
         """Return the scoring as a graph."""
@@ -52,5 +52,5 @@ class GraphMethod(Method):
 
 
 def in_graph() -> bool:
-    """Tell whether a graph is being recorded, where no branch may depend on what the example holds."""
+    """Return whether a graph is being recorded, in which no branch may depend on the example's values."""
     return torch.compiler.is_exporting() or bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]

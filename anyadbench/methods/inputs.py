@@ -27,7 +27,7 @@ _CHANNELS: dict[int, tuple[tuple[int, ...], ...]] = {
     3: ((0,), (1,), (2,)),
     4: ((0,), (1, 2), (3,)),
 }
-"""Sequences of each channel, by how many sequences there are."""
+"""Sequences of each channel, by number of sequences."""
 
 
 def resize(images: Float[Tensor, "B S H W"], size: int | tuple[int, int]) -> Float[Tensor, "B S h w"]:
@@ -42,7 +42,7 @@ def fill_missing(images: Float[Tensor, "B S H W"], shown: Bool[Tensor, "B S"], p
     """Fill hidden sequences before normalisation.
 
     ``black`` and ``zero-norm`` leave zeros (``zero-norm`` is applied after normalisation by ``normalise``);
-    ``replicate`` puts the mean of the shown sequences of the same slice there.
+    ``replicate`` fills in the mean of the shown sequences of the same slice.
     """
     weight = shown[:, :, None, None].to(images.dtype)
     visible = images * weight
@@ -65,7 +65,7 @@ def normalise(
 
 
 def _constant(values: Sequence[Any], like: Tensor) -> Tensor:
-    """Return numbers as a tensor of another's type on its device; ``new_tensor`` would wait for a GPU each time."""
+    """Return numbers as a tensor of the type and device of ``like``; ``new_tensor`` would wait for a GPU each time."""
     return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=True)
 
 
@@ -73,15 +73,15 @@ def _constant(values: Sequence[Any], like: Tensor) -> Tensor:
 def channel_table(sequences: int, layout: str, policy: str) -> tuple[tuple[tuple[float, ...], ...], ...]:
     """Return the weight of each sequence in each of three channels for every subset (subsets x 3 x S).
 
-    Subsets are numbered by their bits. The table is plain numbers, so that what is kept belongs to no device.
+    Subsets are numbered by their bit masks. The table holds plain numbers, so that the cache is tied to no device.
 
     Args:
         sequences: One to four sequences.
-        layout: ``stack`` gives every sequence a channel of its own: one is repeated on all three, two become (first,
+        layout: ``stack`` gives every sequence its own channel: one is repeated on all three, two become (first,
             second, mean of the shown ones), three are the channels in canonical order, as AnyAD stacks FLAIR, T1 and
             T2, and of four the two T1-weighted ones share the second channel as the mean of those shown. ``spread``
-            lays out the shown ones alone, as ``stack`` would if there were no others. ``grey`` puts the mean of the
-            shown ones on all channels.
+            maps the shown ones alone, as ``stack`` would if there were no others. ``grey`` puts the mean of the shown
+            ones on all channels.
         policy: With ``replicate``, a channel of ``stack`` that shows nothing holds the mean of the shown sequences.
 
     Raises:
@@ -108,12 +108,12 @@ def channel_table(sequences: int, layout: str, policy: str) -> tuple[tuple[tuple
 def as_channels(
     images: Float[Tensor, "B S H W"], shown: Bool[Tensor, "B S"], policy: str, layout: str = "stack"
 ) -> tuple[Float[Tensor, "B 3 H W"], Bool[Tensor, "B 3"]]:
-    """Map one to four sequences to three channels by ``channel_table``; also tell which hold a shown one's own."""
+    """Map one to four sequences to three channels by ``channel_table``; also return which hold a shown sequence."""
     sequences = int(images.shape[1])
     bits = (shown.long() * 2 ** torch.arange(sequences, device=shown.device)).sum(1)
     weights = _constant(channel_table(sequences, layout, policy), images)[bits]
     own = _constant(channel_table(sequences, layout, "zero-norm"), images)[bits]
-    # A sum of products rather than a matrix product, which autocast would round to its narrow type.
+    # A sum of products rather than a matrix product, which autocast would round to its lower precision.
     rgb = weights[:, :, 0, None, None] * images[:, None, 0]
     for index in range(1, sequences):
         rgb = rgb + weights[:, :, index, None, None] * images[:, None, index]
@@ -130,8 +130,8 @@ def as_rgb(
 ) -> Float[Tensor, "B 3 H W"]:
     """Map one to four sequences to the three normalised channels of a pretrained network (see ``channel_table``).
 
-    ``policy`` says what a channel without any shown sequence holds: 0.0 after normalisation (``zero-norm``), black
-    (``black``), or the mean of the shown (``replicate``).
+    ``policy`` sets what a channel without any shown sequence holds: 0.0 after normalisation (``zero-norm``), black
+    (``black``), or the mean of the shown sequences (``replicate``).
     """
     rgb, visible = as_channels(images, shown, policy, layout)
     return normalise(rgb, mean, std, keep=visible if policy == "zero-norm" else None)

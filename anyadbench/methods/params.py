@@ -25,9 +25,9 @@ class Param:
         choices: Allowed values; empty means any value of the type.
         minimum: Smallest allowed number.
         maximum: Largest allowed number.
-        multiple_of: What a whole number must be a multiple of; 0 for nothing.
-        place: Whether the value is a path. Where a thing lies changes no number, so the fit's id and the result leave
-            the value out; what lies there counts through the descriptor's ``files``.
+        multiple_of: Number that a whole number must be a multiple of; 0 for none.
+        place: Whether the value is a path. A location changes no number, so the fit's id and the result leave the
+            value out; the files at that path count through the descriptor's ``files``.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Param:
         """Convert ``raw`` (a string from the command line, or a value) to the parameter's type.
 
         Raises:
-            UserError: If the value does not fit the type, the range or the choices.
+            UserError: If the value does not match the type, the range or the choices.
         """
         kind = type(self.default)
         text = str(raw).strip()
@@ -55,7 +55,7 @@ class Param:
                 value = kind(text)
         except (KeyError, ValueError):
             raise UserError(
-                f"Parameter {owner}.{self.name} is of type {kind.__name__}, and {text!r} is not; "
+                f"Parameter {owner}.{self.name} is of type {kind.__name__}, but {text!r} is not; "
                 f"give e.g. {owner}.{self.name}={self.default}."
             ) from None
         if self.choices and value not in self.choices:

@@ -13,7 +13,7 @@ HOOKS_GROUP = "anyadbench"
 
 @dataclass(frozen=True)
 class BrokenPlugin:
-    """A plugin that cannot be used, with the reason and what to do."""
+    """A plugin that cannot be used, with the reason and the fix."""
 
     name: str
     distribution: str
@@ -27,7 +27,7 @@ class BrokenPlugin:
 
 def entry_points(group: str) -> Iterator[tuple[Distribution, EntryPoint]]:
     """Yield every entry point of a group with its distribution."""
-    # importlib.metadata.entry_points() merges distributions by name; going through the distributions keeps both
+    # importlib.metadata.entry_points() merges distributions by name; iterating over the distributions keeps both
     # sides of a conflict visible. A distribution that is found twice on the path counts once.
     seen: set[str] = set()
     for distribution in distributions():

@@ -42,26 +42,26 @@ def hooks() -> tuple[pluggy.PluginManager, tuple[BrokenPlugin, ...]]:
             plugin = entry_point.load()
             manager.register(plugin, name=entry_point.name)
             manager.check_pending()
-        except Exception as error:  # see _load
+        except Exception as error:  # whatever a plugin raises at import must not reach the command
             if plugin is not None and manager.is_registered(plugin):
                 manager.unregister(plugin)
             cause = " ".join(str(error).split())[:300]
-            fix = f"mend or update it, or remove it with 'pip uninstall {owner}'."
+            fix = f"fix or update it, or remove it with 'pip uninstall {owner}'."
             broken.append(BrokenPlugin(entry_point.name, owner, f"{type(error).__name__}: {cause}; {fix}"))
     return manager, tuple(broken)
 
 
 def collect(hook: str) -> tuple[list[Any], list[BrokenPlugin]]:
-    """Call a hook on every plugin; return what the good ones gave, and the plugins whose call failed."""
+    """Call a hook on every plugin; return the results, and the plugins whose call failed."""
     manager, _ = hooks()
     results: list[Any] = []
     broken: list[BrokenPlugin] = []
     for implementation in getattr(manager.hook, hook).get_hookimpls():
         try:
             results.append(implementation.function())
-        except Exception as error:  # see _load
+        except Exception as error:  # likewise
             cause = " ".join(str(error).split())[:300]
-            reason = f"{hook} raised {type(error).__name__}: {cause}; mend, update or uninstall it."
+            reason = f"{hook} raised {type(error).__name__}: {cause}; fix, update or uninstall it."
             broken.append(BrokenPlugin(implementation.plugin_name, implementation.plugin_name, reason))
     return results, broken
 
@@ -78,7 +78,7 @@ def find_layout(name: str) -> Layout:
     """Return the layout of a data set.
 
     Raises:
-        UserError: If there is none of that name.
+        UserError: If no data set has that name.
     """
     known = all_layouts()
     if name not in known:

@@ -1,7 +1,7 @@
 """The whole hook contract of the ``anyadbench`` entry-point group.
 
-Methods come in through their own group, ``anyadbench.methods``, whose entry points name a descriptor. Everything else
-that a distribution can add comes in through the hooks below. No hook runs inside a training loop.
+Methods have their own group, ``anyadbench.methods``, whose entry points name a descriptor. A distribution can add
+everything else through the hooks below. No hook runs inside a training loop.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Methods by entry point: listed without an import, loaded one by one.
 
 A plugin that cannot be imported, or whose descriptor is wrong, becomes a ``BrokenPlugin`` and never blocks a
-command. Two distributions that offer one name are an error that names both.
+command. Two distributions that offer the same name are an error that names both.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def method_entries() -> tuple[MethodEntry, ...]:
 
 
 def _load(entry: MethodEntry) -> MethodDescriptor | BrokenPlugin:
-    fix = f"mend or update it, or remove it with 'pip uninstall {entry.distribution}'."
+    fix = f"fix or update it, or remove it with 'pip uninstall {entry.distribution}'."
     try:
         descriptor = entry.entry_point.load()
     except Exception as error:  # whatever a foreign module raises at import must not reach the command
@@ -56,7 +56,7 @@ def _load(entry: MethodEntry) -> MethodDescriptor | BrokenPlugin:
         reason = f"{entry.entry_point.value} is a {type(descriptor).__name__}, not a MethodDescriptor; {fix}"
         return BrokenPlugin(entry.name, entry.distribution, reason)
     if descriptor.name != entry.name:
-        reason = f"its descriptor is called {descriptor.name!r}; entry point and descriptor must have one name; {fix}"
+        reason = f"its descriptor is called {descriptor.name!r}; entry point and descriptor need the same name; {fix}"
         return BrokenPlugin(entry.name, entry.distribution, reason)
     return descriptor
 

@@ -24,8 +24,8 @@ class TestSet:
         name: Name on the board.
         dataset: Name of the data set.
         split: ``test`` for the subjects that the split rules keep for testing, ``all`` for every subject.
-        feed: Which sequence stands in which slot; empty for the sequences themselves.
-        subsets: Subsets evaluated on this test set in place of the protocol's; it then has no row "as available".
+        feed: Sequence that fills each slot; empty if every slot holds its own sequence.
+        subsets: Subsets evaluated on this test set instead of the protocol's; it then has no row "as available".
     """
 
     __test__ = False
@@ -46,9 +46,10 @@ class ScoringRules:
             filter (its parameter ``smoothing_size`` or ``smoothing_sigma``) is then switched off, so that no map is
             filtered twice.
         smoothing_sigma: Standard deviation of that filter in pixels.
-        top_fraction: The image score is the mean of this part of a map's highest pixels, whatever score the method
-            gives; 0 leaves the choice to the method.
-        masks: How masks come to the scoring grid: ``nearest-exact`` (pixel centres) or ``nearest`` (pixel corners).
+        top_fraction: Fraction of a map's pixels, the highest, whose mean is the image score, whatever score the method
+            returns; 0 leaves the choice to the method.
+        masks: How lesion masks are resampled to the scoring grid: ``nearest-exact`` (pixel centres) or ``nearest``
+            (pixel corners).
     """
 
     smoothing_size: int = 0
@@ -73,15 +74,15 @@ class Protocol:
         scoring_grid: Height and width of the scoring grid; (0, 0) for the slices' own.
         selection: Which state of a training is tested: ``last``; ``validation``, the one that is best on validation
             normals; ``test-image-ap``, the one with the best image AP on the first test set (an oracle).
-        candidates: How many states are compared, spread evenly with the last one among them; 0 for one per epoch.
+        candidates: How many states are compared, evenly spaced and including the last; 0 for one per epoch.
         geometry: Resizing and cropping before a method sees a slice.
         scoring: What is done to maps on the scoring grid.
         weights: Weights profile.
         budget: Default budget.
         threads: CPU threads per cell.
-        oracle: Whether test data take part in a choice.
-        notes: What is known of the paper's choice, and what is ours.
-        file: The file that it was read from; no part of its hash.
+        oracle: Whether a choice uses test data.
+        notes: What is known about the paper's choices, and which are this project's own.
+        file: The file that it was read from; not part of its hash.
     """
 
     name: str
@@ -109,7 +110,7 @@ class Protocol:
 
     @property
     def hash(self) -> str:
-        """Return the sha256 of everything in the protocol but its notes and title."""
+        """Return the sha256 of everything in the protocol except its notes and title."""
         return stable_hash({**self.training_part(), **self.test_part(), "name": self.name, "version": self.version})
 
     def training_part(self) -> dict[str, Any]:
@@ -122,7 +123,7 @@ class Protocol:
             "intensity": asdict(self.intensity),
             "selection": self.selection,
         }
-        # What is at its default is left out, so that a new rule does not change the identity of older fits.
+        # Rules at their defaults are left out, so that a new rule does not change the identity of older fits.
         if self.geometry != GeometryRules():
             part["geometry"] = asdict(self.geometry)
         if self.selection != "last":
@@ -132,7 +133,7 @@ class Protocol:
         return part
 
     def test_part(self) -> dict[str, Any]:
-        """Return what only the scores depend on."""
+        """Return the rules that only the scores depend on."""
         part: dict[str, Any] = {
             "subsets": [format_subset(subset) for subset in self.subsets],
             "as_available": self.as_available,

@@ -45,7 +45,7 @@ class _Reader:
         return UserError(f"Protocol {self.path}{where}: {key} {problem}")
 
     def line(self, key: str) -> int:
-        """Return the line of a dotted key, else of the table that it is missing from, else 0; the first of several."""
+        """Return the first line of a dotted key, else of the table that it is missing from, else 0."""
         place: dict[str, int] = {}
         table = ""
         for number, text in enumerate(self.lines, 1):
@@ -91,7 +91,7 @@ class _Reader:
                 continue
             self.value(prefix + key, value, (float, int) if kind is float else kind)
             if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value < math.inf:
-                raise self.fail(prefix + key, f"must not be negative nor infinite, got {value!r}; correct the value.")
+                raise self.fail(prefix + key, f"must not be negative or infinite, got {value!r}; correct the value.")
             values[key] = kind(value)
         return cls(**values)
 
@@ -100,7 +100,7 @@ def read_protocol(path: Path) -> Protocol:
     """Read and validate a protocol file.
 
     Raises:
-        UserError: If the file cannot be read, is no TOML, or breaks a rule; line and key are named.
+        UserError: If the file cannot be read, is not TOML, or breaks a rule; the sentence names line and key.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -143,7 +143,7 @@ def _build(reader: _Reader, raw: dict[str, Any]) -> Protocol:
     if optional.get("candidates", 0) < 0:
         raise reader.fail("candidates", "must be 0 (one per epoch) or more; correct the value.")
     if optional.get("selection") == "test-image-ap" and not optional.get("oracle"):
-        raise reader.fail("selection", "chooses on test data, so the protocol must say oracle = true; add it.")
+        raise reader.fail("selection", "chooses on test data, so the protocol must set oracle = true; add it.")
     scoring_grid, scoring = _scoring(reader, raw.get("scoring", {}))
     return Protocol(
         **optional,
@@ -180,7 +180,9 @@ def _subsets(reader: _Reader, key: str, listed: Any, sequences: Subset) -> tuple
         raise reader.fail(key, 'is empty; name at least one, or write "all".')
     for subset in subsets:
         if not set(subset) <= set(sequences):
-            raise reader.fail(key, f"names {format_subset(subset)}, which is not among the protocol's sequences.")
+            raise reader.fail(
+                key, f"names {format_subset(subset)}, which is not among the protocol's sequences; correct it."
+            )
     if len(set(subsets)) < len(subsets):
         raise reader.fail(key, "names a subset twice; remove one.")
     return subsets
@@ -216,7 +218,8 @@ def _test_set(reader: _Reader, raw: Any, sequences: Subset) -> TestSet:
     feed = reader.value("test.feed", raw.get("feed", {}), dict)
     if not set(feed) <= set(sequences):
         raise reader.fail(
-            "test.feed", f"fills {sorted(set(feed) - set(sequences))}, not among the protocol's sequences."
+            "test.feed",
+            f"fills {sorted(set(feed) - set(sequences))}, not among the protocol's sequences; correct it.",
         )
     for source in feed.values():
         try:

@@ -1,4 +1,4 @@
-"""Where protocols come from: the built-in files, plugins, and files of the user."""
+"""Where protocols come from: the built-in files, plugins, and the user's files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def protocol_files(extra: tuple[Path, ...] = ()) -> dict[str, Path]:
         extra: Files that plugins add.
 
     Raises:
-        UserError: If two files have one name.
+        UserError: If two files have the same name.
     """
     found: dict[str, Path] = {}
     for path in [*sorted(_BUILTIN.glob("*.toml")), *extra]:
@@ -32,14 +32,14 @@ def find_protocol(name: str, extra: tuple[Path, ...] = ()) -> Protocol:
     """Return a protocol by name, or from a path that ends in ``.toml``.
 
     Raises:
-        UserError: If there is none, or its file is wrong.
+        UserError: If no protocol has that name, or its file is wrong.
     """
     if name.endswith(".toml"):
         return read_protocol(Path(name))
     files = protocol_files(extra)
     if name not in files:
         raise UserError(
-            f"Unknown protocol {name!r}.{suggest(name, list(files))} A protocol of your own is given as a path that "
-            "ends in .toml."
+            f"Unknown protocol {name!r}.{suggest(name, list(files))} Give a protocol of your own as a path that ends "
+            "in .toml."
         )
     return read_protocol(files[name])

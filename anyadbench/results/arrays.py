@@ -1,4 +1,4 @@
-"""Files of arrays: written to the same bytes every time, and read with distrust."""
+"""Array files: equal arrays give equal bytes, and nothing in a file is trusted when it is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_BYTES = 2**31
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], compress: bool = True) -> None:
-    """Write arrays as an npz file, packed with LZMA, which halves what numpy's own compression leaves.
+    """Write arrays as an npz file, compressed with LZMA, which takes half the space of numpy's own compression.
 
     Raises:
         OSError: If the file cannot be written.
@@ -39,7 +39,7 @@ def load_arrays(path: Path, source: str, limit: int = MAX_BYTES) -> dict[str, np
 
     Args:
         path: The file.
-        source: How messages name it.
+        source: Its name in messages.
         limit: Unpacked size in bytes above which it is refused.
 
     Raises:
@@ -50,8 +50,8 @@ def load_arrays(path: Path, source: str, limit: int = MAX_BYTES) -> dict[str, np
 
     import numpy as np
 
-    # zipfile raises a RuntimeError where the file is encrypted, and its subclass NotImplementedError where the
-    # compression method is unknown.
+    # zipfile raises a RuntimeError if the file is encrypted, and its subclass NotImplementedError if the compression
+    # method is unknown.
     broken = (
         OSError, ValueError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, lzma.LZMAError,
         zlib.error,
@@ -59,7 +59,7 @@ def load_arrays(path: Path, source: str, limit: int = MAX_BYTES) -> dict[str, np
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > limit:
-                raise UserError(f"{source} is larger than {limit >> 20} MB unpacked; it cannot be of this program.")
+                raise UserError(f"{source} is larger than {limit >> 20} MB unpacked; run the cell again.")
         with np.load(path, allow_pickle=False) as data:
             return {name: data[name] for name in data.files}
     except broken:

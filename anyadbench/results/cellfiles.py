@@ -1,4 +1,4 @@
-"""Which files a cell consists of, and its slice table."""
+"""The files of a cell, and its slice table."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ HASHED = (
     "scores/curves.json",
     "scores/maps.npz",
 )
-"""Files whose hashes stand in ``result.json``."""
+"""Files whose hashes are stored in ``result.json``."""
 
 NEEDED = ("manifest.json", "protocol.toml", "scores/slices.csv", "scores/pixels.npz")
-"""Files that a number can be checked from; the others follow from them or are pictures."""
+"""Files needed to check a number; the others are derived from them or are pictures."""
 
 MAX_TABLE_BYTES = 256 * 2**20
 
@@ -43,7 +43,7 @@ def read_slice_table(folder: Path) -> dict[Place, list[Record]]:
     """Read ``scores/slices.csv`` of a cell by test set and subset.
 
     Raises:
-        UserError: If the file is missing, too large or damaged; the line is named.
+        UserError: If the file is missing, too large or damaged; the sentence names the line.
     """
     name = f"{folder.name}/scores/slices.csv"
     path = inside(folder, "scores/slices.csv")
@@ -57,7 +57,7 @@ def read_slice_table(folder: Path) -> dict[Place, list[Record]]:
                 line += 1
                 if None in entry or None in entry.values():  # longer or shorter than the header
                     raise ValueError
-                # Python's own float reads back exactly what was written, with any version of pandas.
+                # Python's own float reads back exactly what was written, whatever the version of pandas.
                 record: Record = {key: kind(entry[key]) for key, kind in SLICE_COLUMNS.items()}
                 if record["label"] not in (0, 1) or not all(math.isfinite(record[key]) for key in _NUMBERS):
                     raise ValueError

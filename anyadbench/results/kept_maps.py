@@ -24,7 +24,7 @@ _MAX_SLICES = 400
 
 @dataclass(frozen=True)
 class SliceInfo:
-    """Which slice it is, and what the method said about it as a whole."""
+    """The identity of a kept slice, and its image scores."""
 
     subject: str
     scan: str
@@ -44,7 +44,7 @@ class KeptMaps:
     """Kept slices of one cell.
 
     Attributes:
-        maps: NaN where the scan cannot serve the subset.
+        maps: NaN where the scan lacks a sequence of the subset.
     """
 
     subsets: tuple[str, ...]
@@ -57,7 +57,7 @@ class KeptMaps:
 
 
 def read_maps(folder: Path) -> KeptMaps | str:
-    """Read the kept maps, or return the sentence that says why there are none."""
+    """Read the kept maps, or return a sentence on why there are none."""
     path = inside(folder, "scores/maps.npz")
     if path is None:
         return "No maps were kept (--keep-maps none)."

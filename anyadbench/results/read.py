@@ -1,6 +1,6 @@
-"""Reading a folder of runs: one record per cell, whatever state its files are in.
+"""Reading a runs folder: one record per cell, whatever state its files are in.
 
-A runs folder may come from anybody, so nothing in it is trusted: links inside a cell are not followed, sizes are
+A runs folder may come from anyone, so nothing in it is trusted: links inside a cell are not followed, sizes are
 bounded, and damage in one cell becomes a sentence in that cell's record and never stops the others.
 """
 
@@ -21,10 +21,10 @@ from anyadbench.results.schema import SCHEMA_VERSION, CellResult
 
 STATES = ("done", "failed", "running", "interrupted", "pending")
 PARTIAL = ".partial"
-"""Ending of a folder whose cell is not complete."""
+"""Suffix of a folder whose cell is not complete."""
 
 MAX_JSON_BYTES = 32 * 2**20
-"""Larger JSON files are refused: no result of this schema comes near."""
+"""Larger JSON files are refused; no result of this schema comes close."""
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -62,14 +62,14 @@ class CellRecord:
 
     Attributes:
         folder: The cell's folder.
-        state: One of ``STATES``, or ``"unreadable"`` where ``cell.json`` does not say.
+        state: One of ``STATES``, or ``"unreadable"`` if ``cell.json`` has none of them.
         method: Method name as planned; empty if unknown.
         protocol: Protocol name as planned; empty if unknown.
         seed: Run seed; ``None`` if unknown.
-        error: First line of what stopped a failed cell.
+        error: First line of the error that stopped a failed cell.
         result: The result of a finished cell.
         problem: Why the cell cannot be used, as one sentence; ``None`` if nothing is wrong with its files.
-        finished: When the cell ended, as its file says (ISO 8601); orders repeated cells.
+        finished: When the cell ended, from its file (ISO 8601); orders repeated cells.
         log_tail: Last lines of the log of a cell that did not finish.
     """
 
@@ -123,7 +123,7 @@ def load_result(data: object, source: str) -> CellResult:
 
     Args:
         data: The parsed JSON.
-        source: How messages name the file.
+        source: The file's name in messages.
 
     Raises:
         UserError: If the version is newer than this program's, or a field is missing, unknown or of the wrong type.
@@ -155,7 +155,7 @@ def read_cells(runs: Path) -> list[CellRecord]:
     long as nothing is recorded in them.
 
     Raises:
-        UserError: If ``runs`` is no folder of runs.
+        UserError: If ``runs`` is not a runs folder.
     """
     cells = runs / "cells"
     if not cells.is_dir():
@@ -211,7 +211,7 @@ def _read_cell(folder: Path) -> CellRecord:
 
 
 def _plan(folder: Path) -> dict[str, Any]:
-    """Return ``plan.json``, which names what a cell was to become before anything else is known; empty if unusable."""
+    """Return ``plan.json``, which describes a cell before anything else is known about it; empty if unusable."""
     if inside(folder, "plan.json") is None:
         return {}
     try:
@@ -222,7 +222,7 @@ def _plan(folder: Path) -> dict[str, Any]:
 
 
 def _result_of(folder: Path, head: Mapping[str, Any]) -> tuple[CellResult | None, str | None]:
-    """Return the result of a finished cell, or the sentence that says why there is none."""
+    """Return the result of a finished cell, or a sentence on why there is none."""
     if head["state"] != "done" or folder.name.endswith(PARTIAL):
         return None, None
     try:

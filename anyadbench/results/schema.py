@@ -1,7 +1,7 @@
 """Schema of ``result.json``.
 
-Every number on a board comes from a file of this form. Unknown fields are refused, so that a typing mistake in a
-submitted file cannot pass as a missing optional field.
+Every number on a board comes from a file of this form. Unknown fields are refused, so that a typo in a submitted file
+cannot pass as a missing optional field.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class WeightsInfo(_Strict):
 class Numerics(_Strict):
     """The numeric policy; byte-identity is promised for one policy on one type of machine.
 
-    ``compile`` says whether ``torch.compile`` was used, or failed and was left out; ``products`` which library made the
-    CPU's float32 matrix products, empty on a GPU.
+    ``compile`` records whether ``torch.compile`` was used, or failed and was left out; ``products`` names the library
+    of the CPU's float32 matrix products, empty on a GPU.
     """
 
     device: str
@@ -95,7 +95,7 @@ class Threshold(_Strict):
 
 
 class SizeBin(_Strict):
-    """Image metrics of the abnormal slices whose lesion area lies in one bin, against all normal slices.
+    """Image metrics of the abnormal slices whose lesion area is in one bin, against all normal slices.
 
     Attributes:
         low: Smallest area of the bin, in pixels of the native slice.
@@ -118,10 +118,10 @@ class Row(_Strict):
         test: Name of the test set.
         subset: Label such as ``F+T1`` or ``as available``.
         n_emptied: Abnormal slices that have no lesion pixel on the scoring grid: cropped away, or too small for it.
-        pixels: ``exact``, or ``streaming`` for a 24-bit histogram, whose ``error_bound`` then stands beside it.
+        pixels: ``exact``, or ``streaming`` for a 24-bit histogram, whose error ``error_bound`` then limits.
         metrics: Value by metric name; ``None`` where it is undefined.
         reasons: One sentence for each undefined metric, and for a row without scans (key ``row``).
-        intervals: Low and high end of the 95 % subject-level bootstrap interval by metric name.
+        intervals: Lower and upper end of the 95 % subject-level bootstrap interval by metric name.
         sizes: Image metrics by lesion size; empty in results of schema version 1.
     """
 
@@ -145,11 +145,11 @@ class Row(_Strict):
 
 
 class CellResult(_Strict):
-    """All rows of one cell with what they depend on.
+    """All rows of one cell, and everything that they depend on.
 
     Attributes:
-        source: Where a reported row was read, or what an external one was made with.
-        files: SHA-256 of each file of the cell that its numbers can be checked from.
+        source: Publication of a reported row, or the program that computed an external one.
+        files: SHA-256 of each of the cell's files from which its numbers can be checked.
     """
 
     schema_version: int = Field(default=SCHEMA_VERSION)

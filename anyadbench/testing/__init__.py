@@ -1,6 +1,6 @@
-"""What a plugin's author tests with.
+"""Tools for testing a plugin.
 
-Importing this package imports neither torch nor numpy; ``check_method`` starts processes of its own for both.
+Importing this package imports neither torch nor numpy; ``check_method`` starts separate processes for both.
 """
 
 from __future__ import annotations

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 Shapes = Mapping[str, tuple[int, ...]]
 
 ALL_ENTRIES = "(all)"
-"""Stands for every entry of a fixture whose method raised an error."""
+"""Name for all entries of a fixture whose method raised an error."""
 
 
 def normal(name: str, shape: tuple[int, ...], seed: int) -> Float[np.ndarray, ...]:
-    """Return the standard normal numbers that belong to a name."""
+    """Return the standard normal numbers derived from a name."""
     return np.random.Generator(np.random.PCG64([zlib.crc32(name.encode()), seed])).standard_normal(shape)
 
 
@@ -67,7 +67,7 @@ def images(name: str, seed: int, *, steps: int, batch: int, image_size: int) -> 
 
 @dataclass(frozen=True)
 class ParityFixture:
-    """What a method gets to reproduce a fixture's numbers.
+    """What a method receives to reproduce a fixture's numbers.
 
     Attributes:
         name: Name of the fixture.
@@ -97,7 +97,7 @@ class ParityFixture:
             count = least - 1
         if count < least:
             raise UserError(
-                f"manifest.json gives fixture {self.name!r} {key!r} {value!r}, which must be a whole number of at "
+                f"manifest.json sets {key!r} of fixture {self.name!r} to {value!r}, which must be a whole number of at "
                 f"least {least}; copy the manifest again."
             )
         return count
@@ -106,7 +106,7 @@ class ParityFixture:
         """Return a value of the entry, e.g. ``setting("encoder", "depth")``.
 
         Raises:
-            UserError: If the manifest does not say.
+            UserError: If the manifest has no such value.
         """
         value: Any = self.entry
         for key in path:
@@ -131,7 +131,7 @@ class ParityFixture:
 
 @dataclass(frozen=True)
 class EntryResult:
-    """How far one number, or array of numbers, is off.
+    """The error of one number, or array of numbers.
 
     Attributes:
         entry: Its name; ``ALL_ENTRIES`` if the method raised an error instead of computing any.
@@ -216,7 +216,7 @@ def _results(fixture: ParityFixture, path: str, expected: Mapping[str, np.ndarra
 
 
 def compare(expected: Mapping[str, np.ndarray], computed: Mapping[str, np.ndarray]) -> list[EntryResult]:
-    """Compare every expected entry; entries that only the method computed are left aside."""
+    """Compare every expected entry; entries that only the method computed are ignored."""
     return [_compare_entry(name, value, computed.get(name)) for name, value in sorted(expected.items())]
 
 
@@ -251,8 +251,8 @@ def read_folder(folder: Path) -> list[tuple[ParityFixture, str]]:
         entries = {str(name): (dict(entry), str(entry["method"])) for name, entry in manifest["fixtures"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{manifest_path} is no manifest of parity fixtures ({type(error).__name__}: {error}); it needs 'seed' and "
-            "'fixtures', and each fixture its 'method'."
+            f"{manifest_path} is not a manifest of parity fixtures ({type(error).__name__}: {error}); it needs 'seed' "
+            "and 'fixtures', and each fixture its 'method'."
         ) from None
     for name, (entry, method) in entries.items():
         found.append((ParityFixture(name, entry, seed, _read_names(folder / f"{name}.names.json"), dtype), method))

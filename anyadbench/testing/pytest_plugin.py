@@ -6,8 +6,8 @@ Installed with anyadbench, so a plugin's test is::
     def test_conformance(anyad_check):
         anyad_check()
 
-The marker takes what ``anyadbench.testing.check_method`` takes. A check in its expected-failure map is a strict
-expected failure: it has to fail. Nothing but pytest is imported before a test asks for the kit.
+The marker takes the arguments of ``anyadbench.testing.check_method``. A check in its expected-failure map is a strict
+expected failure: it must fail. Only pytest is imported before a test asks for the kit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _REPORTS: pytest.StashKey[dict[str, Report]] = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers", f"{MARK}(name, expected={{}}, limits=..., paths=()): run anyadbench's conformance kit on a method"
     )
@@ -83,7 +83,7 @@ def _report(request: pytest.FixtureRequest) -> Report:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Tell what each method cost."""
+    """Report the cost of each method."""
     for report in config.stash[_REPORTS].values():
         if report.cost:
             terminalreporter.write_line(f"anyadbench: {report.method}: {report['cost'].reason}")

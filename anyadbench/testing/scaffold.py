@@ -1,4 +1,4 @@
-"""Writing the package of a new method."""
+"""Writing the package for a new method."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _FILES = {
 
 
 def new_package(name: str, out: Path | None = None) -> Path:
-    """Write a complete package of a method that works, and return its folder.
+    """Write a complete package with a working method, and return its folder.
 
     Args:
         name: Name of the method: lower-case letters, digits and hyphens, a letter first.
         out: Folder to write, new or empty; ``anyadbench-NAME`` here by default.
 
     Raises:
-        UserError: If the name cannot be one or is taken, or the folder holds something or cannot be written.
+        UserError: If the name is invalid or taken, or the folder is not empty or cannot be written.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -44,15 +44,15 @@ def new_package(name: str, out: Path | None = None) -> Path:
         "title": " ".join(words).capitalize(),
         "distribution": f"anyadbench-{name}",
         "module": f"anyadbench_{'_'.join(words)}",
-        "cls": "".join(word.capitalize() for word in words) + "Method",  # no name that the module imports
+        "cls": "".join(word.capitalize() for word in words) + "Method",  # a name that the module does not import
     }
-    # Other delimiters than usual: the workflow has expressions in double braces of its own.
+    # Unusual delimiters, because the workflow has its own expressions in double braces.
     environment = Environment(
         variable_start_string="<<", variable_end_string=">>", keep_trailing_newline=True, undefined=StrictUndefined
     )
     folder = Path(values["distribution"]) if out is None else out
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is there already; give another folder with --out.")
+        raise UserError(f"{folder} already exists; give another folder with --out.")
     templates = files("anyadbench.testing") / "template"
     try:
         for target, template in _FILES.items():
@@ -77,4 +77,4 @@ def _check_name(name: str) -> None:
         raise UserError(f"The installed distribution {owners[0]} has a method {name!r}; choose another name.")
     module = f"anyadbench_{name.replace('-', '_')}"
     if find_spec(module) is not None:
-        raise UserError(f"A package {module} is installed already; choose another name than {name!r}.")
+        raise UserError(f"A package {module} is already installed; choose a name other than {name!r}.")

@@ -12,7 +12,7 @@ from anyadbench.paths import cache_dir
 
 
 def cached_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file, read anew only if its path, size or modification time is new."""
+    """Return the SHA-256 of a file, read again only if its path, size or modification time has changed."""
     real = Path(path).resolve()
     stat = real.stat()
     key: list[str | int] = [str(real), stat.st_size, stat.st_mtime_ns]

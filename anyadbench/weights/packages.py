@@ -1,4 +1,4 @@
-"""Finding weight files that a Python package carries."""
+"""Finding weight files that a Python package ships."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def package_path(source: WeightSource) -> Path:
         UserError: If the package or its file is missing, or the file is not the one of the named version.
     """
     if source.module is None or source.package_file is None:
-        raise ValueError(f"{source.name!r} is no package source.")
+        raise ValueError(f"{source.name!r} is not a package source.")
     spec = importlib.util.find_spec(source.module)
     folders = list(spec.submodule_search_locations or []) if spec is not None else []
     if not folders:

@@ -1,4 +1,4 @@
-"""Reading weight files of every kind into timm's naming. Nothing here runs code that a file carries."""
+"""Reading weight files of every kind into timm's naming. Nothing here runs code from a file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_state(resolved: ResolvedWeights) -> dict[str, Tensor]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file, or a torch file that holds nothing but tensors and plain values; told apart by content.
+    """Read a safetensors file, or a torch file of tensors and plain values only; the content decides which it is.
 
     Raises:
         UserError: If it is neither, is truncated, or would have to run code.
@@ -67,10 +67,10 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} holds Python objects, not only tensors, or is cut short; reading on could run any code, so save "
+            f"{path} holds Python objects, not only tensors, or is cut short; reading it could run any code, so save "
             "its state_dict alone (best as .safetensors) or copy it again."
         ) from error
-    # A damaged stream fails wherever it happens to break: EOFError, struct.error, IndexError, RuntimeError, ...
+    # A damaged stream raises whatever error its break causes: EOFError, struct.error, IndexError, RuntimeError, ...
     except Exception as error:
         raise UserError(
             f"{path} cannot be read as a torch file of tensors; it is cut short or of another kind, so copy or "
@@ -80,7 +80,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise UserError(f"{path} is a torch file but no table of tensors; save the model's state_dict and pass that.")
+        raise UserError(f"{path} is a torch file without a state dict; save the model's state_dict and pass that.")
     return {str(key): value for key, value in loaded.items()}
 
 
@@ -92,9 +92,9 @@ def _rename_by_order(state: Mapping[str, Tensor], architecture: str, where: str)
     names = [*architecture_shapes(architecture), "classifier.weight", "classifier.bias"]
     if len(names) != len(state):
         raise UserError(
-            f"{where} has {len(state)} tensors, but {architecture} has {len(names)}; install the package anew."
+            f"{where} has {len(state)} tensors, but {architecture} has {len(names)}; reinstall the package."
         )
     for old, new in zip(state, names, strict=True):
         if old.rpartition(".")[2] != new.rpartition(".")[2]:
-            raise UserError(f"{where} has {old!r} where {architecture} has {new!r}; install the package anew.")
+            raise UserError(f"{where} has {old!r} where {architecture} has {new!r}; reinstall the package.")
     return dict(zip(names, state.values(), strict=True))

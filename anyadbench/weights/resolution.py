@@ -1,4 +1,4 @@
-"""From ``--weights`` and what a method lists to a file with a hash, and the state of every source for ``doctor``."""
+"""Resolving ``--weights`` and a method's list to a file with a hash, and the state of every source for ``doctor``."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def resolve(
 ) -> ResolvedWeights:
     """Find the weights that one method starts from.
 
-    Hub weights are looked for in the local hub cache and then downloaded; nothing falls back to other weights.
+    Hub weights are taken from the local hub cache or downloaded; nothing falls back to other weights.
 
     Args:
         spec: ``published``, ``package``, ``random`` or ``file:PATH``.
         profile_weights: Name of a source per profile, as the method lists it; ``None`` where it needs no weights.
-        checkpoint: Entries by which a file is known as the whole network that the method's authors published.
+        checkpoint: Entries that identify a file as the whole network that the method's authors published.
         profile: For ``random`` and ``file:PATH``, the profile whose architecture is meant (that of the protocol).
 
     Raises:
-        UserError: If the option is unknown, the method lists nothing under it, or the weights cannot be had.
+        UserError: If the option is unknown, the method lists nothing under it, or the weights are not available.
     """
     wanted = spec if spec in PROFILES else profile
     named = [each for each, name in profile_weights.items() if name is not None]
@@ -58,7 +58,7 @@ def resolve(
 
 
 def describe() -> list[dict[str, object]]:
-    """Return for each source whether it is here, where, and what to do if not; never goes to the network.
+    """Return for each source whether it is installed, where, and how to get it if not; never uses the network.
 
     Keys: ``name``, ``title``, ``kind``, ``architecture``, ``licence``, ``available``, ``where`` (path or empty) and
     ``todo`` (empty if available).
@@ -90,7 +90,7 @@ def _state(source: WeightSource) -> tuple[str, str]:
     found = cached_path(source)
     if found is not None:
         return str(found), ""
-    return "", f"It is downloaded at the first use; without a network, {_by_hand(source)}."
+    return "", f"It is downloaded on first use; without a network, {_by_hand(source)}."
 
 
 def _by_hand(source: WeightSource) -> str:
@@ -164,7 +164,7 @@ def _random(source: WeightSource) -> ResolvedWeights:
         input_size=source.input_size,
         mean=source.mean,
         std=source.std,
-        provenance=f"Random weights in place of {source.name}, drawn from the run's seed.",
+        provenance=f"Random weights instead of {source.name}, drawn from the run's seed.",
         marked=True,
     )
 
@@ -200,10 +200,10 @@ def _file(text: str, source: WeightSource, checkpoint: Sequence[str]) -> Resolve
 
 
 def is_checkpoint(path: Path, entries: Sequence[str]) -> bool:
-    """Whether a weights file holds the authors' whole network, known by any of these entries.
+    """Return whether a weights file holds the authors' whole network, identified by any of these entries.
 
     Raises:
-        UserError: If it is no file of tensors.
+        UserError: If it is not a file of tensors.
     """
     from anyadbench.weights.reading import read_tensors
 

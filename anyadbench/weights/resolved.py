@@ -1,4 +1,4 @@
-"""Weights that have been found: what a plan hashes, a manifest records, and a method loads."""
+"""Resolved weights, which a plan hashes, a manifest records, and a method loads."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ResolvedWeights:
     revision: str | None = None
 
     def identity(self) -> dict[str, str | None]:
-        """Return what belongs in a hashed id: the same on every machine, so no path."""
+        """Return the part that ids hash: the same on every machine, so without the path."""
         return {"name": self.name, "kind": self.kind, "sha256": self.sha256}
 
     def manifest(self) -> dict[str, Any]:
@@ -71,14 +71,14 @@ class ResolvedWeights:
         return read_state(self)
 
     def published(self) -> dict[str, Tensor]:
-        """Read the tensors of kind ``checkpoint`` as they stand in the file, under the authors' names.
+        """Read the tensors of kind ``checkpoint`` as they are in the file, under the authors' names.
 
         Raises:
             UserError: If the file is gone, changed since it was resolved, is damaged, or would have to run code.
             ValueError: If the weights are of another kind.
         """
         if self.kind != "checkpoint":
-            raise ValueError(f"Weights {self.name!r} are no published checkpoint.")
+            raise ValueError(f"Weights {self.name!r} are not a published checkpoint.")
         path = self._check_file()
         from anyadbench.weights.reading import read_tensors
 
@@ -88,7 +88,7 @@ class ResolvedWeights:
         if self.path is None or self.sha256 is None:
             raise ValueError(f"Weights {self.name!r} have no tensors to read; build the backbone instead.")
         if not Path(self.path).is_file():
-            raise UserError(f"{self.path} has gone since the run was planned; put it back, or plan the run again.")
+            raise UserError(f"{self.path} has disappeared since the run was planned; restore it or plan the run again.")
         if cached_sha256(self.path) != self.sha256:
             raise UserError(f"{self.path} has changed since the run was planned; plan the run again.")
         return Path(self.path)

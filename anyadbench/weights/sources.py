@@ -23,7 +23,7 @@ class WeightSource:
         title: A few words for sentences, e.g. ``"DINOv2 ViT-S/14"``.
         architecture: timm model name, with its tag.
         kind: ``"hub"`` (``model.safetensors`` of ``timm/<architecture>``) or ``"package"`` (a file that a Python
-            package carries).
+            package ships).
         licence: SPDX name of the licence of the weights.
         input_size: Channels, height and width that the weights were last trained at.
         mean: Per-channel mean subtracted from pixels in [0, 1].
@@ -177,7 +177,7 @@ def source_named(name: str) -> WeightSource:
     """Return the source of a name: one of ``SOURCES``, or any weights that timm knows, named with their tag.
 
     Raises:
-        UserError: If timm knows no such weights, or the name has no tag, so that it would not say which.
+        UserError: If timm has no such weights, or the name has no tag and so is ambiguous.
     """
     if name in SOURCES:
         return SOURCES[name]
@@ -203,4 +203,4 @@ def source_named(name: str) -> WeightSource:
         raise UserError(
             f"Weights {name!r} come in {len(variants)} variants; name one with its tag, e.g. {variants[0]}."
         )
-    raise UserError(f"The weights {name!r} are no known source.{suggest(name, [*SOURCES, *tagged])}")
+    raise UserError(f"The weights {name!r} are not a known source.{suggest(name, [*SOURCES, *tagged])}")

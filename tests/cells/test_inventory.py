@@ -83,7 +83,7 @@ def test_a_name_that_fits_no_cell_or_two_is_said(tmp_path: Path) -> None:
     cell(tmp_path, "failed", seed=1, ident="0999")
     with pytest.raises(UserError, match="holds no cell 'zzz'"):
         inventory.find_cell(tmp_path, "zzz")
-    with pytest.raises(UserError, match="begins 2 cells of .*give more of the name"):
+    with pytest.raises(UserError, match="matches 2 cells of .*give more of the name"):
         inventory.find_cell(tmp_path, "mine")
 
 
@@ -116,7 +116,7 @@ def test_a_cell_that_is_being_run_is_never_pruned(tmp_path: Path) -> None:
     folder = cell(tmp_path, "failed")
     with folder.lock():
         assert inventory.removable(tmp_path) == []
-        with pytest.raises(UserError, match="is being run; stop it first"):
+        with pytest.raises(UserError, match="is running; stop it first"):
             inventory.removable(tmp_path, [ID])
 
 

@@ -96,7 +96,7 @@ def test_a_damaged_volume_is_named(
         (["--method", "pixelstats", "--set", "pixelstats.flor=1"], "no parameter 'flor'. Did you mean 'floor'"),
         (
             ["--method", "pixelstats", "--set", "pixelstats.floor=x"],
-            "pixelstats.floor is of type float, and 'x' is not",
+            "pixelstats.floor is of type float, but 'x' is not",
         ),
         (["--method", "pixelstats", "--set", "floor=1"], "is not of the form METHOD.NAME=VALUE"),
         (["--method", "pixelstats", "--set", "anyad.steps=1"], "which this run does not include"),

@@ -193,5 +193,5 @@ def test_a_killed_worker_is_started_again_and_reported_when_that_happens_too_oft
     os.kill(record, signal.SIGKILL)
     _, printed = process.communicate(timeout=120)
     assert process.returncode == code, printed
-    assert "ended by signal SIGKILL" in printed if code else "started again (1 of 1)" in printed
+    assert "ended by signal SIGKILL" in printed if code else "restarted (1 of 1)" in printed
     assert run("run", "--method", "pixelstats", *options, "--runs", str(tmp_path)).returncode == 0

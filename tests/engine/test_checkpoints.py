@@ -60,7 +60,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
 def test_a_method_without_length_is_refused(tmp_path: Path) -> None:
     from anyadbench.errors import UserError
 
-    with pytest.raises(UserError, match="neither steps nor epochs says how long to train"):
+    with pytest.raises(UserError, match="neither steps nor epochs sets how long to train"):
         trainer(tmp_path, steps=0).run()
 
 

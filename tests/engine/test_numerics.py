@@ -190,7 +190,7 @@ def test_a_cell_planned_for_a_gpu_is_refused_where_there_is_none() -> None:
         pytest.skip("this machine has a GPU")
     from anyadbench.errors import UserError
 
-    with pytest.raises(UserError, match="planned for a GPU and torch finds none"):
+    with pytest.raises(UserError, match="planned for a GPU, but torch finds none"):
         apply_policy(Policy(device="cuda"))
 
 

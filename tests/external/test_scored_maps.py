@@ -186,11 +186,11 @@ def _volume(maps: Path) -> None:
     [
         (_remove, ".npy missing: T1 needs a map of every slice, or no folder at all."),
         (_nan, "holds NaN or infinite values as float32; give finite scores."),
-        (_text, "is no array that numpy.save wrote; write it again."),
-        (_cube, "holds float64 of shape (3, 4, 5); give numbers of height x width."),
+        (_text, "is not an array written by numpy.save; write it again."),
+        (_cube, "holds float64 of shape (3, 4, 5); give numbers as height x width."),
         (_volume, "has 4 x 5 x 6 voxels (LPS) where its scan has"),
-        (lambda maps: (maps / "F+T3").mkdir(), "is not named like a subset of the protocol; rename or move it."),
-        (lambda maps: (maps / "T1/nobody").mkdir(), "is named like no scan of phantom; rename or remove it."),
+        (lambda maps: (maps / "F+T3").mkdir(), "is not named after a subset of the protocol; rename or move it."),
+        (lambda maps: (maps / "T1/nobody").mkdir(), "is not named after a scan of phantom; rename or remove it."),
         (lambda maps: (maps / "T1/image_scores.csv").write_text("a,b\n1,2\n"), "columns scan, slice and score"),
         (
             lambda maps: (maps / "T1/image_scores.csv").write_text("scan,slice,score\nx,1,0.5\n"),

@@ -118,7 +118,7 @@ def test_a_bad_method_fails_alone_and_says_why(name: str, said: str, slow: Grid)
 @pytest.mark.timeout(600)
 def test_a_forked_process_that_comes_back_is_ended(slow: Grid) -> None:
     (cell,) = (path for path in cells(slow.runs) if path.name.startswith("bad-fork-back"))
-    assert "forked came back into the harness and was ended" in (cell / "log.txt").read_text()
+    assert "process forked by the method returned into the harness and was ended" in (cell / "log.txt").read_text()
 
 
 @pytest.mark.slow

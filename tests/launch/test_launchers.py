@@ -200,7 +200,7 @@ def test_a_second_command_changes_nothing_of_a_cell_that_is_being_run(
         assert files(asked.cell.work) == before
         said = execute(more, monkeypatch, then=lambda job: job.cell.complete())
     assert len(said) == 1
-    assert "run as another process planned it; it kept its maps as --keep-maps sample says, not all" in said[0]
+    assert "run as another process planned it; its maps were kept with --keep-maps sample, not all" in said[0]
     assert files(asked.cell.final) == before
     assert not asked.cell.work.exists()
 
@@ -251,8 +251,8 @@ def test_without_slurm_the_launcher_says_what_to_do(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"device": "auto", "precision": "auto"}, "--device auto asks this machine"),
-        ({"device": "cuda", "precision": "auto"}, "--precision auto asks this machine's GPU"),
+        ({"device": "auto", "precision": "auto"}, "--device auto checks this machine"),
+        ({"device": "cuda", "precision": "auto"}, "--precision auto checks this machine's GPU"),
         ({"device": "cpu", "precision": "tf32"}, "tf32 needs a GPU"),
     ],
 )

@@ -64,7 +64,7 @@ def test_a_cell_that_becomes_one_that_is_being_run_is_left_alone(
     folder = replace(job, cell_id="0" * 64).save()
     (folder / "protocol.toml").write_text(tiny_protocol.read_text())
     (planned,) = list_cells(tmp_path)
-    with job.cell.lock(), pytest.raises(UserError, match="is being run; wait for it, or stop it"):
+    with job.cell.lock(), pytest.raises(UserError, match="is running; wait for it, or stop it"):
         replan(planned, Display(quiet=True))
     assert (folder / PLAN).is_file() and not job.cell.work.exists()
     assert replan(planned, Display(quiet=True)).cell_id == job.cell_id

@@ -130,7 +130,7 @@ def test_with_registers_the_table_has_no_row_for_the_class_token() -> None:
 
 
 def test_a_table_that_is_no_square_is_refused() -> None:
-    with pytest.raises(ValueError, match="7 rows is no square grid"):
+    with pytest.raises(ValueError, match="7 rows is not a square grid"):
         split_positions({"pos_embed": torch.zeros(1, 7, 8)})
 
 
@@ -236,7 +236,7 @@ def test_a_graph_without_a_part_of_attention_is_a_sentence(tmp_path: Path) -> No
 
 
 def test_a_graph_that_uses_tensors_otherwise_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"a\.onnx is not the ONNX file .* uses 'w0'\); install the package anew"):
+    with pytest.raises(UserError, match=r"a\.onnx is not the ONNX file .* uses 'w0'\); reinstall the package"):
         read_onnx_vit(small_graph(tmp_path / "a.onnx", use="Gemm"))
 
 

@@ -84,7 +84,7 @@ def test_two_methods_of_one_name_are_an_error_that_names_both(site: Path) -> Non
 
 def test_a_descriptor_of_another_name_is_refused(site: Path) -> None:
     install(site, "dist-a", "mine", GOOD.replace("{name}", "other"))
-    with pytest.raises(UserError, match="called 'other'; entry point and descriptor must have one name"):
+    with pytest.raises(UserError, match="called 'other'; entry point and descriptor need the same name"):
         plugins.find_method("mine")
 
 

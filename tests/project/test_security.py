@@ -66,7 +66,7 @@ def test_a_plan_works_in_the_folder_that_it_was_found_in(tmp_path: Path) -> None
 def test_a_plan_that_was_tampered_with_is_refused(change: dict[str, object], tmp_path: Path) -> None:
     work = planned(tmp_path).save()
     (work / "plan.json").write_text(json.dumps(json.loads((work / "plan.json").read_text()) | change))
-    with pytest.raises(UserError, match=r"is (no plan of a cell|the plan of another cell); remove"):
+    with pytest.raises(UserError, match=r"is (not the plan of a cell|the plan of another cell); remove"):
         Job.load(work)
 
 

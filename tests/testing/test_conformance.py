@@ -22,8 +22,8 @@ BROKEN = {
     "NotANumber": ("maps-finite", "are NaN or infinite"),
     "AnotherShape": ("maps-finite", "maps of shape"),
     "AnotherType": ("maps-finite", "must be torch.float32"),
-    "Unseeded": ("same-seed", "has another state"),
-    "Forgetful": ("save-load", "gives other maps"),
+    "Unseeded": ("same-seed", "has a different state"),
+    "Forgetful": ("save-load", "gives different maps"),
     "BatchRanged": ("batch-independent", "one by one"),
     "BatchRangedSmall": ("batch-independent", "one by one"),
     "Remembering": ("hidden-sequence", "Shown F, scores change"),
@@ -32,7 +32,7 @@ BROKEN = {
     "AsksForMasks": ("fit-normals-only", "asked the training normals for 'reader'"),
     "OpensTheData": ("fit-normals-only", "masks.npy"),
     "OpensTheTree": ("fit-normals-only", "_seg.nii.gz"),
-    "PeeksAtTestSlices": ("fit-normals-only", "rewritten, the fitted method has another state"),
+    "PeeksAtTestSlices": ("fit-normals-only", "rewritten, the fitted method has a different state"),
     "WritesHere": ("writes-inside", "debug.txt"),
     "Fetches": ("no-network", "203.0.113.1"),
 }
@@ -104,7 +104,7 @@ def test_a_descriptor_that_works_at_import_fails() -> None:
     assert descriptor_light("broken_slow:DESCRIPTOR", Limits()).status == "passed"
     finding = descriptor_light("broken_slow:DESCRIPTOR", Limits(import_seconds=0.1))
     assert finding.status == "failed"
-    assert "of processor time; at most 0.1 s" in finding.reason
+    assert "of processor time; the limit is 0.1" in finding.reason
 
 
 @pytest.mark.slow
@@ -189,20 +189,20 @@ def test_what_an_expected_failure_leaves_unchecked_has_to_be_expected_too() -> N
 def test_a_module_that_cannot_be_imported_is_one_sentence(text: str, cause: str, tmp_path: Path) -> None:
     name = f"fails_with_{cause.partition(':')[0].lower()}"
     (tmp_path / f"{name}.py").write_text(text)
-    with pytest.raises(UserError, match=rf"importing the module {name} fails \({cause}.*\); mend it"):
+    with pytest.raises(UserError, match=rf"importing the module {name} fails \({cause}.*\); fix it"):
         check_method(f"{name}:MINE", paths=(tmp_path,))
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"expected": {"costs": "why"}}, "'costs' is no check of the kit. Did you mean 'cost'"),
+        ({"expected": {"costs": "why"}}, "'costs' is not a check of the kit. Did you mean 'cost'"),
         ({"expected": {"cost": " "}}, "'cost' has no reason; say in a sentence"),
         ({"target": "no_such_module:THING"}, "there is no module 'no_such_module'; install its package, or name"),
         ({"target": "broken_descriptors:NOTHING"}, "has no NOTHING; name its descriptor"),
         ({"target": "broken_descriptors:NUMBER"}, "is a int; name a MethodDescriptor"),
-        ({"target": ":GOOD"}, "'' is no name of a module; give package.module:OBJECT"),
-        ({"target": "..up:GOOD"}, "'..up' is no name of a module; give package.module:OBJECT"),
+        ({"target": ":GOOD"}, "'' is not a module name; give package.module:OBJECT"),
+        ({"target": "..up:GOOD"}, "'..up' is not a module name; give package.module:OBJECT"),
         ({"target": "nothing"}, "No installed plugin offers the method 'nothing'"),
     ],
 )

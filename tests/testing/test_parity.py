@@ -128,7 +128,7 @@ def test_a_folder_that_nobody_claims_is_told_and_does_not_pass(folder: Path) -> 
     [
         ("manifest.json", None, "manifest.json does not exist; give a folder of parity fixtures"),
         ("manifest.json", "{", "manifest.json cannot be read as JSON .*; copy it again"),
-        ("manifest.json", "{}", "is no manifest of parity fixtures .*'seed'.* it needs 'seed' and 'fixtures'"),
+        ("manifest.json", "{}", "is not a manifest of parity fixtures .*'seed'.* it needs 'seed' and 'fixtures'"),
         ("manifest.json", '{"seed": 0, "fixtures": {"one": {}}}', "KeyError: 'method'"),
         ("manifest.json", '{"seed": -1, "fixtures": {}}', "manifest.json is no manifest .*negative"),
         ("manifest.json", '{"seed": 0, "dtype": "long", "fixtures": 3}', "manifest.json is no manifest"),
@@ -186,7 +186,10 @@ def test_weights_that_do_not_fit_the_network_fail_their_fixture(
     assert len(report.results["one"]) == 2 and not report.ok
 
 
-WHOLE = "manifest.json gives fixture 'one' {} {}, which must be a whole number of at least {}; copy the manifest again."
+WHOLE = (
+    "manifest.json sets {} of fixture 'one' to {}, which must be a whole number of at least {}; "
+    "copy the manifest again."
+)
 
 
 @pytest.mark.parametrize(

@@ -102,13 +102,13 @@ def test_no_name_collides_with_what_the_module_imports(name: str, tmp_path: Path
 
 
 def test_the_name_of_an_installed_package_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="A package anyadbench_baselines is installed already; choose another name"):
+    with pytest.raises(UserError, match="A package anyadbench_baselines is already installed; choose a name other"):
         new_package("baselines", tmp_path / "out")
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="is there already; give another folder with --out"):
+    with pytest.raises(UserError, match="already exists; give another folder with --out"):
         new_package("mine", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

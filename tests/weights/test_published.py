@@ -165,7 +165,7 @@ def test_an_encoder_alone_is_still_weights_to_train_from(tmp_path: Path) -> None
 
 
 def test_only_checkpoints_have_published_tensors() -> None:
-    with pytest.raises(ValueError, match="are no published checkpoint"):
+    with pytest.raises(ValueError, match="are not a published checkpoint"):
         resolve("random", INPFORMER.weights).published()
 
 

@@ -160,7 +160,7 @@ def test_a_pickle_with_objects_is_refused_and_not_run(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Danger()}, tmp_path / "w.pth")
     with pytest.raises(
-        UserError, match="holds Python objects, not only tensors, or is cut short; reading on could run any"
+        UserError, match="holds Python objects, not only tensors, or is cut short; reading it could run any"
     ):
         read_tensors(tmp_path / "w.pth")
     assert not Path("unpickled").exists()
@@ -196,7 +196,7 @@ def test_a_file_of_another_kind_is_a_sentence(tmp_path: Path, content: bytes) ->
 @pytest.mark.parametrize("content", [{}, {"lr": 0.1}, [torch.zeros(1)], torch.zeros(1)])
 def test_a_torch_file_without_a_table_of_tensors_is_a_sentence(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "w.pth")
-    with pytest.raises(UserError, match="is a torch file but no table of tensors"):
+    with pytest.raises(UserError, match="is a torch file without a state dict"):
         read_tensors(tmp_path / "w.pth")
 
 

@@ -229,7 +229,7 @@ def test_a_profile_that_the_method_lacks_is_a_sentence() -> None:
 
 
 def test_a_source_that_nobody_knows_is_a_sentence() -> None:
-    with pytest.raises(UserError, match=r"'resnet18\.tv_in2k' are no known source\. Did you mean"):
+    with pytest.raises(UserError, match=r"'resnet18\.tv_in2k' are not a known source\. Did you mean"):
         resolve("published", {"published": "resnet18.tv_in2k"})
 
 
@@ -324,7 +324,7 @@ def test_a_file_changed_since_planning_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has changed since the run was planned"):
         resolved.state_dict()
     file.unlink()
-    with pytest.raises(UserError, match="has gone since the run was planned"):
+    with pytest.raises(UserError, match="has disappeared since the run was planned"):
         resolved.state_dict()
 
 

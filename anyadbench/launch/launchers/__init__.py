@@ -21,7 +21,7 @@ BUILTIN = {
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """What a launcher is told.
+    """Options for a launcher.
 
     Attributes:
         display: Where progress goes.
@@ -41,7 +41,7 @@ def find_launcher(name: str) -> Launcher:
     """Return a launcher by name, built in or from a plugin.
 
     Raises:
-        UserError: If there is none of that name.
+        UserError: If no launcher has that name.
     """
     from importlib import import_module
 
@@ -61,8 +61,8 @@ def find_launcher(name: str) -> Launcher:
 def cell_command(job: Job) -> list[str]:
     """Return the command that runs one planned cell, on any machine that sees the same files.
 
-    It may be run in any order, twice, and in parallel: a finished cell is not run again, and of two processes one
-    waits.
+    Such commands may be run in any order, more than once, and in parallel: a finished cell is not run again, and the
+    second of two processes on one cell waits.
     """
     import sys
 
@@ -83,11 +83,11 @@ def known_settings(options: LaunchOptions, launcher: str, known: Sequence[str]) 
 
 
 def recorded_outcome(job: Job, log: str = "") -> Outcome:
-    """Return how a job ended that ran out of this process's sight, from what its folder says.
+    """Return how a job ended that was not run by this process, from its folder.
 
     Args:
         job: The job.
-        log: What the scheduler wrote about it, for a cell that never began.
+        log: The scheduler's log of it, for a cell that never started.
     """
     if job.cell.done:
         return Outcome(job, "done")
@@ -98,6 +98,6 @@ def recorded_outcome(job: Job, log: str = "") -> Outcome:
         return Outcome(job, "failed", error, tail, mistake=bool(state.get("mistake")))
     if state.get("state") == "pending" and log:
         return Outcome(
-            job, "failed", "The cell did not begin; what was said of it follows.", tuple(log.splitlines()[-40:])
+            job, "failed", "The cell did not start; the scheduler's log follows.", tuple(log.splitlines()[-40:])
         )
     return Outcome(job, "interrupted", error or "It was ended from outside; the same command resumes it.")

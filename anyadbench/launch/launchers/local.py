@@ -47,7 +47,7 @@ class _Pool:
 
 
 def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
-    """Run every job in a process of its own and return the outcomes in order.
+    """Run every job in its own process and return the outcomes in order.
 
     The first Ctrl-C lets running cells write a checkpoint and ends; the second kills them.
     """
@@ -69,7 +69,7 @@ def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
 
 
 def devices(jobs: Sequence[Job], slots: int) -> list[str | None]:
-    """Return the GPU that each slot is pinned to (``None`` for the CPU); 0 slots are one per GPU, or one."""
+    """Return the GPU that each slot is pinned to (``None`` for the CPU); 0 slots means one per GPU, or one."""
     gpus = visible_gpus() if any(job.policy["device"] == "cuda" for job in jobs) else []
     return [gpus[i % len(gpus)] if gpus else None for i in range(slots or max(1, len(gpus)))]
 

@@ -1,4 +1,4 @@
-"""The launcher that runs nothing: it prints one command per cell, for whatever queue there is."""
+"""The launcher that runs nothing: it prints one command per cell, for any queue."""
 
 from __future__ import annotations
 

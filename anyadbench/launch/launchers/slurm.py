@@ -1,8 +1,8 @@
 """SLURM through submitit: an array job, one cell per task.
 
-A task runs the same command as the launcher ``shell`` prints. SLURM puts preempted tasks and those of a lost node back
-into its queue; submitit does so at a task's time limit. What ends early all the same, and was not cancelled, is
-submitted again a few times. All of them go on from the last checkpoint.
+A task runs the command that the launcher ``shell`` prints. SLURM requeues preempted tasks and those of a lost node;
+submitit requeues a task at its time limit. A task that still ends early, and was not cancelled, is resubmitted a few
+times. All of them resume from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from anyadbench.files import make_folder
 from anyadbench.launch.launchers import LaunchOptions, cell_command, known_settings, recorded_outcome
 
 POLL = 5.0
-"""Seconds between two looks at the queue."""
+"""Seconds between queries of the queue."""
 
 ARRAY = 1000
-"""Most tasks of one array job; SLURM's own limit is 1001 unless the site raised it."""
+"""Largest number of tasks in one array job; SLURM's own limit is 1001 unless the site raised it."""
 
 REQUEUES = 20
-"""How often a task may reach its time limit and go on."""
+"""How often a task may reach its time limit and be requeued."""
 
 STOP_SECONDS = 60.0
 """Seconds that a running cell has for its checkpoint when its time is up; SLURM warns 90 seconds before."""
@@ -40,7 +40,7 @@ SETTINGS = {
 ENDED = (
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT",
 )  # fmt: skip
-"""States in which SLURM has done with a task."""
+"""States in which SLURM is done with a task."""
 
 _RENAMED = {"cpus": "cpus_per_task", "gpus": "gpus_per_node"}
 
@@ -61,7 +61,7 @@ class CellTask:
         return code
 
     def checkpoint(self) -> Any:
-        """Stop the cell after its checkpoint and return what goes back into the queue; submitit calls it."""
+        """Stop the cell after its checkpoint and return what to requeue; submitit calls it."""
         from submitit.helpers import DelayedSubmission
 
         if self._process is not None and self._process.poll() is None:
@@ -71,12 +71,12 @@ class CellTask:
 
 
 def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
-    """Submit every job and wait until the queue has none of them any more.
+    """Submit every job and wait until none of them is left in the queue.
 
     The first Ctrl-C cancels the tasks: running cells write a checkpoint first.
 
     Raises:
-        UserError: If submitit or SLURM is not there, or refuses the settings.
+        UserError: If submitit or SLURM is missing, or refuses the settings.
     """
     settings = _parse(known_settings(options, "slurm", tuple(SETTINGS)))
     poll = float(settings.pop("poll", POLL))
@@ -88,7 +88,7 @@ def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
         todo = [job for job in retry if again < job.retries]
         if not todo:
             break
-        options.display.note(f"{len(todo)} cells were lost by SLURM and are submitted again")
+        options.display.note(f"SLURM lost {len(todo)} cells, which are submitted again")
     return [outcomes[job.cell_id] for job in jobs]
 
 
@@ -157,7 +157,7 @@ def _submit(jobs: Sequence[Job], folder: Path, settings: dict[str, Any], options
 
 
 def _wait(names: Sequence[str], poll: float, options: LaunchOptions) -> tuple[dict[str, str], bool]:
-    """Wait for the tasks' end; return the last state of each, and whether Ctrl-C cancelled them."""
+    """Wait for the tasks to end; return the last state of each, and whether Ctrl-C cancelled them."""
     numbers, stopped = _numbers(names), False
     last: dict[str, str] = {}
     while True:

@@ -1,1 +1,1 @@
-"""The conformance kit: does a method keep the contract of ``anyadbench.methods.contract.Method``?"""
+"""The conformance kit: does a method fulfil the contract of ``anyadbench.methods.contract.Method``?"""

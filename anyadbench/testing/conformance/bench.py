@@ -1,4 +1,4 @@
-"""Building, fitting and scoring a method as the harness does, under the eyes of the guard."""
+"""Building, fitting and scoring a method as the harness does, watched by the guard."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ SEED = 0
 
 
 class Broken(Exception):
-    """The method does not keep a check; the message says how."""
+    """The method fails a check; the message says how."""
 
 
 class Skipped(Exception):
-    """A check cannot tell anything; the message says why."""
+    """A check is inconclusive; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class Bench:
     """One method on the kit's data.
 
     Attributes:
-        descriptor: What it is.
+        descriptor: Its descriptor.
         guard: Watches everything that the method does.
-        cell: Folder that stands for the cell.
-        asked: What fitting asked of the harness that it may not have.
+        cell: Folder that acts as the cell.
+        asked: Requests of fitting to the harness that are not in the contract.
     """
 
     descriptor: MethodDescriptor
@@ -77,13 +77,13 @@ class Bench:
 
     @property
     def weights(self) -> ResolvedWeights:
-        """Random weights of the smallest network that the method lists: the kit is about behaviour, and offline."""
+        """Random weights of the smallest network that the method lists: the kit checks behaviour, and works offline."""
         listed = self.descriptor.weights_for(self.params)
         profile = "package" if "package" in listed or not listed else next(iter(listed))
         return resolve("random", listed, profile=profile)
 
     def import_code(self) -> None:
-        """Import the factory's module with all that it needs."""
+        """Import the factory's module and everything that it needs."""
         with self.guard.watch():
             importlib.import_module(self.descriptor.factory.partition(":")[0])
 
@@ -126,7 +126,7 @@ class Bench:
         return path
 
     def load(self, path: Path, grid: tuple[int, int], missing: str = "native") -> Method:
-        """Build the method anew and load a stored state."""
+        """Build the method again and load a stored state."""
         method = self.build(grid, missing)
         with self.guard.watch():
             method.load_saved_state(load_file(path))
@@ -136,7 +136,7 @@ class Bench:
         """Score slices of which the method is shown ``subset``.
 
         Raises:
-            Broken: If what it returns has another type or shape than it should.
+            Broken: If it returns a wrong type or shape.
         """
         batch = evaluation_batch(values, subset, PROTOCOL.sequences, POLICY.torch_device())
         with self.guard.watch(), torch.inference_mode():
@@ -152,7 +152,7 @@ class Bench:
         return Scored(maps.detach().cpu().numpy(), found)
 
     def _restrict(self, method: Method) -> None:
-        """Let the method ask the harness for what the contract names, and for nothing else."""
+        """Give the method access to what the contract names, and to nothing else."""
         prepare, manual = method.prepare, method.manual_step
         method.prepare = lambda normals: prepare(_normals(normals, self.asked))  # type: ignore[method-assign]
         if manual is not None:
@@ -166,7 +166,7 @@ def on_grid(maps: Float32[np.ndarray, "B h w"], grid: tuple[int, int]) -> Float3
 
 
 class _Asked:
-    """Refuses, and records, every name that the contract does not have."""
+    """Refuses and records every name that is not in the contract."""
 
     _what = ""
 
@@ -178,7 +178,7 @@ class _Asked:
             text = f"asked {self._what} for {name!r}"
             if text not in self._asked:
                 self._asked.append(text)
-        raise AttributeError(f"{self._what} have no {name!r} in the contract")
+        raise AttributeError(f"{self._what}: {name!r} is not in the contract")
 
 
 def _normals(normals: Any, asked: list[str]) -> Normals:
@@ -221,7 +221,7 @@ def _shape(value: object) -> str:
 
 
 def same_state(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> bool:
-    """Whether two states are equal to the bit (two NaN at one place count as equal)."""
+    """Whether two states are equal to the bit (two NaN at the same position count as equal)."""
     return first.keys() == second.keys() and all(
         first[name].dtype == second[name].dtype
         and first[name].shape == second[name].shape

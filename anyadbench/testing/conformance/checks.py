@@ -32,11 +32,11 @@ class Fitted:
     Attributes:
         bench: Builds, fits and scores.
         data: Slices of the original store.
-        changed: Slices of the store in which all that fitting must not see is rewritten.
+        changed: Slices of the store in which everything that fitting must not see is rewritten.
         method: Fitted on ``data``.
         state: File with its state.
         values: Slices to score, of test scans with every sequence.
-        steady: Whether a second fit with the same seed was the same.
+        steady: Whether a second fit with the same seed was identical.
     """
 
     bench: Bench
@@ -84,29 +84,29 @@ def same_seed(fitted: Fitted) -> None:
 
 
 def fit_normals_only(fitted: Fitted) -> None:
-    """Fit on data in which everything but the training normals is rewritten, and look at what fitting asked for."""
+    """Fit on data with all but the training normals rewritten, and check what fitting asked for."""
     bench = fitted.bench
     if bench.asked:
         raise Broken(f"Fitting {bench.asked[0]}, which is not in the contract.")
     if bench.guard.reads:
         raise Broken(f"Fitting {bench.guard.reads[0]}, a file of the data set.")
     if not fitted.steady:
-        raise Skipped("Fits with one seed differ (same-seed), so they cannot tell what fitting has seen.")
+        raise Skipped("Fits with one seed differ (same-seed), so they do not show what fitting has seen.")
     other = bench.fit(fitted.changed)
     _compare_fits(fitted, other, "With masks and all slices but the training normals rewritten, the fitted method")
 
 
 def _compare_fits(fitted: Fitted, other: Method, what: str) -> None:
     if not same_state(fitted.method.saved_state(), other.saved_state()):
-        raise Broken(f"{what} has another state.")
+        raise Broken(f"{what} has a different state.")
     if not fitted.score().same(fitted.score(other)):
-        raise Broken(f"{what} has the same state, but gives other maps.")
+        raise Broken(f"{what} has the same state, but gives different maps.")
 
 
 def save_load(fitted: Fitted) -> None:
     """Load the stored state into a new method."""
     if not fitted.score().same(fitted.score(fitted.fresh())):
-        raise Broken("A new method with the stored state gives other maps; is all state a parameter or a buffer?")
+        raise Broken("A new method with the stored state gives different maps; is all state a parameter or a buffer?")
 
 
 def batch_independent(fitted: Fitted) -> None:
@@ -132,7 +132,7 @@ def _close(whole: Scored, scored: Scored, part: np.ndarray, what: str) -> None:
         pairs.append(("image scores", whole.images, scored.images))
     for name, expected, found in pairs:
         if found[0].shape != expected[0].shape:
-            raise Broken(f"{what} {name} have another shape than in one batch.")
+            raise Broken(f"{what} {name} have a different shape than in one batch.")
         error = float(np.abs(expected[part] - found).max())
         most = allowed(expected, TOLERANCE)
         if not error <= most:
@@ -173,20 +173,20 @@ def every_subset(fitted: Fitted) -> None:
         except Exception as error:
             raise Broken(
                 f"It cannot be built for {' and '.join(sequences)}: {type(error).__name__}: {error}; raise UserError "
-                "with the reason if it is not made for them."
+                "with the reason if it does not support them."
             ) from error
 
 
 def writes_inside(fitted: Fitted) -> None:
-    """Look at what the guard has seen, and at folders that should be empty."""
+    """Check the guard's records, and folders that should be empty."""
     left = sorted(str(path) for path in Path.cwd().rglob("*") if path.is_file())
     written = [*fitted.bench.guard.writes, *(f"left the file {path}" for path in left)]
     if written:
-        raise Broken(f"Outside the cell's folder it did: {'; '.join(written[:3])}.")
+        raise Broken(f"It acted outside the cell's folder: {'; '.join(written[:3])}.")
 
 
 def no_network(fitted: Fitted) -> None:
-    """Look at what the guard has seen."""
+    """Check the guard's records."""
     if fitted.bench.guard.network:
         raise Broken(f"It tried {'; '.join(fitted.bench.guard.network[:3])}.")
 
@@ -202,4 +202,4 @@ RUNNING = {
     "writes-inside": writes_inside,
     "no-network": no_network,
 }
-"""Check by id, in the order of running: the last two report on all before them."""
+"""Check by id, in running order: the last two report on all before them."""

@@ -1,7 +1,7 @@
 """Watching what a method does to files and the network.
 
-Python reports such actions to audit hooks before they happen. Code in C that opens files by itself goes past them, so
-the kit also looks at the folders that it gives a method. This catches mistakes, not malice.
+Python reports such actions to audit hooks before they happen. C code that opens files itself bypasses them, so the kit
+also inspects the folders that it gives a method. This catches mistakes, not malice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CHANGES = {
     "os.mkdir": (0, 2), "os.remove": (0, 1), "os.rmdir": (0, 1), "os.rename": (1, 3), "os.symlink": (1, 2),
     "os.link": (1, 3), "os.truncate": (0, None),
 }  # fmt: skip
-"""Place of the path and of its folder's descriptor among an event's arguments."""
+"""Position of the path and of its folder's descriptor among an event's arguments."""
 _NETWORK = ("socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname")
 _SYSTEM = ("/dev/", "/proc/")
 MOST = 20
@@ -44,7 +44,7 @@ class Guard:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Watch what is done inside."""
+        """Watch the code inside the ``with`` block."""
         before, self._watching = self._watching, True
         try:
             yield
@@ -80,9 +80,9 @@ class Guard:
     def _connected(self, event: str, arguments: tuple[Any, ...]) -> None:
         where = arguments[-1] if event in ("socket.connect", "socket.sendto") else arguments[0]
         if event in ("socket.connect", "socket.sendto") and not isinstance(where, tuple):
-            return  # a socket of this machine's file system
+            return  # a Unix socket of this machine
         _note(self.network, f"{event} to {where!r}")
-        raise ConnectionRefusedError("The conformance kit lets nothing use the network.")
+        raise ConnectionRefusedError("The conformance kit allows no use of the network.")
 
 
 def _note(found: list[str], text: str) -> None:
@@ -94,7 +94,7 @@ def _full(path: Any, folder: Any) -> str:
     text = os.fsdecode(path)
     if isinstance(folder, int) and folder >= 0 and not os.path.isabs(text):
         text = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), text)
-    # The last part may be a link that is itself made or removed.
+    # The last part may be a link that is itself created or removed.
     head, tail = os.path.split(os.path.abspath(text))
     return os.path.join(os.path.realpath(head), tail)
 

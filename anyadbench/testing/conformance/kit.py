@@ -1,4 +1,4 @@
-"""Running the kit: processes for what the method does, and one for what importing its descriptor does."""
+"""Running the kit: processes for the method itself, and one for the import of its descriptor."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HEAVY = (
     "tensorflow",
     "jax",
 )
-"""What no descriptor may import."""
+"""Libraries that no descriptor may import."""
 
 _IMPORT = """
 import importlib, json, operator, sys, time
@@ -55,7 +55,7 @@ def check_method(
     limits: Limits | None = None,
     paths: Sequence[str | Path] = (),
 ) -> Report:
-    """Run every check on a method; nothing of the method is imported into this process but its descriptor.
+    """Run every check on a method; only the method's descriptor is imported into this process.
 
     Of a method whose descriptor says that it cannot be run, only the descriptor is checked.
 
@@ -66,7 +66,7 @@ def check_method(
         paths: Folders to import from before all others.
 
     Raises:
-        UserError: If there is no such method, or ``expected`` names no check or gives no reason.
+        UserError: If there is no such method, or ``expected`` names an unknown check or gives no reason.
     """
     import tempfile
 
@@ -93,17 +93,17 @@ def check_method(
 
 
 def descriptor_light(target: str, limits: Limits) -> Finding:
-    """Import ``package.module:OBJECT`` in a new process, and look at how long that takes and what comes with it."""
+    """Import ``package.module:OBJECT`` in a new process; check how long that takes and what else it imports."""
     done = _python(["-c", _IMPORT, target, ",".join(HEAVY)], _environment(), limits.patience)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         return Finding("descriptor-light", "failed", f"It cannot be imported in a new process: {last}")
     seen = json.loads(done.stdout.splitlines()[-1])
     if seen["heavy"]:
-        text = f"Importing it imports {', '.join(seen['heavy'])}; import them in the module of the factory."
+        text = f"Importing it imports {', '.join(seen['heavy'])}; import them in the factory's module."
         return Finding("descriptor-light", "failed", text)
     if seen["seconds"] > limits.import_seconds:
-        text = f"Importing it takes {seen['seconds']:.2f} s of processor time; at most {limits.import_seconds:g} s."
+        text = f"Importing it takes {seen['seconds']:.2f} s of processor time; the limit is {limits.import_seconds:g}."
         return Finding("descriptor-light", "failed", text)
     return Finding("descriptor-light", "passed")
 
@@ -122,8 +122,8 @@ def _run_method(target: str, folder: Path, limits: Limits, found: dict[str, Find
         path.write_text(json.dumps({**request, "task": task}), encoding="utf-8")
         environment = {
             **_environment(), "HOME": str(elsewhere), "TMPDIR": str(cell / "tmp"), "MPLCONFIGDIR": str(cell / "tmp"),
-            "TORCHINDUCTOR_CACHE_DIR": str(cell / "tmp"),  # torch makes it when parts of it are imported
-            # Texts hash to other numbers in every process of Python, unless it is told a seed.
+            "TORCHINDUCTOR_CACHE_DIR": str(cell / "tmp"),  # torch creates it when some of its parts are imported
+            # Python hashes text differently in every process unless a seed is set.
             "PYTHONHASHSEED": "0" if task == "check" else "1",
         }  # fmt: skip
         command = ["-m", "anyadbench.testing.conformance.worker", str(path)]
@@ -147,7 +147,7 @@ def _read(path: Path, found: dict[str, Finding]) -> dict[str, float]:
 
 
 def _died(done: subprocess.CompletedProcess[str], task: str, limits: Limits, found: dict[str, Finding]) -> None:
-    """Say of every check that a lost process still owed why there is nothing."""
+    """Record why each check that a lost process left open has no result."""
     code = done.returncode
     if code == -signal.SIGKILL and not done.stderr.strip():
         how = f"was ended after {limits.patience:g} s, or ran out of memory"
@@ -173,7 +173,7 @@ def _within(cost: Mapping[str, float], limits: Limits) -> Finding:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of the kit's processes: this one's path and cache, and one thread."""
+    """Return the environment of the kit's processes: this process's path and cache, and one thread."""
     from anyadbench.paths import cache_dir
 
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

@@ -1,4 +1,4 @@
-"""From what an author names to a descriptor: an installed method, or an object in a package on the path."""
+"""Finding the descriptor that an author names: an installed method's, or an object in a package on the path."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def locate(target: str) -> MethodDescriptor:
         return find_method(target)[0]
     module, _, attribute = target.partition(":")
     if not all(part.isidentifier() for part in module.split(".")):
-        raise UserError(f"{target}: {module!r} is no name of a module; give package.module:OBJECT.")
+        raise UserError(f"{target}: {module!r} is not a module name; give package.module:OBJECT.")
     try:
         imported = importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -35,7 +35,7 @@ def locate(target: str) -> MethodDescriptor:
     except (Exception, SystemExit) as error:  # a module may raise anything
         cause = " ".join(str(error).split())
         raise UserError(
-            f"{target}: importing the module {module} fails ({type(error).__name__}: {cause}); mend it."
+            f"{target}: importing the module {module} fails ({type(error).__name__}: {cause}); fix it."
         ) from None
     found = getattr(imported, attribute, None)
     if found is None:

@@ -1,4 +1,4 @@
-"""The checks, and what a run of the kit finds."""
+"""The checks, and the findings of the kit."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Status = Literal["passed", "failed", "expected", "unexpected", "skipped", "unava
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that every method has to keep.
+    """One requirement of every method.
 
     Attributes:
-        id: Stable name; a check whose meaning changes gets another.
-        title: What is asked.
+        id: Stable name; a check whose meaning changes gets a new one.
+        title: What is required.
         why: What goes wrong on a board otherwise.
     """
 
@@ -101,11 +101,11 @@ class Limits:
     """What a method may cost in the kit.
 
     Attributes:
-        seconds: Processor time of all that the kit does with the method in its main process; importing libraries is
-            not counted.
+        seconds: Processor time of everything that the kit does with the method in its main process; importing
+            libraries is not counted.
         memory_mb: Peak memory of that process, libraries included, in MB (10^6 bytes).
         import_seconds: Processor time that importing the descriptor adds to importing the harness.
-        patience: Seconds of wall time after which a process is ended.
+        patience: Seconds of wall-clock time after which a process is ended.
     """
 
     seconds: float = 60.0
@@ -116,7 +116,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one check.
+    """The outcome of one check.
 
     Attributes:
         check: Its id.
@@ -141,7 +141,7 @@ class Report:
     """Everything that the kit found about one method.
 
     Attributes:
-        method: As it was asked for.
+        method: As requested.
         findings: One per check, in the order of ``CHECKS``.
         cost: ``fit_seconds``, ``score_ms`` (per slice), ``total_seconds`` (all of them processor time), ``memory_mb``.
     """
@@ -177,7 +177,7 @@ def check_expected(expected: Mapping[str, str]) -> None:
     known = [check.id for check in CHECKS]
     for name, reason in expected.items():
         if name not in known:
-            raise UserError(f"The expected failure {name!r} is no check of the kit.{suggest(name, known)}")
+            raise UserError(f"The expected failure {name!r} is not a check of the kit.{suggest(name, known)}")
         if not reason.strip():
             raise UserError(f"The expected failure {name!r} has no reason; say in a sentence why it cannot pass.")
 
@@ -185,7 +185,7 @@ def check_expected(expected: Mapping[str, str]) -> None:
 def apply_expected(findings: Iterable[Finding], expected: Mapping[str, str]) -> tuple[Finding, ...]:
     """Turn failures that were expected into ``expected``, and passes that were not into ``unexpected``.
 
-    What an earlier failure left nothing to check of counts as failed: it has to be expected, too.
+    A check that was skipped after an earlier failure counts as failed: it must be expected, too.
     """
     found = []
     for finding in findings:
@@ -193,7 +193,7 @@ def apply_expected(findings: Iterable[Finding], expected: Mapping[str, str]) -> 
         if why is not None and finding.status in ("failed", "skipped"):
             finding = replace(finding, status="expected", reason=f"{why} (found: {finding.reason})")
         elif why is not None and finding.status == "passed":
-            text = f"It passes, but is expected to fail ({why}); take it out of the expected failures."
+            text = f"It passes, but is expected to fail ({why}); remove it from the expected failures."
             finding = replace(finding, status="unexpected", reason=text)
         found.append(finding)
     return tuple(found)

@@ -1,4 +1,4 @@
-"""The data of the kit: the smallest phantom, and the same with everything changed that fitting must not see."""
+"""The data of the kit: the smallest phantom, and a copy with everything changed that fitting must not see."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ PROTOCOL = Protocol(
 """Every subset of three sequences; t1ce is in the store and excluded."""
 
 SCORED = 5
-"""Slices that are scored: few, and not a divisor of the usual batch sizes."""
+"""Slices that are scored: few, and a number that divides none of the usual batch sizes."""
 
 
 def tree() -> Path:
-    """Return the tree of the smallest phantom; it is made in a few seconds the first time."""
+    """Return the tree of the smallest phantom; the first time, it is generated in a few seconds."""
     spec = PhantomSpec.tiny(10)
     return generate(cache_dir() / "phantom" / digest(spec), spec)
 
 
 def embedded() -> SliceStore:
-    """Return its store."""
+    """Return the store of the smallest phantom."""
     return find_or_prepare(tree(), "phantom", workers=1)
 
 
 def data_of(store: SliceStore) -> ProtocolData:
-    """Return the protocol's slices with their lists settled, so that nothing opens a file of the store later."""
+    """Return the protocol's slices with their lists computed, so that nothing opens a file of the store later."""
     data = ProtocolData(PROTOCOL, {"phantom": store})
     data.train_rows()
     data.test_rows(PROTOCOL.tests[0])
@@ -60,10 +60,10 @@ def data_of(store: SliceStore) -> ProtocolData:
 
 
 def rewritten(store: SliceStore, folder: Path) -> SliceStore:
-    """Return a copy in which all that fitting must not see is noise; the tables, and so the slice lists, stay.
+    """Return a copy in which everything that fitting must not see is noise; the tables and slice lists stay the same.
 
-    These are all masks; every slice that is no training normal; the sequence that the protocol excludes; and what
-    stands in the place of sequences that a scan lacks.
+    Noise replaces all lesion masks, every slice that is not a training normal, the sequence that the protocol excludes,
+    and the values stored for sequences that a scan lacks.
     """
     train = data_of(store).train_rows()
     shutil.copytree(store.path, folder)
@@ -90,8 +90,8 @@ def scored_values(data: ProtocolData) -> Float[np.ndarray, "B S H W"]:
     return values
 
 
-def _complete(data: ProtocolData, rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, " M"]:
-    return rows[data.reader("phantom").present(rows).all(1)]
+def _complete(data: ProtocolData, indices: Int[np.ndarray, " N"]) -> Int[np.ndarray, " M"]:
+    return indices[data.reader("phantom").present(indices).all(1)]
 
 
 def with_hidden_rewritten(

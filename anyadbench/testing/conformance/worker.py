@@ -1,6 +1,6 @@
 """The processes of the kit: ``python -m anyadbench.testing.conformance.worker REQUEST``.
 
-The request is a JSON file: what to do, the method, and the folders that stand for the cell and the rest of the world.
+The request is a JSON file: the task, the method, and the paths of the cell, the changed store and the findings.
 Findings are appended to a file line by line, so that those before a crash are kept.
 """
 
@@ -22,7 +22,7 @@ Emit = Callable[..., None]
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the request file says."""
+    """Run the task of the request file."""
     request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
 
     def emit(**finding: Any) -> None:
@@ -63,12 +63,12 @@ def _check(request: dict[str, Any], emit: Emit) -> None:
 
 
 def run_checks(bench: Bench, data: ProtocolData, changed: ProtocolData, emit: Emit) -> dict[str, float]:
-    """Fit the method and run every check that needs no other process; return its cost, empty if it does not fit.
+    """Fit the method and run every check that needs no other process; return its cost, empty if fitting fails.
 
     Args:
         bench: The method.
         data: The kit's slices.
-        changed: The same with everything rewritten that fitting must not see.
+        changed: The same slices with everything rewritten that fitting must not see.
         emit: Called with ``check``, ``status`` and ``reason`` of each finding.
     """
     import numpy as np
@@ -79,7 +79,7 @@ def run_checks(bench: Bench, data: ProtocolData, changed: ProtocolData, emit: Em
     values = scored_values(data)
     try:
         bench.import_code()
-        bench.build(data.stores["phantom"].shape)  # some libraries are imported here, which is no cost of the method
+        bench.build(data.stores["phantom"].shape)  # imports some libraries, which is not a cost of the method
         started = time.process_time()
         method = bench.fit(data)
         fit_seconds = time.process_time() - started
@@ -95,7 +95,7 @@ def run_checks(bench: Bench, data: ProtocolData, changed: ProtocolData, emit: Em
     scoring = time.process_time()
     try:
         scored = fitted.score()
-    except Exception:  # maps-finite has said why
+    except Exception:  # maps-finite has reported why
         return cost
     cost["score_ms"] = (time.process_time() - scoring) / len(values) * 1e3
     arrays = {"maps": scored.maps} if scored.images is None else {"maps": scored.maps, "images": scored.images}
@@ -122,7 +122,7 @@ def _spawned(request: dict[str, Any], emit: Emit) -> None:
     if expected.same(found):
         emit(check="spawned-process", status="passed", reason="")
     else:
-        reason = "In a new process with the stored state it gives other maps; does it keep something in a module?"
+        reason = "In a new process with the stored state it gives different maps; does a module keep state?"
         emit(check="spawned-process", status="failed", reason=reason)
 
 
