@@ -10,11 +10,32 @@ class UserError(Exception):
     """
 
 
-def suggest(name: str, known: list[str] | tuple[str, ...]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the closest known name, or the list of known names."""
-    import difflib
+MOST_SUGGESTED = 8
+"""Names that a suggestion lists; of more, the first ones."""
 
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
+
+def suggest(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """Return a question with the close known names, such as ``" Did you mean 'x'?"``, or the list of known names."""
+    close = close_names(name, known)
+    if len(close) == 1:
         return f" Did you mean {close[0]!r}?"
+    if len(close) > MOST_SUGGESTED:
+        return f" Did you mean {', '.join(close[:MOST_SUGGESTED])}, …?"
+    if close:
+        return f" Did you mean {', '.join(close[:-1])} or {close[-1]}?"
     return f" Known: {', '.join(sorted(known))}." if known else ""
+
+
+def close_names(name: str, known: list[str] | tuple[str, ...]) -> list[str]:
+    """Return the known names that a wrong one may stand for, in the order of ``known``.
+
+    These are the names that it begins; without any, those that are most like it and equally so.
+    """
+    from difflib import SequenceMatcher
+
+    begun = [other for other in known if name and other.lower().startswith(name.lower())]
+    if begun:
+        return list(dict.fromkeys(begun))
+    likeness = {other: SequenceMatcher(None, other, name).ratio() for other in known}
+    most = max(likeness.values(), default=0.0)
+    return [other for other, ratio in likeness.items() if ratio == most] if most >= 0.6 else []
