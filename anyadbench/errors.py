@@ -10,15 +10,32 @@ class UserError(Exception):
     """
 
 
+MOST_SUGGESTED = 8
+"""Names that a suggestion lists; of more, the first ones."""
+
+
 def suggest(name: str, known: list[str] | tuple[str, ...]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the closest known name, or the list of known names."""
-    if close := closest(name, known):
-        return f" Did you mean {close!r}?"
+    """Return a question with the close known names, such as ``" Did you mean 'x'?"``, or the list of known names."""
+    close = close_names(name, known)
+    if len(close) == 1:
+        return f" Did you mean {close[0]!r}?"
+    if len(close) > MOST_SUGGESTED:
+        return f" Did you mean {', '.join(close[:MOST_SUGGESTED])}, …?"
+    if close:
+        return f" Did you mean {', '.join(close[:-1])} or {close[-1]}?"
     return f" Known: {', '.join(sorted(known))}." if known else ""
 
 
-def closest(name: str, known: list[str] | tuple[str, ...]) -> str:
-    """Return the known name that a name is probably a misspelling of; empty if none is close."""
-    import difflib
+def close_names(name: str, known: list[str] | tuple[str, ...]) -> list[str]:
+    """Return the known names that a misspelt name may mean, in the order of ``known``.
 
-    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.6)), "")
+    Names that begin with it come first; without any, the ones that are most alike.
+    """
+    from difflib import SequenceMatcher
+
+    begun = [other for other in known if name and other.lower().startswith(name.lower())]
+    if begun:
+        return list(dict.fromkeys(begun))
+    likeness = {other: SequenceMatcher(None, other, name).ratio() for other in known}
+    most = max(likeness.values(), default=0.0)
+    return [other for other, ratio in likeness.items() if ratio == most] if most >= 0.6 else []

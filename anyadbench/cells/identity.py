@@ -21,7 +21,7 @@ from anyadbench.weights import ResolvedWeights, resolve
 
 if TYPE_CHECKING:
     from anyadbench.engine.protocol_data import ProtocolData
-    from anyadbench.engine.training import Training
+    from anyadbench.engine.settings import Training
     from anyadbench.methods.descriptor import MethodDescriptor
     from anyadbench.methods.params import Value
     from anyadbench.protocols.model import Protocol

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from anyadbench.cells.work_folder import WorkFolder, cell_folder, fit_folder, now
 from anyadbench.engine.numerics import Policy
-from anyadbench.engine.training import Training
+from anyadbench.engine.settings import Training
 from anyadbench.errors import UserError
 from anyadbench.files import read_json, write_json
 from anyadbench.methods.descriptor import Budget

@@ -30,6 +30,7 @@ def datasets(ctx: click.Context, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(name: str, as_json: bool) -> None:
     """Show where to get a data set, its licence, its citation and the expected tree."""
+    from anyadbench.data.trees.reader import reader_of
     from anyadbench.plugins import find_layout
 
     layout = find_layout(name)
@@ -44,11 +45,7 @@ def show(name: str, as_json: bool) -> None:
     click.echo(f"where: {layout.where}")
     click.echo(f"licence: {layout.licence}")
     click.echo(f"citation: {layout.citation}")
-    click.echo(
-        f"tree (at any depth, .nii or .nii.gz):\n  {layout.tree}"
-        if layout.reader != "png"
-        else f"tree:\n  {layout.tree}"
-    )
+    click.echo(f"tree (at any depth, {' or '.join(reader_of(layout).suffixes)}):\n  {layout.tree}")
     click.echo(f"sequences: {', '.join(layout.expected)}")
     if layout.labels:
         click.echo("labels: " + ", ".join(f"{value} {region}" for value, region in layout.labels.items()))

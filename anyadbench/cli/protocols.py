@@ -69,20 +69,14 @@ def show(name: str, as_json: bool, **options: Any) -> None:
 
 
 def _print_rules(protocol: Protocol) -> None:
+    """Print a protocol as TOML that reads back to it, with derived facts in comments."""
+    from anyadbench.protocols.writer import to_toml
+
     oracle = " ORACLE: selects on test data." if protocol.oracle else ""
-    click.echo(f"{protocol.name} (version {protocol.version}, hash {protocol.hash[:16]}): {protocol.title}.{oracle}")
-    click.echo(f"trained on: {protocol.train}; state tested: {protocol.selection}")
+    click.echo(f"# {protocol.name} (version {protocol.version}, hash {protocol.hash[:16]}).{oracle}")
     for test in protocol.tests:
-        feed = ", ".join(f"{slot} fed {source}" for slot, source in test.feed.items())
-        click.echo(f"tested on: {test.name} ({test.dataset}, split {test.split}){'; ' + feed if feed else ''}")
-        click.echo(f"  rows: {', '.join(protocol.rows(test))}")
-    click.echo(f"weights: {protocol.weights}; budget: {protocol.budget}; threads: {protocol.threads}")
-    for part in (protocol.slices, protocol.split, protocol.intensity, protocol.geometry, protocol.scoring):
-        values = ", ".join(f"{key} = {value}" for key, value in vars(part).items())
-        click.echo(f"{type(part).__name__}: {values}")
-    click.echo(f"scoring grid: {'native' if protocol.scoring_grid == (0, 0) else protocol.scoring_grid}")
-    if protocol.notes:
-        click.echo(protocol.notes.strip())
+        click.echo(f"# rows of {clean(test.name)}: {', '.join(protocol.rows(test))}")
+    click.echo(to_toml(protocol), nl=False)
 
 
 def _count(
@@ -146,11 +140,17 @@ def _print_costs(costs: list[Cost]) -> None:
     rows = [
         [
             cost.method, cost.budget, str(cost.steps), str(cost.slices), str(cost.maps), _time(cost.fit_seconds),
-            _time(cost.score_seconds), cost.basis,
+            _time(cost.score_seconds),
         ]
         for cost in costs
     ]  # fmt: skip
-    print_table(["method", "budget", "steps", "slices", "maps", "training", "scoring", "times from"], rows)
+    print_table(["method", "budget", "steps", "slices", "maps", "training", "scoring"], rows)
+    methods: dict[str, list[str]] = {}
+    for cost in costs:
+        methods.setdefault(cost.basis, []).append(cost.method)
+    for basis, names in methods.items():
+        of = f" of {', '.join(names)}" if len(methods) > 1 else ""
+        click.echo(f"times{of}: {clean(basis)}")
 
 
 def _time(seconds: float | None) -> str:

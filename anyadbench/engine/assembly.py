@@ -7,14 +7,11 @@ from collections.abc import Callable
 from anyadbench.engine.batches import TrainingFeed
 from anyadbench.engine.numerics import derive_seed, seed_everything
 from anyadbench.engine.protocol_data import ProtocolData
-from anyadbench.engine.training import Training
+from anyadbench.engine.settings import Training, batch_size
 from anyadbench.methods.contract import Context, Method
 from anyadbench.methods.descriptor import RETRAIN, MethodDescriptor
 from anyadbench.sequences import Subset
 from anyadbench.weights import ResolvedWeights
-
-BATCH = 16
-"""Slices per step of a method without the parameter ``batch_size``."""
 
 
 def build_method(
@@ -70,7 +67,7 @@ def training_feed(
         rows=data.train_rows(subset),
         mask=descriptor.training_mask,
         seed=derive_seed(training.seed, descriptor.name),
-        batch_size=int(training.params.get("batch_size", BATCH)),
+        batch_size=batch_size(training.params),
         drop_last=bool(training.params.get("drop_last", False)),
         device=training.policy.torch_device(),
         tick=tick,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from anyadbench.engine.masking import draw_shown, epoch_order
+from anyadbench.engine.settings import batches_per_epoch
 from anyadbench.methods.contract import Batch
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ class TrainingFeed:
     @property
     def batches_per_epoch(self) -> int:
         """Steps per epoch, at least one."""
-        whole, rest = divmod(len(self.rows), self.batch_size)
-        return max(1, whole if self.drop_last or not rest else whole + 1)
+        return batches_per_epoch(len(self.rows), self.batch_size, self.drop_last)
 
     def at(self, step: int) -> Batch:
         """Return the batch of a step; it depends on the seed and the step alone."""

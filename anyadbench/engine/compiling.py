@@ -26,12 +26,14 @@ class Compiled:
 
     Args:
         function: The function.
-        method: The method that it belongs to.
+        method: The method that it belongs to; ``None`` for a function without a state.
         reporter: Where a fall-back is said.
         enabled: Whether to compile at all.
     """
 
-    def __init__(self, function: Callable[..., Any], method: Method, reporter: Reporter, *, enabled: bool) -> None:
+    def __init__(
+        self, function: Callable[..., Any], method: Method | None, reporter: Reporter, *, enabled: bool
+    ) -> None:
         self._plain, self._method, self._reporter = function, method, reporter
         self._proven = False
         self.state, self.reason = OFF, ""
@@ -65,13 +67,13 @@ class Compiled:
         state: dict[str, Tensor] = {}
         # A copy of everything at every call would cost time and memory. Once a call has come through, what the
         # optimiser trains is left out, as a step itself does not change it; scoring changes nothing at all.
-        if method.training or not self._proven:
+        if method is not None and (method.training or not self._proven):
             trained = {name for name, parameter in method.named_parameters() if parameter.requires_grad}
             left_out = trained if self._proven else set()
             state = {name: x.clone() for name, x in method.saved_state().items() if name not in left_out}
 
         def undo() -> None:
-            if state:  # loading is strict: what was left out is loaded from itself
+            if method is not None and state:  # loading is strict: what was left out is loaded from itself
                 method.load_saved_state(method.saved_state() | state)
             restore_generators(generators)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anyadbench.engine.settings import KEPT_SLICES, KEPT_SUBJECTS
 from anyadbench.files import explain_os_error
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
     from anyadbench.data.store.store import SliceStore
     from anyadbench.protocols.model import TestSet
-
-SUBJECTS = 3
-SLICES_PER_SUBJECT = 3
 
 
 @dataclass
@@ -131,7 +129,7 @@ def _sample(
         return not complete, hashlib.sha256(subject.encode()).hexdigest()
 
     chosen: list[int] = []
-    for subject in sorted(set(subjects.tolist()), key=rank)[:SUBJECTS]:
+    for subject in sorted(set(subjects.tolist()), key=rank)[:KEPT_SUBJECTS]:
         mine = subjects == subject
         by_size = np.flatnonzero(mine & abnormal)
         by_size = by_size[np.argsort(-lesion[by_size], kind="stable")]
@@ -141,5 +139,5 @@ def _sample(
             *by_size[len(by_size) // 2 : len(by_size) // 2 + 1],
             *normal[len(normal) // 2 : len(normal) // 2 + 1],
         ]
-        chosen += list(dict.fromkeys(int(i) for i in picks))[:SLICES_PER_SUBJECT]
+        chosen += list(dict.fromkeys(int(i) for i in picks))[:KEPT_SLICES]
     return chosen

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import abc
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,8 +19,9 @@ from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import NotFinite, Policy
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
+from anyadbench.engine.settings import EXACT_PIXELS, SCORING_BATCH, VALIDATION_SLICES
 from anyadbench.engine.slice_reader import SliceReader
-from anyadbench.methods.contract import Method, Scores
+from anyadbench.methods.contract import Batch, Method, Scores
 from anyadbench.metrics import PixelState, PixelStats, top_fraction_mean
 from anyadbench.metrics.core.smoothing import apply_separable, gaussian_matrix
 from anyadbench.metrics.core.thresholds import Quantile, quantile_of_state
@@ -29,20 +32,11 @@ from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Float32, Float64, Int
 
-BATCH = 16
-"""Slices per scoring call; fixed, so that results do not depend on memory."""
-
 SUBJECT_BITS = 20
 """Bits of the subjects' histograms where a row is counted in bins (see ``docs/metrics.md``)."""
 
 SUBJECT_CHUNK = 2**20
 """Unsorted scores that each subject's exact state holds."""
-
-EXACT_PIXELS = 2**28
-"""Pixels over all rows up to which metrics are exact; beyond, a 24-bit histogram counts; the row says so."""
-
-VALIDATION_SLICES = 48
-"""Most validation normals that the pixel threshold is taken from, evenly spread."""
 
 
 @dataclass
@@ -94,28 +88,37 @@ class RowState:
         return streaming_pixels(test, self.label, self.pooled, binned, quantile)
 
 
+class Scorer(typing.Protocol):
+    """What scores slices: a trained ``Method``, or anything else with this one function."""
+
+    def score(self, batch: Batch) -> Scores:
+        """Return anomaly maps for slices, from the shown sequences alone."""
+
+
 @dataclass
-class Evaluator:
-    """Scores one method.
+class Evaluation(abc.ABC):
+    """Scores a protocol's slices, subset by subset; where the scores come from is up to the class.
 
     Attributes:
-        method: Trained, in eval mode, on its device.
         data: The protocol's slices.
-        policy: Numeric policy.
         reporter: Where progress goes.
         kept: Which maps to keep.
     """
 
-    method: Method
     data: ProtocolData
-    policy: Policy
     reporter: Reporter
     kept: MapSample
 
-    @cached_property
-    def compiled(self) -> Compiled:
-        """The method's scoring, compiled if the policy says so."""
-        return Compiled(self.method.score, self.method, self.reporter, enabled=self.policy.compile)
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """What made the scores, for sentences about them."""
+
+    @abc.abstractmethod
+    def score(
+        self, values: Float[np.ndarray, "B S H W"], subset: Subset, names: list[str]
+    ) -> tuple[Float32[np.ndarray, "B h w"], Float64[np.ndarray, " B"]]:
+        """Return maps on the scoring grid and image scores of the named slices, from ``subset`` alone."""
 
     @property
     def protocol(self) -> Protocol:
@@ -133,10 +136,11 @@ class Evaluator:
         exact = pixels <= EXACT_PIXELS
         states = {label: RowState(label, None if exact else PixelState()) for label in labels}
         self.kept.choose(test, reader.store, rows, abnormal, reader.present(rows))
-        for start in range(0, len(rows), BATCH):
+        for start in range(0, len(rows), SCORING_BATCH):
             self.reporter.check()
-            self._score_rows(test, reader, rows[start : start + BATCH], abnormal[start : start + BATCH], states)
-            self.reporter.progress(min(start + BATCH, len(rows)), len(rows), f"scoring {test.name}")
+            end = min(start + SCORING_BATCH, len(rows))
+            self._score_rows(test, reader, rows[start:end], abnormal[start:end], states)
+            self.reporter.progress(end, len(rows), f"scoring {test.name}")
         return states
 
     def image_scores(self, test: TestSet) -> tuple[Float64[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
@@ -145,9 +149,9 @@ class Evaluator:
         reader = self.data.reader(test.dataset, test.feed)
         rows = np.sort(np.concatenate([normals, abnormals]))
         scores = np.zeros(len(rows))
-        for start in range(0, len(rows), BATCH):
+        for start in range(0, len(rows), SCORING_BATCH):
             self.reporter.check()
-            part = rows[start : start + BATCH]
+            part = rows[start : start + SCORING_BATCH]
             values, present = reader.read(part)
             own = [tuple(np.array(self.protocol.sequences)[has]) for has in present]
             for subset in dict.fromkeys(own):
@@ -199,32 +203,8 @@ class Evaluator:
                 served.append((AS_AVAILABLE, np.flatnonzero(exactly[members])))
             yield subset, members, served
 
-    def score(
-        self, values: Float[np.ndarray, "B S H W"], subset: Subset, names: list[str]
-    ) -> tuple[Float32[np.ndarray, "B h w"], Float64[np.ndarray, " B"]]:
-        """Return maps on the scoring grid and image scores, showing the method ``subset`` only.
-
-        Raises:
-            NotFinite: If a score is NaN or infinite; the slice is named.
-            TypeError: If the method returns another shape or type than it should.
-        """
-        batch = evaluation_batch(values, subset, self.protocol.sequences, self.policy.torch_device())
-        with torch.inference_mode(), self.policy.autocast():
-            scores = self.compiled(batch)
-        maps = self._to_grid(scores, values)
-        images = None if scores.images is None else scores.images.detach().double().cpu().numpy()
-        finite = np.isfinite(maps).all(axis=(1, 2)) & (True if images is None else np.isfinite(images))
-        if not finite.all():
-            where = int(np.flatnonzero(~finite)[0])
-            raise NotFinite(f"the scores of {names[where]}, shown {format_subset(subset)}, hold NaN or infinity")
-        top = self.protocol.scoring.top_fraction
-        if top:
-            images = top_fraction_mean(maps, top)
-        return maps, top_fraction_mean(maps) if images is None else images
-
     def _to_grid(self, scores: Scores, values: Float[np.ndarray, "B S H W"]) -> Float32[np.ndarray, "B h w"]:
-        maps = scores.maps
-        name = type(self.method).__name__
+        maps, name = scores.maps, self.name
         if (
             not isinstance(maps, torch.Tensor)
             or maps.ndim != 3
@@ -256,9 +236,9 @@ class Evaluator:
         reader = self.data.reader(self.protocol.train)
         rows = self.validation_slices()
         states: dict[str, PixelState] = {}
-        for start in range(0, len(rows), BATCH):
+        for start in range(0, len(rows), SCORING_BATCH):
             self.reporter.check()
-            part = rows[start : start + BATCH]
+            part = rows[start : start + SCORING_BATCH]
             values, present = reader.read(part)
             for subset, members, served in self._rounds(present):
                 names = [self._name(reader, row) for row in part[members]]
@@ -266,7 +246,7 @@ class Evaluator:
                 for label, chosen in served:
                     empty = np.zeros_like(maps[chosen], dtype=bool)
                     states.setdefault(label, PixelState()).update(maps[chosen], empty)
-            self.reporter.progress(min(start + BATCH, len(rows)), len(rows), "scoring validation normals")
+            self.reporter.progress(min(start + SCORING_BATCH, len(rows)), len(rows), "scoring validation normals")
         return {label: quantile_of_state(state) for label, state in states.items()}
 
     def _grid(self, reader: SliceReader) -> tuple[int, int]:
@@ -307,3 +287,53 @@ class Evaluator:
             "brain": float(entry["brain"]),
             "image_score": float(image),
         }
+
+
+class Evaluator(Evaluation):
+    """Scores one method.
+
+    Args:
+        method: Trained, in eval mode, on its device.
+        data: The protocol's slices.
+        policy: Numeric policy.
+        reporter: Where progress goes.
+        kept: Which maps to keep.
+    """
+
+    def __init__(self, method: Scorer, data: ProtocolData, policy: Policy, reporter: Reporter, kept: MapSample) -> None:
+        super().__init__(data, reporter, kept)
+        self.method, self.policy = method, policy
+
+    @property
+    def name(self) -> str:
+        """The method's class."""
+        return type(self.method).__name__
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        """The method's scoring, compiled if the policy says so."""
+        method = self.method if isinstance(self.method, Method) else None
+        return Compiled(self.method.score, method, self.reporter, enabled=self.policy.compile)
+
+    def score(
+        self, values: Float[np.ndarray, "B S H W"], subset: Subset, names: list[str]
+    ) -> tuple[Float32[np.ndarray, "B h w"], Float64[np.ndarray, " B"]]:
+        """Return maps on the scoring grid and image scores, showing the method ``subset`` only.
+
+        Raises:
+            NotFinite: If a score is NaN or infinite; the slice is named.
+            TypeError: If the method returns another shape or type than it should.
+        """
+        batch = evaluation_batch(values, subset, self.protocol.sequences, self.policy.torch_device())
+        with torch.inference_mode(), self.policy.autocast():
+            scores = self.compiled(batch)
+        maps = self._to_grid(scores, values)
+        images = None if scores.images is None else scores.images.detach().double().cpu().numpy()
+        finite = np.isfinite(maps).all(axis=(1, 2)) & (True if images is None else np.isfinite(images))
+        if not finite.all():
+            where = int(np.flatnonzero(~finite)[0])
+            raise NotFinite(f"the scores of {names[where]}, shown {format_subset(subset)}, hold NaN or infinity")
+        top = self.protocol.scoring.top_fraction
+        if top:
+            images = top_fraction_mean(maps, top)
+        return maps, top_fraction_mean(maps) if images is None else images

@@ -16,6 +16,7 @@ from anyadbench.engine.checkpoints import load_checkpoint, save_checkpoint
 from anyadbench.engine.compiling import Compiled
 from anyadbench.engine.numerics import NotFinite, Policy
 from anyadbench.engine.reporter import Interrupted, Reporter
+from anyadbench.engine.settings import training_steps
 from anyadbench.errors import UserError
 from anyadbench.methods.contract import Batch, Losses, Method, OptimizerSpec
 
@@ -114,8 +115,7 @@ class Trainer:
     def _length(self) -> int:
         if not self.optimizers:
             return 0
-        steps, epochs = int(self.params.get("steps", 0)), int(self.params.get("epochs", 0))
-        total = steps or epochs * self.feed.batches_per_epoch
+        total = training_steps(self.params, self.feed.batches_per_epoch)
         if total < 1:
             raise UserError(f"{type(self.method).__name__}: neither steps nor epochs sets how long to train; set one.")
         return total

@@ -19,10 +19,9 @@ from anyadbench.cells.scored_cell import States, seal, write_scores
 from anyadbench.cells.stores import Progress, locate, open_stores
 from anyadbench.cells.work_folder import WorkFolder, cell_folder, now
 from anyadbench.engine.map_sample import MapSample
-from anyadbench.engine.numerics import resolve_policy
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
-from anyadbench.engine.scoring import Evaluator, RowState
+from anyadbench.engine.scoring import Evaluation, RowState
 from anyadbench.errors import UserError
 from anyadbench.external.map_files import MapFolder
 from anyadbench.files import write_json, write_text
@@ -42,8 +41,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,59}")
 
 
 @dataclass
-class MapEvaluator(Evaluator):
-    """An evaluator that reads maps instead of asking a method.
+class MapEvaluator(Evaluation):
+    """Takes the scores from maps that lie on the disk.
 
     Attributes:
         folder: The maps being scored.
@@ -53,6 +52,11 @@ class MapEvaluator(Evaluator):
     folder: MapFolder | None = None
     only: frozenset[str] = frozenset()
     _slices: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The class itself: no method takes part."""
+        return type(self).__name__
 
     def use(self, folder: MapFolder, only: frozenset[str]) -> None:
         """Read maps from this folder from now on."""
@@ -193,8 +197,7 @@ def _write_cell(
     labels = [format_subset(subset) for subset in protocol.subsets] + ([AS_AVAILABLE] if protocol.as_available else [])
     kept = MapSample(request.keep_maps, protocol.sequences, labels)
     reporter = _Progress(progress)
-    policy = resolve_policy("cpu", "float32", False, protocol.threads)
-    evaluator = MapEvaluator(None, data, policy, reporter, kept)  # type: ignore[arg-type]
+    evaluator = MapEvaluator(data, reporter, kept)
     head = {"cell_id": identity, "fit_id": hashed, "method": _method(request), "protocol": protocol.name, "seed": 0}
     try:
         thresholds = _thresholds(evaluator, data, folders)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.engine.scoring import VALIDATION_SLICES
+from anyadbench.engine.settings import VALIDATION_SLICES, batch_size, batches_per_epoch, training_steps
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.methods.params import Value
 from anyadbench.protocols.model import Protocol, TestSet
@@ -131,10 +131,8 @@ def _serves(label: str, present: Bool[np.ndarray, "N S"], protocol: Protocol) ->
 
 def count_cost(descriptor: MethodDescriptor, params: Mapping[str, Value], budget: str, outlook: Outlook) -> Cost:
     """Return what a cell costs in steps and maps, from the parameters and the counts alone."""
-    size, slices = int(params.get("batch_size", 16)), outlook.train.normal
-    whole, rest = divmod(slices, size)
-    per_epoch = max(1, whole if bool(params.get("drop_last", False)) or not rest else whole + 1)
-    steps = int(params.get("steps", 0)) or int(params.get("epochs", 0)) * per_epoch
+    size, slices = batch_size(params), outlook.train.normal
+    steps = training_steps(params, batches_per_epoch(slices, size, bool(params.get("drop_last", False))))
     return Cost(descriptor.name, budget, steps, steps * min(size, slices) or slices, outlook.maps)
 
 
@@ -144,10 +142,7 @@ def time_from_cells(cost: Cost, params: Mapping[str, Value], device: str, runs: 
     if not found:
         basis = f"no finished cell with these parameters on {device} in {runs}; --measure times some steps here"
         return replace(cost, basis=basis)
-    passed = [
-        int(cell.train["steps"]) * int(cell.method.params.get("batch_size", 16)) or int(cell.train["slices"])
-        for cell in found
-    ]
+    passed = [int(cell.train["steps"]) * batch_size(cell.method.params) or int(cell.train["slices"]) for cell in found]
     per_slice = statistics.median(cell.timings["fit_seconds"] / n for cell, n in zip(found, passed, strict=True))
     per_map = statistics.median(cell.timings["score_seconds"] / cell.timings["scored_slices"] for cell in found)
     basis = f"median of {len(found)} finished cell{'s' if len(found) > 1 else ''} on {device} in {runs}"

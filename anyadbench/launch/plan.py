@@ -12,7 +12,7 @@ from anyadbench.cells.job import CHECKPOINT_SECONDS, RETRIES, Job
 from anyadbench.cells.stores import Progress, locate, open_stores
 from anyadbench.engine.numerics import resolve_policy
 from anyadbench.engine.protocol_data import ProtocolData
-from anyadbench.engine.training import Training
+from anyadbench.engine.settings import Training
 from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN, Budget, MethodDescriptor
 from anyadbench.methods.params import Value

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anyadbench.engine.settings import EXACT_PIXELS, KEPT_SLICES, KEPT_SUBJECTS, SCORING_BATCH, batch_size
 from anyadbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,18 +18,12 @@ if TYPE_CHECKING:
 BASE = 700e6
 """Bytes of a worker with its libraries, before it reads a slice (host_mb of a pixelstats cell, torch 2.15)."""
 
-EXACT_PIXELS = 2**28
-"""Pixels over all rows up to which metrics are exact, at 4 bytes each; beyond, a histogram counts."""
-
 SORTING = 2 * 64e6
 HISTOGRAM = 0.6e6
 """Bytes of one subject's pixel histogram in one row: a rough figure, since it holds occupied pages only."""
 
 RECORD = 800
 """Bytes of one slice's entry in one row's table: a rough figure."""
-
-KEPT_SUBJECTS, KEPT_SLICES = 3, 3
-SCORING_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ def estimate(job: Job, data: ProtocolData) -> Estimate:
     protocol = data.protocol
     rows = len(protocol.subsets) + protocol.as_available
     memory, disk, tested = BASE + SORTING, 2e6, 0
-    batch = int(job.params.get("batch_size", SCORING_BATCH)) if job.params else SCORING_BATCH
+    batch = max(batch_size(job.params), SCORING_BATCH)
     for test in protocol.tests:
         store = data.stores[test.dataset]
         normals, abnormals = data.test_rows(test)
@@ -78,7 +73,7 @@ def estimate(job: Job, data: ProtocolData) -> Estimate:
         maps = kept * area * (4 * rows + len(protocol.sequences) + 1)
         memory += 4 * min(slices * area * rows, EXACT_PIXELS) + rows * (distinct * HISTOGRAM + slices * RECORD)
         memory += 2 * maps  # once as collected, once as written
-        memory += max(batch, SCORING_BATCH) * store.shape[0] * store.shape[1] * len(protocol.sequences) * 4 * 4
+        memory += batch * store.shape[0] * store.shape[1] * len(protocol.sequences) * 4 * 4
         disk += maps + rows * (distinct * HISTOGRAM / 4 + slices * 120)
         tested += slices
     return Estimate(memory, disk, len(data.train_rows()), tested)

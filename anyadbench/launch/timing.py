@@ -16,9 +16,9 @@ from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import Policy, apply_policy
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
-from anyadbench.engine.scoring import BATCH, Evaluator
+from anyadbench.engine.scoring import Evaluator, Scorer
+from anyadbench.engine.settings import SCORING_BATCH, Training, batch_size
 from anyadbench.engine.trainer import Trainer
-from anyadbench.engine.training import Training
 from anyadbench.launch.forecast import Cost
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.methods.params import Value
@@ -56,7 +56,7 @@ def time_here(
         training = Training(short, "tiny", "native", 0, policy)
         method = build_method(descriptor, training, data, weights_of(descriptor, short, "random", data.protocol))
         rows = data.train_rows()
-        size = int(params.get("batch_size", 16))
+        size = batch_size(params)
         feed = replace(
             training_feed(descriptor, training, data),
             rows=rows[:PREPARED],
@@ -75,15 +75,16 @@ def time_here(
     before = (clock.times[0] - per_step if clock.times else ended) - started
     fit = max(0.0, before) * len(rows) / len(trainer.feed) + per_step * cost.steps
     per_map = _score_seconds(method, data, policy)
-    basis = f"{STEPS - 1} steps and {BATCH} maps" if cost.steps else f"{len(trainer.feed)} slices and {BATCH} maps"
+    passed = f"{STEPS - 1} steps" if cost.steps else f"{len(trainer.feed)} slices"
+    basis = f"{passed} and {SCORING_BATCH} maps"
     basis += f" timed now on {policy.device}, {policy.threads} CPU thread{'s' if policy.threads > 1 else ''}"
     return replace(cost, fit_seconds=fit, score_seconds=per_map * cost.maps, basis=basis)
 
 
-def _score_seconds(method: object, data: ProtocolData, policy: Policy) -> float:
+def _score_seconds(method: Scorer, data: ProtocolData, policy: Policy) -> float:
     """Return seconds per map, with everything shown; the first batch warms up."""
-    evaluator = Evaluator(method, data, policy, Reporter(), MapSample("none", data.protocol.sequences))  # type: ignore[arg-type]
-    rows = data.train_rows()[:BATCH]
+    evaluator = Evaluator(method, data, policy, Reporter(), MapSample("none", data.protocol.sequences))
+    rows = data.train_rows()[:SCORING_BATCH]
     values, _ = data.reader(data.protocol.train).read(rows)
     seconds = 0.0
     for _ in range(2):

@@ -24,7 +24,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def anyadbench_layouts() -> Sequence[Layout]:
-    """Return data-set layouts to add to the table of known data sets."""
+    """Return data-set layouts to add to the table of known data sets; each may bring a tree reader of its own."""
     return ()
 
 

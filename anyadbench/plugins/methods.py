@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint
 
-from anyadbench.errors import UserError, closest
+from anyadbench.errors import UserError, close_names, suggest
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.plugins.entry_points import METHODS_GROUP, BrokenPlugin, entry_points, normal_name
 
@@ -110,10 +110,10 @@ def _home(name: str) -> str | None:
 
 
 def _advice(name: str) -> str:
-    """Return what follows on the name of a method that is not there: how to get it, or what was probably meant."""
+    """Return the advice after the name of an unknown method: what was probably meant, or how to get it."""
     installed = sorted({entry.name for entry in method_entries()})
-    meant = closest(name, sorted({*installed, *_HOMES}))
-    if meant and _home(name) is None:
-        return f" Did you mean {meant!r}?"
+    names = sorted({*installed, *_HOMES})
+    if _home(name) is None and close_names(name, names):
+        return suggest(name, names)
     listed = f" Known: {', '.join(installed)}." if installed else ""
     return f"{listed} {how_to_install(name)}"

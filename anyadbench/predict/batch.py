@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyadbench.data.phantom.embedded import EMBEDDED
 from anyadbench.data.trees.problems import errors
+from anyadbench.data.trees.reader import reader_of
 from anyadbench.data.trees.survey import survey
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
@@ -81,7 +82,7 @@ def from_folder(folder: Path, dataset: str | None) -> list[Patient]:
         UserError: If no layout fits, several do, or the layout has no volumes.
     """
     layout = find_layout(dataset) if dataset else _guess(folder)
-    if layout.reader != "nifti" or layout.channels:
+    if not reader_of(layout).for_prediction or layout.channels:
         raise UserError(
             f"--data {folder}: the layout {layout.name} has no volume per sequence; give the files in a --table."
         )
@@ -104,11 +105,13 @@ def _guess(folder: Path) -> Layout:
     fitting: list[Layout] = []
     for layout in all_layouts().values():
         again = layout.name in EMBEDDED and any(item.name in EMBEDDED for item in fitting)  # phantoms look alike
-        if layout.reader == "nifti" and not again:
-            try:
-                survey(folder, _without_segmentation(layout))
-            except UserError:
-                continue
+        if again:
+            continue
+        try:
+            fits = reader_of(layout).for_prediction and survey(folder, _without_segmentation(layout))
+        except UserError:
+            continue
+        if fits:
             fitting.append(layout)
     if len(fitting) != 1:
         cause = f"fits several layouts ({', '.join(item.name for item in fitting)})" if fitting else "fits no layout"

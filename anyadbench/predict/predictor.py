@@ -15,7 +15,8 @@ from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import Policy
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
-from anyadbench.engine.scoring import BATCH, Evaluator
+from anyadbench.engine.scoring import Evaluator
+from anyadbench.engine.settings import SCORING_BATCH
 from anyadbench.errors import UserError
 from anyadbench.methods.contract import Method
 from anyadbench.predict.cell import TrainedCell, read_cell
@@ -168,8 +169,8 @@ class Predictor:
         scores: dict[int, float] = {}
         for subset in dict.fromkeys(subsets):
             chosen = np.flatnonzero([other == subset for other in subsets])
-            for start in range(0, len(chosen), BATCH):
-                rows = chosen[start : start + BATCH]
+            for start in range(0, len(chosen), SCORING_BATCH):
+                rows = chosen[start : start + SCORING_BATCH]
                 names = [f"slice {slices.part.slices[row]['slice']}" for row in rows]
                 some, images = evaluator.score(slices.values(rows), subset, names)
                 maps.update(zip(rows.tolist(), some, strict=True))

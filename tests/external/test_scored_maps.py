@@ -211,7 +211,7 @@ def test_mistakes_are_one_sentence(maps: Path, options: list[str], break_it: obj
 
 def request(maps: Path, options: list[str], name: str = "Other") -> ScoreRequest:
     protocol = Path(options[1])
-    return ScoreRequest(maps, read_protocol(protocol), protocol, maps.parent / "runs", name, (options[3],))
+    return ScoreRequest(maps, read_protocol(protocol), maps.parent / "runs", name, (options[3],))
 
 
 def test_a_name_must_be_a_name(maps: Path, options: list[str]) -> None:

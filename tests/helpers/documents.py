@@ -16,6 +16,7 @@ DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BRATS = {name: name for name in ("flair", "t1", "t1ce", "t2", "seg")}
 WARD = {"flair": "flair", "t1": "t1w", "t2": "t2w", "seg": "lesion"}
+SHELF = {"flair": "flair", "t1": "t1", "t2": "t2", "seg": "lesion"}
 MSLUB = {"flair": "FLAIR", "t1": "T1", "t2": "T2", "seg": "GOLD_STANDARD"}
 MU = {"flair": "brain_t2f", "t1": "brain_t1n", "t1ce": "brain_t1c", "t2": "brain_t2w", "seg": "tumorMask"}
 
@@ -39,6 +40,8 @@ def make_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             copy(path, folder / "BraTS2018" / "HGG" / name / f"{name}_{BRATS[kind]}.nii.gz")
             if kind in WARD:
                 copy(path, folder / "ward" / f"W{number:03d}_{WARD[kind]}.nii.gz")
+            if kind in SHELF:
+                save_array(path, folder / "shelf" / f"S{number:03d}" / f"{SHELF[kind]}.npy")
             if kind in MSLUB:
                 copy(path, folder / "mslub" / f"patient{number:02d}" / f"{MSLUB[kind]}.nii.gz")
     other = PhantomSpec("phantom-docs", subjects=10, seed=1, shape=(48, 48, 62), spacing=(4.5, 4.5, 2.5))
@@ -79,3 +82,13 @@ def write_maps(folder: Path, data: Path) -> None:
 def copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
+
+
+def save_array(source: Path, target: Path) -> None:
+    """Write a NIfTI file's values in LPS order as an array."""
+    import numpy as np
+
+    from anyadbench.data.trees.volume import read_volume
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    np.save(target, read_volume(source).array)

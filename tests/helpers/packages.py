@@ -41,8 +41,9 @@ def write_package(folder: Path, name: str, modules: dict[str, str], entries: dic
 
 
 def environment(*sites: Path, **more: str) -> dict[str, str]:
-    """Return an environment in which folders are on the path."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sites)), **more}
+    """Return an environment in which folders are on the path, before those that are on it already."""
+    path = [*map(str, sites), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **more}
 
 
 def anyadbench(*arguments: str, sites: tuple[Path, ...] = (), cwd: Path | None = None) -> str:

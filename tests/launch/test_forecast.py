@@ -91,9 +91,21 @@ def test_people_get_tables(
     assert "as available" in said and "cost of one cell (one seed):" in said and "unknown" in said
 
 
+def test_what_several_methods_share_is_said_once(
+    done: Done, tiny_phantom: Path, tiny_protocol: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = [word for name in ("pixelstats", "inpformer", "stfpm") for word in ("--method", name)]
+    options = ["--data", tiny_phantom, "--budget", "tiny", *chosen]
+    said = show(capsys, tiny_protocol, *options, "--runs", done.folder.parent.parent)
+    assert "\ntimes of pixelstats: median of 1 finished cell on cpu in " in said
+    assert "\ntimes of inpformer, stfpm: no finished cell with these parameters on cpu in " in said
+    said = show(capsys, tiny_protocol, *options, "--runs", done.folder / "none")
+    assert said.count("no finished cell with these parameters") == 1 and "\ntimes: no finished cell" in said
+
+
 def test_without_data_only_the_rules_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     said = show(capsys, "brats-7subsets-released")
-    assert "ORACLE" in said and "crop = (392, 392)" in said and "trains on" not in said
+    assert "ORACLE" in said and "crop = [392, 392]" in said and "trains on" not in said
 
 
 def test_an_unknown_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,7 @@ def test_scoring_ten_times_the_slices_takes_no_more_memory_than_their_table(
             many = lambda self, test: (np.tile(normals, times), np.tile(abnormals, times))  # noqa: E731
             monkeypatch.setattr(ProtocolData, "test_rows", many)
             kept = MapSample("none", data.protocol.sequences, labels)
-            return evaluate.Evaluator(Plain(), data, Policy(threads=1), Reporter(), kept).run_test(test)  # type: ignore[arg-type]
+            return evaluate.Evaluator(Plain(), data, Policy(threads=1), Reporter(), kept).run_test(test)
 
         return work
 
@@ -127,11 +127,6 @@ def test_what_cannot_fit_is_refused_with_a_way_out(
     monkeypatch.setattr(estimates, "free_disk", lambda folder: 1.0)
     with pytest.raises(UserError, match=r"of disk in .*or --keep-maps none"):
         estimates.check_fits(jobs, needed, 1)
-
-
-def test_the_estimate_knows_the_cap_of_exact_metrics() -> None:
-    assert estimates.EXACT_PIXELS == evaluate.EXACT_PIXELS
-    assert estimates.SCORING_BATCH == evaluate.BATCH
 
 
 def test_memory_and_disk_of_this_machine_are_known(tmp_path: Path) -> None:

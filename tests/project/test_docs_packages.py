@@ -12,9 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from documents import DOCUMENTS, ROOT, WORKED, make_place
 from packages import environment, install
+from tiny import TINY_PROTOCOL
+
+from anyadbench.data.store.store import open_store
 
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 
@@ -89,9 +93,27 @@ def test_the_files_of_a_page_are_well_formed(page: Path, tmp_path: Path) -> None
 
 
 def test_a_data_set_of_a_plugin_is_verified_and_prepared(tmp_path: Path, place: Path) -> None:
-    printed = Follower("plugins/dataset.md", tmp_path, place).follow()
+    follower = Follower("plugins/dataset.md", tmp_path, place)
+    printed = follower.follow()
     assert "ward: 10 scans can be used" in printed["anyadbench data verify ward --source ward"]
     assert (place / "ward-store" / "store.json").is_file()
+    assert "tree (nested as you like, .npy):" in printed["anyadbench datasets show shelf"]
+    assert "shelf: 10 scans can be used" in printed["anyadbench data verify shelf --source shelf"]
+    shelf, ward = (open_store(place / f"{name}-store") for name in ("shelf", "ward"))
+    np.testing.assert_array_equal(shelf.images, ward.images)
+    np.testing.assert_array_equal(shelf.masks, ward.masks)
+
+
+def test_a_protocol_is_run_on_files_that_a_plugin_reads(tmp_path: Path, place: Path) -> None:
+    follower = Follower("plugins/dataset.md", tmp_path, place)
+    follower.write()
+    follower.step("pip install --editable .")
+    protocol = TINY_PROTOCOL.replace('name = "tiny"', 'name = "shelf-tiny"').replace('"phantom"', '"shelf"')
+    (place / "shelf.toml").write_text(protocol)
+    follower.step("anyadbench run --method pixelstats --protocol shelf.toml --data shelf --runs shelf-runs")
+    follower.step("anyadbench leaderboard build --runs shelf-runs --out shelf-boards")
+    rows = [row for row in board(place, "shelf-tiny", "shelf-boards") if row["method"] == "pixelstats"]
+    assert len(rows) == 8 and all(0 < float(row["pixel_auroc"]) <= 1 for row in rows)
 
 
 def test_a_protocol_of_a_plugin_is_run_by_name(tmp_path: Path, place: Path) -> None:

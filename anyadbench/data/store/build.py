@@ -24,11 +24,11 @@ from anyadbench.data.store.extract import extract, fingerprint
 from anyadbench.data.store.store import SliceStore, is_store, open_store
 from anyadbench.data.store.verified import remember
 from anyadbench.data.trees.duplicates import find_duplicates
-from anyadbench.data.trees.files import ScanFiles
+from anyadbench.data.trees.files import ScanFiles, Survey
 from anyadbench.data.trees.layouts import Layout, get_layout
 from anyadbench.data.trees.problems import Problem, Progress, errors
 from anyadbench.data.trees.scan_slices import FORMAT
-from anyadbench.data.trees.survey import Survey, check_source, survey
+from anyadbench.data.trees.survey import check_source, survey
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.paths import cache_dir

@@ -12,17 +12,19 @@ from typing import Any
 from anyadbench.data.store.npy import write_array
 from anyadbench.data.trees.files import ScanFiles
 from anyadbench.data.trees.layouts import Layout
-from anyadbench.data.trees.nifti_scan import read_scan
-from anyadbench.data.trees.png import png_part
 from anyadbench.data.trees.problems import Problem, errors
-from anyadbench.data.trees.scan_slices import FORMAT, Part, nifti_part
+from anyadbench.data.trees.reader import reader_of
+from anyadbench.data.trees.scan_slices import FORMAT, Part
 from anyadbench.hashing import stable_hash
 
 
 def fingerprint(files: ScanFiles, layout: Layout) -> str:
-    """Hash of everything that a part depends on: format, layout, and the names, sizes and times of the files."""
+    """Hash of everything that a part depends on: format, layout, reader, and the files' names, sizes and times."""
     listed = [[files.relative(path), *_size_and_time(path)] for path in files.paths]
-    return stable_hash([FORMAT, layout.fingerprint, files.scan, files.subject, files.timepoint, listed])
+    known = [FORMAT, layout.fingerprint, files.scan, files.subject, files.timepoint, listed]
+    # A version of 0 is left out, so that stores of readers that never changed keep their identity.
+    version = reader_of(layout).version
+    return stable_hash([*known, version] if version else known)
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:
@@ -36,10 +38,9 @@ def _size_and_time(path: Path) -> tuple[int, int]:
 
 def read_part(files: ScanFiles, layout: Layout) -> tuple[Part | None, list[Problem]]:
     """Read and check a scan, and cut it into slices; the part is ``None`` if a problem keeps the scan out."""
-    if layout.reader == "png":
-        return png_part(files)
-    scan, problems = read_scan(files, layout)
-    return (None if scan is None or errors(problems) else nifti_part(scan, layout)), problems
+    reader = reader_of(layout)
+    scan, problems = reader.read_scan(files, layout)
+    return (None if scan is None or errors(problems) else reader.cut(scan, layout)), problems
 
 
 def extract(files: ScanFiles, layout: Layout, parts: Path) -> dict[str, Any]:

@@ -1,10 +1,27 @@
-"""The files of one scan in a user's tree."""
+"""The files of a user's tree: as they match a layout, and as scans."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from anyadbench.data.trees.problems import Problem
+
+
+@dataclass(frozen=True)
+class Match:
+    """A file whose name matches a layout.
+
+    Attributes:
+        path: The file.
+        meaning: A sequence, or another meaning of ``anyadbench.data.trees.layouts``.
+        groups: Named groups of the pattern that matched.
+    """
+
+    path: Path
+    meaning: str
+    groups: Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -47,3 +64,11 @@ class ScanFiles:
         """Every file once, sequences first."""
         of_slices = [path for item in self.slices for path in item.files.values()]
         return list(dict.fromkeys([*self.files.values(), *([self.seg] if self.seg else []), *of_slices]))
+
+
+@dataclass
+class Survey:
+    """What was found in a tree: readable scans, and problems visible from the names alone."""
+
+    scans: list[ScanFiles]
+    problems: list[Problem]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Protocol
 
 from anyadbench.errors import UserError, suggest
 from anyadbench.hashing import stable_hash
@@ -23,6 +24,18 @@ FOUR_D = "4d"
 SKIP = ""
 """Token meanings besides the sequences: the segmentation, an image of all channels, and a file that is not read."""
 
+READERS: dict[str, str] = {
+    "nifti": "anyadbench.data.trees.readers.volume_tree:NIFTI",
+    "png": "anyadbench.data.trees.readers.png_tree:PNG",
+}
+"""Names that a layout may call a tree reader by, and where each is; see ``anyadbench.data.trees.reader``."""
+
+
+class NamedReader(Protocol):
+    """What a layout itself needs of a tree reader that it holds: an ``anyadbench.data.trees.reader.TreeReader``."""
+
+    name: str
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -31,9 +44,9 @@ class Layout:
     Attributes:
         name: Name on the command line.
         title: One line.
-        patterns: Regular expressions, matched in any case against the end of a path without ``.nii`` or ``.nii.gz``;
-            ``~`` stands for ``_`` or ``-``. Named groups: ``scan``, ``subject``, ``kind`` and, where a subject has
-            several scans, ``time``.
+        patterns: Regular expressions, matched in any case against the end of a path without its suffix, such as
+            ``.nii.gz``; ``~`` stands for ``_`` or ``-``. Named groups: ``scan``, ``subject``, ``kind`` and, where a
+            subject has several scans, ``time``.
         kinds: Meaning of each ``kind`` in lower case: a sequence, ``seg``, ``4d``, or empty for one that is not read.
         expected: Sequences that a complete scan has.
         labels: Region of ``REGIONS`` for each label value above 0.
@@ -46,7 +59,7 @@ class Layout:
         tree: Expected tree, as text.
         notes: What a user should know.
         known: Sentences' ends for scans with a known fault, e.g. a segmentation that was never published.
-        reader: ``nifti``, or ``png`` for the tree of the AnyAD release.
+        reader: Tree reader: a name in ``READERS``, a path ``package.module:object``, or the reader itself.
     """
 
     name: str
@@ -64,31 +77,33 @@ class Layout:
     tree: str = ""
     notes: str = ""
     known: Mapping[str, str] = field(default_factory=dict)
-    reader: str = "nifti"
+    reader: str | NamedReader = "nifti"
 
     def __post_init__(self) -> None:
         """Refuse meanings that nothing could read.
 
         Raises:
-            ValueError: If a region, sequence or kind is unknown.
+            ValueError: If a region, sequence, kind or tree reader is unknown.
         """
         regions = set(self.labels.values()) | set(self.abnormal or ())
         meanings = set(self.kinds.values()) - {SEGMENTATION, FOUR_D, SKIP} | set(self.channels) | set(self.expected)
         unknown = sorted(regions - set(REGIONS)) + sorted(meanings - set(SEQUENCES))
         if unknown:
             raise ValueError(f"layout {self.name!r} uses the unknown name {unknown[0]!r}")
+        if isinstance(self.reader, str) and self.reader not in READERS and ":" not in self.reader:
+            known = f"{', '.join(READERS)} or a path 'package.module:object'"
+            raise ValueError(f"layout {self.name!r} names the unknown tree reader {self.reader!r}; use {known}")
 
     @cached_property
     def regexes(self) -> tuple[re.Pattern[str], ...]:
         """The patterns, compiled."""
-        suffix = r"\.png" if self.reader == "png" else r"\.nii(?:\.gz)?"
         return tuple(
-            re.compile(r"(?:^|.*/)" + pattern.replace("~", "[_-]") + suffix, re.IGNORECASE) for pattern in self.patterns
+            re.compile(r"(?:^|.*/)" + pattern.replace("~", "[_-]"), re.IGNORECASE) for pattern in self.patterns
         )
 
-    def match(self, path: str) -> re.Match[str] | None:
-        """Match a path with forward slashes against the patterns."""
-        return next((found for regex in self.regexes if (found := regex.fullmatch(path))), None)
+    def match(self, stem: str) -> re.Match[str] | None:
+        """Match a path with forward slashes and without its suffix against the patterns."""
+        return next((found for regex in self.regexes if (found := regex.fullmatch(stem))), None)
 
     @property
     def fingerprint(self) -> str:
@@ -96,7 +111,8 @@ class Layout:
         labels = {str(value): region for value, region in self.labels.items()}
         abnormal = None if self.abnormal is None else list(self.abnormal)
         kinds = dict(self.kinds)
-        names = [list(self.patterns), kinds, list(self.channels), self.reader]
+        reader = self.reader if isinstance(self.reader, str) else self.reader.name
+        names = [list(self.patterns), kinds, list(self.channels), reader]
         return stable_hash([self.name, names, labels, abnormal, self.healthy])
 
 

@@ -6,26 +6,33 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from anyadbench.data.trees.files import ScanFiles
 from anyadbench.data.trees.layouts import REGIONS, Layout
 from anyadbench.data.trees.problems import BadFile, Problem, errors
-from anyadbench.data.trees.volume import (
-    Volume,
-    check_siblings,
-    read_channels,
-    read_labels,
-    read_volume,
-)
+from anyadbench.data.trees.volume import Volume, check_siblings
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Shaped, UInt8
 
 MIN_BRAIN = 0.01
 """Slices with less brain than this fraction of the field are not stored."""
+
+
+class VolumeSource(Protocol):
+    """Reads single files, as an ``anyadbench.data.trees.readers.volume_tree.VolumeReader`` does."""
+
+    def volume(self, path: Path) -> Volume:
+        """Return a 3D image."""
+
+    def labels(self, path: Path) -> Volume:
+        """Return a segmentation."""
+
+    def channels(self, path: Path, names: Sequence[str]) -> Mapping[str, Volume]:
+        """Return the sequences of a 4D image by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +71,13 @@ def hash_array(array: Shaped[np.ndarray, "*shape"]) -> str:
     return digest.hexdigest()
 
 
-def read_scan(files: ScanFiles, layout: Layout) -> tuple[Scan | None, list[Problem]]:
+def read_scan(files: ScanFiles, layout: Layout, source: VolumeSource) -> tuple[Scan | None, list[Problem]]:
     """Read and check a scan.
+
+    Args:
+        files: Its files.
+        layout: Its layout.
+        source: Reads each file.
 
     Returns:
         The scan, or ``None`` if a problem keeps it out; and every problem found.
@@ -83,10 +95,10 @@ def read_scan(files: ScanFiles, layout: Layout) -> tuple[Scan | None, list[Probl
     volumes: dict[str, Volume] = {}
     if layout.channels:
         path = next(iter(files.files.values()))
-        attempt(lambda: volumes.update(read_channels(path, layout.channels)))
+        attempt(lambda: volumes.update(source.channels(path, layout.channels)))
     else:
         for name, path in files.files.items():
-            attempt(lambda name=name, path=path: volumes.update({name: read_volume(path)}))  # type: ignore[misc]
+            attempt(lambda name=name, path=path: volumes.update({name: source.volume(path)}))  # type: ignore[misc]
     first = next(iter(volumes.values()), None)
     if first is not None and not layout.channels:
         for volume in list(volumes.values())[1:]:
@@ -97,7 +109,7 @@ def read_scan(files: ScanFiles, layout: Layout) -> tuple[Scan | None, list[Probl
     if files.seg is not None:
         seg: list[Volume] = []
         seg_path = files.seg
-        if attempt(lambda: seg.append(read_labels(seg_path))) and first is not None:
+        if attempt(lambda: seg.append(source.labels(seg_path))) and first is not None:
             attempt(lambda: check_siblings(first, seg[0]))
             labels, warnings = harmonise(seg[0].array, layout)
             problems += [Problem(files.relative(seg_path), *text, "warning", files.scan) for text in warnings]

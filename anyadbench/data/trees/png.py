@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,21 +67,6 @@ def png_part(files: ScanFiles) -> tuple[Part | None, list[Problem]]:
     if errors(read.problems):
         return None, read.problems
     return _part(files, names, read), read.problems
-
-
-def png_problems(found: Mapping[tuple[int, str], Mapping[str, list[Path]]], scan: str, root: Path) -> Iterator[Problem]:
-    """Yield what is wrong with the names of one scan's slices: two files for one thing, or a slice in two parts."""
-    parts: dict[int, str] = {}
-    for (index, part), kinds in sorted(found.items()):
-        first = min(path for paths in kinds.values() for path in paths).relative_to(root).as_posix()
-        twice = next((paths for paths in kinds.values() if len(paths) > 1), None)
-        if twice:
-            names = [path.relative_to(root).as_posix() for path in sorted(twice)]
-            yield Problem(names[0], f"and {names[1]} stand for the same slice", "keep one of them", scan=scan)
-        if index in parts:
-            cause = f"is slice {index} of {scan}, which stands in {parts[index]} as well as in {part}"
-            yield Problem(first, cause, "keep each slice in one part", scan=scan)
-        parts[index] = part
 
 
 def _problem(files: ScanFiles, path: Path, cause: str, fix: str) -> Problem:

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from anyadbench.data.trees.files import ScanFiles, SliceFiles
-from anyadbench.data.trees.layouts import FOUR_D, LAYOUTS, SEGMENTATION, SKIP, Layout
-from anyadbench.data.trees.problems import Problem, errors
+from anyadbench.data.trees.files import Match, ScanFiles, Survey
+from anyadbench.data.trees.layouts import LAYOUTS, SKIP, Layout
+from anyadbench.data.trees.problems import Problem
+from anyadbench.data.trees.reader import reader_of
 from anyadbench.errors import UserError
-from anyadbench.sequences import SEQUENCES
 
-
-@dataclass
-class Survey:
-    """What was found in a tree: scans that can be read, and problems seen from the names alone."""
-
-    scans: list[ScanFiles]
-    problems: list[Problem]
-
-
-@dataclass
-class _Found:
-    scan: str
-    subject: str
-    timepoint: str
-    files: dict[str, list[Path]] = field(default_factory=dict)
-    slices: dict[tuple[int, str], dict[str, list[Path]]] = field(default_factory=dict)
+VOLUMES = (".nii", ".nii.gz")
+"""Files that are never by-products: in any tree, one that matches no pattern is reported."""
 
 
 def walk(source: Path, unreadable: Callable[[OSError], None] = lambda error: None) -> Iterator[Path]:
@@ -68,8 +53,10 @@ def survey(source: Path, layout: Layout) -> Survey:
     Raises:
         UserError: If the folder is missing, holds no scan of the layout, or holds another release as well.
     """
-    root = check_source(Path(source))
-    found: dict[str, _Found] = {}
+    root, reader = check_source(Path(source)), reader_of(layout)
+    looked_at = (*VOLUMES, *reader.suffixes)
+    endings = {ending for other in LAYOUTS.values() for ending in reader_of(other).suffixes} | set(looked_at)
+    matches: list[Match] = []
     problems: list[Problem] = []
     foreign: dict[str, str] = {}
     unmatched: list[str] = []
@@ -79,15 +66,16 @@ def survey(source: Path, layout: Layout) -> Survey:
         full = f"{root.name}/{relative}"
         if path.name.startswith("._"):
             problems.append(_junk(relative))
-        elif path.name.startswith(".") or not path.name.lower().endswith((".nii", ".nii.gz", ".png")):
+        elif path.name.startswith(".") or not path.name.lower().endswith(tuple(endings)):
             continue
-        elif match := layout.match(full):
-            _add(found, match.groupdict(), layout, path)
+        elif groups := _groups(full, layout):
+            meaning = _meaning(groups, layout)
+            matches += [Match(path, meaning, groups)] if meaning != SKIP else []
         elif other := _other_layout(full, layout):
             foreign.setdefault(other, relative)
-        elif layout.reader == "png" or not path.name.lower().endswith(".png"):
+        elif path.name.lower().endswith(looked_at):
             unmatched.append(relative)
-    if not any(item.files for item in found.values()):
+    if not matches:
         raise UserError(_nothing_found(source, layout, foreign))
     if foreign:
         other, example = sorted(foreign.items())[0]
@@ -96,7 +84,8 @@ def survey(source: Path, layout: Layout) -> Survey:
             "move each release into a folder of its own and give one of them."
         )
     problems += [_unknown(name, layout) for name in unmatched]
-    return _sort_out(found, problems, layout, root)
+    found = reader.find(matches, layout, root)
+    return Survey(found.scans, [*problems, *found.problems])
 
 
 def discover(source: Path, layout: Layout) -> list[ScanFiles]:
@@ -104,21 +93,20 @@ def discover(source: Path, layout: Layout) -> list[ScanFiles]:
     return survey(source, layout).scans
 
 
-def _add(found: dict[str, _Found], groups: Mapping[str, str | None], layout: Layout, path: Path) -> None:
-    scan, subject = str(groups["scan"]), str(groups["subject"])
-    key = scan.lower().replace("-", "_")
+def _groups(path: str, layout: Layout) -> dict[str, str | None] | None:
+    """Return the named groups of the pattern that a path matches; ``None`` if the layout has no such file."""
+    stem = reader_of(layout).stem(path)
+    match = layout.match(stem) if stem is not None else None
+    return match.groupdict() if match else None
+
+
+def _meaning(groups: Mapping[str, str | None], layout: Layout) -> str:
     kind = str(groups["kind"]).lower()
-    meaning = layout.kinds.get(kind, layout.kinds.get(kind.replace("-", "_"), SKIP))
-    if meaning != SKIP:
-        item = found.setdefault(key, _Found(scan, subject, groups.get("time") or ""))
-        item.files.setdefault(meaning, []).append(path)
-        if layout.reader == "png":
-            at = (int(groups["slice"] or 0), str(groups["part"]).lower())
-            item.slices.setdefault(at, {}).setdefault(meaning, []).append(path)
+    return layout.kinds.get(kind, layout.kinds.get(kind.replace("-", "_"), SKIP))
 
 
 def _other_layout(path: str, layout: Layout) -> str | None:
-    return next((other.name for other in LAYOUTS.values() if other.name != layout.name and other.match(path)), None)
+    return next((other.name for other in LAYOUTS.values() if other.name != layout.name and _groups(path, other)), None)
 
 
 def _unreadable(error: OSError, root: Path) -> Problem:
@@ -143,90 +131,3 @@ def _nothing_found(source: Path, layout: Layout, foreign: Mapping[str, str]) -> 
         looks = f"but looks like {other} (e.g. {example})"
         return f"{source} holds no scan of {layout.name} {looks}; give {other} as the data set."
     return f"{source} holds no scan of {layout.name}; give a folder with files like {layout.tree}."
-
-
-def _sort_out(found: dict[str, _Found], problems: list[Problem], layout: Layout, root: Path) -> Survey:
-    if layout.reader == "png":
-        return _sort_out_slices(found, problems, layout, root)
-    scans: list[ScanFiles] = []
-    for item in sorted(found.values(), key=lambda item: item.scan):
-        paths = {meaning: sorted(files) for meaning, files in item.files.items()}
-        images = _images(paths, layout)
-        scan = ScanFiles(item.scan, item.subject, item.timepoint, images, paths.get(SEGMENTATION, [None])[0], root)
-        wrong = [_twice(scan, meaning, files) for meaning, files in sorted(paths.items()) if len(files) > 1]
-        if not images:
-            cause = f"stands alone: its scan {item.scan} has no image"
-            wrong.append(Problem(scan.relative(scan.paths[0]), cause, "add the images, or remove it", scan=item.scan))
-        elif scan.seg is None and not layout.healthy:
-            wrong.append(_no_segmentation(scan, layout))
-        problems += wrong
-        problems += _notes(scan, layout)
-        if not wrong:
-            scans.append(scan)
-    return Survey(scans, problems)
-
-
-def _sort_out_slices(found: dict[str, _Found], problems: list[Problem], layout: Layout, root: Path) -> Survey:
-    from anyadbench.data.trees.png import png_problems
-
-    scans: list[ScanFiles] = []
-    problems += _patients_in_two_parts(found.values(), root)
-    for item in sorted(found.values(), key=lambda item: item.scan):
-        wrong = list(png_problems(item.slices, item.scan, root))
-        meanings = (*SEQUENCES, SEGMENTATION)
-        slices = tuple(
-            SliceFiles(index, part, {name: min(kinds[name]) for name in meanings if name in kinds})
-            for (index, part), kinds in sorted(item.slices.items())
-        )
-        images = {name: min(item.files[name]) for name in SEQUENCES if name in item.files}
-        scan = ScanFiles(item.scan, item.subject, item.timepoint, images, None, root, slices)
-        problems += [*wrong, *_notes(scan, layout)]
-        if images and not errors(wrong):
-            scans.append(scan)
-    return Survey(scans, problems)
-
-
-def _patients_in_two_parts(found: Iterable[_Found], root: Path) -> Iterator[Problem]:
-    """Yield a warning for each patient who has slices in train and in test, at whatever time point."""
-    parts: dict[str, dict[str, tuple[Path, str]]] = {}
-    for item in found:
-        for (_, part), kinds in item.slices.items():
-            first = min(path for paths in kinds.values() for path in paths)
-            known = parts.setdefault(item.subject, {})
-            known[part] = min(known.get(part, (first, item.scan)), (first, item.scan))
-    for subject, files in sorted(parts.items()):
-        if "train" in files and len(files) > 1:
-            path, scan = files["train"]
-            cause = f"belongs to {subject}, who has slices in train and in test"
-            fix = "split by patient, or its scores are those of a patient seen in training"
-            yield Problem(path.relative_to(root).as_posix(), cause, fix, "warning", scan)
-
-
-def _images(paths: Mapping[str, list[Path]], layout: Layout) -> dict[str, Path]:
-    if FOUR_D in paths:
-        return {name: paths[FOUR_D][0] for name in layout.channels}
-    return {name: paths[name][0] for name in SEQUENCES if name in paths}
-
-
-def _twice(scan: ScanFiles, meaning: str, files: list[Path]) -> Problem:
-    cause = f"and {scan.relative(files[1])} both stand for {meaning} of {scan.scan}"
-    fix = "keep one of them, or give a folder that holds only one copy"
-    return Problem(scan.relative(files[0]), cause, fix, scan=scan.scan)
-
-
-def _no_segmentation(scan: ScanFiles, layout: Layout) -> Problem:
-    known = layout.known.get(scan.scan)
-    cause = f"belongs to {scan.scan}, which has no segmentation" + (f" ({known})" if known else "")
-    fix = "leave the scan out" if known else "add the segmentation, or remove the scan"
-    return Problem(scan.relative(scan.paths[0]), cause, fix, scan=scan.scan)
-
-
-def _notes(scan: ScanFiles, layout: Layout) -> Iterator[Problem]:
-    missing = [name for name in layout.expected if name not in scan.files]
-    if missing and scan.files:
-        cause = f"belongs to {scan.scan}, which has no {', '.join(missing)}"
-        fix = "add what is missing if you have it; the scan counts only where its sequences suffice"
-        yield Problem(scan.relative(scan.paths[0]), cause, fix, severity="warning", scan=scan.scan)
-    if scan.seg is not None and "segm" in scan.seg.name.lower():
-        cause = f"is read as the segmentation of {scan.scan}, under the odd name that the release gave it"
-        yield Problem(scan.relative(scan.seg), cause, "nothing needs to be done", severity="warning", scan=scan.scan)

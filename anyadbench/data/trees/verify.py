@@ -10,9 +10,8 @@ from anyadbench.data.store.store import SliceStore
 from anyadbench.data.trees.duplicates import find_duplicates, shared_images
 from anyadbench.data.trees.files import ScanFiles
 from anyadbench.data.trees.layouts import Layout
-from anyadbench.data.trees.nifti_scan import read_scan
-from anyadbench.data.trees.png import png_part
 from anyadbench.data.trees.problems import Problem, Progress
+from anyadbench.data.trees.reader import reader_of
 from anyadbench.data.trees.survey import survey
 
 
@@ -51,8 +50,5 @@ def verify(
 
 def _look(files: ScanFiles, layout: Layout) -> tuple[list[Problem], dict[str, str]]:
     """Return a scan's problems and, if it can be used, the hashes of its arrays; the arrays themselves are let go."""
-    if layout.reader == "png":
-        part, problems = png_part(files)
-        return problems, dict(part.hashes) if part else {}
-    scan, problems = read_scan(files, layout)
+    scan, problems = reader_of(layout).read_scan(files, layout)
     return problems, dict(scan.hashes) if scan else {}

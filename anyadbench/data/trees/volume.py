@@ -143,8 +143,16 @@ def read_labels(path: str | Path) -> Volume:
     Raises:
         BadFile: As ``read_volume``, or if labels are fractional, negative or above 255.
     """
-    volume = read_volume(path)
-    array = volume.array
+    return whole_labels(read_volume(path))
+
+
+def whole_labels(volume: Volume) -> Volume:
+    """Return a segmentation with its labels as integers from 0 to 255; floats within 1e-3 of an integer are rounded.
+
+    Raises:
+        BadFile: If labels are fractional, negative or above 255.
+    """
+    path, array = volume.path, volume.array
     if array.dtype.kind == "f":
         rounded = np.rint(array)
         worst = float(np.abs(array - rounded).max(initial=0.0))
@@ -243,7 +251,26 @@ def _header_size(data: bytes) -> int:
 
 
 def _canonical(path: Path, image: Any, array: np.ndarray) -> Volume:
-    affine = _affine(path, image)
+    return canonical(path, array, _affine(path, image))
+
+
+def canonical(path: Path, array: Shaped[np.ndarray, "x y z"], affine: Float[np.ndarray, "4 4"]) -> Volume:
+    """Return an image, as a file of any format gives it, as a volume in LPS order.
+
+    Args:
+        path: The file.
+        array: Grey values or labels, in the axes of the file.
+        affine: Maps indices of ``array`` to NIfTI world coordinates (mm, RAS+).
+
+    Raises:
+        BadFile: If the array has not three axes, holds no grey values, NaN or infinity, or the affine is degenerate.
+    """
+    if array.ndim != 3:
+        raise BadFile(path, f"has {array.ndim} axes {array.shape} where a volume has 3", "give a 3D volume")
+    if array.dtype.kind not in "iufb" or not array.size:
+        cause = f"holds no grey values (type {array.dtype}, shape {array.shape})"
+        raise BadFile(path, cause, "give a grey-value image")
+    _check_affine(path, affine)
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
@@ -273,8 +300,11 @@ def _affine(path: Path, image: Any) -> np.ndarray:
         affine = np.asarray(image.affine, dtype=np.float64)
     except (HeaderDataError, ValueError) as error:
         raise BadFile(path, f"has a broken orientation ({error})", "mend its header or convert it again") from error
+    return affine
+
+
+def _check_affine(path: Path, affine: np.ndarray) -> None:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise BadFile(path, "has a degenerate affine (an axis without length)", "mend its header or convert it again")
     if np.isnan(orientations.io_orientation(affine)).any():
         raise BadFile(path, "has an affine from which no axes can be told", "mend its header or convert it again")
-    return affine

@@ -18,6 +18,7 @@ from anyadbench.engine.batches import TrainingFeed, evaluation_batch
 from anyadbench.engine.numerics import Policy, derive_seed, seed_everything
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
+from anyadbench.engine.settings import batch_size
 from anyadbench.engine.trainer import Trainer
 from anyadbench.methods.contract import Batch, Context, Losses, Method, Normals
 from anyadbench.methods.descriptor import MethodDescriptor
@@ -109,7 +110,7 @@ class Bench:
             rows=data.train_rows(),
             mask=self.descriptor.training_mask,
             seed=derive_seed(SEED, self.descriptor.name),
-            batch_size=int(params.get("batch_size", 16)),
+            batch_size=batch_size(params),
             drop_last=bool(params.get("drop_last", False)),
             device=POLICY.torch_device(),
         )

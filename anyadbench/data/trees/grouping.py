@@ -1,0 +1,93 @@
+"""From matched files to scans, and what the names of the files of a scan have wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from anyadbench.data.trees.files import Match, ScanFiles, Survey
+from anyadbench.data.trees.layouts import FOUR_D, SEGMENTATION, Layout
+from anyadbench.data.trees.problems import Problem
+from anyadbench.sequences import SEQUENCES
+
+
+@dataclass(frozen=True)
+class ScanMatches:
+    """The matched files of one scan, named as in the first of them."""
+
+    scan: str
+    subject: str
+    timepoint: str
+    matches: list[Match] = field(default_factory=list)
+
+    @property
+    def files(self) -> dict[str, list[Path]]:
+        """Files by meaning, sorted."""
+        found: dict[str, list[Path]] = {}
+        for match in self.matches:
+            found.setdefault(match.meaning, []).append(match.path)
+        return {meaning: sorted(paths) for meaning, paths in found.items()}
+
+
+def group_by_scan(matches: Iterable[Match]) -> list[ScanMatches]:
+    """Return the scans of matched files, sorted by name; case, ``_`` and ``-`` make no difference to a name."""
+    found: dict[str, ScanMatches] = {}
+    for match in matches:
+        scan, subject = str(match.groups["scan"]), str(match.groups["subject"])
+        key = scan.lower().replace("-", "_")
+        item = found.setdefault(key, ScanMatches(scan, subject, match.groups.get("time") or ""))
+        item.matches.append(match)
+    return sorted(found.values(), key=lambda item: item.scan)
+
+
+def one_file_each(matches: Sequence[Match], layout: Layout, root: Path) -> Survey:
+    """Sort files into scans that have one file per sequence, or one for all, and one segmentation."""
+    scans: list[ScanFiles] = []
+    problems: list[Problem] = []
+    for item in group_by_scan(matches):
+        paths = item.files
+        images = _images(paths, layout)
+        scan = ScanFiles(item.scan, item.subject, item.timepoint, images, paths.get(SEGMENTATION, [None])[0], root)
+        wrong = [_twice(scan, meaning, files) for meaning, files in sorted(paths.items()) if len(files) > 1]
+        if not images:
+            cause = f"is the segmentation of {item.scan}, which has no image"
+            wrong.append(Problem(scan.relative(scan.paths[0]), cause, "add the images, or remove it", scan=item.scan))
+        elif scan.seg is None and not layout.healthy:
+            wrong.append(_no_segmentation(scan, layout))
+        problems += wrong
+        problems += name_warnings(scan, layout)
+        if not wrong:
+            scans.append(scan)
+    return Survey(scans, problems)
+
+
+def name_warnings(scan: ScanFiles, layout: Layout) -> Iterator[Problem]:
+    """Yield a warning for the sequences that a scan lacks, and one for a segmentation with an odd name."""
+    missing = [name for name in layout.expected if name not in scan.files]
+    if missing and scan.files:
+        cause = f"belongs to {scan.scan}, which has no {', '.join(missing)}"
+        fix = "add what is missing if you have it; the scan counts only where its sequences suffice"
+        yield Problem(scan.relative(scan.paths[0]), cause, fix, severity="warning", scan=scan.scan)
+    if scan.seg is not None and "segm" in scan.seg.name.lower():
+        cause = f"is read as the segmentation of {scan.scan} despite its odd name in the release"
+        yield Problem(scan.relative(scan.seg), cause, "no action is needed", severity="warning", scan=scan.scan)
+
+
+def _images(paths: Mapping[str, list[Path]], layout: Layout) -> dict[str, Path]:
+    if FOUR_D in paths:
+        return {name: paths[FOUR_D][0] for name in layout.channels}
+    return {name: paths[name][0] for name in SEQUENCES if name in paths}
+
+
+def _twice(scan: ScanFiles, meaning: str, files: list[Path]) -> Problem:
+    cause = f"and {scan.relative(files[1])} both stand for {meaning} of {scan.scan}"
+    fix = "keep one of them, or give a folder that holds only one copy"
+    return Problem(scan.relative(files[0]), cause, fix, scan=scan.scan)
+
+
+def _no_segmentation(scan: ScanFiles, layout: Layout) -> Problem:
+    known = layout.known.get(scan.scan)
+    cause = f"belongs to {scan.scan}, which has no segmentation" + (f" ({known})" if known else "")
+    fix = "leave the scan out" if known else "add the segmentation, or remove the scan"
+    return Problem(scan.relative(scan.paths[0]), cause, fix, scan=scan.scan)
