@@ -171,7 +171,7 @@ class Fitting:
             def judge() -> float:
                 return test_image_ap(evaluator)
         else:
-            normals = replace(feed, rows=self.data.validation_rows())
+            normals = replace(feed, indices=self.data.validation_indices())
 
             def judge() -> float:
                 return validation_score(method, normals, self.job.numerics, trainer.step, trainer.total)

@@ -113,7 +113,7 @@ def write_scores(
 
 def test_subjects(data: ProtocolData, test: TestSet) -> list[str]:
     """Return every subject of a test set, whatever sequences it has."""
-    rows = np.concatenate(data.test_rows(test))
+    rows = np.concatenate(data.test_indices(test))
     return sorted(set(data.stores[test.dataset].slices["subject"].iloc[rows].astype(str)))
 
 

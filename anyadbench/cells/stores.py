@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from anyadbench.data.phantom import digest, generate
@@ -15,10 +15,9 @@ from anyadbench.data.trees.layouts import LAYOUTS
 from anyadbench.errors import UserError
 from anyadbench.paths import cache_dir
 from anyadbench.plugins import find_layout
+from anyadbench.progress import Progress
 from anyadbench.protocols.model import Protocol
 from anyadbench.sequences import SHORT
-
-Progress = Callable[[int, int, str], None]
 
 
 def locate(protocol: Protocol, data: tuple[str, ...]) -> dict[str, Path]:

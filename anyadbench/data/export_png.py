@@ -16,8 +16,8 @@ import numpy as np
 from anyadbench.data.slices.intensity import apply_scale
 from anyadbench.data.store.assemble import write_json
 from anyadbench.data.store.store import SliceStore
-from anyadbench.data.trees.problems import Progress
 from anyadbench.errors import UserError
+from anyadbench.progress import Progress
 
 if TYPE_CHECKING:
     from jaxtyping import Int, Shaped, UInt8

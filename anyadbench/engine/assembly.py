@@ -64,8 +64,8 @@ def training_feed(
     """
     return TrainingFeed(
         reader=data.reader(data.protocol.train, sequences=subset),
-        rows=data.train_rows(subset),
-        mask=descriptor.training_mask,
+        indices=data.train_indices(subset),
+        training_mask=descriptor.training_mask,
         seed=derive_seed(training.seed, descriptor.name),
         batch_size=batch_size(training.params),
         drop_last=bool(training.params.get("drop_last", False)),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from anyadbench.engine.slice_reader import SliceReader
 
-KEY_MASK = 2**62 - 1
+KEY_BITS = 2**62 - 1
 """Bit mask of the part of a slice's key that random draws use, see ``masking``."""
 
 
@@ -29,8 +29,8 @@ class TrainingFeed:
 
     Attributes:
         reader: Reader of the training store.
-        rows: Slice indices of the training normals.
-        mask: The method's training mask.
+        indices: Slice indices of the training normals.
+        training_mask: The method's training mask.
         seed: Seed of the cell.
         batch_size: Slices per step.
         drop_last: Whether an incomplete last batch of an epoch is left out.
@@ -39,8 +39,8 @@ class TrainingFeed:
     """
 
     reader: SliceReader
-    rows: Int[np.ndarray, " N"]
-    mask: str
+    indices: Int[np.ndarray, " N"]
+    training_mask: str
     seed: int
     batch_size: int
     drop_last: bool
@@ -48,31 +48,31 @@ class TrainingFeed:
     tick: Callable[[int, int, str], None] = lambda done, total, label: None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.indices)
 
     @property
     def batches_per_epoch(self) -> int:
         """Steps per epoch, at least one."""
-        return batches_per_epoch(len(self.rows), self.batch_size, self.drop_last)
+        return batches_per_epoch(len(self.indices), self.batch_size, self.drop_last)
 
     def at(self, step: int) -> Batch:
         """Return the batch of a step; it depends on the seed and the step alone."""
         epoch, position = divmod(step, self.batches_per_epoch)
-        order = epoch_order(self.seed, epoch, len(self.rows))
-        rows = self.rows[order[position * self.batch_size : (position + 1) * self.batch_size]]
-        return self._batch(rows, self.mask, epoch)
+        order = epoch_order(self.seed, epoch, len(self.indices))
+        indices = self.indices[order[position * self.batch_size : (position + 1) * self.batch_size]]
+        return self._batch(indices, self.training_mask, epoch)
 
     def batches(self, batch_size: int, *, masked: bool = False, description: str = "preparing") -> Iterator[Batch]:
         """Yield every training normal once, in store order (see ``anyadbench.methods.contract.Normals``)."""
-        for start in range(0, len(self.rows), batch_size):
-            rows = self.rows[start : start + batch_size]
-            yield self._batch(rows, self.mask if masked else "none", 0)
-            self.tick(min(start + batch_size, len(self.rows)), len(self.rows), description)
+        for start in range(0, len(self.indices), batch_size):
+            indices = self.indices[start : start + batch_size]
+            yield self._batch(indices, self.training_mask if masked else "none", 0)
+            self.tick(min(start + batch_size, len(self.indices)), len(self.indices), description)
 
-    def _batch(self, rows: Int[np.ndarray, " B"], mask: str, epoch: int) -> Batch:
-        targets, present = self.reader.read(rows)
-        keys = self.reader.store.slices["key"].to_numpy()[rows] & KEY_MASK
-        shown = draw_shown(mask, self.seed, epoch, keys, present)
+    def _batch(self, indices: Int[np.ndarray, " B"], training_mask: str, epoch: int) -> Batch:
+        targets, present = self.reader.read(indices)
+        keys = self.reader.store.slices["key"].to_numpy()[indices] & KEY_BITS
+        shown = draw_shown(training_mask, self.seed, epoch, keys, present)
         moved = [self._moved(torch.from_numpy(array)) for array in (shown, targets, present, keys)]
         return Batch(moved[1] * moved[0][:, :, None, None], *moved)
 

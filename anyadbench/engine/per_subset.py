@@ -31,11 +31,11 @@ def needed_sets(data: ProtocolData) -> list[Subset]:
     protocol = data.protocol
     found = dict.fromkeys(protocol.subsets)
     if protocol.as_available:
-        readers = [(data.reader(protocol.train), data.validation_rows())]
+        readers = [(data.reader(protocol.train), data.validation_indices())]
         for test in protocol.tests:
             reader = data.reader(test.dataset, test.feed)
-            readers += [(reader, rows) for rows in data.test_rows(test)]
-        for reader, rows in readers:
-            for has in set(map(tuple, reader.present(rows).tolist())):
+            readers += [(reader, indices) for indices in data.test_indices(test)]
+        for reader, indices in readers:
+            for has in set(map(tuple, reader.present(indices).tolist())):
                 found[tuple(name for name, there in zip(protocol.sequences, has, strict=True) if there)] = None
     return sorted(found, key=lambda subset: (len(subset), [protocol.sequences.index(name) for name in subset]))

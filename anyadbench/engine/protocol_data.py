@@ -13,7 +13,7 @@ import numpy as np
 from anyadbench.data.slices.selection import Selection, select_slices, split_store
 from anyadbench.data.store.store import SliceStore, open_store, overlap
 from anyadbench.data.trees.scan_slices import percentile_column
-from anyadbench.engine.slice_reader import SliceReader, usable_rows
+from anyadbench.engine.slice_reader import SliceReader, usable_indices
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.protocols.model import Protocol, TestSet
@@ -61,7 +61,7 @@ class ProtocolData:
         protocol, chosen = self.protocol, sequences or self.protocol.sequences
         return SliceReader(self.stores[dataset], chosen, protocol.intensity, dict(feed or {}), protocol.geometry)
 
-    def train_rows(self, subset: Subset | None = None) -> Int[ndarray, " N"]:
+    def train_indices(self, subset: Subset | None = None) -> Int[ndarray, " N"]:
         """Return the slice indices of training normals that have any of the protocol's sequences, or all of a subset.
 
         Raises:
@@ -69,36 +69,36 @@ class ProtocolData:
         """
         normals = self.selections[self.protocol.train].train_normals
         reader = self.reader(self.protocol.train, sequences=subset)
-        rows = usable_rows(reader, normals)
+        indices = usable_indices(reader, normals)
         if subset is not None:
-            rows = rows[reader.present(rows).all(1)]
-            if not len(rows):
+            indices = indices[reader.present(indices).all(1)]
+            if not len(indices):
                 raise UserError(
                     f"--missing retrain: no training slice of {self.protocol.name} has all of {format_subset(subset)}; "
                     "leave this subset out in a protocol of your own."
                 )
-        if not len(rows):
+        if not len(indices):
             raise UserError(
                 f"{self.stores[self.protocol.train].path}: no lesion-free training slice is left under the slice rules "
                 f"of {self.protocol.name}; add patients or relax slices.normal_margin in a protocol of your own."
             )
-        return rows
+        return indices
 
-    def validation_rows(self) -> Int[ndarray, " N"]:
+    def validation_indices(self) -> Int[ndarray, " N"]:
         """Return the slice indices of the validation normals."""
-        rows = usable_rows(self.reader(self.protocol.train), self.selections[self.protocol.train].val_normals)
-        if self.protocol.selection == "validation" and not len(rows):
+        indices = usable_indices(self.reader(self.protocol.train), self.selections[self.protocol.train].val_normals)
+        if self.protocol.selection == "validation" and not len(indices):
             raise UserError(
                 f"{self.stores[self.protocol.train].path}: no lesion-free slice is left to validate on, but "
                 f'{self.protocol.name} selects on validation normals; add patients, or use selection = "last".'
             )
-        return rows
+        return indices
 
-    def test_rows(self, test: TestSet) -> tuple[Int[ndarray, " N"], Int[ndarray, " M"]]:
+    def test_indices(self, test: TestSet) -> tuple[Int[ndarray, " N"], Int[ndarray, " M"]]:
         """Return the slice indices of a test set's normal and abnormal slices."""
         reader, selection = self.reader(test.dataset, test.feed), self.selections[test.dataset]
         normals, abnormals = selection.test_normals, selection.test_abnormals
-        return usable_rows(reader, normals), usable_rows(reader, abnormals)
+        return usable_indices(reader, normals), usable_indices(reader, abnormals)
 
     def check_apart(self) -> None:
         """Refuse test images that training or validation uses too, under whatever name.
@@ -107,10 +107,10 @@ class ProtocolData:
             UserError: If a scan or a slice is on both sides.
         """
         own = self.stores[self.protocol.train]
-        learnt = np.concatenate([self.train_rows(), self.validation_rows()])
+        learnt = np.concatenate([self.train_indices(), self.validation_indices()])
         for test in self.protocol.tests:
             store = self.stores[test.dataset]
-            tested = np.concatenate(self.test_rows(test))
+            tested = np.concatenate(self.test_indices(test))
             pairs = _same_scans(own, learnt, store, tested) if store.path != own.path else []
             pairs = pairs or _same_slices(own, learnt, store, tested)
             if pairs:
@@ -128,7 +128,9 @@ class ProtocolData:
     @cached_property
     def _training_hash(self) -> str:
         store = self.stores[self.protocol.train]
-        return stable_hash([self._fingerprint(store, rows) for rows in (self.train_rows(), self.validation_rows())])
+        return stable_hash(
+            [self._fingerprint(store, indices) for indices in (self.train_indices(), self.validation_indices())]
+        )
 
     def test_hash(self) -> str:
         """Return the hash of everything that is scored."""
@@ -138,14 +140,14 @@ class ProtocolData:
     def _test_hash(self) -> str:
         parts: list[Any] = []
         for test in self.protocol.tests:
-            normals, abnormals = self.test_rows(test)
+            normals, abnormals = self.test_indices(test)
             store = self.stores[test.dataset]
-            parts.append([test.name, *(self._fingerprint(store, rows) for rows in (normals, abnormals))])
+            parts.append([test.name, *(self._fingerprint(store, indices) for indices in (normals, abnormals))])
         return stable_hash(parts)
 
-    def _fingerprint(self, store: SliceStore, rows: Int[ndarray, " N"]) -> str:
+    def _fingerprint(self, store: SliceStore, indices: Int[ndarray, " N"]) -> str:
         """Hash everything read from some slices: their pixels, and how their scans' values are decoded and scaled."""
-        chosen = store.slices.iloc[rows]
+        chosen = store.slices.iloc[indices]
         names = [name for name in store.sequences if f"has_{name}" in store.scans]
         scaled = [percentile_column(self.protocol.intensity.percentile, name) for name in names]
         columns = [f"{part}_{name}" for part in ("has", "zero", "scale") for name in names] + scaled
@@ -165,7 +167,7 @@ class ProtocolData:
 def _same_scans(
     own: SliceStore, learnt: Int[ndarray, " N"], other: SliceStore, tested: Int[ndarray, " M"]
 ) -> list[tuple[str, str]]:
-    left, right = (set(store.slices["scan"].to_numpy()[rows]) for store, rows in ((own, learnt), (other, tested)))
+    left, right = (set(store.slices["scan"].to_numpy()[indices]) for store, indices in ((own, learnt), (other, tested)))
     return sorted({(a, b) for a, b, _ in overlap(own, other) if a in left and b in right})
 
 

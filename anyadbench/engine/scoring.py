@@ -127,59 +127,61 @@ class Evaluation(abc.ABC):
 
     def run_test(self, test: TestSet) -> dict[str, RowState]:
         """Score a test set and return the state of each row by label, in the protocol's order."""
-        normals, abnormals = self.data.test_rows(test)
+        normals, abnormals = self.data.test_indices(test)
         reader = self.data.reader(test.dataset, test.feed)
-        rows = np.sort(np.concatenate([normals, abnormals]))
-        abnormal = np.isin(rows, abnormals)
+        indices = np.sort(np.concatenate([normals, abnormals]))
+        abnormal = np.isin(indices, abnormals)
         labels = self.protocol.rows(test)
-        pixels = len(rows) * int(np.prod(self._grid(reader))) * len(labels)
+        pixels = len(indices) * int(np.prod(self._grid(reader))) * len(labels)
         exact = pixels <= EXACT_PIXELS
         states = {label: RowState(label, None if exact else PixelState()) for label in labels}
-        self.kept.choose(test, reader.store, rows, abnormal, reader.present(rows))
-        for start in range(0, len(rows), SCORING_BATCH):
+        self.kept.choose(test, reader.store, indices, abnormal, reader.present(indices))
+        for start in range(0, len(indices), SCORING_BATCH):
             self.reporter.check()
-            end = min(start + SCORING_BATCH, len(rows))
-            self._score_rows(test, reader, rows[start:end], abnormal[start:end], states)
-            self.reporter.progress(end, len(rows), f"scoring {test.name}")
+            end = min(start + SCORING_BATCH, len(indices))
+            self._score_slices(test, reader, indices[start:end], abnormal[start:end], states)
+            self.reporter.progress(end, len(indices), f"scoring {test.name}")
         return states
 
     def image_scores(self, test: TestSet) -> tuple[Float64[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
         """Return each test slice's image score, with all its sequences shown, and whether the slice is abnormal."""
-        normals, abnormals = self.data.test_rows(test)
+        normals, abnormals = self.data.test_indices(test)
         reader = self.data.reader(test.dataset, test.feed)
-        rows = np.sort(np.concatenate([normals, abnormals]))
-        scores = np.zeros(len(rows))
-        for start in range(0, len(rows), SCORING_BATCH):
+        indices = np.sort(np.concatenate([normals, abnormals]))
+        scores = np.zeros(len(indices))
+        for start in range(0, len(indices), SCORING_BATCH):
             self.reporter.check()
-            part = rows[start : start + SCORING_BATCH]
+            part = indices[start : start + SCORING_BATCH]
             values, present = reader.read(part)
             own = [tuple(np.array(self.protocol.sequences)[has]) for has in present]
             for subset in dict.fromkeys(own):
                 members = np.flatnonzero([has == subset for has in own])
-                names = [self._name(reader, row) for row in part[members]]
+                names = [self._name(reader, index) for index in part[members]]
                 scores[start + members] = self.score(values[members], subset, names)[1]
-        return scores, np.isin(rows, abnormals)
+        return scores, np.isin(indices, abnormals)
 
-    def _score_rows(
+    def _score_slices(
         self,
         test: TestSet,
         reader: SliceReader,
-        rows: Int[np.ndarray, " B"],
+        indices: Int[np.ndarray, " B"],
         abnormal: Bool[np.ndarray, " B"],
         states: dict[str, RowState],
     ) -> None:
-        values, present = reader.read(rows)
-        masks = self._masks(reader, rows, abnormal)
-        self.kept.add_slices(test, rows, values, present, masks)
+        values, present = reader.read(indices)
+        masks = self._masks(reader, indices, abnormal)
+        self.kept.add_slices(test, indices, values, present, masks)
         for subset, members, served in self._rounds(present, test):
-            maps, images = self.score(values[members], subset, names=[self._name(reader, row) for row in rows[members]])
+            maps, images = self.score(
+                values[members], subset, names=[self._name(reader, index) for index in indices[members]]
+            )
             for label, chosen in served:
                 records = [
-                    self._record(reader, test, label, int(rows[members[i]]), bool(abnormal[members[i]]), images[i])
+                    self._record(reader, test, label, int(indices[members[i]]), bool(abnormal[members[i]]), images[i])
                     for i in chosen
                 ]
                 states[label].add(maps[chosen], masks[members[chosen]], records)
-                self.kept.add_maps(test, label, rows[members[chosen]], maps[chosen], images[chosen])
+                self.kept.add_maps(test, label, indices[members[chosen]], maps[chosen], images[chosen])
 
     def _rounds(
         self, present: Bool[np.ndarray, "B S"], test: TestSet | None = None
@@ -228,25 +230,25 @@ class Evaluation(abc.ABC):
 
     def validation_slices(self) -> Int[np.ndarray, " V"]:
         """Return the slice indices of the validation normals from which the threshold is computed."""
-        rows = self.data.validation_rows()
-        return rows[np.linspace(0, len(rows) - 1, min(len(rows), VALIDATION_SLICES)).round().astype(int)]
+        indices = self.data.validation_indices()
+        return indices[np.linspace(0, len(indices) - 1, min(len(indices), VALIDATION_SLICES)).round().astype(int)]
 
     def thresholds(self) -> dict[str, Quantile]:
         """Return the 99th percentile of the validation normals' pixel scores by subset label."""
         reader = self.data.reader(self.protocol.train)
-        rows = self.validation_slices()
+        indices = self.validation_slices()
         states: dict[str, PixelState] = {}
-        for start in range(0, len(rows), SCORING_BATCH):
+        for start in range(0, len(indices), SCORING_BATCH):
             self.reporter.check()
-            part = rows[start : start + SCORING_BATCH]
+            part = indices[start : start + SCORING_BATCH]
             values, present = reader.read(part)
             for subset, members, served in self._rounds(present):
-                names = [self._name(reader, row) for row in part[members]]
+                names = [self._name(reader, index) for index in part[members]]
                 maps, _ = self.score(values[members], subset, names)
                 for label, chosen in served:
                     empty = np.zeros_like(maps[chosen], dtype=bool)
                     states.setdefault(label, PixelState()).update(maps[chosen], empty)
-            self.reporter.progress(min(start + SCORING_BATCH, len(rows)), len(rows), "scoring validation normals")
+            self.reporter.progress(min(start + SCORING_BATCH, len(indices)), len(indices), "scoring validation normals")
         return {label: quantile_of_state(state) for label, state in states.items()}
 
     def _grid(self, reader: SliceReader) -> tuple[int, int]:
@@ -254,9 +256,9 @@ class Evaluation(abc.ABC):
         return (height or reader.shape[0], width or reader.shape[1])
 
     def _masks(
-        self, reader: SliceReader, rows: Int[np.ndarray, " B"], abnormal: Bool[np.ndarray, " B"]
+        self, reader: SliceReader, indices: Int[np.ndarray, " B"], abnormal: Bool[np.ndarray, " B"]
     ) -> Bool[np.ndarray, "B h w"]:
-        masks = reader.masks(rows, self.protocol.slices.cavity) & abnormal[:, None, None]
+        masks = reader.masks(indices, self.protocol.slices.cavity) & abnormal[:, None, None]
         grid = self._grid(reader)
         if masks.shape[1:] == grid:
             return masks
@@ -264,17 +266,17 @@ class Evaluation(abc.ABC):
         resized = F.interpolate(torch.from_numpy(masks[:, None].astype(np.float32)), grid, mode=mode)
         return resized[:, 0].numpy() > 0.5
 
-    def _name(self, reader: SliceReader, row: int) -> str:
-        entry = reader.store.slices.iloc[int(row)]
+    def _name(self, reader: SliceReader, index: int) -> str:
+        entry = reader.store.slices.iloc[int(index)]
         return f"{entry['scan']} slice {entry['slice']}"
 
     def _lesion_px(self, entry: Any) -> int:
         return int(entry["lesion_px"]) - (0 if self.protocol.slices.cavity else int(entry["cavity_px"]))
 
     def _record(
-        self, reader: SliceReader, test: TestSet, label: str, row: int, abnormal: bool, image: float
+        self, reader: SliceReader, test: TestSet, label: str, index: int, abnormal: bool, image: float
     ) -> dict[str, str | int | float]:
-        entry = reader.store.slices.iloc[row]
+        entry = reader.store.slices.iloc[index]
         return {
             "test": test.name,
             "subset": label,

@@ -42,27 +42,27 @@ class SliceReader:
         """Height and width of what ``read`` returns."""
         return grid_after(self.store.shape, self.geometry)
 
-    def read(self, rows: Int[np.ndarray, " B"]) -> tuple[Float[np.ndarray, "B S H W"], Bool[np.ndarray, "B S"]]:
+    def read(self, indices: Int[np.ndarray, " B"]) -> tuple[Float[np.ndarray, "B S H W"], Bool[np.ndarray, "B S"]]:
         """Return scaled slices, with absent sequences zero, and which sequences are present."""
         sources = tuple(self.feed.get(name, name) for name in self.sequences)
         distinct = tuple(dict.fromkeys(sources))
-        values, present = self.store.read(rows, distinct)
+        values, present = self.store.read(indices, distinct)
         scaled = apply_scale(
-            values, present, self.store, rows, distinct, self.intensity.mode, self.intensity.percentile
+            values, present, self.store, indices, distinct, self.intensity.mode, self.intensity.percentile
         )
         scaled = apply_geometry(scaled, self.geometry, self.intensity.mode == "slice-minmax8")
         slots = [distinct.index(name) for name in sources]
         return scaled[:, slots], present[:, slots]
 
-    def masks(self, rows: Int[np.ndarray, " B"], cavity: bool) -> Bool[np.ndarray, "B H W"]:
+    def masks(self, indices: Int[np.ndarray, " B"], cavity: bool) -> Bool[np.ndarray, "B H W"]:
         """Return where slices are abnormal, on the grid of ``read``."""
-        return apply_to_masks(self.store.abnormal(rows, cavity), self.geometry)
+        return apply_to_masks(self.store.abnormal(indices, cavity), self.geometry)
 
-    def present(self, rows: Int[np.ndarray, " N"]) -> Bool[np.ndarray, "N S"]:
+    def present(self, indices: Int[np.ndarray, " N"]) -> Bool[np.ndarray, "N S"]:
         """Return which slots each slice can fill, from the scan table alone."""
-        return self.store.present(rows, [self.feed.get(name, name) for name in self.sequences])
+        return self.store.present(indices, [self.feed.get(name, name) for name in self.sequences])
 
 
-def usable_rows(reader: SliceReader, rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, " M"]:
+def usable_indices(reader: SliceReader, indices: Int[np.ndarray, " N"]) -> Int[np.ndarray, " M"]:
     """Return the slice indices that have at least one of the protocol's sequences."""
-    return rows[reader.present(rows).any(1)] if len(rows) else rows
+    return indices[reader.present(indices).any(1)] if len(indices) else indices

@@ -16,7 +16,7 @@ import torch
 from anyadbench.cells.identity import FIT_PARTS, SCORING_PARTS, own_hash
 from anyadbench.cells.manifest import environment
 from anyadbench.cells.scored_cell import States, seal, write_scores
-from anyadbench.cells.stores import Progress, locate, open_stores
+from anyadbench.cells.stores import locate, open_stores
 from anyadbench.cells.work_folder import WorkFolder, cell_folder, now
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.protocol_data import ProtocolData
@@ -29,6 +29,7 @@ from anyadbench.hashing import stable_hash
 from anyadbench.methods.contract import Scores
 from anyadbench.metrics import METRIC_VERSION, top_fraction_mean
 from anyadbench.metrics.core.thresholds import Quantile
+from anyadbench.progress import Progress
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo
 from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
@@ -243,7 +244,7 @@ def _result(request: ScoreRequest, rows: list[Row], hashed: str, identity: str) 
 
 
 def _scored(evaluator: MapEvaluator, data: ProtocolData, folder: MapFolder, test: TestSet) -> dict[str, RowState]:
-    indices = np.sort(np.concatenate(data.test_rows(test)))
+    indices = np.sort(np.concatenate(data.test_indices(test)))
     complete = _complete(folder, _required(data, test.dataset, indices, test.feed))
     present = data.reader(test.dataset, test.feed).present(indices)
     sequences = data.protocol.sequences

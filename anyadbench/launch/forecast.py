@@ -95,7 +95,7 @@ def look_ahead(data: ProtocolData) -> Outlook:
     selection = data.selections[protocol.train]
     train, validation = (
         _count(name, store, indices)
-        for name, indices in (("train", data.train_rows()), ("validation", data.validation_rows()))
+        for name, indices in (("train", data.train_indices()), ("validation", data.validation_indices()))
     )
     return Outlook(train, validation, selection.validation, [_test(data, test) for test in protocol.tests])
 
@@ -108,7 +108,7 @@ def _count(name: str, store: SliceStore, normal: Int[np.ndarray, " N"], abnormal
 
 def _test(data: ProtocolData, test: TestSet) -> TestOutlook:
     protocol, reader = data.protocol, data.reader(test.dataset, test.feed)
-    normal, abnormal = data.test_rows(test)
+    normal, abnormal = data.test_indices(test)
     present = [reader.present(indices) for indices in (normal, abnormal)]
     rows = []
     for label in protocol.rows(test):

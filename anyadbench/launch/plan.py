@@ -9,7 +9,7 @@ from pathlib import Path
 
 from anyadbench.cells.identity import identify, method_params, weights_of
 from anyadbench.cells.job import CHECKPOINT_SECONDS, RETRIES, Job
-from anyadbench.cells.stores import Progress, locate, open_stores
+from anyadbench.cells.stores import locate, open_stores
 from anyadbench.engine.numerics import resolve_policy
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.settings import Training
@@ -17,6 +17,7 @@ from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN, Budget, MethodDescriptor
 from anyadbench.methods.params import Value
 from anyadbench.plugins import MethodEntry, find_method, how_to_install, load_methods
+from anyadbench.progress import Progress
 from anyadbench.protocols.model import Protocol
 from anyadbench.weights import ResolvedWeights
 

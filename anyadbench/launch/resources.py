@@ -27,7 +27,7 @@ RECORD = 800
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Needs:
     """What one cell needs, in bytes, without its network.
 
     Attributes:
@@ -51,7 +51,7 @@ class Estimate:
         )
 
 
-def estimate(job: Job, data: ProtocolData) -> Estimate:
+def estimate(job: Job, data: ProtocolData) -> Needs:
     """Return what a cell needs.
 
     The terms that grow with the number of slices are 4 bytes per scored pixel up to a cap, a table entry per slice and
@@ -63,7 +63,7 @@ def estimate(job: Job, data: ProtocolData) -> Estimate:
     batch = max(batch_size(job.params), SCORING_BATCH)
     for test in protocol.tests:
         store = data.stores[test.dataset]
-        normals, abnormals = data.test_rows(test)
+        normals, abnormals = data.test_indices(test)
         slices = len(normals) + len(abnormals)
         height, width = (wanted or own for wanted, own in zip(protocol.scoring_grid, store.shape, strict=True))
         area = height * width
@@ -76,15 +76,15 @@ def estimate(job: Job, data: ProtocolData) -> Estimate:
         memory += batch * store.shape[0] * store.shape[1] * len(protocol.sequences) * 4 * 4
         disk += maps + rows * (distinct * HISTOGRAM / 4 + slices * 120)
         tested += slices
-    return Estimate(memory, disk, len(data.train_rows()), tested)
+    return Needs(memory, disk, len(data.train_indices()), tested)
 
 
-def check_fits(jobs: Sequence[Job], largest: Estimate, slots: int) -> None:
+def check_fits(jobs: Sequence[Job], largest: Needs, slots: int) -> None:
     """Check that this machine has enough memory and disk for the jobs.
 
     Args:
         jobs: The jobs; finished ones need nothing.
-        largest: Estimate of the largest one.
+        largest: Needs of the largest one.
         slots: Cells at once.
 
     Raises:

@@ -55,18 +55,18 @@ def time_here(
     with tempfile.TemporaryDirectory() as folder:
         training = Training(short, "tiny", "native", 0, policy)
         method = build_method(descriptor, training, data, weights_of(descriptor, short, "random", data.protocol))
-        rows = data.train_rows()
+        rows = data.train_indices()
         size = batch_size(params)
         feed = replace(
             training_feed(descriptor, training, data),
-            rows=rows[:PREPARED],
+            indices=rows[:PREPARED],
             batch_size=min(size, len(rows)),
             drop_last=False,
         )
         # A batch of the real size needs that many slices, even if the preparation is timed on fewer.
         trainer = Trainer(method, feed, short, policy, Path(folder) / "checkpoints", clock)
         if len(feed) < min(size, len(rows)):
-            trainer.feed = replace(feed, rows=rows[: min(size, len(rows))])
+            trainer.feed = replace(feed, indices=rows[: min(size, len(rows))])
         started = time.perf_counter()
         trainer.run()
     _wait(policy)
@@ -84,7 +84,7 @@ def time_here(
 def _score_seconds(method: Scorer, data: ProtocolData, policy: Policy) -> float:
     """Return seconds per map, with everything shown; the first batch warms up."""
     evaluator = Evaluator(method, data, policy, Reporter(), MapSample("none", data.protocol.sequences))
-    rows = data.train_rows()[:SCORING_BATCH]
+    rows = data.train_indices()[:SCORING_BATCH]
     values, _ = data.reader(data.protocol.train).read(rows)
     seconds = 0.0
     for _ in range(2):

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from anyadbench.data.trees.volume import Volume
 
-Progress = Callable[[int, int], None]
+SliceProgress = Callable[[int, int], None]
 
 MIN_OVERLAP = 0.5
 """Share of the first input's brain that every other sequence must cover."""
@@ -78,7 +78,7 @@ class Predictor:
         *,
         spacing: tuple[float, float, float] | None = None,
         threshold: float | None = None,
-        progress: Progress = lambda done, total: None,
+        progress: SliceProgress = lambda done, total: None,
     ) -> Prediction:
         """Return anomaly map and scores of one patient.
 
@@ -159,7 +159,7 @@ class Predictor:
         ]
 
     def _score(
-        self, slices: PatientSlices, subsets: list[Subset], progress: Progress
+        self, slices: PatientSlices, subsets: list[Subset], progress: SliceProgress
     ) -> tuple[Float32[np.ndarray, "n h w"], Float64[np.ndarray, " n"]]:
         protocol = self.cell.protocol
         evaluator = Evaluator(

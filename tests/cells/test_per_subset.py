@@ -88,15 +88,15 @@ def test_training_slices_have_the_whole_subset(tiny_phantom: Path, tiny_protocol
 
     store = find_or_prepare(tiny_phantom, "phantom", lambda done, total, label: None)
     data = ProtocolData(read_protocol(tiny_protocol), {"phantom": store})
-    everything = data.train_rows()
+    everything = data.train_indices()
     scan = store.slices["scan"].iloc[int(everything[0])]
     store.scans.loc[scan, "has_t1"] = 0
-    pair = data.train_rows(("flair", "t1"))
+    pair = data.train_indices(("flair", "t1"))
     assert store.present(pair, ("flair", "t1")).all()
-    assert 0 < len(pair) < len(everything) == len(data.train_rows())
+    assert 0 < len(pair) < len(everything) == len(data.train_indices())
     with pytest.raises(UserError, match=r"--missing retrain: no training slice of tiny has all of F; leave this"):
         store.scans["has_flair"] = 0
-        data.train_rows(("flair",))
+        data.train_indices(("flair",))
 
 
 def test_choosing_among_states_is_refused(tmp_path: Path, tiny_phantom: Path, tiny_protocol: Path) -> None:

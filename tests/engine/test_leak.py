@@ -101,7 +101,7 @@ def training_feed(fitting: Any, mask: str, batch_size: int = 4) -> Any:
     from anyadbench.engine.batches import TrainingFeed
 
     return TrainingFeed(
-        fitting.data.reader("phantom"), fitting.data.train_rows(), mask, 0, batch_size, False,
+        fitting.data.reader("phantom"), fitting.data.train_indices(), mask, 0, batch_size, False,
         fitting.job.numerics.torch_device(),
     )  # fmt: skip
 
@@ -154,6 +154,6 @@ def test_fitting_reads_slices_of_training_subjects_without_a_lesion_only(store: 
 
     data = ProtocolData(protocol, {"phantom": store})
     selection = data.selections["phantom"]
-    rows = data.train_rows()
+    rows = data.train_indices()
     assert {selection.split[name] for name in store.slices["subject"].to_numpy()[rows]} == {"train"}
     assert not store.labels(rows).any()

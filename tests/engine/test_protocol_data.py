@@ -36,7 +36,7 @@ def test_how_a_scan_is_scaled_is_part_of_the_hash_of_whatever_reads_it(
 
 def test_a_changed_slice_changes_the_hash_of_whatever_reads_it(protocol: Protocol, store: SliceStore) -> None:
     data = ProtocolData(protocol, {"phantom": store})
-    for rows, place in ((data.train_rows(), 0), (np.concatenate(data.test_rows(protocol.tests[0])), 1)):
+    for rows, place in ((data.train_indices(), 0), (np.concatenate(data.test_indices(protocol.tests[0])), 1)):
         slices = store.slices.copy()
         slices.loc[slices.index[rows[0]], "sha"] = "0" * 64
         before, after = hashes(protocol, store), hashes(protocol, replace(store, slices=slices))
@@ -45,7 +45,7 @@ def test_a_changed_slice_changes_the_hash_of_whatever_reads_it(protocol: Protoco
 
 def test_what_no_rule_selects_changes_nothing(protocol: Protocol, store: SliceStore) -> None:
     data = ProtocolData(protocol, {"phantom": store})
-    used = np.concatenate([data.train_rows(), data.validation_rows(), *data.test_rows(protocol.tests[0])])
+    used = np.concatenate([data.train_indices(), data.validation_indices(), *data.test_indices(protocol.tests[0])])
     unused = np.setdiff1d(np.arange(len(store)), used)
     slices = store.slices.copy()
     slices.loc[slices.index[unused], "sha"] = "0" * 64
@@ -78,4 +78,4 @@ def test_no_slice_to_validate_on_is_one_sentence(protocol: Protocol, store: Slic
     data = ProtocolData(rules, {"phantom": store})
     data.selections["phantom"] = replace(data.selections["phantom"], val_normals=np.array([], dtype=np.int64))
     with pytest.raises(UserError, match="no lesion-free slice is left to validate on, but tiny selects on validation"):
-        data.validation_rows()
+        data.validation_indices()

@@ -57,7 +57,7 @@ def test_each_image_is_read_once_whatever_the_number_of_subsets(
     method: Any = Plain()
     kept = MapSample("sample", protocol.sequences, list(protocol.rows(protocol.tests[0])))
     states = Evaluator(method, data, Policy(), Reporter(), kept).run_test(protocol.tests[0])
-    rows = np.concatenate(data.test_rows(protocol.tests[0]))
+    rows = np.concatenate(data.test_indices(protocol.tests[0]))
     images: Any = counted.images
     masks: Any = counted.masks
     assert len(states) == subsets + 1 and method.scored > subsets / 2 * len(rows)

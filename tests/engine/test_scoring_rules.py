@@ -75,7 +75,7 @@ def test_masks_can_be_chosen_by_corner_or_centre(protocol: Protocol, store: Slic
     for masks in ("nearest", "nearest-exact"):
         rules = replace(protocol, scoring_grid=(20, 20), scoring=ScoringRules(masks=masks))
         data = ProtocolData(rules, {"phantom": store})
-        rows = data.test_rows(rules.tests[0])[1]
+        rows = data.test_indices(rules.tests[0])[1]
         method: Any = None
         evaluator = Evaluator(method, data, Policy(), Reporter(), MapSample("none", rules.sequences))
         found[masks] = evaluator._masks(data.reader("phantom"), rows, np.ones(len(rows), bool))

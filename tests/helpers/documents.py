@@ -67,7 +67,7 @@ def write_maps(folder: Path, data: Path) -> None:
     protocol = find_protocol("brats-7subsets")
     prepared = ProtocolData(protocol, open_stores(protocol, {"brats2018": data}, lambda done, total, text: None))
     (test,) = protocol.tests
-    rows = np.concatenate(prepared.test_rows(test))
+    rows = np.concatenate(prepared.test_indices(test))
     store = prepared.stores["brats2018"]
     present = prepared.reader("brats2018").present(rows)
     for subset in protocol.subsets:

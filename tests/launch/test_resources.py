@@ -57,13 +57,13 @@ def test_scoring_ten_times_the_slices_takes_no_more_memory_than_their_table(
 ) -> None:
     monkeypatch.setattr(evaluate, "EXACT_PIXELS", 0)
     (test,) = data.protocol.tests
-    normals, abnormals = data.test_rows(test)
+    normals, abnormals = data.test_indices(test)
     labels = [format_subset(subset) for subset in data.protocol.subsets] + [AS_AVAILABLE]
 
     def score(times: int) -> Callable[[], object]:
         def work() -> object:
             many = lambda self, test: (np.tile(normals, times), np.tile(abnormals, times))  # noqa: E731
-            monkeypatch.setattr(ProtocolData, "test_rows", many)
+            monkeypatch.setattr(ProtocolData, "test_indices", many)
             kept = MapSample("none", data.protocol.sequences, labels)
             return evaluate.Evaluator(Plain(), data, Policy(threads=1), Reporter(), kept).run_test(test)
 
@@ -77,7 +77,7 @@ def test_scoring_ten_times_the_slices_takes_no_more_memory_than_their_table(
 
 
 def test_training_on_ten_times_the_slices_takes_no_more_memory_than_their_order(data: ProtocolData) -> None:
-    rows = data.train_rows()
+    rows = data.train_indices()
 
     def train(times: int) -> Callable[[], object]:
         many = np.tile(rows, times)

@@ -69,7 +69,7 @@ def test_a_feed_puts_the_other_sequence_into_every_slot(trees: dict[str, Path]) 
     protocol = find_protocol("zeroshot-brats-t1ce")
     data = ProtocolData(protocol, {"brats2018": find_or_prepare(trees["brats2018"], "brats2018")})
     (test,) = protocol.tests
-    rows = data.train_rows()[:2]
+    rows = data.train_indices()[:2]
     fed, _ = data.reader("brats2018", test.feed).read(rows)
     own, _ = data.reader("brats2018").read(rows)
     assert (fed == fed[:, :1]).all() and not any((fed[:, 0] == own[:, place]).all() for place in range(3))

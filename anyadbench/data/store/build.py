@@ -26,12 +26,13 @@ from anyadbench.data.store.verified import remember
 from anyadbench.data.trees.duplicates import find_duplicates
 from anyadbench.data.trees.files import ScanFiles, Survey
 from anyadbench.data.trees.layouts import Layout, get_layout
-from anyadbench.data.trees.problems import Problem, Progress, errors
+from anyadbench.data.trees.problems import Problem, errors
 from anyadbench.data.trees.scan_slices import FORMAT
 from anyadbench.data.trees.survey import check_source, survey
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.paths import cache_dir
+from anyadbench.progress import Progress
 
 T = TypeVar("T")
 

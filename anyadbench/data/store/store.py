@@ -19,10 +19,10 @@ import numpy as np
 
 from anyadbench.data.store.assemble import slice_sha, table_hash
 from anyadbench.data.trees.layouts import REGIONS
-from anyadbench.data.trees.problems import Progress
 from anyadbench.data.trees.scan_slices import FORMAT
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
+from anyadbench.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd

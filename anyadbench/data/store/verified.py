@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from anyadbench.data.store.store import SliceStore
-from anyadbench.data.trees.problems import Progress
 from anyadbench.hashing import stable_hash
 from anyadbench.paths import cache_dir
+from anyadbench.progress import Progress
 
 
 def check_store(store: SliceStore, progress: Progress | None = None) -> None:

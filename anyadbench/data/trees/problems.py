@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from anyadbench.errors import UserError
-
-Progress = Callable[[int, int, str], None]
-"""Called with the number of finished items, the number of all, and what is being done."""
 
 
 @dataclass(frozen=True, order=True)

@@ -10,9 +10,10 @@ from anyadbench.data.store.store import SliceStore
 from anyadbench.data.trees.duplicates import find_duplicates, shared_images
 from anyadbench.data.trees.files import ScanFiles
 from anyadbench.data.trees.layouts import Layout
-from anyadbench.data.trees.problems import Problem, Progress
+from anyadbench.data.trees.problems import Problem
 from anyadbench.data.trees.reader import reader_of
 from anyadbench.data.trees.survey import survey
+from anyadbench.progress import Progress
 
 
 def verify(

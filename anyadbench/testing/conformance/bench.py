@@ -107,8 +107,8 @@ class Bench:
         self._restrict(method)
         feed = TrainingFeed(
             reader=data.reader("phantom"),
-            rows=data.train_rows(),
-            mask=self.descriptor.training_mask,
+            indices=data.train_indices(),
+            training_mask=self.descriptor.training_mask,
             seed=derive_seed(SEED, self.descriptor.name),
             batch_size=batch_size(params),
             drop_last=bool(params.get("drop_last", False)),

@@ -54,8 +54,8 @@ def embedded() -> SliceStore:
 def data_of(store: SliceStore) -> ProtocolData:
     """Return the protocol's slices with their lists computed, so that nothing opens a file of the store later."""
     data = ProtocolData(PROTOCOL, {"phantom": store})
-    data.train_rows()
-    data.test_rows(PROTOCOL.tests[0])
+    data.train_indices()
+    data.test_indices(PROTOCOL.tests[0])
     return data
 
 
@@ -65,7 +65,7 @@ def rewritten(store: SliceStore, folder: Path) -> SliceStore:
     Noise replaces all lesion masks, every slice that is not a training normal, the sequence that the protocol excludes,
     and the values stored for sequences that a scan lacks.
     """
-    train = data_of(store).train_rows()
+    train = data_of(store).train_indices()
     shutil.copytree(store.path, folder)
     rng = np.random.default_rng(0)
     images = np.lib.format.open_memmap(folder / "images.npy", mode="r+")
@@ -83,7 +83,7 @@ def rewritten(store: SliceStore, folder: Path) -> SliceStore:
 
 def scored_values(data: ProtocolData) -> Float[np.ndarray, "B S H W"]:
     """Return test slices that have every sequence, normal and abnormal ones, in the protocol's intensity scale."""
-    normals, abnormals = data.test_rows(PROTOCOL.tests[0])
+    normals, abnormals = data.test_indices(PROTOCOL.tests[0])
     reader = data.reader("phantom")
     picked = [_complete(data, rows)[:count] for rows, count in ((normals, SCORED // 2), (abnormals, SCORED))]
     values, _ = reader.read(np.concatenate(picked)[:SCORED])
