@@ -107,7 +107,7 @@ def _names(store: SliceStore, rows: Int[np.ndarray, " n"]) -> dict[int, str]:
     names: dict[int, str] = {}
     for row, entry in zip(rows, store.slices.iloc[rows].to_dict("records"), strict=True):
         time = f"_Timepoint_{entry['timepoint']}" if entry["timepoint"] else ""
-        scan = str(entry["scan"]) if store.dataset == "anyad-png" else f"{entry['subject']}{time}"
+        scan = str(entry["scan"]) if store.own_parts else f"{entry['subject']}{time}"
         name = f"{scan}_slice{entry['slice']}"
         if "." in name:
             raise UserError(f"The slice {name} has a dot in its name, at which the release cuts it; rename the scan.")
@@ -132,6 +132,9 @@ def _write(
     """Write every slice below ``work`` and return how many lack a sequence."""
     wanted = [name for name in sequences if name in store.sequences]
     done = incomplete = 0
+    # Slices that are in 8 bits already stay as they are.
+    highest = store.scans[[f"max_{name}" for name in store.sequences]].to_numpy(np.float64)
+    as_stored = store.own_parts and bool(np.nanmax(highest) <= 255)
     for part, rows in lists.items():
         folder = work / PARTS[part]
         for name in wanted:
@@ -139,7 +142,7 @@ def _write(
         if part == "test/abnormal":
             (folder / "mask").mkdir(parents=True)
         for row in rows:
-            pictures = _eight_bit(store, int(row), wanted)
+            pictures = _eight_bit(store, int(row), wanted, as_stored)
             for name, picture in pictures.items():
                 _save(folder / name / f"{names[int(row)]}.png", picture)
             if part == "test/abnormal":
@@ -152,13 +155,15 @@ def _write(
     return incomplete
 
 
-def _eight_bit(store: SliceStore, row: int, sequences: Sequence[str]) -> dict[str, UInt8[np.ndarray, "H W"]]:
+def _eight_bit(
+    store: SliceStore, row: int, sequences: Sequence[str], as_stored: bool
+) -> dict[str, UInt8[np.ndarray, "H W"]]:
     """Return the sequences that a slice has as 8-bit pictures, without the padding of the store."""
     rows = np.array([row])
     values, present = store.read(rows, sequences)
     y, x = _own_field(store, row)
     values = np.ascontiguousarray(values[:, :, y, x])
-    if store.dataset != "anyad-png":
+    if not as_stored:
         values = apply_scale(values, present, store, rows, sequences, "slice-minmax8") * np.float32(255)
     return {
         name: np.rint(values[0, place]).astype(np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +76,10 @@ def contents(tree: Path) -> dict[str, tuple[str, bytes]]:
     return {f.relative_to(tree).as_posix(): (str(read_png(f).shape), read_png(f).tobytes()) for f in files}
 
 
-def test_a_tree_comes_back_from_a_store_of_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["anyad-png", "a-plugins-name"])
+def test_a_tree_comes_back_from_a_store_of_it(tmp_path: Path, name: str) -> None:
     tree = make_tree("anyad-png", tmp_path / "tree", 3, (20, 16, 10))
-    store = prepare(tree, PNG, tmp_path / "store")
+    store = prepare(tree, replace(PNG, name=name), tmp_path / "store")
     assert export(store, tmp_path / "again").validation == 0
     assert contents(tmp_path / "again") == contents(tree)
 

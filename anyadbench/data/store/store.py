@@ -68,6 +68,11 @@ class SliceStore:
     masks: UInt8[np.ndarray, "N H W"] = field(repr=False)
     abnormal_regions: tuple[int, ...] | None = None
 
+    @cached_property
+    def own_parts(self) -> bool:
+        """Whether the slices come with a split of their own, as those of a tree of PNGs do."""
+        return bool((self.slices["part"] != "").any())
+
     def __len__(self) -> int:
         return len(self.slices)
 
