@@ -38,7 +38,7 @@ HEAVY = (
 
 _IMPORT = """
 import importlib, json, operator, sys, time
-import anyadbench.methods.descriptor, anyadbench.plugins
+import anyadbench.api, anyadbench.methods.descriptor, anyadbench.plugins
 module, _, name = sys.argv[1].partition(":")
 before, started = set(sys.modules), time.process_time()
 operator.attrgetter(name)(importlib.import_module(module))  # the name may have dots, as in an entry point
