@@ -18,7 +18,8 @@ import torch
 
 from anyadbench.data.slices.rules import GeometryRules
 from anyadbench.errors import UserError
-from anyadbench.files import json_bytes, make_folder, write_together
+from anyadbench.files import json_bytes, write_together
+from anyadbench.folders import temporary_folder
 from anyadbench.methods.graph import ScoreGraph
 from anyadbench.predict.agreement import allowed
 from anyadbench.predict.prediction import USE
@@ -86,13 +87,16 @@ def export(predictor: Predictor, kind: str, out: Path) -> Exported:
         raise UserError(f"--format onnx needs {needed[0]}: 'pip install anyadbench[export]', or use torchscript.")
     graph.eval()
     example = _example(predictor)
-    make_folder(out.parent, "--out")
+    with temporary_folder(out, "--out"):
+        pass  # a folder that cannot be written is found before the work, not after it
     eager = _eager(ScoreGraph(predictor.method))
     make = _as_onnx if kind == "onnx" else _as_torchscript
     try:
         data, run = make(graph, example)
         whole = eager(*example)
         difference = max(_difference(run(*batch), eager(*batch), whole) for batch in _batches(example))
+    except UserError:
+        raise
     except Exception as error:  # the exporters' own, torch's and onnxruntime's have no class in common
         raise UserError(_why_not(name, kind, error)) from error
     if not difference <= TOLERANCE:

@@ -10,7 +10,7 @@ from boards_fixture import DEFAULT_METHODS, SUBSETS, FakeMethod, write_cell, wri
 from click.testing import CliRunner
 from rich.console import Console
 
-from anyadbench.boards import BuiltBoard, build, build_boards, load_boards, print_board
+from anyadbench.boards import BuiltBoard, build_boards, load_boards, print_board
 from anyadbench.boards.aggregate.model import Board
 from anyadbench.boards.render.csvfile import leaderboard_csv, safe_text, summary_csv
 from anyadbench.boards.render.markdown import board_markdown, escape

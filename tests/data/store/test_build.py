@@ -192,7 +192,7 @@ def test_a_full_disk_is_one_sentence_and_resumable(tmp_path: Path, monkeypatch: 
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "assemble", full)
-        with pytest.raises(UserError, match=r"The disk is full while writing .*/store; free some space, or give --out a folder"):
+        with pytest.raises(UserError, match=r"disk is full while writing .*/store; free some space, or give --out a"):
             prepare(tree, LAYOUT, tmp_path / "store")
     assert not (tmp_path / "store").exists()
     prepare(tree, LAYOUT, tmp_path / "store").verify_slices()
