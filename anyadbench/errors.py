@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class UserError(Exception):
     """A mistake in the user's input: shown as one sentence, without a traceback, with exit code 2.
 
     The message names the file or option, the cause and the fix.
     """
+
+
+class DiskError(UserError):
+    """The system refused to write a file or folder.
+
+    Attributes:
+        path: What was being written.
+        cause: The system's error.
+    """
+
+    def __init__(self, sentence: str, path: Path, cause: OSError) -> None:
+        super().__init__(sentence, path, cause)  # all of them, so that a worker process can hand the error on
+        self.path, self.cause = path, cause
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 MOST_SUGGESTED = 8

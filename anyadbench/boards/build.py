@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +12,7 @@ from anyadbench.boards.render.csvfile import leaderboard_csv, summary_csv
 from anyadbench.boards.render.markdown import board_markdown
 from anyadbench.boards.render.terminal import plain_console
 from anyadbench.boards.render.terminal import print_board as print_table
-from anyadbench.errors import UserError
+from anyadbench.files import make_folder, write_text, write_together
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +40,7 @@ def board_files(board: Board) -> dict[str, str]:
 
 
 def build_boards(runs: Path, out: Path, protocol: str | None = None, reported: Path | None = None) -> list[BuiltBoard]:
-    """Write the boards of a runs folder to ``out``, each file replaced in one step.
+    """Write the boards of a runs folder to ``out``; a board's files are replaced together or not at all.
 
     Args:
         runs: Folder that 'anyadbench run' wrote.
@@ -59,32 +57,12 @@ def build_boards(runs: Path, out: Path, protocol: str | None = None, reported: P
     for board in load_boards(runs, protocol, reported):
         folder = out / board.slug
         files = board_files(board)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, text in files.items():
-                write_text(folder / name, text)
-        except OSError as error:
-            raise UserError(f"{folder} cannot be written ({error.strerror}); give another folder with --out.") from None
+        make_folder(folder, "--out")
+        write_together({folder / name: text.encode("utf-8") for name, text in files.items()}, "--out")
         first, second, third, last = (folder / name for name in files)
         built.append(BuiltBoard(board.slug, folder, first, second, third, last, board))
-    write_text(out / "index.html", index_html([one.board for one in built]))
+    write_text(out / "index.html", index_html([one.board for one in built]), "--out")
     return built
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it, so that nobody ever sees half of it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-        # mkstemp makes files that only their owner can read; a board is for everybody the umask allows.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def print_board(board: BuiltBoard | Board, console: Console | None = None, method: str | None = None) -> None:

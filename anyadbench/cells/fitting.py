@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from anyadbench.cells.identity import weights_of
 from anyadbench.cells.job import Job
@@ -24,7 +23,7 @@ from anyadbench.engine.scoring import Evaluator
 from anyadbench.engine.selection import Selector, test_image_ap, validation_score
 from anyadbench.engine.trainer import Trainer
 from anyadbench.errors import UserError
-from anyadbench.files import explain_os_error, write_json
+from anyadbench.files import remove_leftovers, write_bytes, write_json
 from anyadbench.hashing import sha256_file
 from anyadbench.methods.contract import Method
 from anyadbench.methods.descriptor import MethodDescriptor
@@ -93,6 +92,8 @@ class Fitting:
         descriptor, _ = self.found
         started = time.monotonic()
         spent = float(folder.state().get("seconds", 0.0))
+        for place in (folder.work, folder.work / SELECTED):
+            remove_leftovers(place)
         folder.update(state="running", fit_id=job.fit_id, method=job.method, seed=job.seed, started=now())
         method = self.build()
         feed = training_feed(descriptor, job.training, self.data, self.subset, self._tick)
@@ -188,18 +189,13 @@ def save_weights(method: Method, path: Path) -> None:
     """Write a method's own state as safetensors.
 
     Raises:
-        UserError: If the disk is full.
+        UserError: If the disk is full or the file cannot be written.
     """
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in method.saved_state().items()}
-    try:
-        save_file(state, path)
-        with open(path, "rb") as handle:
-            os.fsync(handle.fileno())
-    except OSError as error:
-        raise explain_os_error(error, path) from None
-    except Exception as error:  # safetensors wraps a full disk in an error type of its own
-        if "No space left" in str(error):
-            raise UserError(
-                f"The disk is full while writing {path}; free some space and run again: it resumes."
-            ) from None
-        raise
+    state = {}
+    taken: set[int] = set()
+    for name, tensor in method.saved_state().items():
+        own = tensor.detach().cpu().contiguous()
+        place = own.untyped_storage().data_ptr()
+        state[name] = own.clone() if place in taken else own  # safetensors refuses tensors that share memory
+        taken.add(place)
+    write_bytes(path, save(state))  # its own writer hides a full disk in an error of its own

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 import time
 from pathlib import Path
@@ -24,7 +23,7 @@ from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.scoring import Evaluator, RowState
 from anyadbench.errors import UserError
-from anyadbench.files import explain_os_error, make_folder, write_json, write_text
+from anyadbench.files import atomic_text, link_or_copy, make_folder, remove_leftovers, write_json, write_text
 from anyadbench.hashing import sha256_file
 from anyadbench.methods.descriptor import RETRAIN
 from anyadbench.metrics import METRIC_VERSION
@@ -64,6 +63,7 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     thresholds = evaluator.thresholds()
     states: States = [(test, evaluator.run_test(test)) for test in protocol.tests]
     scored = time.monotonic() - started
+    remove_leftovers(folder.work)
     shutil.rmtree(folder.work / "scores", ignore_errors=True)  # of a process that was killed while it wrote
     rows = write_scores(folder.work / "scores", data, states, thresholds, reporter)
     kept.write(folder.work / "scores" / "maps.npz")
@@ -102,11 +102,8 @@ def write_scores(
                 curves[f"{test.name}|{label}"] = curve_points(pixels.steps)
             reporter.progress(len(rows), sum(map(len, (by for _, by in states))), "metrics and intervals")
     write_slices(scores / "slices.csv", (state for _, by_label in states for state in by_label.values()))
-    try:
-        save_arrays(scores / "pixels.npz", to_arrays(kept, drawn_from))
-        save_arrays(scores / "bootstrap.npz", {"values": np.stack(resampled)}, compress=False)
-    except OSError as error:
-        raise explain_os_error(error, scores) from None
+    save_arrays(scores / "pixels.npz", to_arrays(kept, drawn_from))
+    save_arrays(scores / "bootstrap.npz", {"values": np.stack(resampled)}, compress=False)
     write_json(scores / "curves.json", curves)
     return rows
 
@@ -145,14 +142,11 @@ def build_row(
 
 def write_slices(path: Path, states: Iterable[RowState]) -> None:
     """Write the slice table; scores with 17 significant digits, so that they read back exactly."""
-    try:
-        with open(path, "w", newline="", encoding="utf-8") as handle:
-            writer = csv.DictWriter(handle, list(SLICE_COLUMNS), lineterminator="\n")
-            writer.writeheader()
-            for state in states:
-                writer.writerows({**record, "image_score": repr(record["image_score"])} for record in state.records)
-    except OSError as error:
-        raise explain_os_error(error, path) from None
+    with atomic_text(path) as handle:
+        writer = csv.DictWriter(handle, list(SLICE_COLUMNS), lineterminator="\n")
+        writer.writeheader()
+        for state in states:
+            writer.writerows({**record, "image_score": repr(record["image_score"])} for record in state.records)
 
 
 def check_unchanged(job: Job, data: ProtocolData, fitting: Fitting) -> None:
@@ -245,15 +239,3 @@ def _input(data: ProtocolData) -> dict[str, Any]:
     """Return size and spacing of the training slices, to which prediction resamples a new scan."""
     store = data.stores[data.protocol.train]
     return {"grid": list(store.shape), "spacing_mm": [float(step) for step in store.spacing]}
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Put a file into another folder as a hard link, or as a copy where links are not possible."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        try:
-            shutil.copyfile(source, target)
-        except OSError as error:
-            raise explain_os_error(error, target) from None

@@ -13,6 +13,7 @@ from anyadbench.data.store.store import SliceStore
 from anyadbench.data.store.verified import check_store
 from anyadbench.data.trees.layouts import LAYOUTS
 from anyadbench.errors import UserError
+from anyadbench.files import CACHE
 from anyadbench.paths import cache_dir
 from anyadbench.plugins import find_layout
 from anyadbench.progress import Progress
@@ -105,4 +106,4 @@ def embedded_phantom(name: str, progress: Progress) -> Path:
     spec = EMBEDDED[name]
     root = cache_dir() / "phantom" / digest(spec)[:16]
     label = f"making the data set {name}"
-    return generate(root, spec, progress=lambda done, total: progress(done, total, label), workers=2)
+    return generate(root, spec, lambda done, total: progress(done, total, label), workers=2, option=CACHE)

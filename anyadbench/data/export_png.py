@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,8 @@ from anyadbench.data.slices.intensity import apply_scale
 from anyadbench.data.store.assemble import write_json
 from anyadbench.data.store.store import SliceStore
 from anyadbench.errors import UserError
+from anyadbench.files import make_folder, write_bytes
+from anyadbench.folders import atomic_folder
 from anyadbench.progress import Progress
 
 if TYPE_CHECKING:
@@ -77,18 +77,9 @@ def export_png(
         raise UserError(f"{out} lies inside the store {store.path}; name a folder outside it.")
     lists = _parts(store, selection)
     names = _names(store, np.concatenate(list(lists.values())))
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        try:
-            incomplete = _write(store, work, lists, names, sequences, selection.rules.cavity, progress)
-            write_json(work / "export.json", {"store": store.content_hash, "selection": selection.manifest()["hash"]})
-            work.chmod(0o755)
-            os.replace(work, out)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror or error}); name another folder.") from error
+    with atomic_folder(out, "--out") as work:
+        incomplete = _write(store, work, lists, names, sequences, selection.rules.cavity, progress)
+        write_json(work / "export.json", {"store": store.content_hash, "selection": selection.manifest()["hash"]})
     counts = {part: len(rows) for part, rows in lists.items()}
     left = np.setdiff1d(selection.val_normals, np.concatenate(list(lists.values())))
     return Exported(out, counts, incomplete, len(left))
@@ -138,9 +129,9 @@ def _write(
     for part, rows in lists.items():
         folder = work / PARTS[part]
         for name in wanted:
-            (folder / name).mkdir(parents=True)
+            make_folder(folder / name, "--out")
         if part == "test/abnormal":
-            (folder / "mask").mkdir(parents=True)
+            make_folder(folder / "mask", "--out")
         for row in rows:
             pictures = _eight_bit(store, int(row), wanted, as_stored)
             for name, picture in pictures.items():
@@ -183,4 +174,4 @@ def _save(path: Path, picture: Shaped[np.ndarray, "H W"]) -> None:
 
     done, data = cv2.imencode(".png", picture)
     assert done, "8-bit grey pictures can always be coded"
-    path.write_bytes(data.tobytes())
+    write_bytes(path, data.tobytes(), "--out", fsync=False)

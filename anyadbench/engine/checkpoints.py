@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import sys
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import IO, Any, BinaryIO, cast
 import numpy as np
 import torch
 
-from anyadbench.files import explain_os_error, write_text
+from anyadbench.files import atomic_file, make_folder, remove_leftovers, write_text
 from anyadbench.hashing import sha256_file
 from anyadbench.methods.contract import Method, OptimizerSpec
 
@@ -28,8 +27,12 @@ def save_checkpoint(
     history: list[dict[str, Any]],
     scaler: torch.amp.GradScaler,
 ) -> None:
-    """Write the state after ``step`` steps, then drop all but the newest two checkpoints."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the state after ``step`` steps, then drop all but the newest two checkpoints.
+
+    Raises:
+        UserError: If the disk is full or the folder cannot be written.
+    """
+    make_folder(folder)
     state = {
         "step": step,
         "method": method.saved_state(),
@@ -39,18 +42,17 @@ def save_checkpoint(
         "history": history,
     }
     path = folder / f"step-{step:08d}.pt"
-    temporary = path.with_suffix(".tmp")
+    digest = path.with_suffix(".sha256")
     try:
-        with open(temporary, "wb") as handle:
+        with atomic_file(path) as handle:
             hashing = _HashingWriter(handle)
             torch.save(state, cast("IO[bytes]", hashing))
-            handle.flush()
-            os.fsync(handle.fileno())
-        write_text(path.with_suffix(".sha256"), hashing.digest.hexdigest())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise explain_os_error(error, path) from None
+            hashing.flush()
+            write_text(digest, hashing.digest.hexdigest())  # before the checkpoint, which is damaged without it
+    except BaseException:
+        if not path.exists():
+            digest.unlink(missing_ok=True)
+        raise
     for old in sorted(folder.glob("step-*.pt"))[:-KEEP]:
         old.unlink()
         old.with_suffix(".sha256").unlink(missing_ok=True)
@@ -60,8 +62,7 @@ def load_checkpoint(
     folder: Path, method: Method, optimizers: Mapping[str, OptimizerSpec], scaler: torch.amp.GradScaler
 ) -> tuple[int, list[dict[str, Any]]] | None:
     """Restore the newest undamaged checkpoint; return its step and history, or ``None`` if there is none."""
-    for leftover in folder.glob("*.tmp"):  # of a process that was killed while it wrote
-        leftover.unlink()
+    remove_leftovers(folder)
     for path in sorted(folder.glob("step-*.pt"), reverse=True):
         digest = path.with_suffix(".sha256")
         if not digest.is_file() or sha256_file(path) != digest.read_text():
@@ -78,17 +79,29 @@ def load_checkpoint(
 
 
 class _HashingWriter:
-    """Hashes what is written, so that the file need not be read again."""
+    """Hashes what is written, so that the file need not be read again.
+
+    A failed write is raised by ``flush`` only. Torch's writer goes on after an error, finds that the file is not as
+    long as it should be, and raises an error without the cause; where it does so in a destructor, the process aborts.
+    """
 
     def __init__(self, handle: BinaryIO) -> None:
         self._handle = handle
+        self._error: OSError | None = None
         self.digest = hashlib.sha256()
 
     def write(self, data: bytes) -> int:
-        self.digest.update(data)
-        return self._handle.write(data)
+        if self._error is None:
+            try:
+                self.digest.update(data)
+                return self._handle.write(data)
+            except OSError as error:
+                self._error = error
+        return len(data)
 
     def flush(self) -> None:
+        if self._error is not None:
+            raise self._error
         self._handle.flush()
 
 

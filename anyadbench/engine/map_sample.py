@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.engine.settings import KEPT_SLICES, KEPT_SUBJECTS
-from anyadbench.files import explain_os_error
+from anyadbench.files import atomic_file
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -108,17 +108,15 @@ class MapSample:
             entries = [entry for entry in entries if entry["mask"].shape == entries[0]["mask"].shape]
         listed = [{k: v for k, v in e.items() if k not in ("image", "present", "mask", "maps")} for e in entries]
         info = {"subsets": self.labels, "sequences": list(self.sequences), "slices": listed}
-        try:
+        with atomic_file(path) as handle:
             np.savez_compressed(
-                path,
+                handle,
                 images=np.stack([entry["image"] for entry in entries]),
                 present=np.stack([entry["present"] for entry in entries]),
                 masks=np.stack([entry["mask"] for entry in entries]),
                 maps=np.stack([entry["maps"] for entry in entries]),
                 info=np.array(json.dumps(info)),
             )
-        except OSError as error:
-            raise explain_os_error(error, path) from None
 
 
 def _sample(

@@ -10,6 +10,7 @@ from anyadbench.cells.identity import identify, weights_of
 from anyadbench.cells.job import Job
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.errors import UserError
+from anyadbench.files import write_text
 from anyadbench.plugins import find_method
 from anyadbench.protocols.reader import read_protocol
 
@@ -46,6 +47,6 @@ def replan(entry: Entry, display: Display) -> Job:
         job.save()
         text = file.read_text(encoding="utf-8")
         target = job.cell.work / "protocol.toml"
-        target.write_text(text, encoding="utf-8")
+        write_text(target, text)
         shutil.rmtree(folder)
     return replace(job, protocol_file=str(target))

@@ -19,7 +19,7 @@ from anyadbench.cells.job import Job
 from anyadbench.cells.work_folder import WorkFolder, now
 from anyadbench.engine.reporter import Interrupted, Reporter, wait_for
 from anyadbench.errors import UserError
-from anyadbench.files import explain_os_error
+from anyadbench.files import explain_os_error, make_folder
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 75
 
@@ -120,8 +120,11 @@ def log_tail(path: Path, lines: int = 40, most: int = 20000) -> list[str]:
 
 def redirect_output(path: Path) -> None:
     """Send this process's standard output and error, of C code too, to the end of a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    make_folder(path.parent)
+    try:
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise explain_os_error(error, path) from None
     for stream in (1, 2):
         os.dup2(log, stream)
     os.close(log)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,7 +18,8 @@ import torch
 
 from anyadbench.data.slices.rules import GeometryRules
 from anyadbench.errors import UserError
-from anyadbench.files import explain_os_error, make_folder, write_json
+from anyadbench.files import json_bytes, write_together
+from anyadbench.folders import temporary_folder
 from anyadbench.methods.graph import ScoreGraph
 from anyadbench.predict.agreement import allowed
 from anyadbench.predict.prediction import USE
@@ -86,31 +87,27 @@ def export(predictor: Predictor, kind: str, out: Path) -> Exported:
         raise UserError(f"--format onnx needs {needed[0]}: 'pip install anyadbench[export]', or use torchscript.")
     graph.eval()
     example = _example(predictor)
-    make_folder(out.parent, "--out")
+    with temporary_folder(out, "--out"):
+        pass  # a folder that cannot be written is found before the work, not after it
     eager = _eager(ScoreGraph(predictor.method))
-    write = _write_onnx if kind == "onnx" else _write_torchscript
+    make = _as_onnx if kind == "onnx" else _as_torchscript
     try:
-        # Beside the target: an older file stays until there is one that holds.
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{out.name}.part") as folder:
-            made = Path(folder) / out.name
-            run = write(graph, example, made)
-            whole = eager(*example)
-            difference = max(_difference(run(*batch), eager(*batch), whole) for batch in _batches(example))
-            if not difference <= TOLERANCE:
-                raise UserError(
-                    f"The {kind} graph of {name} gives maps that differ by {difference:.2g} from the method's (at most "
-                    f"{TOLERANCE:g} is accepted), so it was not kept; try the other --format."
-                )
-            made.replace(out)
-    except OSError as error:
-        raise explain_os_error(error, out, "--out") from None
+        data, run = make(graph, example)
+        whole = eager(*example)
+        difference = max(_difference(run(*batch), eager(*batch), whole) for batch in _batches(example))
     except UserError:
         raise
     except Exception as error:  # the exporters' own, torch's and onnxruntime's have no class in common
         raise UserError(_why_not(name, kind, error)) from error
+    if not difference <= TOLERANCE:
+        raise UserError(
+            f"The {kind} graph of {name} gives maps that differ by {difference:.2g} from the method's (at most "
+            f"{TOLERANCE:g} is accepted), so it was not kept; try the other --format."
+        )
     one = (example[0][:1], example[1][:1])
-    found = Exported(out, out.stat().st_size / 1e6, difference, _milliseconds(run, one), _milliseconds(eager, one))
-    write_json(out.with_name(out.name + ".json"), describe(predictor, kind, found), "--out")
+    found = Exported(out, len(data) / 1e6, difference, _milliseconds(run, one), _milliseconds(eager, one))
+    facts = json_bytes(describe(predictor, kind, found))
+    write_together({out: data, out.with_name(out.name + ".json"): facts}, "--out")
     return found
 
 
@@ -177,7 +174,8 @@ def _example(predictor: Predictor) -> tuple[np.ndarray, np.ndarray]:
     return smooth.numpy(), shown
 
 
-def _write_onnx(graph: torch.nn.Module, example: tuple[np.ndarray, np.ndarray], out: Path) -> Run:
+def _as_onnx(graph: torch.nn.Module, example: tuple[np.ndarray, np.ndarray]) -> tuple[bytes, Run]:
+    """Return the file's bytes and what runs them; the libraries' own writers hide a full disk, or abort."""
     import onnxruntime
 
     for name in ("onnxscript", "onnx_ir", "torch.onnx"):
@@ -186,24 +184,25 @@ def _write_onnx(graph: torch.nn.Module, example: tuple[np.ndarray, np.ndarray], 
     tensors = tuple(torch.from_numpy(array) for array in example)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns of its own parts
-        torch.onnx.export(
-            graph, tensors, str(out), dynamo=True, verbose=False, external_data=False, opset_version=OPSET,
+        program: Any = torch.onnx.export(
+            graph, tensors, dynamo=True, verbose=False, opset_version=OPSET,
             input_names=INPUTS, output_names=OUTPUTS, dynamic_shapes=({0: batch}, {0: batch}),
         )  # fmt: skip
+    data: bytes = program.model_proto.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(out), options, providers=["CPUExecutionProvider"])
-    return lambda slices, shown: list(session.run(OUTPUTS, dict(zip(INPUTS, (slices, shown), strict=True))))
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return data, lambda slices, shown: list(session.run(OUTPUTS, dict(zip(INPUTS, (slices, shown), strict=True))))
 
 
-def _write_torchscript(graph: torch.nn.Module, example: tuple[np.ndarray, np.ndarray], out: Path) -> Run:
+def _as_torchscript(graph: torch.nn.Module, example: tuple[np.ndarray, np.ndarray]) -> tuple[bytes, Run]:
     tensors = tuple(torch.from_numpy(array) for array in example)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing warns of sizes, which are fixed but for the batch
         traced: Any = torch.jit.trace(graph, tensors, check_trace=False)  # type: ignore[no-untyped-call]
-        traced.save(str(out))
-        loaded: Any = torch.jit.load(str(out))  # type: ignore[no-untyped-call]
-    return _eager(loaded)
+        data: bytes = traced.save_to_buffer()
+        loaded: Any = torch.jit.load(io.BytesIO(data))  # type: ignore[no-untyped-call]
+    return data, _eager(loaded)
 
 
 def _eager(module: Any) -> Run:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import nibabel
 import numpy as np
 
 from anyadbench.errors import UserError
-from anyadbench.files import explain_os_error, make_folder, write_json, write_text
+from anyadbench.files import json_bytes, make_folder, remove_leftovers, write_json, write_together
 
 if TYPE_CHECKING:
     from anyadbench.predict.prediction import Prediction
@@ -23,7 +25,9 @@ OPTION = "--out"
 
 
 def write_prediction(prediction: Prediction, folder: Path, name: str, request: str = "") -> None:
-    """Write one patient's files; ``prediction.json`` is whole last, so that it says that the others are.
+    """Write one patient's files, all of them or, where the disk gets full, none.
+
+    ``prediction.json`` gets its name last, so that it says that the others are whole.
 
     Args:
         prediction: What to write.
@@ -38,16 +42,29 @@ def write_prediction(prediction: Prediction, folder: Path, name: str, request: s
 
     check_folder(folder)
     report = report_html(prediction, name)
+    files: dict[Path, bytes | Callable[[BinaryIO], object]] = {
+        folder / MAP: lambda handle: _write_image(handle, prediction.map, prediction)
+    }
+    mask = prediction.mask
+    if mask is not None:
+        files[folder / MASK] = lambda handle: _write_image(handle, mask.astype(np.uint8), prediction)
+    files[folder / REPORT] = report.encode("utf-8")
+    files[folder / SCORES] = json_bytes({**prediction.as_json(), "patient": name, "request": request})
+
+    def mark() -> None:
+        # Not removed but marked: were this stopped half way, the next run could not tell the files to be its own.
+        write_json(folder / SCORES, {"unfinished": True, "request": ""}, OPTION)
+        if mask is None:
+            (folder / MASK).unlink(missing_ok=True)
+
     make_folder(folder, OPTION)
-    # Not removed but marked: were this stopped half way, the next run could not tell the files to be its own.
-    write_json(folder / SCORES, {"unfinished": True, "request": ""}, OPTION)
-    _write_image(folder / MAP, prediction.map, prediction)
-    if prediction.mask is None:
-        (folder / MASK).unlink(missing_ok=True)
-    else:
-        _write_image(folder / MASK, prediction.mask.astype(np.uint8), prediction)
-    write_text(folder / REPORT, report, OPTION)
-    write_json(folder / SCORES, {**prediction.as_json(), "patient": name, "request": request}, OPTION)
+    remove_leftovers(folder)
+    try:
+        write_together(files, OPTION, mark)
+    except BaseException:
+        with suppress(OSError):
+            folder.rmdir()  # only where it is empty
+        raise
 
 
 def check_folder(folder: Path) -> None:
@@ -73,16 +90,10 @@ def read_scores(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _write_image(path: Path, array: np.ndarray, prediction: Prediction) -> None:
-    image = _image(array, prediction)
-    temporary = path.with_name(f".{path.name.removesuffix('.nii.gz')}.tmp.nii.gz")
-    try:
-        nibabel.loadsave.save(image, temporary)
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise explain_os_error(error, path, OPTION) from None
+def _write_image(handle: BinaryIO, array: np.ndarray, prediction: Prediction) -> None:
+    # Without a name and a time in gzip's header, equal maps give equal files.
+    with gzip.GzipFile("", "wb", compresslevel=1, fileobj=handle, mtime=0) as packed:
+        _image(array, prediction).to_stream(packed)
 
 
 def _image(array: np.ndarray, prediction: Prediction) -> Any:

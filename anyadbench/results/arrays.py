@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anyadbench.errors import UserError
+from anyadbench.files import atomic_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,12 +21,12 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], compress: bool = T
     """Write arrays as an npz file, compressed with LZMA, which takes half the space of numpy's own compression.
 
     Raises:
-        OSError: If the file cannot be written.
+        UserError: If the disk is full or the file cannot be written.
     """
     import numpy as np
 
     method = zipfile.ZIP_LZMA if compress else zipfile.ZIP_STORED
-    with zipfile.ZipFile(path, "w") as archive:
+    with atomic_file(path) as handle, zipfile.ZipFile(handle, "w") as archive:
         for name, array in arrays.items():
             # The date of a ZipInfo is fixed, so equal arrays give equal files.
             entry = zipfile.ZipInfo(f"{name}.npy")

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from anyadbench.errors import UserError
+from anyadbench.files import make_folder, write_text
+from anyadbench.folders import atomic_folder
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -54,14 +56,12 @@ def new_package(name: str, out: Path | None = None) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} already exists; give another folder with --out.")
     templates = files("anyadbench.testing") / "template"
-    try:
+    with atomic_folder(folder, "--out") as work:
         for target, template in _FILES.items():
-            path = folder / target.format(**values)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path = work / target.format(**values)
+            make_folder(path.parent, "--out")
             text = (templates / template).read_text(encoding="utf-8") if template else ""
-            path.write_text(environment.from_string(text).render(values), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}); give another folder with --out.") from None
+            write_text(path, environment.from_string(text).render(values), "--out")
     return folder
 
 

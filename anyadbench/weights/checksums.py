@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
+from anyadbench.files import write_note
 from anyadbench.hashing import sha256_file, stable_hash
 from anyadbench.paths import cache_dir
 
@@ -20,7 +19,7 @@ def cached_sha256(path: str | Path) -> str:
     known = _read(note, key)
     if known is None:
         known = sha256_file(real)
-        _write(note, {"key": key, "sha256": known})
+        write_note(note, {"key": key, "sha256": known})
     return known
 
 
@@ -33,16 +32,3 @@ def _read(note: Path, key: list[str | int]) -> str | None:
         return None
     digest = entry.get("sha256")
     return digest if isinstance(digest, str) and len(digest) == 64 else None
-
-
-def _write(note: Path, entry: dict[str, object]) -> None:
-    # Several processes may plan at once: a whole file appears under its name, or none. A cache folder that cannot be
-    # written only costs time at the next call.
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=note.parent, suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(entry, file)
-        os.replace(temporary, note)
-    except OSError:
-        return

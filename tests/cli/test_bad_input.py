@@ -268,7 +268,7 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
     said = explain_os_error(OSError(errno.ENOSPC, "No space left on device"), tmp_path / "result.json")
     assert isinstance(said, UserError)
     assert "The disk is full while writing" in str(said)
-    assert "it resumes" in str(said)
+    assert "give --runs a folder on another disk" in str(said)
 
 
 def test_a_folder_that_cannot_be_written_is_said_in_one_sentence(tmp_path: Path) -> None:

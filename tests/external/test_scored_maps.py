@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 from grid_fixture import run
+from maps_fixture import write_kept_maps
 
 from anyadbench.boards.verify.submission import check
 from anyadbench.errors import UserError
@@ -32,18 +33,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, options: list[str]) -> Pa
 @pytest.fixture(scope="module")
 def kept(measured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its maps as another program would write them: an array per slice, and the slices' scores."""
-    folder = tmp_path_factory.mktemp("maps")
-    with np.load(measured / "scores/maps.npz") as data:
-        info, maps = json.loads(str(data["info"].item())), data["maps"]
-    for r, label in enumerate(info["subsets"]):
-        if label == "as available":
-            continue
-        for k, entry in enumerate(info["slices"]):
-            if np.isfinite(maps[k, r]).all():
-                target = folder / label / entry["scan"] / f"{entry['slice']}.npy"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                np.save(target, maps[k, r])
-    return folder
+    return write_kept_maps(measured, tmp_path_factory.mktemp("maps"))
 
 
 def test_the_protocols_image_score_holds_for_other_programs_too(

@@ -138,12 +138,20 @@ def test_a_prediction_stopped_while_it_is_written_is_written_again(
         {"flair": scan_path(tiny_phantom, "Phantom_001_1", "flair")}
     )
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+    names: list[str] = []
+    replace = os.replace
+
+    def stop(source: Path, target: Path) -> None:
+        if len(names) == 3:
+            raise KeyboardInterrupt
+        names.append(target.name)
+        replace(source, target)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("anyadbench.predict.write.write_text", stop)
+        patch.setattr(os, "replace", stop)
         found.save(tmp_path)
+    assert names == ["prediction.json", "anomaly.nii.gz", "mask.nii.gz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["anomaly.nii.gz", "mask.nii.gz", "prediction.json"]
     assert json.loads((tmp_path / "prediction.json").read_text())["unfinished"]
     found.save(tmp_path)
     assert json.loads((tmp_path / "prediction.json").read_text())["patient"] == "patient"
@@ -242,10 +250,10 @@ def test_a_full_disk_is_said_with_the_option_of_predict(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(nibabel.loadsave, "save", full)
+    monkeypatch.setattr(nibabel.Nifti1Image, "to_stream", full)
     scan = scan_path(tiny_phantom, "Phantom_001_1", "flair")
     assert call("--cell", trained_cells["pixelstats"], "--flair", scan, "--out", tmp_path / "out") == 2
-    assert "anomaly.nii.gz; free some space (or give --out on another disk)" in capsys.readouterr().err
+    assert "mask.nii.gz; free some space, or give --out a folder on another disk" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])

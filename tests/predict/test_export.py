@@ -246,7 +246,7 @@ def test_an_exporter_that_fails_ends_in_a_sentence(
         raise KeyError("outer") from raised
 
     pytest.importorskip("onnxscript", reason="needs the extra export")
-    monkeypatch.setattr(f"anyadbench.predict.export._write_{kind}", fail)
+    monkeypatch.setattr(f"anyadbench.predict.export._as_{kind}", fail)
     options = ["--cell", str(trained_cells["pixelstats"]), "--format", kind, "--out", str(tmp_path / "graph")]
     done = CliRunner().invoke(cli, ["export", *options])
     assert done.exit_code and isinstance(done.exception, (SystemExit, UserError))

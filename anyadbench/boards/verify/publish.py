@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from anyadbench.boards.build import write_text
 from anyadbench.boards.verify.cell import check_cell
 from anyadbench.errors import UserError
+from anyadbench.files import copy_file, make_folder, write_text
+from anyadbench.folders import atomic_folder
 from anyadbench.hashing import sha256_file
 from anyadbench.results.cellfiles import NEEDED
 from anyadbench.results.read import read_cells, read_json
@@ -52,21 +52,22 @@ def publish_cells(
 
 def _copy(cell: Path, target: Path, maps: bool) -> Path:
     names = ["cell.json", "result.json", *NEEDED, *([_MAPS] if maps and (cell / _MAPS).is_file() else [])]
-    shutil.rmtree(target, ignore_errors=True)
-    for name in names:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(cell / name, target / name)
-    manifest = read_json(target, "manifest.json")
-    if isinstance(manifest.get("weights"), dict) and manifest["weights"].pop("path", None) is not None:
-        _write(target / "manifest.json", manifest)
-        result = read_json(target, "result.json")
-        result["files"]["manifest.json"] = sha256_file(target / "manifest.json")
-        _write(target / "result.json", result)
-    head = read_json(target, "cell.json")
-    kept = {name: value for name, value in head.items() if name not in ("pid", "log_tail")}
-    _write(target / "cell.json", kept | {"result_sha256": sha256_file(target / "result.json")})
+    with atomic_folder(target, "--out", replace=True) as copy:
+        for name in names:
+            make_folder((copy / name).parent, "--out")
+            copy_file(cell / name, copy / name, "--out")
+        manifest = read_json(copy, "manifest.json")
+        if isinstance(manifest.get("weights"), dict) and manifest["weights"].pop("path", None) is not None:
+            _write(copy / "manifest.json", manifest)
+            result = read_json(copy, "result.json")
+            result["files"]["manifest.json"] = sha256_file(copy / "manifest.json")
+            _write(copy / "result.json", result)
+        head = read_json(copy, "cell.json")
+        kept = {name: value for name, value in head.items() if name not in ("pid", "log_tail")}
+        _write(copy / "cell.json", kept | {"result_sha256": sha256_file(copy / "result.json")})
     return target
 
 
 def _write(path: Path, value: object) -> None:
-    write_text(path, json.dumps(value, indent=1, sort_keys=path.name != "result.json", allow_nan=False) + "\n")
+    text = json.dumps(value, indent=1, sort_keys=path.name != "result.json", allow_nan=False)
+    write_text(path, text + "\n", "--out")

@@ -8,7 +8,6 @@ import math
 import multiprocessing
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,7 +19,9 @@ import numpy as np
 from anyadbench.data.phantom.grid import affine
 from anyadbench.data.phantom.spec import PhantomSpec, as_json, digest, missing_sequence, subject_id
 from anyadbench.data.phantom.subject import synthesise
-from anyadbench.errors import UserError
+from anyadbench.errors import DiskError, UserError
+from anyadbench.files import atomic_file, make_folder, rename, write_text
+from anyadbench.folders import temporary_folder, written_as
 from anyadbench.sequences import SEQUENCES
 
 _GRADE = "HGG"
@@ -38,7 +39,10 @@ def _write_volume(path: Path, values: np.ndarray, spec: PhantomSpec) -> None:
     image.set_qform(affine(spec), code=1)
     image.set_sform(affine(spec), code=1)
     # A gzip header holds a file name and a time unless told otherwise.
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=2, fileobj=raw, mtime=0) as packed:
+    with (
+        atomic_file(path, fsync=False) as raw,
+        gzip.GzipFile("", "wb", compresslevel=2, fileobj=raw, mtime=0) as packed,
+    ):
         packed.write(image.to_bytes())
 
 
@@ -46,30 +50,24 @@ def _write_subject(root: Path, spec: PhantomSpec, number: int) -> int:
     """Write one subject's folder in one step; of a folder that is there, replace only the files that are not whole."""
     name = subject_id(number)
     parent = root / _GRADE
-    partial = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
-    try:
+    with temporary_folder(parent / name) as partial:
         for kind, values in synthesise(spec, number).items():
             _write_volume(partial / f"{name}_{kind}.nii.gz", values, spec)
-        partial.chmod(0o755)
         try:
-            os.replace(partial, parent / name)
-        except OSError:
+            rename(partial, parent / name)
+        except DiskError:
             if not (parent / name).is_dir():
                 raise
             # Another process was faster, or files were lost since. A process beside this one may be reading the folder,
             # so it is never taken away: each file is put in its place in one step, and has the same bytes either way.
             for path in partial.iterdir():
                 if not _is_whole(parent / name / path.name, spec):
-                    os.replace(path, parent / name / path.name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+                    rename(path, parent / name / path.name)
     return number
 
 
 def _write_json(path: Path, spec: PhantomSpec) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps({"digest": digest(spec), "spec": as_json(spec)}, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, json.dumps({"digest": digest(spec), "spec": as_json(spec)}, indent=2) + "\n")
 
 
 def _check_same(root: Path, spec: PhantomSpec) -> None:
@@ -132,6 +130,7 @@ def generate(
     spec: PhantomSpec = PhantomSpec(),
     progress: Callable[[int, int], None] | None = None,
     workers: int = 1,
+    option: str = "",
 ) -> Path:
     """Write a phantom below ``root``, keeping subjects that are already complete.
 
@@ -145,6 +144,7 @@ def generate(
         spec: What to make.
         progress: Called with the number of subjects that are there and the number wanted.
         workers: Processes to use.
+        option: Name of the option or variable that chose ``root``, for the sentence about a full disk.
 
     Raises:
         UserError: If ``root`` holds another phantom or cannot be written, ``workers`` is below 1, or nilearn's maps are
@@ -153,27 +153,22 @@ def generate(
     if workers < 1:
         raise UserError(f"workers={workers} cannot generate a phantom; use 1 or more.")
     root = Path(root)
-    try:
-        (root / _GRADE).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{root} cannot be created ({error.strerror}); name a folder that can be written.") from error
+    with written_as(root, root / _GRADE, option):
+        _generate(root, spec, progress or (lambda done, total: None), workers)
+    return root
+
+
+def _generate(root: Path, spec: PhantomSpec, report: Callable[[int, int], None], workers: int) -> None:
+    make_folder(root / _GRADE)
     _check_same(root, spec)
     if not (root / _DONE).is_file():
         _write_json(root / _BEGUN, spec)
     _clean(root / _GRADE)
     wanted = [number for number in range(1, spec.subjects + 1) if not _is_complete(root, spec, number)]
-    report = progress or (lambda done, total: None)
     done = spec.subjects - len(wanted)
     report(done, spec.subjects)
-    try:
-        for _ in _written(root, spec, wanted, min(workers, len(wanted))):
-            done += 1
-            report(done, spec.subjects)
-        _write_json(root / _DONE, spec)
-    except OSError as error:
-        raise UserError(
-            f"{root} cannot be written ({error.strerror}); free some space, or set ANYADBENCH_CACHE to another disk: "
-            "finished subjects are kept."
-        ) from error
+    for _ in _written(root, spec, wanted, min(workers, len(wanted))):
+        done += 1
+        report(done, spec.subjects)
+    _write_json(root / _DONE, spec)
     (root / _BEGUN).unlink(missing_ok=True)
-    return root

@@ -17,6 +17,7 @@ from anyadbench.data.store.npy import write_header
 from anyadbench.data.trees.layouts import REGIONS, Layout
 from anyadbench.data.trees.problems import Problem
 from anyadbench.data.trees.scan_slices import FORMAT, PERCENTILES, percentile_column
+from anyadbench.files import atomic_file, atomic_text, write_text
 from anyadbench.hashing import stable_hash
 from anyadbench.sequences import SEQUENCES
 
@@ -69,11 +70,13 @@ def assemble(metas: Sequence[Mapping[str, Any]], layout: Layout, folder: Path) -
     height, width = (max(meta["shape"][axis] for meta in metas) for axis in (0, 1))
     total = sum(meta["slices"] for meta in metas)
     with ExitStack() as files:
-        images, masks = (files.enter_context((folder / name).open("wb")) for name in ("images.npy", "masks.npy"))
+        images, masks = (
+            files.enter_context(atomic_file(folder / name, fsync=False)) for name in ("images.npy", "masks.npy")
+        )
         write_header(images, (total, len(sequences), height, width), np.dtype("<u2"))
         write_header(masks, (total, height, width), np.dtype("u1"))
         add_scan, add_slice = (
-            _table(files.enter_context((folder / name).open("w", encoding="utf-8", newline="")), columns)
+            _table(files.enter_context(atomic_text(folder / name, fsync=False)), columns)
             for name, columns in (("scans.csv", scan_columns(sequences)), ("slices.csv", SLICE_COLUMNS))
         )
         number = 0
@@ -106,7 +109,7 @@ def assemble(metas: Sequence[Mapping[str, Any]], layout: Layout, folder: Path) -
 
 def write_json(path: Path, value: object) -> None:
     """Write readable JSON whose bytes depend on the value alone."""
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n", fsync=False)
 
 
 def write_quarantine(folder: Path, problems: Iterable[Problem]) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +27,8 @@ from anyadbench.data.trees.problems import Problem, errors
 from anyadbench.data.trees.scan_slices import FORMAT
 from anyadbench.data.trees.survey import check_source, survey
 from anyadbench.errors import UserError
+from anyadbench.files import CACHE, lock, make_folder, rename
+from anyadbench.folders import temporary_folder, written_as
 from anyadbench.hashing import stable_hash
 from anyadbench.paths import cache_dir
 from anyadbench.progress import Progress
@@ -45,6 +44,7 @@ def prepare(
     workers: int = 2,
     quarantine: bool = False,
     progress: Progress | None = None,
+    option: str = "--out",
 ) -> SliceStore:
     """Build a slice store, or open it if it was built from the same files.
 
@@ -58,6 +58,7 @@ def prepare(
         workers: Scans read at a time.
         quarantine: Leave bad scans out and list them in ``quarantine.json``, instead of raising.
         progress: Called after each scan.
+        option: Name of the option or variable that chose the target, for the sentence about a full disk.
 
     Raises:
         UserError: If the source is no such tree or holds a bad scan, the target is taken, or the disk is full.
@@ -67,16 +68,16 @@ def prepare(
     found = survey(source, layout)
     inputs = inputs_hash(found, layout)
     made = False
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(out):
+    lock_file = out.parent / f".{out.name}.lock"
+    with written_as(out, _work(out), option), lock(lock_file, option=option):
+        try:
             if not is_store(out):
                 _build(found, layout, out, inputs, workers, quarantine, progress)
                 made = True
             else:
                 shutil.rmtree(_work(out), ignore_errors=True)
-    except OSError as error:
-        raise _disk_error(out, error) from error
+        finally:
+            lock_file.unlink(missing_ok=True)
     store = _reuse(source, layout, out, inputs, quarantine)
     if made:
         remember(store)
@@ -123,10 +124,17 @@ def _build(
     _refuse(source, layout, problems, quarantine)
     work = _work(out)
     parts = work / "parts"
-    parts.mkdir(parents=True, exist_ok=True)
-    for leftover in [*work.glob("store-*"), *parts.glob(".partial-*")]:
+    make_folder(parts)
+    for leftover in [*work.glob(".*.tmp"), *parts.glob(".*.tmp")]:
         shutil.rmtree(leftover)
-    metas = each(found.scans, lambda scan: extract(scan, layout, parts), workers, progress, f"preparing {layout.name}")
+    try:
+        metas = each(
+            found.scans, lambda scan: extract(scan, layout, parts), workers, progress, f"preparing {layout.name}"
+        )
+    finally:
+        for folder in (parts, work):  # where no scan was finished there is nothing to go on with
+            with suppress(OSError):
+                folder.rmdir()
     problems += [Problem(**item) for meta in metas for item in meta["problems"]]
     metas = [meta for meta in metas if meta["part"] is not None]
     twins = find_duplicates({m["scan"]: (m["subject"], m["hashes"], m["file"]) for m in metas})
@@ -140,12 +148,11 @@ def _build(
             f"`anyadbench data verify {layout.name} --source {source}` says why."
         )
     problems += spacing_warnings(metas)
-    folder = Path(tempfile.mkdtemp(prefix="store-", dir=work))
-    assemble(metas, layout, folder)
-    write_quarantine(folder, sorted(errors(problems)))
-    write_json(folder / "inputs.json", {"inputs": inputs})
-    folder.chmod(0o755)
-    os.replace(folder, out)
+    with temporary_folder(work / out.name) as folder:
+        assemble(metas, layout, folder)
+        write_quarantine(folder, sorted(errors(problems)))
+        write_json(folder / "inputs.json", {"inputs": inputs})
+        rename(folder, out)
     shutil.rmtree(work)
 
 
@@ -190,32 +197,6 @@ def _reuse(source: Path, layout: Layout, out: Path, inputs: str, quarantine: boo
     return store
 
 
-def _disk_error(out: Path, error: OSError) -> UserError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(
-            f"The disk is full while writing the store {out}; free some space or name a folder on another disk, and "
-            "run the command again: finished scans are kept."
-        )
-    return UserError(f"The store {out} cannot be written ({error.strerror or error}); check the folder's permissions.")
-
-
-@contextmanager
-def _lock(out: Path) -> Iterator[None]:
-    """Let one process at a time build a store; the system frees the lock of a killed one."""
-    path = out.parent / f".{out.name}.lock"
-    while True:
-        with path.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            # Whoever had the lock before may have removed the file: then the lock is on a file that nobody else sees.
-            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-                continue
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
-
-
 def find_or_prepare(
     source: str | Path, dataset: str | Layout, progress: Progress | None = None, workers: int = 2
 ) -> SliceStore:
@@ -239,4 +220,4 @@ def find_or_prepare(
     out = default_target(source, layout)
     if is_store(out):
         return open_store(out)
-    return prepare(source, layout, out, workers=workers, progress=progress)
+    return prepare(source, layout, out, workers=workers, progress=progress, option=CACHE)

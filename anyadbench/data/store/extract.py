@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,8 @@ from anyadbench.data.trees.layouts import Layout
 from anyadbench.data.trees.problems import Problem, errors
 from anyadbench.data.trees.reader import reader_of
 from anyadbench.data.trees.scan_slices import FORMAT, Part
+from anyadbench.files import write_text
+from anyadbench.folders import atomic_folder
 from anyadbench.hashing import stable_hash
 
 
@@ -80,11 +79,7 @@ def _write(part: Part, files: ScanFiles, problems: list[Problem], target: Path) 
         "files": [files.relative(path) for path in files.paths],
         "problems": [problem.as_json() for problem in problems],
     }
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
-    try:
+    with atomic_folder(target) as partial:
         write_array(partial / "images.npy", part.images)
         write_array(partial / "masks.npy", part.masks)
-        (partial / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_text(partial / "meta.json", json.dumps(meta), fsync=False)

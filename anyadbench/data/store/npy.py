@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from anyadbench.files import atomic_file
+
 if TYPE_CHECKING:
     from jaxtyping import Shaped
 
@@ -18,10 +20,7 @@ def write_header(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -
 
 
 def write_array(path: Path, array: Shaped[np.ndarray, "*shape"]) -> None:
-    """Write an array.
-
-    ``numpy.save`` hides why a write failed; a full disk must be told from other faults.
-    """
-    with path.open("wb") as file:
+    """Write an array, see ``files.atomic_file``."""
+    with atomic_file(path, fsync=False) as file:
         write_header(file, array.shape, array.dtype)
         file.write(np.ascontiguousarray(array).data)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from anyadbench.data.store.store import SliceStore
+from anyadbench.files import write_note
 from anyadbench.hashing import stable_hash
 from anyadbench.paths import cache_dir
 from anyadbench.progress import Progress
@@ -25,12 +26,7 @@ def check_store(store: SliceStore, progress: Progress | None = None) -> None:
 
 def remember(store: SliceStore) -> None:
     """Note that a store is as it was made."""
-    note = _note(store)
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(_state(store)), encoding="utf-8")
-    except OSError:
-        return  # a cache that cannot be written costs time, not correctness
+    write_note(_note(store), _state(store))
 
 
 def _note(store: SliceStore) -> Path:

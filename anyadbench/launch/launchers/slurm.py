@@ -18,7 +18,7 @@ from typing import Any
 
 from anyadbench.cells.job import Job, Outcome
 from anyadbench.errors import UserError
-from anyadbench.files import make_folder
+from anyadbench.files import explain_os_error, make_folder
 from anyadbench.launch.launchers import LaunchOptions, cell_command, known_settings, recorded_outcome
 
 POLL = 5.0
@@ -98,7 +98,10 @@ def _round(
     """Submit jobs once; return the outcomes, and the jobs that ended early without being cancelled."""
     make_folder(Path(jobs[0].runs))
     # submitit leaves pickles for its tasks: in a folder that only this user can write, for as long as they run.
-    folder = Path(tempfile.mkdtemp(prefix=".slurm-", dir=jobs[0].runs))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".slurm-", dir=jobs[0].runs))
+    except OSError as error:
+        raise explain_os_error(error, Path(jobs[0].runs)) from None
     try:
         names = _submit(jobs, folder, settings, options)
         states, stopped = _wait(names, poll, options)

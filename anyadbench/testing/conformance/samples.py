@@ -13,6 +13,7 @@ from anyadbench.data.slices.rules import SliceRules
 from anyadbench.data.store.build import find_or_prepare
 from anyadbench.data.store.store import SliceStore, open_store
 from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.files import CACHE
 from anyadbench.paths import cache_dir
 from anyadbench.protocols.model import Protocol, TestSet
 
@@ -43,7 +44,7 @@ SCORED = 5
 def tree() -> Path:
     """Return the tree of the smallest phantom; the first time, it is generated in a few seconds."""
     spec = PhantomSpec.tiny(10)
-    return generate(cache_dir() / "phantom" / digest(spec), spec)
+    return generate(cache_dir() / "phantom" / digest(spec), spec, option=CACHE)
 
 
 def embedded() -> SliceStore:

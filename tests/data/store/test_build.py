@@ -87,7 +87,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 def test_half_written_parts_are_cleared_away(tmp_path: Path) -> None:
     tree = make_tree("brats2018", tmp_path / "source", 2, TINY)
-    for name in ("parts/.partial-x", "store-x"):
+    for name in ("parts/.x.01234567.tmp", ".store.01234567.tmp"):
         (tmp_path / ".store.work" / name).mkdir(parents=True)
         (tmp_path / ".store.work" / name / "images.npy").write_bytes(b"half")
     store = prepare(tree, LAYOUT, tmp_path / "store")
@@ -192,17 +192,10 @@ def test_a_full_disk_is_one_sentence_and_resumable(tmp_path: Path, monkeypatch: 
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "assemble", full)
-        with pytest.raises(UserError, match=r"The disk is full while writing the store .*; free some space"):
+        with pytest.raises(UserError, match=r"disk is full while writing .*/store; free some space, or give --out a"):
             prepare(tree, LAYOUT, tmp_path / "store")
     assert not (tmp_path / "store").exists()
     prepare(tree, LAYOUT, tmp_path / "store").verify_slices()
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_writing_an_array_tells_of_a_full_disk() -> None:
-    with pytest.raises(OSError) as caught:
-        write_array(Path("/dev/full"), np.zeros((4, 4)))
-    assert caught.value.errno == errno.ENOSPC
 
 
 def test_written_arrays_are_numpys(tmp_path: Path) -> None:
@@ -214,7 +207,7 @@ def test_written_arrays_are_numpys(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     tree = make_tree("brats2018", tmp_path / "source", 1, TINY)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"The store .* cannot be written"):
+    with pytest.raises(UserError, match=r"store cannot be written \(Not a directory\); give --out a folder"):
         prepare(tree, LAYOUT, tmp_path / "file" / "store")
 
 
