@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from anyadbench.cli.options import cell_option
+
 
 @click.command()
-@click.option("--cell", required=True, type=click.Path(path_type=Path), help="Folder of a finished cell.")
+@cell_option
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; standard output by default.")
 def card(cell: Path, out: Path | None) -> None:
     """Write a finished cell's model card as Markdown: data, protocol, metrics with intervals, limits."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from anyadbench.cli.options import json_option, runs_option
+
 if TYPE_CHECKING:
     from anyadbench.boards.aggregate.compare import Comparison
 
@@ -16,13 +18,10 @@ _HEADER = ("subset", "first", "second", "effect", "95 % interval", "p", "p (Holm
 @click.command()
 @click.argument("first", metavar="METHOD")
 @click.argument("second", metavar="METHOD")
-@click.option(
-    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
-    help="Folder that 'anyadbench run' wrote.",
-)  # fmt: skip
+@runs_option()
 @click.option("--protocol", help="Protocol to compare on, if both methods have results for several.")
 @click.option("--metric", "metrics", multiple=True, help="Only this metric; may be repeated.")
-@click.option("--json", "as_json", is_flag=True, help="Print all comparisons as JSON.")
+@json_option("all comparisons")
 def compare(first: str, second: str, runs: Path, protocol: str | None, metrics: tuple[str, ...], as_json: bool) -> None:
     """Compare two methods, resampling the test subjects of both together.
 

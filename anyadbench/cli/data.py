@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from anyadbench.cli.options import extra_files
 from anyadbench.cli.output import clean, print_json
 from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES
@@ -139,7 +140,6 @@ def _rules(dataset: str, name: str | None) -> Protocol:
     """
     from dataclasses import replace
 
-    from anyadbench.cli.protocols import extra_files
     from anyadbench.protocols import TestSet, find_protocol, protocol_files
 
     if name is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from anyadbench.cli.options import json_option
 from anyadbench.cli.output import print_json, print_table
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option()
 @click.pass_context
 def datasets(ctx: click.Context, as_json: bool) -> None:
     """List data sets, or show where to get one."""
@@ -27,7 +28,7 @@ def datasets(ctx: click.Context, as_json: bool) -> None:
 
 @datasets.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option()
 def show(name: str, as_json: bool) -> None:
     """Show where to get a data set, its licence, its citation and the expected tree."""
     from anyadbench.data.trees.reader import reader_of

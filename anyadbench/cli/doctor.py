@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from anyadbench.cli.options import json_option
 from anyadbench.cli.output import print_json, print_table
 from anyadbench.version import __version__
 
@@ -18,7 +19,7 @@ LOW_DISK_GB = 5.0
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option()
 def doctor(as_json: bool) -> None:
     """Check versions, devices, caches and weights, and show how to fix problems."""
     found = [*_versions(), *_devices(), *_folders(), *_plugins(), *_weights()]

@@ -7,15 +7,17 @@ from typing import Any
 
 import click
 
+from anyadbench.cli.options import cell_option, json_option
+
 SUFFIX = {"onnx": ".onnx", "torchscript": ".pt"}
 
 
 @click.command()
-@click.option("--cell", required=True, type=click.Path(path_type=Path), help="Folder of a finished cell.")
+@cell_option
 @click.option("--format", "kind", required=True, type=click.Choice(list(SUFFIX)), help="File format.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; METHOD.onnx or METHOD.pt by default.")
 @click.option("--weights", metavar="file:PATH", help="Current path of the pretrained weights that the cell uses.")
-@click.option("--json", "as_json", is_flag=True, help="Print path, size, latency and difference as JSON.")
+@json_option("path, size, latency and difference")
 def export(cell: Path, kind: str, out: Path | None, weights: str | None, as_json: bool) -> None:
     """Export a cell's method as one graph from slices and availability to maps and scores.
 

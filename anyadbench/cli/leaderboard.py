@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from anyadbench.cli.options import json_option, runs_option
+
 
 @click.group()
 def leaderboard() -> None:
@@ -13,13 +15,7 @@ def leaderboard() -> None:
 
 
 @leaderboard.command()
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder that 'anyadbench run' wrote.",
-)
+@runs_option()
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -31,7 +27,7 @@ def leaderboard() -> None:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder with tables from publications to add to the boards; 'reported' beside 'results' by default.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the written paths as JSON.")
+@json_option("the written paths")
 def build(runs: Path, out: Path | None, protocol: str | None, reported: Path | None, as_json: bool) -> None:
     """Write CSV, Markdown and a self-contained HTML page for every protocol with results, and print the tables."""
     from anyadbench.boards import build_boards, print_board
@@ -70,7 +66,7 @@ def publish(runs: Path, out: Path, protocols: tuple[str, ...], methods: tuple[st
 @leaderboard.command("check")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--runs", type=click.Path(path_type=Path), help="Results of a board, if they are not beside it.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@json_option("the findings")
 def check_command(path: Path, runs: Path | None, as_json: bool) -> None:
     """Recompute every number of a cell, a runs folder or a board from what it stores, and report differences.
 

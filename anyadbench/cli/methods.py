@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from anyadbench.cli.options import json_option
 from anyadbench.cli.output import print_json, print_table
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.plugins import find_method, method_entries, scan_methods
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option()
 @click.pass_context
 def methods(ctx: click.Context, as_json: bool) -> None:
     """List methods, or show one."""
@@ -59,7 +60,7 @@ def _summary(item: MethodDescriptor, owners: dict[str, str]) -> dict[str, object
 
 @methods.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option()
 def show(name: str, as_json: bool) -> None:
     """Show a method: parameters, budgets, weights, citation, departures."""
     descriptor, entry = find_method(name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from anyadbench.cli.options import json_option
 from anyadbench.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tolerance", type=click.FloatRange(min=0), default=1e-6, show_default=True, help="Largest absolute error."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option()
 @click.pass_context
 def parity(ctx: click.Context, folder: Path, tolerance: float, as_json: bool) -> None:
     """Compare methods with numbers from the authors' own code, stored in FOLDER.

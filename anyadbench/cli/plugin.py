@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from anyadbench.cli.options import json_option
 from anyadbench.cli.output import clean, print_json, print_table
 from anyadbench.errors import UserError
 
@@ -42,7 +43,7 @@ def new(name: str, out: Path | None) -> None:
 @click.argument("name")
 @click.option("--expect", multiple=True, metavar="ID=REASON", help="Check that is known to fail; may be repeated.")
 @_PATH
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option()
 @click.pass_context
 def check(ctx: click.Context, name: str, expect: tuple[str, ...], paths: tuple[Path, ...], as_json: bool) -> None:
     """Check that the method NAME keeps the contract; exit code 1 if it does not.

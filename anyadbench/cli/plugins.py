@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from anyadbench.cli.options import json_option
 from anyadbench.cli.output import print_json, print_table
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.plugins import collect, hooks, hookspecs, method_entries, scan_methods
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option()
 def plugins(as_json: bool) -> None:
     """List plugins, with the problems of broken ones."""
     manager, broken_hooks = hooks()

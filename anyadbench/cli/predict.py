@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from anyadbench.cli.options import cell_option, device_option, json_option
 from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES, SHORT
 
@@ -36,7 +37,7 @@ def _scan_option(name: str) -> Callable[[Command], Command]:
 
 
 @click.command()
-@click.option("--cell", required=True, type=click.Path(path_type=Path), help="Folder of a finished cell.")
+@cell_option
 @_scan_option("flair")
 @_scan_option("t1")
 @_scan_option("t1ce")
@@ -50,9 +51,9 @@ def _scan_option(name: str) -> Callable[[Command], Command]:
 @click.option(
     "--weights", metavar="file:PATH", help="Path of the cell's pretrained weights, or of a whole published network."
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@device_option
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; the cell's by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+@json_option("the scores")
 @click.pass_context
 def predict(ctx: click.Context, /, cell: Path, out: Path, name: str | None, as_json: bool, **options: Any) -> None:
     """Write anomaly maps of new patients: NIfTI map and mask, scores as JSON, and a report.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anyadbench.cli.options import extra_files, json_option
 from anyadbench.cli.output import clean, print_json, print_table
 from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import BUDGETS
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option()
 @click.pass_context
 def protocols(ctx: click.Context, as_json: bool) -> None:
     """List protocols, or show one."""
@@ -47,7 +48,7 @@ def protocols(ctx: click.Context, as_json: bool) -> None:
     "--runs", type=click.Path(path_type=Path), default=Path("runs"), help="Finished cells to take times from."
 )
 @click.option("--measure", is_flag=True, help="Time a few steps of each method on this machine.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option()
 def show(name: str, as_json: bool, **options: Any) -> None:
     """Show a protocol's rules and, with --data, what it trains and tests and at what cost."""
     from anyadbench.protocols import find_protocol
@@ -160,10 +161,3 @@ def _time(seconds: float | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.1f} s"
-
-
-def extra_files() -> tuple[Path, ...]:
-    """Return the protocol files that plugins add."""
-    from anyadbench.plugins import collect
-
-    return tuple(path for paths in collect("anyadbench_protocols")[0] for path in paths)

@@ -8,6 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anyadbench.cli.options import (
+    data_option,
+    device_option,
+    extra_files,
+    json_option,
+    keep_maps_option,
+    launcher_options,
+    parse_duration,
+    parse_settings,
+    protocol_option,
+    runs_option,
+)
 from anyadbench.engine.numerics import PRECISIONS
 from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN
@@ -26,10 +38,8 @@ STATUSES = ("done", "cached", "failed", "interrupted")
     required=True,
     help="Method, 'all', or a pattern such as 'anomalib:*'; may be repeated.",
 )
-@click.option("--protocol", required=True, help="Name of a protocol, or a path that ends in .toml.")
-@click.option(
-    "--data", multiple=True, metavar="[NAME=]DIR", help="Folder of the data set, or NAME=DIR for each of several."
-)
+@protocol_option
+@data_option
 @click.option(
     "--seed",
     "seeds",
@@ -53,7 +63,7 @@ STATUSES = ("done", "cached", "failed", "interrupted")
     help="What replaces hidden sequences; retrain: one model per subset.",
 )
 @click.option("--set", "settings", multiple=True, metavar="METHOD.NAME=VALUE", help="Set a parameter; may be repeated.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@device_option
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
@@ -63,12 +73,8 @@ STATUSES = ("done", "cached", "failed", "interrupted")
 @click.option("--deterministic", is_flag=True, help="Allow only deterministic algorithms.")
 @click.option("--compile", is_flag=True, help="Use torch.compile; a failure is reported and recorded.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads per cell; the protocol's by default.")
-@click.option("--keep-maps", type=click.Choice(["none", "sample", "all"]), default="sample", show_default=True)
-@click.option("--launcher", default="local", show_default=True, help="local, shell, slurm, or a plugin's, such as ray.")
-@click.option(
-    "--launcher-option", "settings_", multiple=True, metavar="NAME=VALUE", help="Launcher option; may be repeated."
-)
-@click.option("--slots", type=click.IntRange(0), default=0, help="Cells run at once; by default one per GPU, or one.")
+@keep_maps_option
+@launcher_options
 @click.option("--time-limit", default="0", metavar="DURATION", help="End a cell as failed after e.g. 90s, 30m or 2h.")
 @click.option(
     "--checkpoint-every", default="60s", show_default=True, metavar="DURATION", help="Time between checkpoints."
@@ -80,20 +86,13 @@ STATUSES = ("done", "cached", "failed", "interrupted")
     show_default=True,
     help="How often to restart a cell that was killed from outside.",
 )
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder of fits, cells and boards.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@runs_option("Folder of fits, cells and boards.")
+@json_option("the results")
 def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
     """Train and score methods on a protocol and print the board.
 
     Finished cells are not run again; interrupted ones resume from their last checkpoint.
     """
-    from anyadbench.cli.protocols import extra_files
     from anyadbench.launch.dispatch import execute
     from anyadbench.launch.launchers import LaunchOptions, find_launcher
     from anyadbench.launch.launchers.local import devices
@@ -104,7 +103,7 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
 
     stop_on_signals()
     launcher, slots = str(options.pop("launcher")), int(options.pop("slots"))
-    settings = parse_settings(options.pop("settings_"))
+    settings = parse_settings(options.pop("launcher_option"))
     find_launcher(launcher)
     if launcher == "shell" and as_json:
         raise UserError("--launcher shell prints commands where --json prints results; give only one of them.")
@@ -156,35 +155,6 @@ def end(outcomes: Sequence[Outcome], left_out: Collection[str] = (), refused: Co
         raise SystemExit(130)
     if failed or refused:
         raise SystemExit(2 if all(outcome.mistake for outcome in failed) else 1)
-
-
-def parse_settings(given: Sequence[str]) -> dict[str, str]:
-    """Read ``NAME=VALUE`` settings of a launcher.
-
-    Raises:
-        UserError: If a setting has another form.
-    """
-    parsed = {}
-    for item in given:
-        name, separator, value = item.partition("=")
-        if not (separator and name.strip()):
-            raise UserError(f"--launcher-option {item!r} is not of the form NAME=VALUE, e.g. partition=gpu.")
-        parsed[name.strip()] = value.strip()
-    return parsed
-
-
-def parse_duration(option: str, text: str) -> float:
-    """Return a duration such as ``90``, ``90s``, ``30m`` or ``2h`` in seconds.
-
-    Raises:
-        UserError: If the text is not a duration.
-    """
-    import re
-
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
-    if match is None:
-        raise UserError(f"{option} {text!r} is not a duration; give seconds, or e.g. 90s, 30m or 2h.")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def report(outcomes: Sequence[Outcome], runs: Path, protocol: str, as_json: bool) -> None:

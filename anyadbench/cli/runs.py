@@ -7,18 +7,16 @@ from typing import Any
 
 import click
 
+from anyadbench.cli.options import RUNS, json_option, launcher_options, parse_settings, runs_option
 from anyadbench.cli.output import clean, print_json, print_table
 from anyadbench.errors import UserError
 
-RUNS = click.option(
-    "--runs", type=click.Path(path_type=Path), default=None, help="Folder that 'anyadbench run' wrote; runs by default."
-)
-DEFAULT = Path("runs")
+RUNS_OPTION = runs_option(default=None)
 
 
 @click.group(invoke_without_command=True)
-@RUNS
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@RUNS_OPTION
+@json_option()
 @click.pass_context
 def runs(ctx: click.Context, runs: Path | None, as_json: bool) -> None:
     """List cells with state, age and size; show, rerun or prune them."""
@@ -27,12 +25,12 @@ def runs(ctx: click.Context, runs: Path | None, as_json: bool) -> None:
         return
     from anyadbench.cells.inventory import human_age, human_size, list_cells
 
-    entries = list_cells(runs or DEFAULT)
+    entries = list_cells(runs or RUNS)
     if as_json:
         print_json([entry.to_dict() for entry in entries])
         return
     if not entries:
-        click.echo(f"{runs or DEFAULT} holds no cells yet.")
+        click.echo(f"{runs or RUNS} holds no cells yet.")
         return
     rows = []
     for entry in entries:
@@ -43,14 +41,14 @@ def runs(ctx: click.Context, runs: Path | None, as_json: bool) -> None:
 
 @runs.command()
 @click.argument("cell")
-@RUNS
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@RUNS_OPTION
+@json_option()
 @click.pass_obj
 def show(above: Path | None, /, cell: str, runs: Path | None, as_json: bool) -> None:
     """Show one cell; CELL is its name or id, or the beginning of either."""
     from anyadbench.cells.inventory import find_cell, human_age, human_size
 
-    entry = find_cell(runs or above or DEFAULT, cell)
+    entry = find_cell(runs or above or RUNS, cell)
     record, result = entry.record, entry.record.result
     if as_json:
         print_json(
@@ -85,23 +83,21 @@ def show(above: Path | None, /, cell: str, runs: Path | None, as_json: bool) -> 
 @click.argument("cells", nargs=-1)
 @click.option("--failed", is_flag=True, help="Every failed cell.")
 @click.option("--unfinished", is_flag=True, help="Every cell that was interrupted, is waiting, or failed.")
-@click.option("--launcher", default="local", show_default=True, help="Launcher that starts the cells.")
-@click.option("--launcher-option", "settings", multiple=True, metavar="NAME=VALUE", help="Launcher option; repeatable.")
-@click.option("--slots", type=click.IntRange(0), default=0, help="Cells run at once.")
-@RUNS
+@launcher_options
+@RUNS_OPTION
 @click.pass_obj
 def rerun(
     above: Path | None, /, cells: tuple[str, ...], failed: bool, unfinished: bool, runs: Path | None, **options: Any
 ) -> None:
     """Run cells again as planned, with the method's files and the data as they are now."""
     from anyadbench.cells.inventory import find_cell, list_cells
-    from anyadbench.cli.run import end, parse_settings, report, stop_on_signals
+    from anyadbench.cli.run import end, report, stop_on_signals
     from anyadbench.launch.dispatch import execute
     from anyadbench.launch.launchers import LaunchOptions
     from anyadbench.launch.progress import Display
     from anyadbench.launch.replan import replan
 
-    folder = runs or above or DEFAULT
+    folder = runs or above or RUNS
     if not (cells or failed or unfinished):
         raise UserError("Say which cells to run again: --failed, --unfinished, or their names.")
     states = {"failed"} | ({"interrupted", "pending"} if unfinished else set())
@@ -116,7 +112,7 @@ def rerun(
     with Display() as display:
         jobs = [replan(entry, display) for entry in entries]
         jobs = list({job.cell_id: job for job in jobs}.values())
-        launch = LaunchOptions(display, options["slots"], parse_settings(options["settings"]))
+        launch = LaunchOptions(display, options["slots"], parse_settings(options["launcher_option"]))
         outcomes = execute(jobs, options["launcher"], launch)
     for protocol in sorted({outcome.job.protocol for outcome in outcomes}):
         report([outcome for outcome in outcomes if outcome.job.protocol == protocol], folder, protocol, False)
@@ -127,8 +123,8 @@ def rerun(
 @click.argument("cells", nargs=-1)
 @click.option("--unfinished", is_flag=True, help="Also remove cells that could be resumed.")
 @click.option("--yes", is_flag=True, help="Remove them; without it, only list what would be removed.")
-@RUNS
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@RUNS_OPTION
+@json_option()
 @click.pass_obj
 def prune(
     above: Path | None, /, cells: tuple[str, ...], unfinished: bool, yes: bool, runs: Path | None, as_json: bool
@@ -136,7 +132,7 @@ def prune(
     """Remove failed cells, trained models that no cell uses, and leftovers; or the named cells."""
     from anyadbench.cells.inventory import human_size, removable, remove, sizes
 
-    removals = removable(runs or above or DEFAULT, cells, unfinished=unfinished)
+    removals = removable(runs or above or RUNS, cells, unfinished=unfinished)
     freed = sizes([removal.path for removal in removals])[1]
     if as_json:
         listed = [{"path": str(r.path), "reason": r.reason, "bytes": sizes([r.path])[0]} for r in removals]
@@ -153,7 +149,7 @@ def prune(
 
 @runs.command()
 @click.argument("cell")
-@RUNS
+@RUNS_OPTION
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.pass_obj
 def work(above: Path | None, /, cell: str, runs: Path | None, quiet: bool) -> None:
@@ -166,7 +162,7 @@ def work(above: Path | None, /, cell: str, runs: Path | None, quiet: bool) -> No
     from anyadbench.launch.progress import Display
 
     stop_on_signals()
-    folder = planned_folder(runs or above or DEFAULT, cell)
+    folder = planned_folder(runs or above or RUNS, cell)
     with Display(quiet=quiet) as display:
         job = Job.load(folder)
         outcome = Outcome(job, "cached") if job.cell.done else launch([job], LaunchOptions(display, 1))[0]

@@ -6,24 +6,21 @@ from pathlib import Path
 
 import click
 
+from anyadbench.cli.options import data_option, extra_files, json_option, keep_maps_option, protocol_option, runs_option
+
 
 @click.command()
 @click.option(
     "--maps", type=click.Path(path_type=Path), required=True,
     help="Folder with one folder of maps for each subset, such as F+T1 (see docs/submitting.md).",
 )  # fmt: skip
-@click.option("--protocol", required=True, help="Name of a protocol, or a path that ends in .toml.")
-@click.option(
-    "--data", multiple=True, metavar="[NAME=]DIR", help="Folder of the data set, or NAME=DIR for each of several."
-)
+@protocol_option
+@data_option
 @click.option("--name", required=True, help="Name of the row on the board.")
 @click.option("--source", default="", help="Program, version and publication behind the maps; shown on the board.")
-@click.option("--keep-maps", type=click.Choice(["none", "sample", "all"]), default="sample", show_default=True)
-@click.option(
-    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
-    help="Folder for the cell and the boards.",
-)  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@keep_maps_option
+@runs_option("Folder for the cell and the boards.")
+@json_option("the result")
 def score(protocol: str, runs: Path, name: str, as_json: bool, **options: object) -> None:
     """Score anomaly maps of another program with the metrics and slices of a protocol.
 
@@ -31,7 +28,6 @@ def score(protocol: str, runs: Path, name: str, as_json: bool, **options: object
     """
     from typing import Any, cast
 
-    from anyadbench.cli.protocols import extra_files
     from anyadbench.external.scored_maps import ScoreRequest, score_maps
     from anyadbench.launch.progress import Display
     from anyadbench.protocols import find_protocol

@@ -172,21 +172,21 @@ def test_work_takes_the_name_of_a_planned_cell_only(
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2 H", 7200), ("0", 0)])
 def test_durations_have_units(text: str, seconds: float) -> None:
-    from anyadbench.cli.run import parse_duration
+    from anyadbench.cli.options import parse_duration
 
     assert parse_duration("--time-limit", text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-1s", "1d", "1e3", "nan"])
 def test_a_duration_that_is_none_is_said(text: str) -> None:
-    from anyadbench.cli.run import parse_duration
+    from anyadbench.cli.options import parse_duration
 
     with pytest.raises(UserError, match="--time-limit .* is not a duration; give seconds, or e.g. 90s"):
         parse_duration("--time-limit", text)
 
 
 def test_a_launcher_setting_needs_a_name_and_a_value() -> None:
-    from anyadbench.cli.run import parse_settings
+    from anyadbench.cli.options import parse_settings
 
     assert parse_settings(["partition = gpu", "x=a=b"]) == {"partition": "gpu", "x": "a=b"}
     with pytest.raises(UserError, match="not of the form NAME=VALUE"):

@@ -23,7 +23,13 @@ SCANNED = (
     "leaderboards/README.md",
     "baselines/**/*.md",
     "plugins/**/*.md",
-    "anyadbench/cli/*.py",
+    "anyadbench/**/*.py",
+    "baselines/**/*.py",
+    "plugins/**/*.py",
+    "benchmarks/*.py",
+    "anyadbench/boards/render/templates/*",
+    "anyadbench/predict/templates/*",
+    "anyadbench/protocols/builtin/*.toml",
     "anyadbench/testing/template/*.j2",
 )
 """Files in plain English, as globs from the root of the repository. A file that has been cleaned is added here."""
