@@ -17,6 +17,9 @@ def temporary_folder(path: Path, option: str = "--runs", *, inside: bool = False
     """Yield a new folder beside a target, or inside it; whatever is still in it is removed at the end.
 
     An error of the system while it is filled names the target, since nobody ever sees the folder itself.
+
+    Raises:
+        UserError: If the disk is full or the folder cannot be written.
     """
     base = path if inside else path.parent
     temporary = temporary_name(base / path.name)

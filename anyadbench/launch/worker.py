@@ -69,7 +69,7 @@ def _run(job: Job, folder: WorkFolder, reporter: Reporter) -> int:
         if is_out_of_memory(error):
             said = f"Memory ran out ({said}); {smaller_batch(job)}"
         elif isinstance(error, OSError):
-            said = str(explain_os_error(error, folder.work)) if error.errno == errno.ENOSPC else said
+            said = str(explain_os_error(error, folder.work)) if error.errno in (errno.ENOSPC, errno.EDQUOT) else said
         return _fail(folder, said, FAILED, reporter)
     return DONE
 

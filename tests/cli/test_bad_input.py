@@ -231,6 +231,21 @@ def test_runs_that_is_no_folder_is_named(
     assert "cannot be written" in said
 
 
+@pytest.mark.parametrize("variable", ["ANYADBENCH_CACHE", "HOME"])
+def test_a_cache_that_cannot_be_written_is_named_with_the_way_out(
+    variable: str, tiny_phantom: Path, tiny_protocol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "file").write_text("")
+    for name in ("ANYADBENCH_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "file" / "below"))
+    arguments = ["--method", "pixelstats", "--protocol", tiny_protocol, "--data", tiny_phantom]
+    code, said = call(capsys, "run", *arguments, "--runs", tmp_path / "runs")
+    assert code == 2
+    assert "cannot be written (Not a directory); set ANYADBENCH_CACHE to a folder that you may write to." in said
+
+
 def test_two_folders_for_one_data_set_are_refused(
     tiny_phantom: Path, tiny_protocol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
