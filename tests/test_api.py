@@ -129,8 +129,6 @@ def test_whatever_is_outside_imports_the_harness_through_it_alone() -> None:
 def test_a_deep_import_is_found(tmp_path: Path) -> None:
     program, page = tmp_path / "a.py", tmp_path / "a.md"
     program.write_text("def f():\n    from anyadbench.methods.contract import Batch\nimport anyadbench.metrics as m\n")
-    page.write_text(
-        "import anyadbench.a\n```python title='x.py'\nfrom anyadbench.errors import UserError\n```\n"
-    )
+    page.write_text("import anyadbench.a\n```python title='x.py'\nfrom anyadbench.errors import UserError\n```\n")
     assert imported(program) == {"anyadbench.methods.contract", "anyadbench.metrics"}
     assert imported(page) == {"anyadbench.errors"}
