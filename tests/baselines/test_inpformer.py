@@ -127,8 +127,14 @@ def test_a_published_checkpoint_replaces_every_value() -> None:
 
 
 def test_a_published_checkpoint_may_be_the_state_dict_itself() -> None:
-    method = build(INPFORMER)
-    method.load_published(published_state(method))
+    wrapped, bare = build(INPFORMER), build(INPFORMER)
+    state = published_state(wrapped)
+    wrapped.load_published({"model": state})
+    bare.load_published(state)
+    mine, theirs = bare.state_dict(), wrapped.state_dict()
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert torch.equal(bare.network.prototype_token, state["prototype_token"])  # type: ignore[union-attr]
 
 
 def test_a_published_checkpoint_without_registers_needs_the_switch() -> None:

@@ -102,8 +102,14 @@ def test_a_damaged_volume_is_named(
         (["--method", "pixelstats", "--set", "anyad.steps=1"], "which this run does not include"),
         (["--method", "anyad", "--set", "anyad.align=magic"], "anyad.align cannot be 'magic'; choose one of"),
         (["--method", "anyad", "--set", "anyad.lr=-1"], "must lie between"),
-        (["--method", "anyad", "--weights", "file:/no/such/file.safetensors"], "/no/such/file.safetensors"),
-        (["--method", "anyad", "--weights", "some"], "'some'"),
+        (
+            ["--method", "anyad", "--weights", "file:/no/such/file.safetensors"],
+            "--weights file:/no/such/file.safetensors: there is no such file; pass the path of a .safetensors",
+        ),
+        (
+            ["--method", "anyad", "--weights", "some"],
+            "--weights 'some' is not known; use published, package, random or file:PATH.",
+        ),
         (["--method", "anyad", "--set", "anyad.lr=inf"], "must lie between"),
         (["--method", "anyad", "--set", "anyad.image_size=100"], "must be a multiple of 14, e.g. 98"),
         (["--method", "pixelstats", "--missing", "black"], "pixelstats does not follow it; it knows native"),
@@ -209,7 +215,8 @@ def test_a_set_without_lesions_is_named(
     for path in tree.rglob("*_seg.nii.gz"):
         edit(path, np.zeros_like)
     said = check(capsys, tmp_path / "runs", "--method", "pixelstats", "--protocol", tiny_protocol, "--data", tree)
-    assert "lesion" in said
+    assert "No subject of phantom in " in said and " has a slice with a lesion by the rules (lesion at least " in said
+    assert "; lower min_lesion_px in the protocol, add patients, or choose a data set with lesions." in said
 
 
 def test_a_set_without_lesion_free_slices_is_named(
@@ -218,7 +225,8 @@ def test_a_set_without_lesion_free_slices_is_named(
     for path in tree.rglob("*_seg.nii.gz"):
         edit(path, np.ones_like)
     said = check(capsys, tmp_path / "runs", "--method", "pixelstats", "--protocol", tiny_protocol, "--data", tree)
-    assert "lesion-free" in said
+    assert "No subject of phantom in " in said and " has a lesion-free slice by the rules (no label, " in said
+    assert "; add patients, or lower normal_margin or min_brain in the protocol." in said
 
 
 def test_runs_that_is_no_folder_is_named(

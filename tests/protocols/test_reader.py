@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ from anyadbench.protocols.reader import read_protocol
 @pytest.mark.parametrize("name", sorted(protocol_files()))
 def test_every_builtin_protocol_reads_and_writes_out_every_rule(name: str) -> None:
     protocol = find_protocol(name)
-    text = protocol_files()[name].read_text()
-    assert protocol.name == name
-    for rules in (protocol.slices, protocol.split, protocol.intensity):
-        assert all(f"\n{key} = " in text for key in vars(rules))
+    written = tomllib.loads(protocol_files()[name].read_text())
+    assert protocol.name == written["name"] == name
+    for table in ("slices", "split", "intensity"):
+        assert written[table] == vars(getattr(protocol, table)), table
 
 
 def test_the_hash_follows_the_rules_and_not_the_text(tmp_path: Path) -> None:
