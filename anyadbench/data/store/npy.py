@@ -20,7 +20,7 @@ def write_header(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -
 def write_array(path: Path, array: Shaped[np.ndarray, "*shape"]) -> None:
     """Write an array.
 
-    ``numpy.save`` hides why a write failed; a full disk must be told from other faults.
+    ``numpy.save`` hides why a write failed; a full disk must be distinguished from other faults.
     """
     with path.open("wb") as file:
         write_header(file, array.shape, array.dtype)

@@ -1,4 +1,4 @@
-"""Remembering which stores were checked against their hashes, so that each is read whole once and not every time."""
+"""A record of the stores that were checked against their hashes, so that each is read in full only once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_store(store: SliceStore, progress: Progress | None = None) -> None:
 
 
 def remember(store: SliceStore) -> None:
-    """Note that a store is as it was made."""
+    """Record that a store passed its check."""
     note = _note(store)
     try:
         note.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Finding the scans of a tree by the patterns of a layout."""
+"""Finding a tree's scans by the patterns of a layout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anyadbench.sequences import SEQUENCES
 
 @dataclass
 class Survey:
-    """What was found in a tree: scans that can be read, and problems seen from the names alone."""
+    """What was found in a tree: readable scans, and problems visible from the names alone."""
 
     scans: list[ScanFiles]
     problems: list[Problem]
@@ -32,7 +32,7 @@ class _Found:
 
 
 def walk(source: Path, unreadable: Callable[[OSError], None] = lambda error: None) -> Iterator[Path]:
-    """Yield every file below a folder in a fixed order, following links but never in a circle.
+    """Yield every file below a folder in a fixed order; links are followed, but never in a circle.
 
     Args:
         source: The folder.
@@ -53,7 +53,7 @@ def check_source(source: Path) -> Path:
     """Return the absolute path of an existing folder.
 
     Raises:
-        UserError: If it is missing or no folder.
+        UserError: If it is missing or not a folder.
     """
     if not source.exists():
         raise UserError(f"The folder {source} does not exist; check the path given as the source.")
@@ -63,7 +63,7 @@ def check_source(source: Path) -> Path:
 
 
 def survey(source: Path, layout: Layout) -> Survey:
-    """Find the scans of a tree, and what is wrong with its names.
+    """Find the scans of a tree and the problems with its names.
 
     Raises:
         UserError: If the folder is missing, holds no scan of the layout, or holds another release as well.
@@ -75,7 +75,7 @@ def survey(source: Path, layout: Layout) -> Survey:
     unmatched: list[str] = []
     for path in walk(root, lambda error: problems.append(_unreadable(error, root))):
         relative = path.relative_to(root).as_posix()
-        # The folder that was given counts as part of the path: it may be the patient's own.
+        # The given folder counts as part of the path: it may be a patient's folder.
         full = f"{root.name}/{relative}"
         if path.name.startswith("._"):
             problems.append(_junk(relative))
@@ -100,7 +100,7 @@ def survey(source: Path, layout: Layout) -> Survey:
 
 
 def discover(source: Path, layout: Layout) -> list[ScanFiles]:
-    """Return the scans of a tree that can be read, sorted by name; see ``survey`` for what is wrong with others."""
+    """Return the readable scans of a tree, sorted by name; ``survey`` also reports what is wrong with the others."""
     return survey(source, layout).scans
 
 
@@ -128,13 +128,13 @@ def _unreadable(error: OSError, root: Path) -> Problem:
 
 def _junk(relative: str) -> Problem:
     return Problem(
-        relative, "is a leftover of a Mac's archive, not an image, and is not read", "delete it", severity="warning"
+        relative, "is a macOS archive leftover, not an image, and is ignored", "delete it", severity="warning"
     )
 
 
 def _unknown(relative: str, layout: Layout) -> Problem:
-    cause = f"does not fit the file names of {layout.name} and is not read"
-    return Problem(relative, cause, f"rename it after the pattern {layout.tree!r}, or remove it", severity="warning")
+    cause = f"does not match the file names of {layout.name} and is ignored"
+    return Problem(relative, cause, f"rename it to match {layout.tree!r}, or remove it", severity="warning")
 
 
 def _nothing_found(source: Path, layout: Layout, foreign: Mapping[str, str]) -> str:
@@ -155,7 +155,7 @@ def _sort_out(found: dict[str, _Found], problems: list[Problem], layout: Layout,
         scan = ScanFiles(item.scan, item.subject, item.timepoint, images, paths.get(SEGMENTATION, [None])[0], root)
         wrong = [_twice(scan, meaning, files) for meaning, files in sorted(paths.items()) if len(files) > 1]
         if not images:
-            cause = f"stands alone: its scan {item.scan} has no image"
+            cause = f"is the segmentation of {item.scan}, which has no image"
             wrong.append(Problem(scan.relative(scan.paths[0]), cause, "add the images, or remove it", scan=item.scan))
         elif scan.seg is None and not layout.healthy:
             wrong.append(_no_segmentation(scan, layout))
@@ -187,7 +187,7 @@ def _sort_out_slices(found: dict[str, _Found], problems: list[Problem], layout: 
 
 
 def _patients_in_two_parts(found: Iterable[_Found], root: Path) -> Iterator[Problem]:
-    """Yield a warning for each patient who has slices in train and in test, at whatever time point."""
+    """Yield a warning for each patient with slices in both train and test, at any time point."""
     parts: dict[str, dict[str, tuple[Path, str]]] = {}
     for item in found:
         for (_, part), kinds in item.slices.items():
@@ -197,8 +197,8 @@ def _patients_in_two_parts(found: Iterable[_Found], root: Path) -> Iterator[Prob
     for subject, files in sorted(parts.items()):
         if "train" in files and len(files) > 1:
             path, scan = files["train"]
-            cause = f"belongs to {subject}, who has slices in train and in test"
-            fix = "split by patient, or its scores are those of a patient seen in training"
+            cause = f"belongs to {subject}, who has slices in both train and test"
+            fix = "split by patient, or the test scores include a patient seen in training"
             yield Problem(path.relative_to(root).as_posix(), cause, fix, "warning", scan)
 
 
@@ -228,5 +228,5 @@ def _notes(scan: ScanFiles, layout: Layout) -> Iterator[Problem]:
         fix = "add what is missing if you have it; the scan counts only where its sequences suffice"
         yield Problem(scan.relative(scan.paths[0]), cause, fix, severity="warning", scan=scan.scan)
     if scan.seg is not None and "segm" in scan.seg.name.lower():
-        cause = f"is read as the segmentation of {scan.scan}, under the odd name that the release gave it"
-        yield Problem(scan.relative(scan.seg), cause, "nothing needs to be done", severity="warning", scan=scan.scan)
+        cause = f"is read as the segmentation of {scan.scan} despite its odd name in the release"
+        yield Problem(scan.relative(scan.seg), cause, "no action is needed", severity="warning", scan=scan.scan)

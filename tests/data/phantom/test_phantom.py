@@ -303,7 +303,7 @@ def test_smooth_noise_has_unit_variance_and_no_steps() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"version": 99}, "version 99 cannot be made"),
+        ({"version": 99}, "version 99 is not available"),
         ({"subjects": 0}, "use 1 to 999"),
         ({"shape": (8, 192, 62)}, "at least 16 voxels"),
         ({"spacing": (0.1, 1.25, 2.5)}, "spans 140 to 400 mm"),

@@ -157,14 +157,14 @@ def test_source_and_store_must_differ(tmp_path: Path) -> None:
     before = sorted(tree.rglob("*"))
     with pytest.raises(UserError, match=r"--source and the store are the same folder"):
         prepare(tree, LAYOUT, tree.parent / "." / "source")
-    with pytest.raises(UserError, match="would take the place of the source"):
+    with pytest.raises(UserError, match="would replace the source"):
         prepare(tree, LAYOUT, tmp_path)
     assert sorted(tree.rglob("*")) == before
 
 
 def test_a_store_is_no_source(tmp_path: Path) -> None:
     store = prepare(make_tree("brats2018", tmp_path / "source", 1, TINY), LAYOUT, tmp_path / "store")
-    with pytest.raises(UserError, match="is a slice store already"):
+    with pytest.raises(UserError, match="is already a slice store"):
         prepare(store.path, LAYOUT, tmp_path / "other")
 
 
@@ -172,7 +172,7 @@ def test_a_taken_folder_is_not_overwritten(tmp_path: Path) -> None:
     tree = make_tree("brats2018", tmp_path / "source", 1, TINY)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"exists and is not a slice store; name a new folder, nothing was changed"):
+    with pytest.raises(UserError, match=r"exists and is not a slice store, and was left unchanged; name a new folder"):
         prepare(tree, LAYOUT, tmp_path / "out")
     assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
 

@@ -71,7 +71,7 @@ def test_a_sound_tree_has_no_problems(tree: Path) -> None:
 
 def test_abnormal_slice_without_mask(tree: Path) -> None:
     (tree / BAD / "mask" / f"{STEM}_mask.png").unlink()
-    assert "stands in ABNORMAL but has no mask; add the mask" in problems(tree)[0].sentence
+    assert "is in ABNORMAL but has no mask; add the mask" in problems(tree)[0].sentence
 
 
 def test_slice_without_a_sequence(tree: Path) -> None:
@@ -106,14 +106,14 @@ def test_slices_of_several_sizes(tree: Path) -> None:
 def test_one_slice_in_two_parts(tree: Path) -> None:
     image = read_png(tree / BAD / "t1" / f"{STEM}.png")
     save_png(tree / "test/NORMAL/t1" / f"{STEM}.png", image)
-    assert any("stands in test/abnormal as well as in test/normal" in problem.cause for problem in problems(tree))
+    assert any("is in test/abnormal as well as in test/normal" in problem.cause for problem in problems(tree))
 
 
 def test_a_patient_in_train_and_test_is_warned_of(tree: Path) -> None:
     for name in ("flair", "t1", "t2"):
         save_png(tree / "train" / name / "Brats18_CBICA_A002_1_slice1.png", np.full((16, 20), 9, np.uint8) + len(name))
     (warning,) = [problem for problem in problems(tree) if problem.severity == "warning"]
-    assert "has slices in train and in test; split by patient" in warning.sentence
+    assert "has slices in both train and test; split by patient" in warning.sentence
 
 
 def test_a_patient_in_train_and_test_is_known_at_another_time_point(tree: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_patient_in_train_and_test_is_known_at_another_time_point(tree: Path) 
             image = np.full((16, 20), 9, np.uint8) + len(name) + len(part)
             save_png(tree / part / name / f"{scan}_slice100.png", image)
     (warning,) = [problem for problem in problems(tree) if problem.severity == "warning"]
-    assert "belongs to PatientID_0054, who has slices in train and in test" in warning.cause
+    assert "belongs to PatientID_0054, who has slices in both train and test" in warning.cause
 
 
 def test_the_same_image_in_train_and_test_is_found(tree: Path) -> None:

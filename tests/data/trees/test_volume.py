@@ -166,7 +166,7 @@ def test_labels_near_whole_numbers_are_rounded(tmp_path: Path) -> None:
 
 def test_fractional_labels_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "seg.nii", np.full(SHAPE, 1.9985, np.float32))
-    with pytest.raises(UserError, match=r"seg\.nii holds fractional labels .*; resample it with nearest neighbours"):
+    with pytest.raises(UserError, match=r"seg\.nii holds fractional labels .*; resample it by nearest neighbour"):
         read_labels(path)
 
 
