@@ -1,6 +1,6 @@
-"""Every number of a row of a result, from its slice table and its pixel statistics and from nothing else.
+"""Every number of a result's row, from its slice table and its pixel statistics alone.
 
-The run and the check of a submission both call this, so a number on a board is what its stored statistics say.
+The run and the check of a submission both call this, so every number on a board follows from its stored statistics.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SIZE_EDGES = (1, 100, 400, 1600)
 """Lower ends of the bins of lesion area, in pixels of the native slice; the last bin has no upper end."""
 
 REPLICATED = tuple(name for name in METRICS if name != "dice")
-"""Metrics whose resamples are stored; those of ``dice`` are those of ``pixel_f1``."""
+"""Metrics whose resamples are stored; ``dice`` shares those of ``pixel_f1``."""
 
 _RATIOS = ("dice", "sensitivity", "specificity", "precision")
 _COUNTS = ("tp", "fp", "fn", "tn")
@@ -38,16 +38,16 @@ Record = Mapping[str, Any]
 def row_numbers(
     pixels: RowPixels | None, records: Sequence[Record], drawn_from: Sequence[str]
 ) -> tuple[dict[str, Any], Float32[np.ndarray, "m r"]]:
-    """Return the numbers of a row, and the resamples of its metrics.
+    """Return the numbers of a row and the resamples of its metrics.
 
     Args:
         pixels: Pixel statistics; ``None`` for a row without slices.
         records: The row's slices: ``subject``, ``scan``, ``label``, ``lesion_px`` and ``image_score`` of each.
-        drawn_from: All subjects of the test set. Resamples draw from these, and a row takes those that it has, so that
-            all rows of a test set, and all methods, see the same resample.
+        drawn_from: All subjects of the test set. Resamples draw from these, and a row uses the ones that it has, so
+            that all rows of a test set, and all methods, see the same resample.
 
     Returns:
-        Fields of `anyadbench.results.Row` by name; and resamples of the metrics of `REPLICATED`, NaN where undefined.
+        Fields of `anyadbench.results.Row` by name, and resamples of the metrics in `REPLICATED`, NaN where undefined.
     """
     found = _counts(records)
     resampled = np.full((len(REPLICATED), RESAMPLES), np.nan, dtype=np.float32)

@@ -182,5 +182,5 @@ def test_wrong_input_is_refused() -> None:
     with pytest.raises(UserError, match="One method has 8 subjects, the other 7"):
         paired_bootstrap((states, image), (states[:-1], image[:-1]))
     flipped = [(scores, ~labels) for scores, labels in image]
-    with pytest.raises(UserError, match="Subject 0 has other slices"):
+    with pytest.raises(UserError, match="Subject 0 has different slices"):
         paired_bootstrap((states, image), (states, flipped))

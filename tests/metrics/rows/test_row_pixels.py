@@ -143,7 +143,7 @@ def test_impossible_statistics_are_refused(name: str, change: object, sentence: 
 def test_statistics_of_the_first_version_are_told_apart() -> None:
     with pytest.raises(UserError, match="damaged or incomplete"):
         from_arrays({"index": np.array("[]x")})
-    with pytest.raises(UserError, match="earlier version, which held no exact counts"):
+    with pytest.raises(UserError, match="earlier version without exact counts"):
         from_arrays({"index": np.array("[]")})
     with pytest.raises(UserError, match="name subjects outside the test set"):
         from_arrays(to_arrays([exact_row(*CASES["plain"])], {"t": ["s0"]}))
