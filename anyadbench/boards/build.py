@@ -42,11 +42,11 @@ def board_files(board: Board) -> dict[str, str]:
 
 
 def build_boards(runs: Path, out: Path, protocol: str | None = None, reported: Path | None = None) -> list[BuiltBoard]:
-    """Write the boards of a runs folder to ``out``, each file replaced in one step.
+    """Write the boards of a runs folder to ``out``, replacing each file in one step.
 
     Args:
-        runs: Folder that 'anyadbench run' wrote.
-        out: Folder that receives one folder per protocol; it is made if missing.
+        runs: Folder written by 'anyadbench run'.
+        out: Folder for one folder per protocol; created if missing.
         protocol: Name of the only protocol wanted.
         reported: Folder with tables from publications, whose rows are added.
 
@@ -72,12 +72,12 @@ def build_boards(runs: Path, out: Path, protocol: str | None = None, reported: P
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it, so that nobody ever sees half of it."""
+    """Write a file under a temporary name and rename it, so that no reader ever sees a partial file."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
-        # mkstemp makes files that only their owner can read; a board is for everybody the umask allows.
+        # mkstemp makes files that only their owner can read; a board is for everyone the umask allows.
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(name, 0o666 & ~mask)
@@ -88,7 +88,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def print_board(board: BuiltBoard | Board, console: Console | None = None, method: str | None = None) -> None:
-    """Print a board as tables, and where its files are if it was written.
+    """Print a board as tables, and the paths of its files if it was written.
 
     Args:
         board: The board.

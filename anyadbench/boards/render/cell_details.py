@@ -1,4 +1,4 @@
-"""What a page shows of a cell beyond its result: curves and provenance, read with distrust."""
+"""Details of a cell on a page besides its result: curves and provenance, which are not trusted."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Points = tuple[tuple[float, float], ...]
 
 CURVES = ("roc", "pr", "pro", "image_roc")
 MAX_POINTS = 80
-"""Points of a drawn curve: with more, none of them could be told apart at the size of the plot."""
+"""Points of a drawn curve; more would be indistinguishable at the size of the plot."""
 
 _MAX_READ = 200_000
 
 
 def read_curves(folder: Path) -> Mapping[tuple[str, str], Mapping[str, Points]]:
-    """Return curves by test set and subset; whatever is not a list of finite pairs is left out.
+    """Return curves by test set and subset; anything but a list of finite pairs is left out.
 
-    They come from ``scores/curves.json`` or, where a cell was published without it, from its pixel statistics.
+    They come from ``scores/curves.json`` or, if the cell was published without it, from its pixel statistics.
     """
     try:
         data = read_json(folder, "scores/curves.json") if inside(folder, "scores/curves.json") else _computed(folder)

@@ -1,4 +1,4 @@
-"""The anomaly maps of a page: which slices, who is a method's best and worst, and all tiles within a byte budget."""
+"""The anomaly maps of a page: which slices, each method's best and worst subject, and all tiles in a byte budget."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float32
 
 BUDGET = 4_200_000
-"""Bytes that all pictures of a page may take; the page stays below 6 MB."""
+"""Largest size in bytes of all pictures on a page; the page stays below 6 MB."""
 
 _SIZES = (160, 128, 104, 80)
 _MAX_MAPS = 500
@@ -30,7 +30,7 @@ Place = tuple[str, str, str, int]
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture, or the reason why there is none; ``note`` is printed below it."""
+    """One picture, or the reason why there is none; ``note`` is shown below it."""
 
     label: str
     uri: str = ""
@@ -41,7 +41,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class MethodTiles:
-    """The maps of one variant for one slice; ``badge`` is best, median or worst of its kept subjects."""
+    """The maps of one variant for one slice; ``badge`` marks the best, median and worst of its kept subjects."""
 
     variant: str
     label: str
@@ -68,7 +68,7 @@ class SliceView:
 
 @dataclass(frozen=True)
 class Showcase:
-    """Best, median and worst subject of one variant: badge, title, outline and map."""
+    """Best, median and worst subject of one variant: badge, title, ground truth and map."""
 
     label: str
     panels: tuple[tuple[str, str, Tile, Tile], ...]
@@ -80,7 +80,7 @@ class Gallery:
 
     Attributes:
         scales: Label, low and high end of the colour scale of each variant.
-        left_out: Kept slices that the byte budget left no room for.
+        left_out: Number of kept slices left out by the byte budget.
         problems: Why variants show no maps.
     """
 
@@ -105,7 +105,7 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Canvas:
-    """What all maps of one slice are laid over: the greys of its sequences and the outline of its lesions."""
+    """The background of one slice's maps: the greys of its sequences and the outline of its lesions."""
 
     data: KeptMaps
     index: int
@@ -115,7 +115,7 @@ class _Canvas:
 
 
 def make_gallery(board: Board, budget: int = BUDGET) -> Gallery:
-    """Read the kept maps of every variant (its lowest seed that has some) and draw them.
+    """Read the kept maps of every variant (from its lowest seed with maps) and draw them.
 
     Tiles shrink, and then slices are left out, until the pictures fit the budget.
     """
@@ -142,12 +142,12 @@ def _bytes(gallery: Gallery) -> int:
 
 
 def _fitting_size(sources: Sequence[_Source], places: Sequence[Place], budget: int) -> int:
-    """Return the largest tile size at which all slices should fit, judged by drawing the first of them small."""
+    """Return the largest tile size at which all slices should fit, estimated by drawing the first ones small."""
     if not places:
         return _SIZES[0]
     small = _SIZES[-1]
     sample = _bytes(_draw(sources, places[:1], small)) * len(places)
-    # A palette PNG grows a little more slowly than its area; judged too low, slices are left out below.
+    # A palette PNG grows a little more slowly than its area; if the estimate is too low, slices are left out below.
     return next((size for size in _SIZES if sample * (size / small) ** 1.9 <= budget), small)
 
 
@@ -168,7 +168,7 @@ def _sources(board: Board) -> tuple[list[_Source], list[str]]:
                 break
         else:
             lacking.setdefault(str(answer), []).append(variant.label)
-    return sources, [f"{text} Concerns {', '.join(labels)}." for text, labels in lacking.items()]
+    return sources, [f"{text} Affects {', '.join(labels)}." for text, labels in lacking.items()]
 
 
 def _source(variant: Variant, data: KeptMaps) -> _Source:
@@ -191,7 +191,7 @@ def _source(variant: Variant, data: KeptMaps) -> _Source:
 
 
 def _ends(data: KeptMaps) -> tuple[float, float]:
-    """Return the ends of the colour scale: the median in the brain, so that most tissue stays grey; nearly the top."""
+    """Return the ends of the colour scale: the median in the brain, so that most tissue stays grey; near the top."""
     brain = np.broadcast_to(np.any(data.images > 0, axis=1, keepdims=True), data.maps.shape)
     finite = data.maps[np.isfinite(data.maps) & brain]
     if not finite.size:
@@ -207,7 +207,7 @@ def _fullest(data: KeptMaps, k: int) -> int | None:
 
 
 def _subject_ap(data: KeptMaps, mine: Sequence[int]) -> float | None:
-    """Return the pixel AP over a subject's kept slices, by which subjects are called best and worst."""
+    """Return the pixel AP over a subject's kept slices, which decides the best and worst subject."""
     from anyadbench.metrics import evaluate
 
     shown = [(k, r) for k in mine if (r := _fullest(data, k)) is not None]
@@ -219,7 +219,7 @@ def _subject_ap(data: KeptMaps, mine: Sequence[int]) -> float | None:
 
 
 def _places(sources: Sequence[_Source]) -> list[Place]:
-    """Return all kept slices: the badged ones of each method first, so that they survive a small budget."""
+    """Return all kept slices, the badged ones of each method first, so that they survive a small budget."""
     found: dict[Place, None] = {}
     for badge in ("best", "median", "worst"):
         for source in sources:
@@ -268,7 +268,7 @@ def _view(sources: Sequence[_Source], place: Place, subsets: Sequence[str], size
 
 
 def _box(data: KeptMaps, info: SliceInfo) -> tuple[int, int, int, int]:
-    """Return one crop for all slices of a scan, so that they are drawn to one scale."""
+    """Return one crop for all slices of a scan, so that they share a scale."""
     same = [k for k, other in enumerate(data.slices) if (other.test, other.scan) == (info.test, info.scan)]
     return tiles.crop_box(data.images[same].reshape(-1, *data.images.shape[2:]), data.masks[same])
 
@@ -277,7 +277,7 @@ def _method_tiles(source: _Source, place: Place, subsets: Sequence[str], canvas:
     name = source.variant.label
     k = source.index.get(place)
     if k is None:
-        return MethodTiles(source.variant.key, name, (), reason="This slice was not kept for this method.")
+        return MethodTiles(source.variant.key, name, (), reason="No map of this slice was kept for this method.")
     data = source.data
     if data.maps.shape[2:] != canvas.data.maps.shape[2:]:
         return MethodTiles(source.variant.key, name, (), reason="These maps are on another grid.")
@@ -298,7 +298,7 @@ def _method_tiles(source: _Source, place: Place, subsets: Sequence[str], canvas:
 
 
 def _background(data: KeptMaps, k: int, subset: str) -> int:
-    """Return the sequence to lay a map over: the first that the method was shown."""
+    """Return the sequence behind a map: the first that the method was shown."""
     shown = set(subset.split("+"))
     for index, name in enumerate(data.sequences):
         if data.present[k, index] and SHORT.get(name, name) in shown:

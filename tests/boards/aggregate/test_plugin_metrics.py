@@ -108,7 +108,7 @@ def test_a_damaged_slice_table_costs_the_column_and_not_the_board(
     ("items", "sentence"),
     [
         ([3], "A plugin's metric is a int, not an AddedMetric"),
-        ([AddedMetric("dice", "D.", abnormal_share)], "is called 'dice', as a built-in one is; it was left out"),
+        ([AddedMetric("dice", "D.", abnormal_share)], "has the name of a built-in metric, 'dice'; it was left out"),
         ([AddedMetric("a", "A.", abnormal_share)] * 2, "Two plugins add a metric 'a'; the second was left out"),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_metric_that_cannot_be_used_is_named_on_the_board(
 
 
 def test_a_metric_name_that_is_no_column_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be lower-case letters, digits and underscores"):
+    with pytest.raises(ValueError, match="must consist of lower-case letters, digits and underscores"):
         AddedMetric("Pixel AP", "", abnormal_share)
 
 
