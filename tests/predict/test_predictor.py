@@ -467,7 +467,7 @@ def test_one_model_per_set_is_refused(cell_copy: Path) -> None:
 def test_what_is_no_finished_cell_is_refused(trained_cells: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such folder; give the folder of a finished cell"):
         anyadbench.load(tmp_path / "none")
-    with pytest.raises(UserError, match=r"is no cell: .* give one of its cells, e.g. .*anyad_tiny"):
+    with pytest.raises(UserError, match=r"is not a cell: .* give one of its cells, e.g. .*anyad_tiny"):
         anyadbench.load(trained_cells["anyad"].parent)
     (tmp_path / "x.partial").mkdir()
     with pytest.raises(UserError, match="is not finished; run the same 'anyadbench run' again"):
