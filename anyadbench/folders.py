@@ -58,7 +58,7 @@ def written_as(path: Path, work: Path, option: str) -> Iterator[None]:
 
 @contextmanager
 def atomic_folder(path: Path, option: str = "--runs", *, replace: bool = False) -> Iterator[Path]:
-    """Build a folder under a temporary name and rename it: it is there whole or not at all.
+    """Build a folder under a temporary name and rename it: it appears complete or not at all.
 
     A folder that is there must be empty. It may be a mount point or the current folder, so it is not replaced; what was
     built moves into it.

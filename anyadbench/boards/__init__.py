@@ -1,4 +1,4 @@
-"""Leaderboards: from result files to tables, CSV, Markdown and one HTML page. Nothing here needs torch."""
+"""Leaderboards: from result files to tables, CSV, Markdown and one HTML page, all without torch."""
 
 from __future__ import annotations
 

@@ -43,8 +43,8 @@ def build_boards(runs: Path, out: Path, protocol: str | None = None, reported: P
     """Write the boards of a runs folder to ``out``; a board's files are replaced together or not at all.
 
     Args:
-        runs: Folder that 'anyadbench run' wrote.
-        out: Folder that receives one folder per protocol; it is made if missing.
+        runs: Folder written by 'anyadbench run'.
+        out: Folder for one folder per protocol; created if missing.
         protocol: Name of the only protocol wanted.
         reported: Folder with tables from publications, whose rows are added.
 
@@ -66,7 +66,7 @@ def build_boards(runs: Path, out: Path, protocol: str | None = None, reported: P
 
 
 def print_board(board: BuiltBoard | Board, console: Console | None = None, method: str | None = None) -> None:
-    """Print a board as tables, and where its files are if it was written.
+    """Print a board as tables, and the paths of its files if it was written.
 
     Args:
         board: The board.

@@ -1,1 +1,1 @@
-"""Reading volumes, data-set layouts, verification, the slice store, and splits."""
+"""Data-set layouts, checks of a tree, the slice store, slice selection and the phantom."""

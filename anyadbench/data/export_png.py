@@ -1,4 +1,4 @@
-"""Writing slices of a store as the AnyAD release's tree of 8-bit PNGs, so that its code can run on them."""
+"""Export of a store's slices as the AnyAD release's tree of 8-bit PNGs, so that its code can run on them."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from anyadbench.data.slices.selection import Selection
 
 PARTS = {"train": "train", "test/normal": "test/NORMAL", "test/abnormal": "test/ABNORMAL"}
-"""Folder of each part, in the release's spelling."""
+"""Folder of each part, as the release spells it."""
 
 _FIELD = (("pad_y", "height"), ("pad_x", "width"))
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """What an export wrote.
 
     Attributes:
         out: The tree.
-        slices: Slices by part.
-        incomplete: Slices that lack a sequence which others of the tree have; the release's loader passes over them.
-        validation: Validation normals, for which the release's tree has no place.
+        slices: Number of slices by part.
+        incomplete: Slices that lack one of the exported sequences; the release's loader skips them.
+        validation: Validation normals, which the release's tree has no folder for.
     """
 
     out: Path
@@ -54,25 +54,25 @@ def export_png(
     sequences: Sequence[str] = ("flair", "t1", "t2"),
     progress: Progress | None = None,
 ) -> Exported:
-    """Write the slices that a selection chooses; the tree appears whole or not at all.
+    """Write the slices of a selection; the tree appears whole or not at all.
 
-    Each sequence of a slice is scaled from its minimum to its maximum and cut to 8 bits, as the release's own loader
-    does first of all. Slices of a store that was itself made from PNGs are written as they are, in the parts that their
-    tree gave them. Masks hold 0 and 255.
+    Each sequence of a slice is min-max scaled and cut to 8 bits, which is the first step of the release's own loader.
+    Slices of a store that was itself made from PNGs are written unchanged, in the parts that their tree gave them.
+    Masks hold 0 and 255.
 
     Args:
-        store: The slices.
-        out: Folder to make.
+        store: Source of the slices.
+        out: Folder to create.
         selection: Which slices train and test.
-        sequences: Sequences to write, where a scan has them.
+        sequences: Sequences to write, for scans that have them.
         progress: Called after each slice.
 
     Raises:
-        UserError: If the folder is taken or cannot be written, or a name would be cut or taken twice.
+        UserError: If the folder is not empty or cannot be written, or a slice name is ambiguous or contains a dot.
     """
     out = Path(os.path.abspath(out))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists and is not empty; name a new folder, nothing was changed.")
+        raise UserError(f"{out} exists and is not empty, and was left unchanged; name a new folder.")
     if out.is_relative_to(store.path):
         raise UserError(f"{out} lies inside the store {store.path}; name a folder outside it.")
     lists = _parts(store, selection)
@@ -94,19 +94,19 @@ def _parts(store: SliceStore, selection: Selection) -> dict[str, Int[np.ndarray,
 
 
 def _names(store: SliceStore, rows: Int[np.ndarray, " n"]) -> dict[int, str]:
-    """Return each slice's name: subject, time point if there is one, and the number of the slice."""
+    """Return each slice's name: subject, time point if there is one, and slice number."""
     names: dict[int, str] = {}
     for row, entry in zip(rows, store.slices.iloc[rows].to_dict("records"), strict=True):
         time = f"_Timepoint_{entry['timepoint']}" if entry["timepoint"] else ""
         scan = str(entry["scan"]) if store.own_parts else f"{entry['subject']}{time}"
         name = f"{scan}_slice{entry['slice']}"
         if "." in name:
-            raise UserError(f"The slice {name} has a dot in its name, at which the release cuts it; rename the scan.")
+            raise UserError(f"The slice {name} has a dot in its name, where the release truncates it; rename the scan.")
         names[int(row)] = name
     twice = sorted(name for name, count in Counter(names.values()).items() if count > 1)
     if twice:
         raise UserError(
-            f"Two slices of {store.path} would be called {twice[0]}; prepare the scans with time points of their own."
+            f"Two slices of {store.path} would be called {twice[0]}; prepare them with distinct time points."
         )
     return names
 
@@ -120,7 +120,7 @@ def _write(
     cavity: bool,
     progress: Progress | None,
 ) -> int:
-    """Write every slice below ``work`` and return how many lack a sequence."""
+    """Write every slice below ``work``; return how many lack a sequence."""
     wanted = [name for name in sequences if name in store.sequences]
     done = incomplete = 0
     # Slices that are in 8 bits already stay as they are.

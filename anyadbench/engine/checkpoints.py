@@ -81,8 +81,8 @@ def load_checkpoint(
 class _HashingWriter:
     """Hashes what is written, so that the file need not be read again.
 
-    A failed write is raised by ``flush`` only. Torch's writer goes on after an error, finds that the file is not as
-    long as it should be, and raises an error without the cause; where it does so in a destructor, the process aborts.
+    A failed write is raised by ``flush`` only. Torch's writer continues after an error, finds the file too short, and
+    raises an error without the cause; if that happens in a destructor, the process aborts.
     """
 
     def __init__(self, handle: BinaryIO) -> None:

@@ -27,7 +27,7 @@ class Compiled:
     Args:
         function: The function.
         method: The method that it belongs to; ``None`` for a function without a state.
-        reporter: Where a fall-back is said.
+        reporter: Where a fall-back is reported.
         enabled: Whether to compile at all.
     """
 

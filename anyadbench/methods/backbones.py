@@ -31,7 +31,7 @@ def backbone(
     position_offset: float = 0.0,
     position_antialias: bool = False,
 ) -> nn.Module:
-    """Build the pretrained network that a context's weights stand for, without a classification head.
+    """Build the pretrained network that a context's weights belong to, without a classification head.
 
     Random weights are drawn from torch's global generator, which the harness seeds before it builds a method. With the
     authors' whole published network (``--weights file:PATH``) the backbone stays as drawn until ``load_published``
@@ -97,7 +97,7 @@ def _check_size(architecture: str, image_size: int) -> None:
     patch = _patch(architecture)
     if patch and image_size % patch:
         raise UserError(
-            f"Parameter image_size is {image_size}, which is no multiple of the encoder's patch of {patch} pixels; "
+            f"Parameter image_size is {image_size}, which is not a multiple of the encoder's patch of {patch} pixels; "
             f"use {max(image_size // patch, 1) * patch}."
         )
 

@@ -40,8 +40,8 @@ def mean_cosine_loss(targets: Levels, decoded: Levels) -> Float[Tensor, ""]:
 def mined_cosine_loss(targets: Levels, decoded: Levels, alpha: float) -> Float[Tensor, ""]:
     """Return the mean over the levels of the flattened distance, without the gradient of easy places.
 
-    At places whose distance lies below mean + ``alpha`` standard deviations (over slices and places) nothing flows
-    back; ``global_cosine_hm`` of guojiajeremy/ReContrast. Targets are detached.
+    Positions whose distance is below mean + ``alpha`` standard deviations (over slices and positions) get no gradient;
+    ``global_cosine_hm`` of guojiajeremy/ReContrast. Targets are detached.
     """
     parts = []
     for target, output in zip(targets, decoded, strict=True):
@@ -59,7 +59,7 @@ def _gate(target: Tensor, output: Tensor, alpha: float) -> _Gate:
 
 
 class _Gate:
-    """Passes the gradient of chosen places on."""
+    """Passes on the gradient of chosen positions."""
 
     def __init__(self, keep: Tensor) -> None:
         self.keep = keep

@@ -140,7 +140,7 @@ def as_rgb(
 def shown_pictures(batch: Batch, context: Context, image_size: int) -> Float[Tensor, "N 3 h w"]:
     """Return every shown sequence of every slice as a picture of its own, grey on three channels, normalised.
 
-    Pictures stand in the order of ``batch.shown.nonzero()``: by slice, then by sequence.
+    Pictures are in the order of ``batch.shown.nonzero()``: by slice, then by sequence.
     """
     pictures = resize(batch.inputs, image_size)[batch.shown][:, None].expand(-1, 3, -1, -1)
     return normalise(pictures, context.weights.mean, context.weights.std)

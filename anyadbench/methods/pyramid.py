@@ -34,7 +34,7 @@ class Pyramid(nn.Module):
         std: Per-channel divisor after that.
 
     Raises:
-        UserError: If the network is no convolutional one with these strides.
+        UserError: If the network is not convolutional or lacks these strides.
     """
 
     def __init__(self, weights: ResolvedWeights, levels: int = 3, *, frozen: bool = True) -> None:
@@ -66,11 +66,11 @@ class Pyramid(nn.Module):
 
 def _unfit(architecture: str) -> str:
     return (
-        f"The backbone {architecture} has no features at strides 4, 8 and 16 (and 32 where the method needs it); use a "
+        f"The backbone {architecture} has no features at strides 4, 8 and 16 (and 32 if the method needs it); use a "
         "convolutional network such as resnet18, wide_resnet50_2 or efficientnet_lite0."
     )
 
 
 def untrained(weights: ResolvedWeights) -> ResolvedWeights:
-    """Return the same architecture with timm's random initialisation in place of the weights."""
+    """Return the same architecture with timm's random initialisation instead of the weights."""
     return replace(weights, name=f"random:{weights.architecture}", kind="random", path=None, sha256=None)

@@ -1,6 +1,6 @@
 """Every number on a board: exact and streaming metrics, thresholds, post-processing and intervals.
 
-Importing this package loads nothing but the standard library; numpy comes with the first attribute that needs it.
+Importing this package loads only the standard library; numpy is imported by the first attribute that needs it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 METRIC_VERSION = "2"
-"""Stamped into results; it changes with any change of a definition or of a value.
+"""Stamped into results; raise it with any change of a definition or a value.
 
 Version 2 groups the steps of subjects by lesion pixels instead of fixed bins (intervals), draws subjects from the whole
 test set, and adds metrics by lesion size.

@@ -27,8 +27,8 @@ NEEDED = ("manifest.json", "protocol.toml", "scores/slices.csv", "scores/pixels.
 
 MAX_TABLE_BYTES = 256 * 2**20
 
-Place = tuple[str, str]
-Record = dict[str, Any]
+RowKey = tuple[str, str]
+SliceRecord = dict[str, Any]
 
 SLICE_COLUMNS: Mapping[str, Callable[[str], Any]] = {
     "test": str, "subset": str, "subject": str, "scan": str, "slice": int, "height_mm": float, "label": int,
@@ -39,7 +39,7 @@ SLICE_COLUMNS: Mapping[str, Callable[[str], Any]] = {
 _NUMBERS = [name for name, kind in SLICE_COLUMNS.items() if kind is not str]
 
 
-def read_slice_table(folder: Path) -> dict[Place, list[Record]]:
+def read_slice_table(folder: Path) -> dict[RowKey, list[SliceRecord]]:
     """Read ``scores/slices.csv`` of a cell by test set and subset.
 
     Raises:
@@ -49,7 +49,7 @@ def read_slice_table(folder: Path) -> dict[Place, list[Record]]:
     path = inside(folder, "scores/slices.csv")
     if path is None or path.stat().st_size > MAX_TABLE_BYTES:
         raise UserError(f"{name} is missing, a link, or too large; run the cell again.")
-    found: dict[Place, list[Record]] = {}
+    found: dict[RowKey, list[SliceRecord]] = {}
     line = 1
     try:
         with path.open(encoding="utf-8", newline="") as stream:
@@ -58,7 +58,7 @@ def read_slice_table(folder: Path) -> dict[Place, list[Record]]:
                 if None in entry or None in entry.values():  # longer or shorter than the header
                     raise ValueError
                 # Python's own float reads back exactly what was written, whatever the version of pandas.
-                record: Record = {key: kind(entry[key]) for key, kind in SLICE_COLUMNS.items()}
+                record: SliceRecord = {key: kind(entry[key]) for key, kind in SLICE_COLUMNS.items()}
                 if record["label"] not in (0, 1) or not all(math.isfinite(record[key]) for key in _NUMBERS):
                     raise ValueError
                 found.setdefault((record["test"], record["subset"]), []).append(record)

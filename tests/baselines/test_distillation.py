@@ -96,7 +96,7 @@ def test_the_student_has_the_published_size() -> None:
 
 
 def test_stfpm_follows_the_published_formula() -> None:
-    """L = sum over levels of the mean over places of |t/|t| - s/|s||^2."""
+    """L = sum over levels of the mean over positions of |t/|t| - s/|s||^2."""
     torch.manual_seed(0)
     teacher = [torch.randn(4, c, s, s, dtype=torch.float64) for c, s in ((6, 8), (8, 4), (10, 2))]
     student = [torch.randn_like(level) for level in teacher]
@@ -174,5 +174,5 @@ def test_a_published_checkpoint_is_loaded_strictly() -> None:
     states["bn"]["conv4.weight"] = torch.zeros(1)
     with pytest.raises(UserError, match=r"'bn' has 'conv4.weight' of shape \(1,\) where \(1024, 2048, 1, 1\) is n"):
         method.load_published(states)
-    with pytest.raises(UserError, match=r"'bn' has 'more', which this network has no place for"):
+    with pytest.raises(UserError, match=r"'bn' has 'more', which this network does not have"):
         method.load_published({**states, "bn": {**states["bn"], "more": torch.zeros(1)}})

@@ -222,7 +222,7 @@ def test_folder_that_cannot_be_written_is_a_user_error(runs: Path, tmp_path: Pat
 
 def test_no_result_is_a_user_error_with_the_first_problem(tmp_path: Path) -> None:
     write_head(tmp_path / "cells/x", "failed", "dae", 0, error="RuntimeError: no memory")
-    with pytest.raises(UserError, match=r"holds no finished result.*dae failed: RuntimeError: no memory"):
+    with pytest.raises(UserError, match=r"has no finished result.*dae failed: RuntimeError: no memory"):
         load_boards(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Writing the AnyAD release's tree, and reading it back."""
+"""Writing the AnyAD release's tree and reading it back."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_the_same_store_gives_the_same_bytes(brats: SliceStore, tmp_path: Path) 
 
 def test_a_taken_folder_is_not_touched(brats: SliceStore, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("x")
-    with pytest.raises(UserError, match="exists and is not empty; name a new folder"):
+    with pytest.raises(UserError, match="exists and is not empty, and was left unchanged; name a new folder"):
         export(brats, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
@@ -140,7 +140,7 @@ def test_a_dot_in_a_name_is_refused(tmp_path: Path) -> None:
             values_of(path_of("brats2018", tree, 1, kind))[::-1],
         )
     store = prepare(tree, get_layout("brats2018"), tmp_path / "store")
-    with pytest.raises(UserError, match="has a dot in its name, at which the release cuts it"):
+    with pytest.raises(UserError, match="has a dot in its name, where the release truncates it"):
         export_png(
             store,
             tmp_path / "png",

@@ -1,4 +1,4 @@
-"""Maps of another program become a marked row: the same numbers as if a method had made them."""
+"""Maps of another program become a marked row, with the numbers that a method with these maps would get."""
 
 from __future__ import annotations
 

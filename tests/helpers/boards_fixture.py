@@ -1,4 +1,4 @@
-"""A runs folder as the runner leaves it, made in a moment: phantom-like slices, plausible scores, honest metrics."""
+"""A quickly made runs folder in the runner's form: phantom-like slices, plausible scores, real metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METRICS = ("image_auroc", "image_ap", "image_f1", "pixel_auroc", "pixel_ap", "pi
 
 @dataclass
 class FakeMethod:
-    """What to fake: a method with a level of quality (0 is chance)."""
+    """A fake method with a level of quality (0 is chance)."""
 
     name: str
     title: str
@@ -230,7 +230,7 @@ def _curves(tests: tuple[str, ...], skill: float) -> dict[str, Any]:
 
 
 def result_data(method: FakeMethod, seed: int, rows: list[dict[str, Any]], protocol: str) -> dict[str, Any]:
-    """Return what ``result.json`` holds."""
+    """Return the content of ``result.json``."""
     data: dict[str, Any] = {
         "schema_version": 2,
         "kind": "measured",

@@ -124,7 +124,7 @@ def test_a_misspelt_method_of_a_distribution_that_is_not_there_gets_the_suggesti
         plugins.find_method("anyadd")
 
 
-def test_nobody_is_told_to_install_a_guessed_name() -> None:
+def test_no_advice_installs_a_guessed_name() -> None:
     with pytest.raises(UserError) as raised:
         plugins.find_method("numpyx")
     assert "pip install" not in str(raised.value)

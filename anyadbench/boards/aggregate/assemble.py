@@ -31,13 +31,13 @@ def make_boards(
 ) -> list[Board]:
     """Aggregate records into boards, sorted by name.
 
-    Cells of one protocol name whose protocol or metric differs in version are never on one board: the newest keeps the
-    plain name, the others add a part of their hash.
+    Cells of one protocol name whose protocol or metrics differ in version never share a board: the newest version keeps
+    the plain name, the others add a part of their hash.
 
     Args:
-        records: What `anyadbench.results.read.read_cells` returned.
+        records: Result of `anyadbench.results.read.read_cells`.
         protocol: Name of the only protocol wanted.
-        reported: Rows from publications; they join every board of their protocol, or make one of their own.
+        reported: Rows from publications; they join every board of their protocol, or form a board of their own.
     """
     records = [_checked(record) for record in records]
     damaged = [record for record in records if record.problem is not None]
@@ -57,7 +57,7 @@ def make_boards(
         if not groups:
             groups["", ""] = []
         failures = [r for r in records if r.result is None and r.problem is None and r.protocol in ("", name)]
-        # A damaged cell of which no board knows the protocol is listed on every board, so that it is not lost.
+        # A damaged cell whose protocol matches no board is listed on every board, so that it is not lost.
         unreadable = [r for r in damaged if r.protocol == name or r.protocol not in names]
         newest = max(groups, key=lambda version: (max((c.finished for c in groups[version]), default=""), version))
         for version in sorted(groups):
@@ -72,7 +72,7 @@ def _short(version: Version) -> str:
 
 
 def _checked(record: CellRecord) -> CellRecord:
-    """Refuse protocol names that could not name a folder, since boards are written into one, and unusable subsets."""
+    """Refuse unusable subsets, and protocol names that cannot name a folder, since each board has one."""
     if record.result is None:
         return record
     info = record.result.protocol
@@ -92,8 +92,8 @@ def _with_siblings(board: Board, count: int) -> Board:
     if count == 1:
         return board
     notice = (
-        f"Other results of {board.protocol.name} were made with another version of the protocol or of the metrics; "
-        "they are on boards of their own."
+        f"Other results of {board.protocol.name} use another version of the protocol or of the metrics; "
+        "they have boards of their own."
     )
     return replace(board, notices=(*board.notices, notice))
 
@@ -121,7 +121,7 @@ def _board(
         lines += found
         if repeated:
             notices.append(
-                f"{variant.label}: {repeated} rows of earlier cells with the same seed were left out; "
+                f"{variant.label}: left out {repeated} rows of earlier cells with the same seed; "
                 "the newest cell of each seed counts."
             )
     full = format_subset(info.sequences)
@@ -161,7 +161,7 @@ def _marked(line: Line, strangers: dict[str, set[str]]) -> Line:
 def _ordered(
     variants: Sequence[Variant], summaries: Iterable[Summary], tests: Sequence[str], metrics: Sequence[str]
 ) -> tuple[Variant, ...]:
-    """Order variants by kind, and then by rank on the first test set for the headline metric, the unranked last."""
+    """Order variants by kind, then by rank for the headline metric on the first test set, unranked ones last."""
     headline = headline_metric(metrics)
     ranks = {
         item.variant: item.rank

@@ -13,7 +13,7 @@ from anyadbench.boards.aggregate.load import load_boards
 from anyadbench.boards.aggregate.model import Board, Line, Variant
 from anyadbench.boards.aggregate.uncertainty import Resamples
 from anyadbench.errors import UserError, suggest
-from anyadbench.results.cellfiles import Place, Record, read_slice_table
+from anyadbench.results.cellfiles import RowKey, SliceRecord, read_slice_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,10 +30,10 @@ class Comparison:
         first: Value of the first method, averaged over its seeds.
         second: Value of the second.
         effect: First minus second.
-        low: Low end of the effect's 95 % interval; ``None`` where subjects are too few.
+        low: Low end of the effect's 95 % interval; ``None`` if there are too few subjects.
         high: High end.
-        p_value: Two-sided, by paired resampling of subjects (and of seeds where a method has several).
-        p_holm: Corrected by Holm's method for all subsets, and their mean, of this metric and test set.
+        p_value: Two-sided, by paired resampling of subjects (and of seeds if a method has several).
+        p_holm: Corrected by Holm's method over all subsets, and their mean, of this metric and test set.
     """
 
     test: str
@@ -54,13 +54,13 @@ def compare(
     """Compare two methods of a runs folder.
 
     Args:
-        runs: Folder that 'anyadbench run' wrote.
-        names: Of each, the method's name, its label on the board, or the beginning of its key.
-        protocol: Needed where the folder holds several that have both.
-        metrics: Metrics to compare; all by default.
+        runs: Folder written by 'anyadbench run'.
+        names: For each, the method's name, its label on the board, or the beginning of its key.
+        protocol: Required if several protocols have both.
+        metrics: Metrics to compare; by default all.
 
     Raises:
-        UserError: If a method is not there or not unique, or both were not scored on the same slices.
+        UserError: If a method is missing or ambiguous, or both were not scored on the same slices.
     """
     board = _board(load_boards(runs, protocol), names)
     first, second = (_find(board, name) for name in names)
@@ -124,12 +124,12 @@ def _require_same_slices(ours: Line, theirs: Line) -> None:
         tables.append({(row["scan"], row["slice"], row["label"]) for row in rows})
     if tables[0] != tables[1]:
         raise UserError(
-            f"The two methods were scored on other slices of {ours.test}, {ours.subset}; run both on the same data."
+            f"The two methods were scored on different slices of {ours.test}, {ours.subset}; run both on the same data."
         )
 
 
 @lru_cache(maxsize=2)
-def _slices(folder: Path) -> dict[Place, list[Record]]:
+def _slices(folder: Path) -> dict[RowKey, list[SliceRecord]]:
     return read_slice_table(folder)
 
 

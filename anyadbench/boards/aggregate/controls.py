@@ -1,4 +1,4 @@
-"""The control row: what the area of brain in a slice tells about lesions.
+"""The control row: what the brain area of a slice alone predicts about lesions.
 
 Slices low and high in the head hold less brain and fewer lesions, so this number alone can score well above chance. A
 method that does not beat it has learned where lesions are common, not what they look like.
@@ -11,23 +11,23 @@ from collections.abc import Iterable, Sequence
 
 from anyadbench.boards.aggregate.model import Estimate, Line
 from anyadbench.errors import UserError
-from anyadbench.results.cellfiles import Place, Record, read_slice_table
+from anyadbench.results.cellfiles import RowKey, SliceRecord, read_slice_table
 from anyadbench.results.read import CellRecord
 
 CONTROL = "control:brain-area"
-"""Key of the control in place of a variant's."""
+"""Key of the control, used like a variant's key."""
 
 LABEL = "Brain area (control)"
 _IMAGE = ("image_auroc", "image_ap", "image_f1")
 
 
 def control_lines(cells: Iterable[CellRecord], tests: Sequence[str], subsets: Sequence[str]) -> list[Line]:
-    """Compute the control for every test set and subset that any cell's slice table holds.
+    """Compute the control for every test set and subset in any cell's slice table.
 
-    Tables are read only until all places are filled, since cells of one protocol share their slices.
+    Tables are read only until every row is filled, since cells of one protocol share their slices.
     """
     wanted = {(test, subset) for test in tests for subset in subsets}
-    found: dict[Place, Line] = {}
+    found: dict[RowKey, Line] = {}
     for cell in cells:
         if len(found) == len(wanted):
             break
@@ -45,12 +45,12 @@ def control_lines(cells: Iterable[CellRecord], tests: Sequence[str], subsets: Se
     return [found[test, subset] for test in tests for subset in subsets if (test, subset) in found]
 
 
-def _line(place: Place, slices: Sequence[Record]) -> Line:
+def _line(place: RowKey, slices: Sequence[SliceRecord]) -> Line:
     from anyadbench.metrics import image_metrics
 
     scores, labels = [row["brain"] for row in slices], [bool(row["label"]) for row in slices]
     values = image_metrics(scores, labels)
-    undefined = "Only one kind of slice (with or without a lesion) is in this subset."
+    undefined = "This subset has only one kind of slice (with or without a lesion)."
     metrics = {
         name: Estimate(values[name]) if math.isfinite(values[name]) else Estimate(None, reason=undefined)
         for name in _IMAGE

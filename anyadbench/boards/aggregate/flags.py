@@ -1,4 +1,4 @@
-"""What a reader must be warned about: special conditions and implausible numbers."""
+"""Warnings for the reader: special conditions and implausible numbers."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ _FLOOR = 1e-9
 EXPLANATIONS: Mapping[str, str] = {
     "random weights": "The pretrained network was replaced by random numbers, on request.",
     "published checkpoint": "The authors' trained network, not trained here; it may have seen these test subjects.",
-    "tiny budget": "Trained for seconds, to test the program; the numbers say nothing about the method.",
+    "tiny budget": "Trained for seconds to test the program; the numbers do not measure the method.",
     "demo budget": "Trained with a smaller network, image or number of steps than published.",
-    "below chance": "An AUROC lies below .5: scores may be reversed, or the cell may be broken.",
-    "maps all equal": "Pixel AUROC is exactly .5, as for maps that hold one value everywhere.",
+    "below chance": "An AUROC is below .5: scores may be reversed, or the cell may be broken.",
+    "maps all equal": "Pixel AUROC is exactly .5, as for maps with one value everywhere.",
     "image scores all equal": "Image AUROC is exactly .5, as for scores that are all equal.",
-    "image F1 at floor": "Image F1-max is what calling every slice abnormal gives: 2p / (p + 1) for a share p.",
-    "pixel F1 at floor": "Pixel F1-max is what calling every pixel abnormal gives.",
-    "few subjects": f"Fewer than {MIN_SUBJECTS} test subjects: no interval is given.",
-    "other test slices": "Scored on another number of slices than the other methods, and therefore not ranked.",
-    "external maps": "Maps of another program, scored here; how it was trained is not known.",
-    "lesions out of view": "Some abnormal slices have no lesion pixel on the scoring grid: cropped away, or too small.",
+    "image F1 at floor": "Image F1-max is the value for calling every slice abnormal: 2p / (p + 1) for a share p.",
+    "pixel F1 at floor": "Pixel F1-max is the value for calling every pixel abnormal.",
+    "few subjects": f"Fewer than {MIN_SUBJECTS} test subjects, so there is no interval.",
+    "other test slices": "Scored on a different number of slices than the other methods, and therefore not ranked.",
+    "external maps": "Maps of another program, scored here; how it was trained is unknown.",
+    "lesions out of view": "Some abnormal slices have no lesion pixel on the scoring grid: cropped away or too small.",
     "other sequence fed": "The test set puts another sequence into a slot of the method.",
 }
 
 
 def trivial_f1(share: float) -> float:
-    """Return F1 of calling everything positive where ``share`` of the cases are: 2p / (p + 1)."""
+    """Return the F1 of calling everything positive if a fraction ``share`` is: 2p / (p + 1)."""
     return 2 * share / (share + 1)
 
 
 def variant_flags(result: CellResult) -> tuple[str, ...]:
-    """Return what holds for every number of a cell."""
+    """Return the flags that apply to every number of a cell."""
     found = []
     if result.weights.marked or result.weights.kind == "random":
         found.append("random weights")
@@ -50,7 +50,7 @@ def variant_flags(result: CellResult) -> tuple[str, ...]:
 
 
 def row_flags(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return what is special or implausible about one subset's rows, one per seed; in any seed is enough."""
+    """Return the flags of one subset's rows, one per seed; a flag in any seed counts."""
     found: dict[str, None] = {}
     for row in rows:
         for flag in _implausible(row):

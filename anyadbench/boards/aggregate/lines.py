@@ -1,4 +1,4 @@
-"""One line per variant, test set and subset: several seeds become a mean, with nothing imputed."""
+"""One line per variant, test set and subset: several seeds become a mean, and nothing is imputed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Found = tuple[CellResult, Row, CellRecord, int]
 
 
 def has_numbers(row: Row) -> bool:
-    """Tell whether a row holds any metric."""
+    """Whether a row has any metric."""
     return any(value is not None for value in row.metrics.values())
 
 
 def variant_lines(variant: Variant, tests: Iterable[str], subsets: Iterable[str]) -> tuple[list[Line], int]:
-    """Return a line for each test set and subset, and how many repeated rows (same seed) were left out."""
+    """Return a line for each test set and subset, and the number of repeated rows (same seed) left out."""
     by_place: dict[tuple[str, str], dict[int, Found]] = {}
     repeated = 0
     for cell in variant.cells:
@@ -27,7 +27,7 @@ def variant_lines(variant: Variant, tests: Iterable[str], subsets: Iterable[str]
         for number, row in enumerate(cell.result.rows):
             seeds = by_place.setdefault((row.test, row.subset), {})
             old = seeds.get(cell.result.seed)
-            # One fit per subset leaves empty rows beside the one that counts; cells come newest first.
+            # One fit per subset leaves empty rows besides the one that counts; cells come newest first.
             if old is None or (has_numbers(row) and not has_numbers(old[1])):
                 seeds[cell.result.seed] = (cell.result, row, cell, number)
             elif has_numbers(row):
@@ -93,7 +93,7 @@ def _estimate(name: str, found: Sequence[Found]) -> Estimate:
 
 
 def _sizes(rows: Sequence[Row]) -> tuple[Size, ...]:
-    """Average the metrics of lesion-size bins over seeds, where all have the same bins."""
+    """Average the metrics of lesion-size bins over seeds if all have the same bins."""
     bins = [[(item.low, item.high, item.n) for item in row.sizes] for row in rows]
     if any(found != bins[0] for found in bins):
         return ()
@@ -108,7 +108,7 @@ def _sizes(rows: Sequence[Row]) -> tuple[Size, ...]:
 
 
 def _threshold(rows: Sequence[Row]) -> Threshold | None:
-    """Average decisions over seeds and add up their counts (every seed decides about the same pixels)."""
+    """Average decisions over seeds and sum their counts (every seed decides on the same pixels)."""
     found = [row.threshold for row in rows if row.threshold is not None]
     if len(found) < len(rows):
         return None

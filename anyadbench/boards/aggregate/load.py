@@ -1,4 +1,4 @@
-"""The boards of a runs folder, and the tables of publications beside it."""
+"""The boards of a runs folder, and the tables of publications next to it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load_boards(runs: Path, protocol: str | None = None, reported: Path | None =
         reported: Folder with tables from publications.
 
     Raises:
-        UserError: If it is no runs folder, or holds no finished result (of ``protocol``).
+        UserError: If it is not a runs folder, or has no finished result (of ``protocol``).
     """
     records, notices = with_added_metrics(read_cells(runs))
     boards = make_boards(records, protocol, read_reported(reported) if reported is not None else ())
@@ -30,14 +30,14 @@ def load_boards(runs: Path, protocol: str | None = None, reported: Path | None =
         return [replace(board, notices=(*board.notices, *notices)) for board in boards]
     known = sorted({record.result.protocol.name for record in records if record.result is not None})
     if protocol is not None and known:
-        raise UserError(f"{runs} holds no finished result of protocol {protocol!r}.{suggest(protocol, known)}")
+        raise UserError(f"{runs} has no finished result of protocol {protocol!r}.{suggest(protocol, known)}")
     problem = next((record.problem for record in records if record.problem), None)
     failed = next((f"{r.method or r.folder.name} failed: {r.error}" for r in records if r.state == "failed"), None)
     why = f" The first problem: {problem or failed}" if problem or failed else ""
-    raise UserError(f"{runs} holds no finished result; run a method first with 'anyadbench run'.{why}")
+    raise UserError(f"{runs} has no finished result; run a method first with 'anyadbench run'.{why}")
 
 
 def reported_of(runs: Path) -> Path | None:
-    """Return the folder with tables from publications beside results, if there is one."""
+    """Return the folder with tables from publications next to the results, if it exists."""
     folder = runs.parent / "reported"
     return folder if runs.name == "results" and folder.is_dir() else None

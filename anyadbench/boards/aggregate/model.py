@@ -1,4 +1,4 @@
-"""What a board consists of, after aggregation and before any output format."""
+"""The parts of a board, after aggregation and before any output format."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Estimate:
 
     Attributes:
         value: Mean over seeds; ``None`` if any seed lacks it.
-        low: Low end of the 95 % subject-level interval. For several seeds that of their mean, with seeds and subjects
-            resampled; where cells store no resamples the lowest of theirs, which errs on the wide side.
+        low: Low end of the 95 % subject-level interval. For several seeds, the interval of their mean, with seeds and
+            subjects resampled; if cells store no resamples, the lowest of theirs, which makes it too wide.
         high: High end, likewise.
         seed_min: Smallest value over seeds.
         seed_max: Largest value over seeds.
@@ -62,13 +62,13 @@ class Size:
 
 @dataclass(frozen=True)
 class Variant:
-    """A method as it was run: cells that differ in nothing but the seed (or, for ``retrain``, the subset).
+    """A method as it was run: cells that differ only in the seed (or, for ``retrain``, in the subset).
 
     Attributes:
-        key: Short stable hash of everything that the variant is made of.
-        label: Name on this board; says how it differs where two variants share a title.
+        key: Short stable hash of everything that defines the variant.
+        label: Name on this board; variants that share a title also show how they differ.
         cells: Its finished cells, by seed.
-        flags: What a reader must know about every number of the variant.
+        flags: Warnings that apply to every number of the variant.
     """
 
     key: str
@@ -82,7 +82,7 @@ class Variant:
 
     @property
     def source(self) -> str:
-        """Where reported numbers were read, or what external maps were made with."""
+        """Source of reported numbers, or the program that made external maps."""
         return next((cell.result.source for cell in self.cells if cell.result is not None), "")
 
     @property
@@ -100,9 +100,9 @@ class Line:
     Attributes:
         variant: Key of the variant.
         covered: Whether there is any number.
-        reason: Why there is none, for a line without numbers.
-        flags: What is suspicious or special about this line alone.
-        sources: The cell of each seed, and the number of the row in its result.
+        reason: Why there is no number, for a line without numbers.
+        flags: Warnings that apply to this line alone.
+        sources: The cell of each seed, and the index of the row in its result.
     """
 
     variant: str
@@ -138,15 +138,15 @@ class Summary:
 
     Attributes:
         mean: Mean over all required subsets; ``None`` if one is missing, because nothing is imputed.
-        worst: Smallest value over the required subsets, under the same condition.
+        worst: Smallest value over the required subsets, on the same condition.
         full: Value with all sequences of the protocol.
         drops: For each subset, ``full`` minus the subset's value.
         covered: Number of required subsets with a value.
         required: Number of subsets that the test set can serve.
-        rank: Place among complete variants of the same kind (ties share the better place), or ``None``.
+        rank: Rank among complete variants of the same kind (ties share the better rank), or ``None``.
         reason: Why there is no rank.
         subsets: The required subsets.
-        group: Tie group, from 1: within one, a paired test does not tell a variant from the group's first.
+        group: Tie group, from 1: a paired test does not separate a variant from the first of its group.
         mean_interval: 95 % subject-level interval of the mean.
         worst_interval: Likewise, of the worst in each resample.
         drop_intervals: Likewise, of each drop.
@@ -172,7 +172,7 @@ class Summary:
 
 
 def headline_metric(metrics: Sequence[str]) -> str:
-    """Return pixel AP, which lesions' small share of the pixels makes the hardest, or else the first metric."""
+    """Return pixel AP, which is hardest because lesions cover few pixels, or else the first metric."""
     return "pixel_ap" if "pixel_ap" in metrics or not metrics else metrics[0]
 
 
@@ -182,14 +182,14 @@ class Board:
 
     Attributes:
         slug: Name of the board's folder.
-        subsets: The protocol's subsets, and "as available" at the end where a result has that row.
+        subsets: The protocol's subsets, followed by "as available" if a result has that row.
         full: Label of the subset with all sequences.
-        metrics: Names of the metrics that occur, the usual ones first.
-        control: Lines of the control that knows only the brain area.
+        metrics: Names of the metrics that occur, built-in ones first.
+        control: Lines of the brain-area control.
         control_problem: Why there is no control, if so.
         failures: Cells of this protocol without a result.
         unreadable: Cells whose files are damaged.
-        notices: Sentences about what was left out and why.
+        notices: Sentences on what was left out and why.
     """
 
     slug: str

@@ -1,4 +1,4 @@
-"""Columns that plugins add: their metrics, computed from the slice table and the pixel statistics of each cell."""
+"""Metrics that plugins add, computed from the slice table and the pixel statistics of each cell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from anyadbench.errors import UserError
 from anyadbench.metrics import METRICS
 from anyadbench.metrics.rows.plugin_metrics import AddedMetric, RowScores
 from anyadbench.plugins import collect
-from anyadbench.results.cellfiles import SLICE_COLUMNS, Place, Record, read_slice_table
+from anyadbench.results.cellfiles import SLICE_COLUMNS, RowKey, SliceRecord, read_slice_table
 from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import Row
 
@@ -32,7 +32,7 @@ def added_metrics() -> tuple[list[AddedMetric], list[str]]:
         if not isinstance(metric, AddedMetric):
             problems.append(f"A plugin's metric is a {type(metric).__name__}, not an AddedMetric; it was left out.")
         elif metric.name in METRICS:
-            problems.append(f"A plugin's metric is called {metric.name!r}, as a built-in one is; it was left out.")
+            problems.append(f"A plugin's metric has the name of a built-in metric, {metric.name!r}; it was left out.")
         elif metric.name in found:
             problems.append(f"Two plugins add a metric {metric.name!r}; the second was left out.")
         else:
@@ -41,11 +41,11 @@ def added_metrics() -> tuple[list[AddedMetric], list[str]]:
 
 
 def with_added_metrics(records: Sequence[CellRecord]) -> tuple[list[CellRecord], list[str]]:
-    """Add the metrics of plugins to every row, and return what the board has to say about them."""
+    """Add the metrics of plugins to every row, and return the board's notices on them."""
     metrics, notices = added_metrics()
     if not metrics:
         return list(records), notices
-    notices += [f"{metric.name}: {metric.title} A plugin's metric, without interval." for metric in metrics]
+    notices += [f"{metric.name}: {metric.title} A plugin's metric, without an interval." for metric in metrics]
     return [_with(record, metrics) for record in records], notices
 
 
@@ -72,13 +72,13 @@ def _value(metric: AddedMetric, row: Row, stored: _Stored) -> tuple[float | None
         value = float(metric.compute(stored.scores(row.test, row.subset)))
     except UserError as error:
         return None, str(error)
-    except Exception as error:  # a plugin may raise anything; its column is empty, the board stands
+    except Exception as error:  # a plugin may raise anything; only its column stays empty
         return None, f"The plugin's metric failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return (value, "") if math.isfinite(value) else (None, "The plugin's metric is undefined here.")
 
 
 class _Stored:
-    """Reads a cell's ``scores`` folder when a metric asks for it. The folder may come from anybody."""
+    """Reads a cell's ``scores`` folder when a metric needs it. The folder may come from anyone."""
 
     def __init__(self, record: CellRecord) -> None:
         self._folder = record.folder
@@ -97,11 +97,11 @@ class _Stored:
         return RowScores(pd.DataFrame(mine, columns=_COLUMNS), _Pixels(self, (test, subset)))
 
     @cached_property
-    def _slices(self) -> Mapping[Place, list[Record]]:
+    def _slices(self) -> Mapping[RowKey, list[SliceRecord]]:
         return read_slice_table(self._folder)
 
     @cached_property
-    def pixels(self) -> Mapping[Place, RowPixels]:
+    def pixels(self) -> Mapping[RowKey, RowPixels]:
         """Pixel statistics of every row."""
         from anyadbench.boards.aggregate.recompute import read_statistics
 
@@ -109,9 +109,9 @@ class _Stored:
 
 
 class _Pixels(Mapping[str, "Steps"]):
-    """The pixel statistics of one row by subject, read when the first is asked for."""
+    """The pixel statistics of one row by subject, read on first use."""
 
-    def __init__(self, stored: _Stored, place: Place) -> None:
+    def __init__(self, stored: _Stored, place: RowKey) -> None:
         self._stored, self._place = stored, place
 
     @cached_property

@@ -23,10 +23,10 @@ def summarise(
     """Return a summary for each variant, test set and metric, ranked within each kind.
 
     A variant is ranked if it has a number for every subset that the test set can serve, on as many slices as most
-    others. Others keep their numbers and lose the rank; a subset is never dropped for all because one method lacks it.
+    others. Other variants keep their numbers but have no rank; no subset is dropped because one method lacks it.
 
     Returns:
-        The summaries, and for each test set the keys of variants that were scored on another number of slices.
+        The summaries, and for each test set the keys of variants that were scored on a different number of slices.
     """
     index = {(line.variant, line.test, line.subset): line for line in lines}
     counted = [subset for subset in subsets if subset != AS_AVAILABLE]
@@ -47,7 +47,7 @@ def summarise(
 
 
 def _other_slices(variants: Sequence[Variant], index: Lines, test: str, subsets: Sequence[str]) -> set[str]:
-    """Return measured and oracle variants whose slice counts differ from the most common ones, subset by subset."""
+    """Return measured and oracle variants whose slice counts differ from the most common ones in any subset."""
     found: set[str] = set()
     tested = [variant.key for variant in variants if variant.kind != "reported"]
     for subset in subsets:
@@ -65,7 +65,7 @@ def _other_slices(variants: Sequence[Variant], index: Lines, test: str, subsets:
 
 
 def _required(group: Sequence[Variant], index: Lines, test: str, subsets: Sequence[str], metric: str) -> list[str]:
-    """Return the subsets that the test set can serve: some variant has the number, or the data would define it."""
+    """Return the subsets that the test set can serve: a variant has the number, or the data would define it."""
     required = []
     for subset in subsets:
         lines = [index[variant.key, test, subset] for variant in group]
@@ -75,9 +75,9 @@ def _required(group: Sequence[Variant], index: Lines, test: str, subsets: Sequen
 
 
 def _owed(variants: Sequence[Variant], index: Lines, test: str, subsets: Sequence[str], metric: str) -> list[str]:
-    """Return the subsets that maps are owed for: all but those that no measured method could serve either.
+    """Return the subsets for which maps are due: all but those that no measured method could serve either.
 
-    A file that was not given must not lower what a rank needs.
+    A map file that was not provided must not lower the requirements for a rank.
     """
     measured = [variant for variant in variants if variant.kind in ("measured", "oracle")]
     servable = _required(measured, index, test, subsets, metric)
@@ -120,7 +120,7 @@ def _ranked(rows: list[Summary], strangers: set[str]) -> list[Summary]:
         if row.mean is None:
             ranked.append(row)
         elif row.variant in strangers:
-            ranked.append(replace(row, reason="Scored on another number of slices than the other methods."))
+            ranked.append(replace(row, reason="Scored on a different number of slices than the other methods."))
         else:
             ranked.append(replace(row, rank=1 + sum(mean > row.mean for mean in eligible)))
     return ranked

@@ -1,4 +1,4 @@
-"""What follows from a cell's slice table and pixel statistics: its numbers, resamples and curves."""
+"""Numbers, resamples and curves of a cell, recomputed from its slice table and pixel statistics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anyadbench.errors import UserError
-from anyadbench.results.cellfiles import Place, Record, read_slice_table
+from anyadbench.results.cellfiles import RowKey, SliceRecord, read_slice_table
 from anyadbench.results.read import inside
 from anyadbench.results.schema import CellResult
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a cell stores of its scores.
+    """The statistics that a cell stores of its scores.
 
     Attributes:
         slices: The slice table by test set and subset.
@@ -30,11 +30,11 @@ class Statistics:
         subjects: All subjects of each test set.
     """
 
-    slices: Mapping[Place, list[Record]]
-    pixels: Mapping[Place, RowPixels]
+    slices: Mapping[RowKey, list[SliceRecord]]
+    pixels: Mapping[RowKey, RowPixels]
     subjects: Mapping[str, tuple[str, ...]]
 
-    def row(self, place: Place) -> tuple[dict[str, Any], Float32[np.ndarray, "m r"]]:
+    def row(self, place: RowKey) -> tuple[dict[str, Any], Float32[np.ndarray, "m r"]]:
         """Return the numbers and the resamples of one row."""
         from anyadbench.metrics.rows.row_numbers import row_numbers
 
@@ -45,7 +45,7 @@ def read_statistics(folder: Path) -> Statistics:
     """Read and check the statistics of a cell.
 
     Raises:
-        UserError: If a file is missing, damaged, or contradicts itself or the other one.
+        UserError: If a file is missing or damaged, or the files contradict each other or themselves.
     """
     from anyadbench.metrics.rows.row_pixels import from_arrays
     from anyadbench.results.arrays import load_arrays
@@ -63,14 +63,14 @@ def read_statistics(folder: Path) -> Statistics:
     pixels = {(row.test, row.subset): row for row in rows}
     for place, records in slices.items():
         if place not in pixels:
-            raise UserError(f"{name}: there are no statistics of {', '.join(place)}; run the cell again.")
+            raise UserError(f"{name}: no statistics of {', '.join(place)}; run the cell again.")
         if {record["subject"] for record in records} != set(pixels[place].subjects):
             raise UserError(f"{name}: {', '.join(place)} has other subjects than slices.csv; run the cell again.")
     return Statistics(slices, pixels, subjects)
 
 
 def read_replicates(folder: Path, result: CellResult) -> Float32[np.ndarray, "rows m r"]:
-    """Return the resamples of every row, from the cell's file if it has one, else from its statistics.
+    """Return the resamples of every row, from the cell's file if it exists, else from its statistics.
 
     Raises:
         UserError: If neither can be read.

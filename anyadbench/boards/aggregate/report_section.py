@@ -1,4 +1,4 @@
-"""A section that a plugin adds to the HTML page of a board."""
+"""A section that a plugin adds to a board's HTML page."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from anyadbench.boards.aggregate.model import Board
 class ReportSection:
     """A section of the page.
 
-    Its HTML goes into a frame without scripts, forms or links out, under the page's own policy that nothing is loaded
-    from anywhere: pictures have to be data URIs or SVG, styles stand in the section. Whatever it puts in from a board
-    has to be escaped, by ``html.escape`` or a template.
+    Its HTML is shown in a frame without scripts, forms or outgoing links, under the page's own policy of loading
+    nothing: images must be data URIs or SVG, and styles must be inside the section. Escape everything that comes from
+    the board, with ``html.escape`` or a template.
 
     Attributes:
-        title: Its heading, also in the page's bar.
-        render: Takes the ``Board``, returns what stands in the frame's body.
-        height: Height of the frame in pixels; what is taller scrolls.
+        title: Its heading, also shown in the page's bar.
+        render: Takes the ``Board`` and returns the content of the frame's body.
+        height: Height of the frame in pixels; taller content scrolls.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Rows that publications report: read from small files, shown with their source, never ranked with measured ones."""
+"""Rows that publications report: read from small files, shown with their source, never ranked with measured rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo
 
 NOT_STATED = "not stated"
-"""Subset of a row whose source does not say which sequences were given."""
+"""Subset of a row whose source does not state the sequences."""
 
 
 class _Strict(BaseModel):
@@ -46,7 +46,7 @@ def read_reported(folder: Path) -> list[CellRecord]:
     """Read every table of a folder, one record per method.
 
     Raises:
-        UserError: If a file is no table, or a number is no share between 0 and 1.
+        UserError: If a file is not a table, or a number is not between 0 and 1.
     """
     return [record for path in sorted(folder.glob("*.toml")) for record in _records(path)]
 
@@ -67,7 +67,7 @@ def _records(path: Path) -> list[CellRecord]:
             )
     unknown = sorted(set(table.metrics) - set(METRICS))
     if unknown:
-        raise UserError(f"{path}: unknown metrics {', '.join(unknown)}; use names of {', '.join(METRICS)}.")
+        raise UserError(f"{path}: unknown metrics {', '.join(unknown)}; use {', '.join(METRICS)}.")
     methods: dict[tuple[str, str, str], list[_Reported]] = {}
     for entry in table.row:
         methods.setdefault((entry.method, entry.title, entry.source or table.source), []).append(entry)

@@ -1,7 +1,7 @@
 """Intervals, paired tests and tie groups of a board, from the resamples that its cells store.
 
-All cells of a protocol draw the same subjects in the same resample, so a mean over subsets or seeds and a difference of
-two methods are resampled by plain arithmetic.
+All cells of a protocol draw the same subjects in the same resample, so a mean over subsets or seeds, or a difference of
+two methods, is resampled by plain arithmetic.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Float64
 
 ALPHA = 0.05
-"""Level of the tests that tie groups rest on, after Holm's correction."""
+"""Level of the tests that define tie groups, after Holm's correction."""
 
 _LEVEL = 0.95
 
 
 @dataclass
 class Resamples:
-    """Resamples by variant, test set and subset, read when they are first asked for.
+    """Resamples by variant, test set and subset, read on first use.
 
     Attributes:
         problems: Why a variant has none, one sentence each.
@@ -73,7 +73,7 @@ class Resamples:
 
 
 def quantile_ends(values: Float[np.ndarray, "n r"]) -> list[Ends]:
-    """Return the 95 % percentile interval of each row; none where under half of the resamples are defined."""
+    """Return the 95 % percentile interval of each line; none if less than half of the resamples are defined."""
     import numpy as np
 
     from anyadbench.metrics.intervals.bootstrap import interval
@@ -93,7 +93,7 @@ def quantile_ends(values: Float[np.ndarray, "n r"]) -> list[Ends]:
 
 
 def seed_intervals(lines: Sequence[Line], resamples: Resamples) -> list[Line]:
-    """Replace the span of several seeds' intervals by the interval of their mean, seeds and subjects resampled."""
+    """Replace the span of several seeds' intervals by their mean's interval, resampling seeds and subjects."""
     import numpy as np
 
     from anyadbench.metrics.rows.row_numbers import REPLICATED
@@ -101,7 +101,7 @@ def seed_intervals(lines: Sequence[Line], resamples: Resamples) -> list[Line]:
     several = {
         i: values for i, line in enumerate(lines) if len(line.seeds) > 1 and (values := resamples.of(line)) is not None
     }
-    # One call for all lines: quantiles of small arrays one by one take longer than everything else here.
+    # One call for all lines: separate quantiles of small arrays take longer than everything else here.
     ends = quantile_ends(np.concatenate(list(several.values()))) if several else []
     found = list(lines)
     for place, i in enumerate(several):
@@ -118,7 +118,7 @@ def seed_intervals(lines: Sequence[Line], resamples: Resamples) -> list[Line]:
 def summary_values(
     item: Summary, lines: Mapping[str, Line], resamples: Resamples
 ) -> dict[str, Float64[np.ndarray, " r"]] | None:
-    """Return the resamples of each required subset of a summary; ``None`` if one has none or the summary no mean."""
+    """Return the resamples of each required subset of a summary; ``None`` if one, or the mean, is missing."""
     if item.mean is None:
         return None
     found = {}
@@ -144,8 +144,8 @@ def resampled_parts(
 def tie_groups(items: Sequence[Summary], means: Mapping[str, Float64[np.ndarray, " r"]]) -> dict[str, int]:
     """Return the tie group of each ranked variant of one kind, test set and metric.
 
-    The first of a group is compared with everyone behind it, by subject, with Holm's correction; the group ends at the
-    first that it beats, who begins the next group. Within a group, the order may be chance.
+    The first of a group is compared with everyone behind it, by subject, with Holm's correction; the group ends before
+    the first variant that it beats, which starts the next group. Within a group, the order may be chance.
     """
     import numpy as np
 
@@ -181,7 +181,7 @@ def _beaten(leader: Float64[np.ndarray, " r"], others: Float64[np.ndarray, "n r"
 def add_uncertainty(
     lines: Sequence[Line], summaries: Sequence[Summary], variants: Sequence[Variant], full: str, resamples: Resamples
 ) -> tuple[list[Line], list[Summary]]:
-    """Return lines and summaries with nested intervals, and summaries with tie groups."""
+    """Return lines and summaries with nested intervals; summaries also have tie groups."""
     import numpy as np
 
     by_place: dict[tuple[str, str], dict[str, Line]] = {}

@@ -1,4 +1,4 @@
-"""Grouping cells into method variants, and naming them so that no two share a name on one board."""
+"""Grouping cells into method variants, and labelling these so that no two on a board share a name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def kind_of(result: CellResult) -> str:
 
 
 def variant_key(result: CellResult) -> str:
-    """Hash everything of a cell but the seed that may move its numbers: runs that differ here are not averaged."""
+    """Hash everything but the seed that may change a cell's numbers: runs that differ here are not averaged."""
     method, weights = result.method, result.weights
     parts = [
         kind_of(result), method.name, method.distribution, method.version, method.code_hash, method.budget,
@@ -32,7 +32,7 @@ def variant_key(result: CellResult) -> str:
 
 
 def group_variants(cells: Iterable[CellRecord]) -> tuple[Variant, ...]:
-    """Group finished cells of one protocol, and label the groups.
+    """Group the finished cells of one protocol, and label the groups.
 
     Returns:
         Variants in order of kind, title and key, each with its cells by seed, newest first within a seed.
@@ -68,9 +68,9 @@ Counts = dict[tuple[str, str], tuple[int, int, int]]
 
 
 def _by_data(key: str, cells: list[CellRecord]) -> list[tuple[str, list[CellRecord]]]:
-    """Part cells that were scored on other data: their numbers are no seeds of one experiment.
+    """Separate cells that were scored on different data: they are not seeds of one experiment.
 
-    Other data show in the scans and slices of a row; cells of ``retrain`` have a row each.
+    Different data show in the scans and slices of a row; cells of ``retrain`` have a row each.
     """
     parts: list[tuple[Counts, list[CellRecord]]] = []
     for cell in sorted(cells, key=lambda cell: cell.folder.name):
@@ -118,7 +118,7 @@ _DISTINCTIONS: tuple[Callable[[Variant], str], ...] = (
 
 
 def _labelled(variants: list[Variant]) -> tuple[Variant, ...]:
-    """Add to titles that occur twice within a kind whatever tells the variants apart."""
+    """Add to titles that repeat within a kind the properties in which the variants differ."""
     titles: dict[tuple[str, str], list[Variant]] = defaultdict(list)
     for variant in variants:
         titles[variant.kind, variant.label].append(variant)

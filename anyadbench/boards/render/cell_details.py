@@ -1,4 +1,4 @@
-"""What a page shows of a cell beyond its result: curves and provenance, read with distrust."""
+"""Details of a cell on a page besides its result: curves and provenance, which are not trusted."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pathlib import Path
 from anyadbench.errors import UserError
 from anyadbench.results.read import inside, read_json
 
-Points = tuple[tuple[float, float], ...]
+CurvePoints = tuple[tuple[float, float], ...]
 
 CURVES = ("roc", "pr", "pro", "image_roc")
 MAX_POINTS = 80
-"""Points of a drawn curve: with more, none of them could be told apart at the size of the plot."""
+"""CurvePoints of a drawn curve; more would be indistinguishable at the size of the plot."""
 
 _MAX_READ = 200_000
 
 
-def read_curves(folder: Path) -> Mapping[tuple[str, str], Mapping[str, Points]]:
-    """Return curves by test set and subset; whatever is not a list of finite pairs is left out.
+def read_curves(folder: Path) -> Mapping[tuple[str, str], Mapping[str, CurvePoints]]:
+    """Return curves by test set and subset; anything but a list of finite pairs is left out.
 
-    They come from ``scores/curves.json`` or, where a cell was published without it, from its pixel statistics.
+    They come from ``scores/curves.json`` or, if the cell was published without it, from its pixel statistics.
     """
     try:
         data = read_json(folder, "scores/curves.json") if inside(folder, "scores/curves.json") else _computed(folder)
     except UserError:
         return {}
-    found: dict[tuple[str, str], dict[str, Points]] = {}
+    found: dict[tuple[str, str], dict[str, CurvePoints]] = {}
     for place, curves in data.items() if isinstance(data, dict) else ():
         test, bar, subset = place.partition("|")
         if bar and isinstance(curves, dict):
@@ -49,7 +49,7 @@ def _computed(folder: Path) -> dict[str, object]:
     }
 
 
-def _points(value: object) -> Points:
+def _points(value: object) -> CurvePoints:
     import numpy as np
 
     if not isinstance(value, list) or not 1 < len(value) <= _MAX_READ:
@@ -63,7 +63,7 @@ def _points(value: object) -> Points:
     return thin(tuple((x, y) for x, y in table.tolist()))
 
 
-def thin(points: Points, limit: int = MAX_POINTS) -> Points:
+def thin(points: CurvePoints, limit: int = MAX_POINTS) -> CurvePoints:
     """Keep at most ``limit`` points, spaced evenly along the curve, with both ends."""
     if len(points) <= limit:
         return points

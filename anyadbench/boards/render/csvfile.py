@@ -24,16 +24,16 @@ _THRESHOLD = ("value", "dice", "sensitivity", "specificity", "precision", "tp", 
 
 
 def safe_text(value: str) -> str:
-    """Neutralise text that a spreadsheet would take for a formula, and keep it on one line.
+    """Neutralise text that a spreadsheet would read as a formula, and keep it on one line.
 
-    Only text passes through here: a negative number stays a number.
+    Pass only text: a negative number must stay a number.
     """
     shown = clean(value, _TEXT_LIMIT).strip()
     return "'" + shown if shown.startswith(("=", "+", "-", "@")) else shown
 
 
 def leaderboard_csv(board: Board) -> str:
-    """Return one row per variant, test set and subset, then the control: every number with its interval and origin."""
+    """Return one row per variant, test set and subset, then the control, with every number's interval and origin."""
     columns = [*_METHOD, "test", "subset", "sequences", "feed", "seeds", *_COUNTS]
     for metric in board.metrics:
         columns += [metric, f"{metric}_low", f"{metric}_high", f"{metric}_seed_min", f"{metric}_seed_max"]
@@ -79,7 +79,7 @@ def summary_csv(board: Board) -> str:
 
 
 def _partial(board: Board) -> list[str]:
-    """Return the subsets that lack some sequence."""
+    """Return the subsets without some sequence."""
     return [subset for subset in board.subsets if subset not in (board.full, AS_AVAILABLE, NOT_STATED)]
 
 

@@ -1,4 +1,4 @@
-"""The anomaly maps of a page: which slices, who is a method's best and worst, and all tiles within a byte budget."""
+"""The anomaly maps of a page: which slices, each method's best and worst subject, and all tiles in a byte budget."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float32
 
 BUDGET = 4_200_000
-"""Bytes that all pictures of a page may take; the page stays below 6 MB."""
+"""Largest size in bytes of all pictures on a page; the page stays below 6 MB."""
 
 _SIZES = (160, 128, 104, 80)
 _MAX_MAPS = 500
 _MIN_SLICES = 3
 _MAX_METHODS = 20
 
-Place = tuple[str, str, str, int]
+TileKey = tuple[str, str, str, int]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture, or the reason why there is none; ``note`` is printed below it."""
+    """One picture, or the reason why there is none; ``note`` is shown below it."""
 
     label: str
     uri: str = ""
@@ -41,7 +41,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class MethodTiles:
-    """The maps of one variant for one slice; ``badge`` is best, median or worst of its kept subjects."""
+    """The maps of one variant for one slice; ``badge`` marks the best, median and worst of its kept subjects."""
 
     variant: str
     label: str
@@ -68,7 +68,7 @@ class SliceView:
 
 @dataclass(frozen=True)
 class Showcase:
-    """Best, median and worst subject of one variant: badge, title, outline and map."""
+    """Best, median and worst subject of one variant: badge, title, ground truth and map."""
 
     label: str
     panels: tuple[tuple[str, str, Tile, Tile], ...]
@@ -80,7 +80,7 @@ class Gallery:
 
     Attributes:
         scales: Label, low and high end of the colour scale of each variant.
-        left_out: Kept slices that the byte budget left no room for.
+        left_out: Number of kept slices left out by the byte budget.
         problems: Why variants show no maps.
     """
 
@@ -96,16 +96,16 @@ class Gallery:
 class _Source:
     variant: Variant
     data: KeptMaps
-    index: Mapping[Place, int]
+    index: Mapping[TileKey, int]
     low: float
     high: float
-    quality: Mapping[Place, float]
-    badges: Mapping[Place, str]
+    quality: Mapping[TileKey, float]
+    badges: Mapping[TileKey, str]
 
 
 @dataclass(frozen=True)
 class _Canvas:
-    """What all maps of one slice are laid over: the greys of its sequences and the outline of its lesions."""
+    """The background of one slice's maps: the greys of its sequences and the outline of its lesions."""
 
     data: KeptMaps
     index: int
@@ -115,7 +115,7 @@ class _Canvas:
 
 
 def make_gallery(board: Board, budget: int = BUDGET) -> Gallery:
-    """Read the kept maps of every variant (its lowest seed that has some) and draw them.
+    """Read the kept maps of every variant (from its lowest seed with maps) and draw them.
 
     Tiles shrink, and then slices are left out, until the pictures fit the budget.
     """
@@ -141,13 +141,13 @@ def _bytes(gallery: Gallery) -> int:
     return found
 
 
-def _fitting_size(sources: Sequence[_Source], places: Sequence[Place], budget: int) -> int:
-    """Return the largest tile size at which all slices should fit, judged by drawing the first of them small."""
+def _fitting_size(sources: Sequence[_Source], places: Sequence[TileKey], budget: int) -> int:
+    """Return the largest tile size at which all slices should fit, estimated by drawing the first ones small."""
     if not places:
         return _SIZES[0]
     small = _SIZES[-1]
     sample = _bytes(_draw(sources, places[:1], small)) * len(places)
-    # A palette PNG grows a little more slowly than its area; judged too low, slices are left out below.
+    # A palette PNG grows a little more slowly than its area; if the estimate is too low, slices are left out below.
     return next((size for size in _SIZES if sample * (size / small) ** 1.9 <= budget), small)
 
 
@@ -168,13 +168,13 @@ def _sources(board: Board) -> tuple[list[_Source], list[str]]:
                 break
         else:
             lacking.setdefault(str(answer), []).append(variant.label)
-    return sources, [f"{text} Concerns {', '.join(labels)}." for text, labels in lacking.items()]
+    return sources, [f"{text} Affects {', '.join(labels)}." for text, labels in lacking.items()]
 
 
 def _source(variant: Variant, data: KeptMaps) -> _Source:
     index = {info.key: k for k, info in enumerate(data.slices)}
     low, high = _ends(data)
-    quality: dict[Place, float] = {}
+    quality: dict[TileKey, float] = {}
     for test, subject in dict.fromkeys((info.test, info.subject) for info in data.slices):
         mine = [k for k, info in enumerate(data.slices) if (info.test, info.subject) == (test, subject)]
         value = _subject_ap(data, mine)
@@ -182,7 +182,7 @@ def _source(variant: Variant, data: KeptMaps) -> _Source:
             largest = max(mine, key=lambda k: (data.slices[k].lesion_px, -k))
             quality[data.slices[largest].key] = value
     ordered = sorted(quality, key=lambda place: (-quality[place], place))
-    badges: dict[Place, str] = {}
+    badges: dict[TileKey, str] = {}
     if len(ordered) >= 3:
         badges = {ordered[0]: "best", ordered[len(ordered) // 2]: "median", ordered[-1]: "worst"}
     elif ordered:
@@ -191,7 +191,7 @@ def _source(variant: Variant, data: KeptMaps) -> _Source:
 
 
 def _ends(data: KeptMaps) -> tuple[float, float]:
-    """Return the ends of the colour scale: the median in the brain, so that most tissue stays grey; nearly the top."""
+    """Return the ends of the colour scale: the median in the brain, so that most tissue stays grey; near the top."""
     brain = np.broadcast_to(np.any(data.images > 0, axis=1, keepdims=True), data.maps.shape)
     finite = data.maps[np.isfinite(data.maps) & brain]
     if not finite.size:
@@ -207,7 +207,7 @@ def _fullest(data: KeptMaps, k: int) -> int | None:
 
 
 def _subject_ap(data: KeptMaps, mine: Sequence[int]) -> float | None:
-    """Return the pixel AP over a subject's kept slices, by which subjects are called best and worst."""
+    """Return the pixel AP over a subject's kept slices, which decides the best and worst subject."""
     from anyadbench.metrics import evaluate
 
     shown = [(k, r) for k in mine if (r := _fullest(data, k)) is not None]
@@ -218,9 +218,9 @@ def _subject_ap(data: KeptMaps, mine: Sequence[int]) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _places(sources: Sequence[_Source]) -> list[Place]:
-    """Return all kept slices: the badged ones of each method first, so that they survive a small budget."""
-    found: dict[Place, None] = {}
+def _places(sources: Sequence[_Source]) -> list[TileKey]:
+    """Return all kept slices, the badged ones of each method first, so that they survive a small budget."""
+    found: dict[TileKey, None] = {}
     for badge in ("best", "median", "worst"):
         for source in sources:
             found.update(dict.fromkeys(place for place, name in source.badges.items() if name == badge))
@@ -229,7 +229,7 @@ def _places(sources: Sequence[_Source]) -> list[Place]:
     return list(found)
 
 
-def _draw(sources: Sequence[_Source], places: Sequence[Place], size: int) -> Gallery:
+def _draw(sources: Sequence[_Source], places: Sequence[TileKey], size: int) -> Gallery:
     subsets = tuple(dict.fromkeys(subset for source in sources for subset in source.data.subsets))
     views = [_view(sources, place, subsets, size) for place in sorted(places)]
     return Gallery(
@@ -242,7 +242,7 @@ def _draw(sources: Sequence[_Source], places: Sequence[Place], size: int) -> Gal
     )
 
 
-def _view(sources: Sequence[_Source], place: Place, subsets: Sequence[str], size: int) -> SliceView:
+def _view(sources: Sequence[_Source], place: TileKey, subsets: Sequence[str], size: int) -> SliceView:
     owner = next(source for source in sources if place in source.index)
     data, k = owner.data, owner.index[place]
     info = data.slices[k]
@@ -268,16 +268,16 @@ def _view(sources: Sequence[_Source], place: Place, subsets: Sequence[str], size
 
 
 def _box(data: KeptMaps, info: SliceInfo) -> tuple[int, int, int, int]:
-    """Return one crop for all slices of a scan, so that they are drawn to one scale."""
+    """Return one crop for all slices of a scan, so that they share a scale."""
     same = [k for k, other in enumerate(data.slices) if (other.test, other.scan) == (info.test, info.scan)]
     return tiles.crop_box(data.images[same].reshape(-1, *data.images.shape[2:]), data.masks[same])
 
 
-def _method_tiles(source: _Source, place: Place, subsets: Sequence[str], canvas: _Canvas) -> MethodTiles:
+def _method_tiles(source: _Source, place: TileKey, subsets: Sequence[str], canvas: _Canvas) -> MethodTiles:
     name = source.variant.label
     k = source.index.get(place)
     if k is None:
-        return MethodTiles(source.variant.key, name, (), reason="This slice was not kept for this method.")
+        return MethodTiles(source.variant.key, name, (), reason="No map of this slice was kept for this method.")
     data = source.data
     if data.maps.shape[2:] != canvas.data.maps.shape[2:]:
         return MethodTiles(source.variant.key, name, (), reason="These maps are on another grid.")
@@ -298,7 +298,7 @@ def _method_tiles(source: _Source, place: Place, subsets: Sequence[str], canvas:
 
 
 def _background(data: KeptMaps, k: int, subset: str) -> int:
-    """Return the sequence to lay a map over: the first that the method was shown."""
+    """Return the sequence behind a map: the first that the method was shown."""
     shown = set(subset.split("+"))
     for index, name in enumerate(data.sequences):
         if data.present[k, index] and SHORT.get(name, name) in shown:

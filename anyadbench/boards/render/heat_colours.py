@@ -1,4 +1,4 @@
-"""Colours of heat-map cells for the light and the dark theme, each with text that can be read on it."""
+"""Colours of heat-map cells for the light and the dark theme, each with readable text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 RGB = tuple[int, int, int]
 
 # One hue from pale to deep (light theme) or from near-background to bright (dark theme): lightness alone carries the
-# value, so the scale survives every kind of colour blindness and grey printing.
+# value, so the scale works with every kind of colour blindness and in grey print.
 _LIGHT: tuple[RGB, ...] = ((240, 246, 248), (178, 211, 222), (96, 162, 184), (24, 104, 134), (8, 62, 88))
 _DARK: tuple[RGB, ...] = ((30, 41, 48), (31, 73, 90), (40, 116, 140), (86, 168, 190), (170, 222, 234))
 
@@ -24,7 +24,7 @@ class Shade:
 
     @property
     def css(self) -> str:
-        """The custom properties that the style sheet reads."""
+        """The CSS custom properties that the style sheet uses."""
         return f"--hl:{self.light};--htl:{self.light_text};--hd:{self.dark};--htd:{self.dark_text}"
 
 

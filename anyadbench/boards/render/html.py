@@ -1,4 +1,4 @@
-"""The board as one HTML page that needs nothing else: no network, no second file."""
+"""The board as one self-contained HTML page: no network, no second file."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 def board_html(board: Board, tables: Mapping[str, str] | None = None) -> str:
-    """Return the page: every text from results is escaped, and no script but its own may run.
+    """Return the page; all text from results is escaped, and only the page's own script may run.
 
     Args:
         board: The board.
-        tables: Text of the CSV files by name, if it is at hand.
+        tables: Text of the CSV files by name, if available.
     """
     environment = _environment()
     script, style = _asset("page.js"), _asset("page.css")
@@ -68,7 +68,7 @@ def board_html(board: Board, tables: Mapping[str, str] | None = None) -> str:
 
 
 def index_html(boards: Sequence[Board]) -> str:
-    """Return a page that leads to the pages of several boards, each in a folder of its slug."""
+    """Return a page with links to several boards, each in a folder named after its slug."""
     entries = []
     for board in boards:
         kinds = {kind: sum(variant.kind == kind for variant in board.variants) for kind in KINDS}

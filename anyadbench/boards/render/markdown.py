@@ -38,10 +38,10 @@ def board_markdown(board: Board) -> str:
     parts = [
         f"# {escape(info.title)}",
         f"Protocol {escape(board.slug)}, version {info.version}, hash {escape(info.hash)}; "
-        f"metrics version {escape(board.metric_version)}. Higher is better. Brackets hold 95 % intervals over test "
-        "subjects; for several seeds, the value is their mean, and seeds are resampled, too. Ranks need a number for "
-        "every subset. Letters beside ranks are tie groups: a paired test over subjects, with Holm's correction, "
-        "does not tell a method from the first of its group.",
+        f"metrics version {escape(board.metric_version)}. Higher is better. Brackets contain 95 % intervals over test "
+        "subjects; for several seeds, the value is their mean, and seeds are resampled too. Ranks need a number for "
+        "every subset. Letters after ranks are tie groups: a paired test over subjects, with Holm's correction, "
+        "does not separate a method from the first of its group.",
     ]
     for test in board.tests:
         for kind in KINDS:
@@ -130,7 +130,7 @@ def _decision_table(board: Board, group: Sequence[Variant], test: str) -> list[s
 
 
 def _size_table(board: Board, group: Sequence[Variant], test: str) -> list[str]:
-    """Return image AUROC by lesion size with all sequences, or "as available" where nothing else has sizes."""
+    """Return image AUROC by lesion size with all sequences, or "as available" if nothing else has sizes."""
     lines = [(variant, board.line(variant.key, test, board.full)) for variant in group]
     sized = [(variant, line.sizes) for variant, line in lines if line is not None and line.sizes]
     if not sized:
@@ -159,7 +159,7 @@ def _notes(board: Board) -> list[str]:
     failures = [_failure(record) for record in board.failures]
     unreadable = [record.problem or "" for record in board.unreadable]
     control = [board.control_problem] if board.control_problem else [
-        "Brain area (control) scores a slice by the share of it that is brain, and knows nothing else."
+        "Brain area (control) scores a slice only by the share of it that is brain."
     ]  # fmt: skip
     sections = {
         "Test data": sizes,

@@ -1,4 +1,4 @@
-"""What stands in the tables of the HTML page."""
+"""Contents of the HTML page's tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class HeatCell:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """One heat map: rows of cells, and the values at the two ends of its colours, by row if rows differ in kind."""
+    """One heat map: rows of cells, and the values at both ends of its colours, per row if rows differ in kind."""
 
     test: str
     metric: str
@@ -62,11 +62,11 @@ def largest_lines(board: Board) -> dict[tuple[str, str], Line]:
 
 
 def facts(board: Board) -> list[tuple[str, str]]:
-    """Return what was trained and tested, as names and values."""
+    """Return facts on training and testing, as names and values."""
     info = board.protocol
     train = [cell.result.train for variant in board.variants for cell in variant.cells if cell.result is not None]
     values = {name: list(dict.fromkeys(one[name] for one in train if name in one)) for one in train for name in one}
-    # Methods share the slices and differ in their steps.
+    # Methods share the slices but differ in their steps.
     trained = [
         f"{name}: {', '.join(map(str, found)) if len(found) < 4 else 'differ by method'}"
         for name, found in values.items()
@@ -90,7 +90,7 @@ def facts(board: Board) -> list[tuple[str, str]]:
 
 
 def cards(board: Board) -> list[Card]:
-    """Return the headline numbers: of the only method, or of the best on the first test set."""
+    """Return the headline numbers of the only method, or of the best on the first test set."""
     if not board.tests:
         return []
     test, metric = board.tests[0], board.headline
@@ -116,7 +116,7 @@ def cards(board: Board) -> list[Card]:
 
 
 def leader(board: Board) -> Card | None:
-    """Return the first of the measured methods on the first test set, or of another kind where nothing is measured."""
+    """Return the best measured method on the first test set, or the best of another kind if none is measured."""
     for kind, group in kinds(board):
         for variant in group:
             item = board.summary(variant.key, board.tests[0], board.headline) if board.tests else None
@@ -147,7 +147,7 @@ def _largest_drop(item: Summary) -> tuple[str, float] | None:
 
 
 def results(board: Board) -> list[dict[str, Any]]:
-    """Return all lines by kind, the control last in a section of its own."""
+    """Return all lines by kind, with the control last in its own section."""
     found: list[dict[str, Any]] = []
     for kind, group in kinds(board):
         rows = []
@@ -200,7 +200,7 @@ def _heat_of_many(board: Board, kind: str, group: Sequence[Variant], test: str, 
 
 
 def _range(estimates: Iterable[Estimate | None]) -> tuple[float, float]:
-    """Return the range of the values, at least .05 wide, so that noise is not painted as contrast."""
+    """Return the range of the values, at least .05 wide, so that noise does not show as contrast."""
     values = [estimate.value for estimate in estimates if estimate is not None and estimate.value is not None]
     if not values:
         return 0.0, 1.0
@@ -234,7 +234,7 @@ def decisions(board: Board) -> list[tuple[Variant, list[Line]]]:
 
 
 def sizes(board: Board) -> list[dict[str, Any]]:
-    """Return image AUROC by lesion size for each test set: with all sequences, and with whatever a scan has."""
+    """Return image AUROC by lesion size for each test set: with all sequences, and as available."""
     found = []
     for test in board.tests:
         for subset in (board.full, AS_AVAILABLE):
@@ -249,7 +249,7 @@ def sizes(board: Board) -> list[dict[str, Any]]:
 
 
 def coverage(board: Board) -> list[dict[str, Any]]:
-    """Return which subsets each variant covers, and on what."""
+    """Return the subsets that each variant covers, and their test data."""
     rows = []
     for variant in board.variants:
         for test in board.tests:
@@ -261,7 +261,7 @@ def coverage(board: Board) -> list[dict[str, Any]]:
 
 
 def missing(board: Board) -> list[str]:
-    """Return a sentence for each number that a dash stands for, one for a line whose numbers share a reason."""
+    """Return a sentence for each missing number, or one for a line whose numbers share a reason."""
     labels = {variant.key: variant.label for variant in board.variants} | {CONTROL: LABEL}
     found: dict[str, None] = {}
     for line in (*board.lines, *board.control):
@@ -277,12 +277,12 @@ def missing(board: Board) -> list[str]:
         for reason, names in by_reason.items():
             found[f"{where}, {', '.join(names)}: {reason}"] = None
     if board.control:
-        found[f"{LABEL}: it scores slices, so it has no pixel metrics."] = None
+        found[f"{LABEL}: it scores slices only, so it has no pixel metrics."] = None
     return list(found)
 
 
 def flags(board: Board) -> list[tuple[str, str]]:
-    """Return each flag that occurs with the places where it does."""
+    """Return each flag that occurs, with the rows where it does."""
     labels = {variant.key: variant.label for variant in board.variants}
     found: dict[str, dict[str, list[str]]] = {}
     for variant in board.variants:
@@ -305,7 +305,7 @@ def _where(board: Board, label: str, subsets: Sequence[str]) -> str:
 
 
 def methods(board: Board) -> list[dict[str, Any]]:
-    """Return what each variant is made of."""
+    """Return the provenance of each variant."""
     found = []
     for variant in board.variants:
         first = next(cell for cell in variant.cells if cell.result is not None)
@@ -339,6 +339,6 @@ def tables(board: Board) -> dict[str, str]:
 
 
 def downloads(files: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return CSV files as data URIs, so that the page alone carries the whole board."""
+    """Return CSV files as data URIs, so that the page contains the whole board."""
     head = "data:text/csv;charset=utf-8;base64,"
     return [(name, head + base64.b64encode(text.encode()).decode("ascii")) for name, text in files.items()]

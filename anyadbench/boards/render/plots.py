@@ -10,12 +10,12 @@ from markupsafe import Markup
 
 from anyadbench.boards.aggregate.model import Board, Variant
 from anyadbench.boards.render import svg
-from anyadbench.boards.render.cell_details import CURVES, Points, read_curves
+from anyadbench.boards.render.cell_details import CURVES, CurvePoints, read_curves
 from anyadbench.boards.render.page_tables import kinds
 from anyadbench.boards.render.text import decimal, metric_label
 
 PRO_LIMIT = 0.3
-"""False-positive rate up to which AUPRO is taken."""
+"""False-positive rate up to which AUPRO is integrated."""
 
 _PLOTS = {
     "roc": ("Pixel ROC", ("false-positive rate", "sensitivity"), 1.0),
@@ -28,7 +28,7 @@ MAX_CURVES = 12
 """Methods whose curves are drawn, in order of rank: each takes four plots."""
 
 MAX_DRAWN = 20
-"""Methods that plots show of each kind, in order of rank: more could not be told apart. Tables hold all."""
+"""Methods of each kind that plots show, in order of rank: more would be indistinguishable. Tables contain all."""
 
 
 def intervals(board: Board) -> list[dict[str, Any]]:
@@ -58,7 +58,7 @@ def _marks(board: Board, group: Sequence[Variant], test: str, metric: str) -> li
 
 
 def curve_styles(subsets: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Return colour and dash of each subset: the dash tells how many sequences, the colour which."""
+    """Return colour and dash of each subset: the dash shows how many sequences, the colour which."""
     styles = {}
     counts: dict[int, int] = defaultdict(int)
     sizes = sorted({subset.count("+") for subset in subsets}, reverse=True)
@@ -70,7 +70,7 @@ def curve_styles(subsets: Sequence[str]) -> dict[str, tuple[int, int]]:
 
 
 def curves(board: Board) -> list[dict[str, Any]]:
-    """Return the curves of every variant (its lowest seed that has some) on every test set."""
+    """Return the curves of every variant (from its lowest seed with curves) on every test set."""
     styles = curve_styles(board.subsets)
     found = []
     for variant in board.variants[:MAX_CURVES]:
@@ -93,7 +93,7 @@ def _curve_plots(
     plots = []
     for name in CURVES:
         title, axes, x_end = _PLOTS[name]
-        drawn: list[tuple[int, int, str, Points]] = []
+        drawn: list[tuple[int, int, str, CurvePoints]] = []
         for subset, (colour, dash) in styles.items():
             points = data.get((test, subset), {}).get(name)
             if points:
@@ -105,7 +105,7 @@ def _curve_plots(
 
 
 def costs(board: Board) -> dict[str, Any]:
-    """Return times and memory of each variant, averaged over its cells, and their plots against the headline metric."""
+    """Return time and memory of each variant, averaged over its cells, and plots against the headline metric."""
     table: list[tuple[Variant, dict[str, float]]] = []
     for variant in board.variants:
         sums: dict[str, list[float]] = defaultdict(list)
@@ -134,7 +134,7 @@ def costs(board: Board) -> dict[str, Any]:
 
 
 def _add_rate(sums: dict[str, list[float]]) -> None:
-    """Replace the number of scored slices, which is no cost, by the time for one."""
+    """Replace the number of scored slices, which is not a cost, by the time per slice."""
     counts = sums.pop("scored_slices", [])
     seconds = sums.get("score_seconds", [])
     if counts and len(counts) == len(seconds) and all(count > 0 for count in counts):
@@ -142,7 +142,7 @@ def _add_rate(sums: dict[str, list[float]]) -> None:
 
 
 def cost_label(name: str) -> str:
-    """Return a timing's or memory's name with its unit in brackets, if the name ends in one."""
+    """Return the name of a time or memory figure with its unit in brackets, if the name ends in one."""
     stem, _, unit = name.rpartition("_")
     units = {"seconds": "s", "s": "s", "ms": "ms", "mb": "MB", "gb": "GB"}
     return f"{stem.replace('_', ' ')} ({units[unit]})" if stem and unit in units else name.replace("_", " ")

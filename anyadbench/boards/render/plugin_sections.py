@@ -1,4 +1,4 @@
-"""Sections that plugins add to the HTML page, each in a frame that can do nothing but show."""
+"""Sections that plugins add to the HTML page, each in a sandboxed frame that can only display."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class AddedSection:
-    """A section as the page's template takes it; ``problem`` says why there is no ``document``."""
+    """A section in the form that the page's template uses; ``problem`` explains why there is no ``document``."""
 
     id: str
     title: str
@@ -25,7 +25,7 @@ class AddedSection:
 
 
 def added_sections(board: Board) -> list[AddedSection]:
-    """Render the sections of all plugins; one that fails says so in its own place."""
+    """Render the sections of all plugins; one that fails shows its problem instead."""
     offered, broken = collect("anyadbench_report_sections")
     found: list[AddedSection] = []
     for section in (section for sections in offered for section in sections):
@@ -36,7 +36,7 @@ def added_sections(board: Board) -> list[AddedSection]:
             continue
         try:
             body = str(section.render(board))
-        except Exception as error:  # a plugin may raise anything; the page stands
+        except Exception as error:  # a plugin may raise anything; the rest of the page is unaffected
             text = f"The section cannot be shown: {type(error).__name__}: {error}"
             found.append(AddedSection(place, section.title, 0, problem=text))
             continue

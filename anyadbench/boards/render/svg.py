@@ -1,4 +1,4 @@
-"""Plots as inline SVG: coloured by the page's style sheet, so that they follow its light and dark themes."""
+"""Plots as inline SVG, coloured by the page's style sheet, so that they follow its light and dark themes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Mark:
     """A value with its interval, drawn as a dot on a line.
 
     Attributes:
-        style: Number of the series, from 0: it picks colour and shape.
+        style: Number of the series, from 0; it selects colour and shape.
     """
 
     group: str
@@ -30,7 +30,7 @@ class Mark:
 
 
 def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> Markup:
-    # Only texts need escaping; formatting everything through Markup would take half of a large page's time.
+    # Only text needs escaping; formatting everything through Markup would take half of a large page's time.
     return Markup(f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(clean(text))}</text>')
 
 
@@ -49,7 +49,7 @@ def _frame(width: float, height: float, title: str, body: Sequence[Markup]) -> M
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return round numbers that lie within ``low`` to ``high``, about ``count`` of them."""
+    """Return about ``count`` round numbers between ``low`` and ``high``."""
     span = high - low
     if not span > 0 or not math.isfinite(span):
         return [low]
@@ -61,7 +61,7 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def shape(x: float, y: float, style: int, size: float = 4.0) -> Markup:
-    """Return a marker; colour and shape both tell the series, so that neither is needed alone."""
+    """Return a marker; both colour and shape identify the series, so either one suffices."""
     kind = f"mark c{style % 7}"
     form = style % 4
     if form == 0:
@@ -76,7 +76,7 @@ def shape(x: float, y: float, style: int, size: float = 4.0) -> Markup:
 
 
 def interval_plot(marks: Sequence[Mark], title: str) -> Markup:
-    """Draw one row per mark, grouped, with a common scale."""
+    """Draw one line per mark, grouped, on a common scale."""
     labelled = len({mark.label for mark in marks}) > 1
     left, right, row, width = (232.0 if labelled else 110.0), 64.0, 17.0, 760.0
     ends = [end for mark in marks for end in (mark.low, mark.high, mark.value) if end is not None]
@@ -114,7 +114,7 @@ def interval_plot(marks: Sequence[Mark], title: str) -> Markup:
 def curve_plot(
     curves: Sequence[tuple[int, int, str, Points]], title: str, axes: tuple[str, str], x_end: float
 ) -> Markup:
-    """Draw curves in the unit square, cut at ``x_end``.
+    """Draw curves in the unit square, clipped at ``x_end``.
 
     Args:
         curves: Colour number, dash number, name and points of each.
@@ -146,7 +146,7 @@ def curve_plot(
 
 
 def scatter_plot(points: Sequence[tuple[str, float, float, int]], title: str, axes: tuple[str, str]) -> Markup:
-    """Draw labelled points: name, x (from 0, or by powers of ten where it spans more than 30 fold), y, series."""
+    """Draw labelled points: name, x (from 0, or on a log scale if it spans more than 30-fold), y, series."""
     left, top, width, height = 48.0, 12.0, 330.0, 210.0
     xs, ys = [point[1] for point in points], [point[2] for point in points]
     logarithmic = min(xs) > 0 and max(xs) / min(xs) > 30
@@ -179,7 +179,7 @@ def scatter_plot(points: Sequence[tuple[str, float, float, int]], title: str, ax
 
 
 def swatch(colour: int, dash: int) -> Markup:
-    """Return a piece of line for a legend."""
+    """Return a line sample for a legend."""
     return Markup(
         '<svg class="swatch" width="26" height="10" viewBox="0 0 26 10" aria-hidden="true">'
         f'<line x1="1" y1="5" x2="25" y2="5" class="curve s{colour % 7} d{dash % 4}"/></svg>'

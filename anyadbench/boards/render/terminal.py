@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 100
-"""Columns used when the output is no terminal."""
+"""Width in columns if the output is not a terminal."""
 
 TABLE_METRICS = ("pixel_auroc", "pixel_ap", "aupro", "image_auroc")
-"""The metrics of the many-methods table unless others are asked for."""
+"""Default metrics of the many-methods table."""
 
 _MANY_SUBSETS = 8
 _METHODS_PER_BLOCK = 4
@@ -51,8 +51,8 @@ def print_board(
     Args:
         board: The board.
         console: Where to print; standard output by default.
-        method: Name of the only method to show. With one method on the board it is shown in detail anyway.
-        metrics: Metrics of the many-methods table; those of ``TABLE_METRICS`` by default.
+        method: Name of the only method to show. A board with one method is always shown in detail.
+        metrics: Metrics of the many-methods table; by default ``TABLE_METRICS``.
     """
     out = console or plain_console()
     shown = [variant for variant in board.variants if method is None or variant.method.name == method]
@@ -78,7 +78,7 @@ def _say(out: Console, text: str) -> None:
 
 
 def _table(out: Console, title: str, first: str, heads: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print one table whose text can carry neither markup nor control characters."""
+    """Print one table; its text cannot contain markup or control characters."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -95,7 +95,7 @@ def _table(out: Console, title: str, first: str, heads: Iterable[str], rows: Ite
 
 
 def _values(line: Line | None, metrics: Sequence[str], reasons: dict[str, None]) -> list[str]:
-    """Return one line's numbers as text, noting why any is missing."""
+    """Return one line's numbers as text, and record why any is missing."""
     if line is None:
         return [DASH] * len(metrics)
     cells = []
@@ -103,7 +103,7 @@ def _values(line: Line | None, metrics: Sequence[str], reasons: dict[str, None])
         estimate = line.metrics.get(metric)
         cells.append(decimal(estimate.value if estimate else None))
         if estimate is None or estimate.value is None:
-            reason = line.reason or (estimate.reason if estimate else "") or "This metric is not in the result."
+            reason = line.reason or (estimate.reason if estimate else "") or "The result does not contain this metric."
             reasons[f"{line.subset}: {reason}"] = None
     return cells
 
@@ -123,7 +123,7 @@ def _print_one(board: Board, variant: Variant, test: str, out: Console, reasons:
     control = board.line(CONTROL, test, board.full)
     if control is not None:
         cells = [decimal(control.value(metric)) for metric in board.metrics]
-        reasons[f"{LABEL}: it scores slices and knows no pixels."] = None
+        reasons[f"{LABEL}: it scores slices, not pixels."] = None
         rows.append([LABEL, str(control.n_subjects), str(control.n_slices), *cells])
     seeds = f"seed{'' if len(variant.seeds) == 1 else 's'} {seed_text(variant.seeds)}"
     heads = ["subj.", "slices", *(metric_short(metric) for metric in board.metrics)]
@@ -178,9 +178,7 @@ def _print_notes(board: Board, shown: Sequence[Variant], out: Console, reasons: 
     for notice in board.notices:
         _say(out, notice)
     if board.failures:
-        _say(
-            out, f"{plural(len(board.failures), 'cell')} without a result; cell.json and log.txt in its folder say why."
-        )
+        _say(out, f"{plural(len(board.failures), 'cell')} without a result; see cell.json and log.txt in its folder.")
     for record in board.unreadable:
         _say(out, f"Unreadable result: {record.problem}")
 

@@ -1,11 +1,11 @@
-"""Names and numbers as every board format writes them."""
+"""Names and numbers as written in every board format."""
 
 from __future__ import annotations
 
 import re
 
 DASH = "\N{EM DASH}"
-"""Stands for a number that is not defined; its reason is printed below the table."""
+"""Shown for an undefined number; the reason is given below the table."""
 
 _LABELS = {
     "image_auroc": "Image AUROC",
@@ -31,7 +31,7 @@ KIND_TITLES = {
     "external": "Scored from maps of other programs",
     "reported": "Reported in publications",
 }
-# C0 and C1 controls, and the marks that reorder or hide text on screen.
+# C0 and C1 controls, and characters that reorder or hide text on screen.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
 
@@ -46,13 +46,13 @@ def metric_short(name: str) -> str:
 
 
 def clean(text: str, limit: int = 500) -> str:
-    """Replace control characters by spaces, so that text from a file cannot steer a terminal or break a line."""
+    """Replace control characters by spaces, so that text from a file cannot control a terminal or break a line."""
     shown = _CONTROLS.sub(" ", text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def decimal(value: float | None, digits: int = 3) -> str:
-    """Write a share with three decimals and no leading zero, as papers do: ``.973``; a dash for ``None``."""
+    """Format a share with three decimals and no leading zero, as papers do: ``.973``; a dash for ``None``."""
     if value is None:
         return DASH
     shown = f"{value:.{digits}f}"
@@ -62,7 +62,7 @@ def decimal(value: float | None, digits: int = 3) -> str:
 
 
 def six(value: float | None) -> str:
-    """Write a number for a file: six decimals, an empty string for ``None``, never a negative zero."""
+    """Format a number for a file: six decimals, an empty string for ``None``, never a negative zero."""
     if value is None:
         return ""
     shown = f"{value:.6f}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, UInt8
 
 CONTOUR = (64, 224, 255)
-"""Colour of the ground-truth outline: cyan, which the colour scale of the maps never takes."""
+"""Colour of the ground-truth outline: cyan, which the maps' colour scale does not contain."""
 
 _COLOURS = 96
 # Stops of a dark-violet to pale-yellow scale whose lightness rises evenly.
@@ -39,7 +39,7 @@ def heat_colours(values: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w
 
 
 def crop_box(images: UInt8[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"]) -> tuple[int, int, int, int]:
-    """Return the smallest square (top, left, bottom, right) with a margin around everything that is not black."""
+    """Return the smallest square (top, left, bottom, right) with a margin around all non-black pixels."""
     seen = np.any(images > 0, axis=0) | np.any(masks, axis=0)
     height, width = seen.shape
     if not seen.any():
@@ -53,7 +53,7 @@ def crop_box(images: UInt8[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"
 
 
 def cut(values: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    """Return what lies within a box of :func:`crop_box`."""
+    """Return the part inside a box of :func:`crop_box`."""
     return values[box[0] : box[2], box[1] : box[3]]
 
 
@@ -83,18 +83,18 @@ def outline(mask: Bool[np.ndarray, "h w"], size: int) -> Bool[np.ndarray, "s s"]
 def blend_map(
     tile: Float32[np.ndarray, "s s 3"], scores: Float32[np.ndarray, "h w"], low: float, high: float
 ) -> Float32[np.ndarray, "s s 3"]:
-    """Lay a map over a slice: invisible at ``low`` and nearly opaque at ``high``, so that anatomy stays readable."""
+    """Blend a map over a slice: invisible at ``low``, almost opaque at ``high``, so that anatomy stays visible."""
     level = np.clip((_resized(scores, tile.shape[0]) - low) / max(high - low, 1e-30), 0, 1)
     alpha = 0.85 * np.sqrt(level)[..., None]
     return np.asarray((1 - alpha) * tile + alpha * heat_colours(level), dtype=np.float32)
 
 
 def png_uri(tile: Float32[np.ndarray, "s s 3"], line: Bool[np.ndarray, "s s"] | None = None) -> str:
-    """Return a picture as the data URI of a palette PNG, with ``line`` drawn over it in a colour of its own."""
+    """Return a picture as the data URI of a palette PNG, with ``line`` drawn over it in its own colour."""
     picture = Image.fromarray(np.clip(tile + 0.5, 0, 255).astype(np.uint8))
     reduced = picture.quantize(_COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     if line is not None and line.any():
-        # Painted after the reduction, which would otherwise merge so rare a colour with its neighbours.
+        # Drawn after the palette reduction, which would merge such a rare colour with its neighbours.
         palette = [*(reduced.getpalette() or [])[: 3 * _COLOURS]]
         free = len(palette) // 3
         indices = np.asarray(reduced).copy()

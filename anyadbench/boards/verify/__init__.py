@@ -1,1 +1,1 @@
-"""The check of a submission: every number recomputed from what its cells store."""
+"""The check of a submission: every number is recomputed from the data that its cells store."""

@@ -1,4 +1,4 @@
-"""Checking one cell of a submission: schema, hashes, coverage, and every number recomputed from what it stores."""
+"""The check of one submitted cell: schema, hashes, coverage, and every number recomputed from its stored data."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any
 from anyadbench.boards.aggregate.recompute import Statistics, read_replicates, read_statistics
 from anyadbench.errors import UserError
 from anyadbench.hashing import sha256_file
-from anyadbench.results.cellfiles import NEEDED, Place
+from anyadbench.results.cellfiles import NEEDED, RowKey
 from anyadbench.results.read import inside, load_result, read_json
 from anyadbench.results.schema import CellResult, Row
 from anyadbench.sequences import AS_AVAILABLE, format_subset
 
 EXACT = 1e-12
 RESAMPLED = 1e-9
-"""Resampled values differ between processors in the last bits; nothing else does."""
+"""Resampled values may differ between processors in the last bits; everything else is identical."""
 
 _POLICY = ("device", "dtype", "tf32", "deterministic", "threads")
 _SAME = ("test", "subset", "sequences", "feed", "n_emptied")
-"""Fields of a row that the stored statistics do not tell; how many slices a crop emptied is known from masks alone."""
+"""Row fields that cannot be recomputed: only the masks show how many slices a crop emptied."""
 
 
 @dataclass
 class CellReport:
-    """What was found.
+    """The findings of a check.
 
     Attributes:
-        problems: One sentence each, naming file, place, and what is wrong.
-        numbers: How many numbers were recomputed and compared.
-        absent: Files with a recorded hash that are not there and need not be.
+        problems: One sentence each, with file, place, and what is wrong.
+        numbers: Number of values recomputed and compared.
+        absent: Optional files with a recorded hash that are missing.
     """
 
     folder: Path
@@ -40,12 +40,12 @@ class CellReport:
     absent: list[str] = field(default_factory=list)
 
     def note(self, name: str, text: str) -> None:
-        """Add a problem of a file of the cell."""
+        """Add a problem with one of the cell's files."""
         self.problems.append(f"{self.folder.name}/{name}: {text}")
 
 
 def check_cell(folder: Path) -> CellReport:
-    """Check a finished cell. Nothing is raised: damage is a problem like any other."""
+    """Check a finished cell; damage is reported as a problem, never raised."""
     report = CellReport(folder)
     try:
         head = read_json(folder, "cell.json")
@@ -55,7 +55,7 @@ def check_cell(folder: Path) -> CellReport:
         report.problems.append(str(error))
         return report
     if data.get("schema_version", 1) < 2:
-        report.note("result.json", "schema version 1 holds no exact pixel statistics; run the method again.")
+        report.note("result.json", "schema version 1 has no exact pixel statistics; run the method again.")
         return report
     _check_hashes(report, result, head if isinstance(head, dict) else {})
     _check_identity(report, result, head if isinstance(head, dict) else {})
@@ -75,11 +75,11 @@ def check_cell(folder: Path) -> CellReport:
 def _check_hashes(report: CellReport, result: CellResult, head: Mapping[str, Any]) -> None:
     path = inside(report.folder, "result.json")
     if path is not None and head.get("result_sha256") != sha256_file(path):
-        report.note("result.json", "its hash is not the one in cell.json: one of the two was changed after the run.")
+        report.note("result.json", "its hash is not the one in cell.json: one of them was changed after the run.")
     for name in (*NEEDED, *(name for name in result.files if name not in NEEDED)):
         path = inside(report.folder, name) if name.replace("/", "").replace(".", "").isalnum() else None
         if name not in result.files:
-            report.note("result.json", f"records no hash of {name}.")
+            report.note("result.json", f"has no hash of {name}.")
         elif path is None and name in NEEDED:
             report.note(name, "is missing or a link.")
         elif path is None:
@@ -89,7 +89,7 @@ def _check_hashes(report: CellReport, result: CellResult, head: Mapping[str, Any
 
 
 def _check_identity(report: CellReport, result: CellResult, head: Mapping[str, Any]) -> None:
-    """Compare what several files say about the same thing."""
+    """Check that files agree on the facts they share."""
     told = {
         "state": "done", "cell_id": result.cell_id, "fit_id": result.fit_id, "method": result.method.name,
         "protocol": result.protocol.name, "seed": result.seed,
@@ -137,10 +137,10 @@ def _check_protocol(report: CellReport, result: CellResult) -> None:
     wanted = {(test.name, label) for test in protocol.tests for label in protocol.rows(test)}
     rows = [(row.test, row.subset) for row in result.rows]
     for place in sorted(wanted.symmetric_difference(rows)):
-        what = "lacks a row that the protocol has" if place in wanted else "has a row that the protocol has not"
+        what = "lacks a row that the protocol has" if place in wanted else "has a row that the protocol lacks"
         report.note("result.json", f"{what}: {', '.join(place)}.")
     if len(set(rows)) < len(rows):
-        report.note("result.json", "holds a row twice.")
+        report.note("result.json", "contains a row twice.")
 
 
 def _check_rows(report: CellReport, result: CellResult) -> None:
@@ -150,30 +150,28 @@ def _check_rows(report: CellReport, result: CellResult) -> None:
             if value is not None and not 0 <= value <= 1:
                 report.note("result.json", f"{row.test}, {row.subset}: {name} is {value}, outside 0 to 1.")
             if low is not None and high is not None and low > high:
-                report.note("result.json", f"{row.test}, {row.subset}: the interval of {name} ends before it begins.")
+                report.note("result.json", f"{row.test}, {row.subset}: the interval of {name} has its ends swapped.")
 
 
 def _check_coverage(report: CellReport, result: CellResult, statistics: Statistics) -> None:
-    """Check that every row holds the slices that the manifest selects, and that rows agree about a slice."""
+    """Check that every row has the slices that the manifest selects, and that rows agree on each slice."""
     served = {(row.test, row.subset) for row in result.rows if row.n_slices}
     for place in sorted(served ^ set(statistics.slices)):
-        report.note("scores/slices.csv", f"{', '.join(place)} is in only one of slice table and result.json.")
+        report.note("scores/slices.csv", f"{', '.join(place)} is only in one of slices.csv and result.json.")
     seen: dict[tuple[str, str, int], tuple[Any, ...]] = {}
     for place, records in statistics.slices.items():
         keys = [(place[0], record["scan"], record["slice"]) for record in records]
         if len(set(keys)) < len(keys):
-            report.note("scores/slices.csv", f"{', '.join(place)} holds a slice twice.")
+            report.note("scores/slices.csv", f"{', '.join(place)} contains a slice twice.")
         for key, record in zip(keys, records, strict=True):
             facts = tuple(record[name] for name in ("subject", "label", "lesion_px", "brain", "height_mm"))
             if seen.setdefault(key, facts) != facts:
-                report.note(
-                    "scores/slices.csv", f"rows disagree about slice {key[2]} of {key[1]} ({', '.join(place)})."
-                )
+                report.note("scores/slices.csv", f"rows disagree on slice {key[2]} of {key[1]} ({', '.join(place)}).")
     check_selection(report, result, statistics)
 
 
 def check_selection(report: CellReport, result: CellResult, statistics: Statistics) -> None:
-    """Check that rows hold all slices that the manifest selects of their scans, and that no row leaves a scan out."""
+    """Check that rows have all slices that the manifest selects from their scans, and that no row omits a scan."""
     try:
         manifest = read_json(report.folder, "manifest.json")
         tests = {test["name"]: test["dataset"] for test in manifest["protocol"]["tests"]}
@@ -194,20 +192,20 @@ def check_selection(report: CellReport, result: CellResult, statistics: Statisti
         wanted = selected.get(place[0], {})
         scans = {record["scan"] for record in records}
         if place[1] == AS_AVAILABLE and result.kind != "external":
-            scans = {scan for scan, _ in wanted}  # every selected scan shows something
+            scans = {scan for scan, _ in wanted}  # every selected scan has some sequence
         found = {(record["scan"], record["slice"]): record["label"] for record in records}
         expected = {key: label for key, label in wanted.items() if key[0] in scans}
         for key in sorted(set(found.items()) ^ set(expected.items()))[:3]:
             (scan, number), _ = key
-            text = f"{', '.join(place)}: slice {number} of {scan} is not as manifest.json selects it."
+            text = f"{', '.join(place)}: slice {number} of {scan} contradicts the selection in manifest.json."
             report.note("scores/slices.csv", text)
     if result.kind != "external":
         _check_scans(report, result, statistics)
 
 
 def _check_scans(report: CellReport, result: CellResult, statistics: Statistics) -> None:
-    """Check that a row holds the scans that the rows of its single sequences share: no row may leave one out."""
-    served: dict[Place, set[str]] = {(row.test, row.subset): set() for row in result.rows}
+    """Check that a row has the scans that the rows of its single sequences share: no row may omit one."""
+    served: dict[RowKey, set[str]] = {(row.test, row.subset): set() for row in result.rows}
     for place, records in statistics.slices.items():
         served[place] = {record["scan"] for record in records}
     for (test, subset), scans in served.items():
@@ -229,9 +227,9 @@ def _check_numbers(report: CellReport, result: CellResult, statistics: Statistic
         numbers, _ = statistics.row((row.test, row.subset))
         wanted = Row(**{name: getattr(row, name) for name in _SAME}, **numbers).model_dump()
         if row.n_emptied > row.n_abnormal:
-            report.note("result.json", f"{row.test}, {row.subset}: more abnormal slices were emptied than there are.")
+            report.note("result.json", f"{row.test}, {row.subset}: more abnormal slices are emptied than exist.")
         if row.n_slices == 0 or result.kind == "external":
-            wanted["reasons"] = row.reasons  # they tell of files that were not there
+            wanted["reasons"] = row.reasons  # they describe files that were missing
         where = f"{row.test}, {row.subset}: "
         _compare(report, "result.json", "slices and pixel statistics", where, wanted, row.model_dump())
 
@@ -253,9 +251,7 @@ def _check_derived(report: CellReport, result: CellResult, statistics: Statistic
             for name, ours, theirs in zip(REPLICATED, again, kept, strict=True):
                 report.numbers += len(ours)
                 if not np.allclose(ours, theirs, rtol=0, atol=1e-6, equal_nan=True):
-                    report.note(
-                        "scores/bootstrap.npz", f"{row.test}, {row.subset}: the resamples of {name} are others."
-                    )
+                    report.note("scores/bootstrap.npz", f"{row.test}, {row.subset}: the resamples of {name} differ.")
     if inside(report.folder, "scores/curves.json") is not None:
         curves = {f"{test}|{label}": curve_points(part.steps) for (test, label), part in statistics.pixels.items()}
         try:
@@ -280,7 +276,7 @@ def _check_kept(report: CellReport, statistics: Statistics) -> None:
     if isinstance(kept, str):
         report.problems.append(kept)
         return
-    scores: dict[Place, dict[tuple[str, int], float]] = {
+    scores: dict[RowKey, dict[tuple[str, int], float]] = {
         place: {(record["scan"], record["slice"]): record["image_score"] for record in records}
         for place, records in statistics.slices.items()
     }
@@ -289,7 +285,7 @@ def _check_kept(report: CellReport, statistics: Statistics) -> None:
             report.numbers += 1
             if scores.get((item.test, label), {}).get((item.scan, item.index)) != value:
                 where = f"slice {item.index} of {item.scan}, {label}"
-                report.note("scores/maps.npz", f"{where}: its slice score is not that of slices.csv.")
+                report.note("scores/maps.npz", f"{where}: its slice score is not the one in slices.csv.")
 
 
 def _at(data: Any, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Copying checked cells to a folder of published results, without what names this machine or can be computed again."""
+"""Copying checked cells to a folder of published results, without machine names or data that can be recomputed."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _MAPS = "scores/maps.npz"
 def publish_cells(
     runs: Path, out: Path, protocols: Sequence[str] = (), methods: Sequence[str] = (), *, maps: bool = False
 ) -> list[Path]:
-    """Copy finished cells to ``out/cells``; a cell that is there already is replaced.
+    """Copy finished cells to ``out/cells``, replacing those that exist.
 
-    Weights, logs, plans, resamples and curves stay behind, and so does the path of the weights in the manifest.
+    Weights, logs, plans, resamples, curves and the path of the weights in the manifest are not copied.
 
     Args:
-        runs: Folder that 'anyadbench run' wrote.
+        runs: Folder written by 'anyadbench run'.
         out: Folder of results.
-        protocols: Only cells of these; all by default.
-        methods: Only cells of these; all by default.
-        maps: Copy kept maps, too.
+        protocols: Only cells of these; by default all.
+        methods: Only cells of these; by default all.
+        maps: Also copy kept maps.
 
     Raises:
-        UserError: If there is no such cell, or one does not pass its check.
+        UserError: If no cell matches, or one fails its check.
     """
     chosen = [
         record
@@ -42,7 +42,7 @@ def publish_cells(
         and (not methods or record.method in methods)
     ]
     if not chosen:
-        raise UserError(f"{runs} holds no finished cell of what was asked for; run the methods first.")
+        raise UserError(f"{runs} has no finished cell that matches; run the methods first.")
     for record in chosen:
         problems = check_cell(record.folder).problems
         if problems:

@@ -1,4 +1,4 @@
-"""Checking a submission: cells by themselves, and boards against the cells that they were built from."""
+"""The check of a submission: cells by themselves, and boards against the cells that they were built from."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _KEYS = ("kind", "variant", "test", "subset", "metric")
 
 @dataclass
 class CheckReport:
-    """Everything that a check found.
+    """The findings of a check.
 
     Attributes:
-        boards: Board files that were compared with what the results give.
+        boards: Board files that were compared with the results.
     """
 
     cells: list[CellReport] = field(default_factory=list)
@@ -34,19 +34,19 @@ class CheckReport:
 
     @property
     def numbers(self) -> int:
-        """How many numbers were recomputed."""
+        """Number of values recomputed."""
         return sum(cell.numbers for cell in self.cells)
 
 
 def check(path: Path, runs: Path | None = None) -> CheckReport:
-    """Check a cell, a runs folder, a board, or a folder that holds several of them.
+    """Check a cell, a runs folder, a board, or a folder with several of them.
 
     Args:
         path: ``result.json``, a board file, or a folder.
-        runs: The runs folder of boards that do not lie beside theirs.
+        runs: Runs folder of boards that are not next to theirs.
 
     Raises:
-        UserError: If there is nothing to check, or a board's results cannot be found.
+        UserError: If there is nothing to check, or a board's results are missing.
     """
     if not path.exists():
         raise UserError(f"{path} does not exist; give a cell, a runs folder, or a board.")
@@ -56,7 +56,7 @@ def check(path: Path, runs: Path | None = None) -> CheckReport:
         return report
     if path.is_file() and path.name not in BOARD_FILES:
         raise UserError(
-            f"{path} is no result.json and none of {', '.join(BOARD_FILES)}; give one of these or a folder."
+            f"{path} is neither result.json nor one of {', '.join(BOARD_FILES)}; give one of these or a folder."
         )
     for folder in _cells(path) if path.is_dir() else []:
         report.cells.append(check_cell(folder))
@@ -65,12 +65,12 @@ def check(path: Path, runs: Path | None = None) -> CheckReport:
         named = [file for file in boards if file.parent == board_folder]
         _check_board(report, board_folder, named, runs or _results_of(board_folder))
     if not (report.cells or report.boards):
-        raise UserError(f"{path} holds no cell and no board; give a cell, a runs folder, or a board.")
+        raise UserError(f"{path} contains no cell and no board; give a cell, a runs folder, or a board.")
     return report
 
 
 def _cells(path: Path) -> list[Path]:
-    """Return the finished cells below a folder; unfinished ones are no part of a submission."""
+    """Return the finished cells below a folder; unfinished ones are not part of a submission."""
     found = (file.parent for file in path.rglob("result.json") if not file.is_symlink())
     return sorted(folder for folder in found if not folder.name.endswith(".partial"))
 
@@ -80,7 +80,7 @@ def _results_of(folder: Path) -> Path:
     for place in (folder.parent.parent, folder.parent / "results", folder.parent.parent / "results"):
         if (place / "cells").is_dir():
             return place
-    raise UserError(f"{folder} lies beside no results to recompute it from; name the runs folder with --runs DIR.")
+    raise UserError(f"{folder} has no results next to it to recompute it from; name the runs folder with --runs DIR.")
 
 
 def _check_board(report: CheckReport, folder: Path, files: list[Path], runs: Path) -> None:
@@ -93,7 +93,7 @@ def _check_board(report: CheckReport, folder: Path, files: list[Path], runs: Pat
         boards = {}
         report.board_problems.append(str(error))
     if folder.name not in boards:
-        report.board_problems.append(f"{folder}: {runs} holds no results of a protocol of this name.")
+        report.board_problems.append(f"{folder}: {runs} has no results of a protocol of this name.")
         report.boards += files
         return
     wanted = board_files(boards[folder.name])
@@ -117,7 +117,7 @@ def _table_differences(where: str, wanted: str, found: str) -> list[str]:
     for key in dict.fromkeys([*ours, *theirs]):
         name = ", ".join(part for part in key if part)
         if key not in theirs or key not in ours:
-            problems.append(f"{where}: the row {name} is {'missing' if key in ours else 'in no result'}.")
+            problems.append(f"{where}: the row {name} is {'missing' if key in ours else 'not in any result'}.")
             continue
         for column in dict.fromkeys([*ours[key], *theirs[key]]):
             one, other = ours[key].get(column), theirs[key].get(column)
@@ -144,4 +144,4 @@ def _line_difference(where: str, wanted: str, found: str) -> str:
     a, b = (lines[number] if number < len(lines) else "" for lines in (ours, theirs))
     start = next((i for i, (c, d) in enumerate(zip(a, b, strict=False)) if c != d), min(len(a), len(b)))
     cut = slice(max(0, start - 20), start + 40)
-    return f"{where}, line {number + 1}: says {b[cut]!r} where the results give {a[cut]!r}."
+    return f"{where}, line {number + 1}: is {b[cut]!r}, but the results give {a[cut]!r}."

@@ -1,4 +1,4 @@
-"""The embedded phantom: synthetic multi-sequence brain MRI with lesions, made on the user's machine.
+"""The embedded phantom: synthetic multi-sequence brain MRI with lesions, generated on the user's machine.
 
 A generated tree has the layout of BraTS 2018 and is read by the same code as real data.
 """

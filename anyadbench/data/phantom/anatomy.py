@@ -1,4 +1,4 @@
-"""The average brain that every subject is deformed from: ICBM 152 (2009), as nilearn ships it at 1 mm."""
+"""The average brain from which every subject is deformed: ICBM 152 (2009), shipped with nilearn at 1 mm."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Template:
 
 
 def _read(kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return one of nilearn's maps scaled to 0..1, and its affine, without the seconds that importing nilearn takes."""
+    """Return one of nilearn's maps, scaled to 0..1, and its affine; skips nilearn's import, which takes seconds."""
     import nibabel
 
     package = find_spec("nilearn")
     if package is None or package.origin is None:
-        raise UserError("The phantom is made from brain maps that the package nilearn carries; pip install nilearn.")
+        raise UserError("The phantom needs the brain maps that ship with nilearn; pip install nilearn.")
     path = Path(package.origin).parent / "datasets" / "data" / _FILE.format(kind)
     if not path.is_file():
         raise UserError(f"{path} is missing from the installed nilearn; pip install 'nilearn>=0.10'.")
@@ -52,7 +52,7 @@ def _read(kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pooled(volume: np.ndarray, factor: int) -> np.ndarray:
-    """Average blocks of ``factor`` voxels along each axis, dropping what is left over."""
+    """Average blocks of ``factor`` voxels along each axis, dropping the remainder."""
     sizes = [size // factor for size in volume.shape]
     kept = volume[tuple(slice(0, size * factor) for size in sizes)]
     blocks = kept.reshape(sizes[0], factor, sizes[1], factor, sizes[2], factor)
@@ -67,8 +67,8 @@ def _blur(volume: np.ndarray, sigma: float) -> np.ndarray:
 def _tissues(t1: np.ndarray, gm: np.ndarray, wm: np.ndarray, mask: np.ndarray, step: float) -> dict[str, np.ndarray]:
     """Split the brain into white matter, grey matter and CSF, with the sulci opened.
 
-    Averaging many heads closes the sulci in the tissue maps; they are still there in the T1 template, as grey matter
-    that is darker than the grey matter around it.
+    Averaging many heads closes the sulci in the tissue maps; the T1 template still shows them, as grey matter that is
+    darker than its surroundings.
     """
     gm, wm = gm * mask, wm * mask
     csf = np.clip(mask - gm - wm, 0, 1)
@@ -86,7 +86,7 @@ def template(factor: int) -> Template:
     """
     (t1, affine), (gm, _), (wm, _) = _read("t1"), _read("gm"), _read("wm")
     mask = ndimage.binary_fill_holes(t1 > 0.2)
-    # Only the largest part: the optic nerves come off as islands, which skull stripping leaves out.
+    # Keep the largest component: the optic nerves come off as islands, which skull stripping removes.
     labels, count = ndimage.label(mask)
     mask = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])) if count > 1 else mask
     spans = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
@@ -100,7 +100,7 @@ def template(factor: int) -> Template:
         (origin[axis] + factor * np.arange(brain.shape[axis])).reshape([-1 if axis == k else 1 for k in range(3)])
         for axis in range(3)
     )
-    # An ellipsoid around the lateral and third ventricles, with soft ends: other CSF is no ventricle.
+    # An ellipsoid around the lateral and third ventricles, with soft edges: other CSF is not ventricle.
     near = np.clip(4 * (1.15 - np.sqrt((x / 38) ** 2 + ((y + 12) / 50) ** 2 + ((z - 14) / 26) ** 2)), 0, 1)
     ventricles = np.clip(_blur(np.clip(brain - gm - wm, 0, 1) * near, 3.5 / factor) * 1.8, 0, 1)
     shell = np.clip(3 * (0.8 - _blur(brain, 1.5 / factor)), 0, 1)

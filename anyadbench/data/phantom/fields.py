@@ -36,8 +36,8 @@ def smooth_noise(
     Args:
         rng: Source of the field.
         shape: Shape of the grid.
-        spacing: Size of a voxel in mm.
-        scale: Distance of the spline's knots in mm; structures are about twice as large.
+        spacing: Voxel size in mm.
+        scale: Knot spacing of the spline in mm; structures are about twice as large.
     """
     extent = [size * step / scale for size, step in zip(shape, spacing, strict=True)]
     offset = rng.random(3)

@@ -1,4 +1,4 @@
-"""The voxel grid of a phantom: BraTS orientation, and the central block that holds the brain."""
+"""The voxel grid of a phantom: BraTS orientation, and the central block that contains the brain."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from jaxtyping import Float64
 
 _HOLD = (176.0, 216.0)
-"""Width and length in mm of the block that is worked on; the largest deformed brain fits inside."""
+"""Width and length in mm of the block that is computed; the largest deformed brain fits inside."""
 
 CENTRE = (0.0, -17.0, 5.0)
-"""Position in MNI space, in mm, that falls on the middle of the field of view."""
+"""MNI position in mm of the centre of the field of view."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Grid:
 
     Attributes:
         shape: Voxels of the block towards left, posterior and superior.
-        spacing: Size of a voxel in mm.
-        box: Where the block lies in the full array.
+        spacing: Voxel size in mm.
+        box: Position of the block in the full array.
     """
 
     shape: tuple[int, int, int]
@@ -34,7 +34,7 @@ class Grid:
     box: tuple[slice, slice, slice]
 
     def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the voxels' distances from the middle in mm towards right, anterior and superior, to broadcast."""
+        """Return the voxels' distances from the centre in mm towards right, anterior and superior, to broadcast."""
         signs = (-1.0, -1.0, 1.0)
         lines = [
             sign * step * (np.arange(size) - (size - 1) / 2)
@@ -47,7 +47,7 @@ def block(spec: PhantomSpec) -> Grid:
     """Return the central block of a phantom's field of view, over its full height."""
     slices = []
     for axis, hold in enumerate(_HOLD):
-        # The same parity as the field of view keeps the block's middle on the middle of the field.
+        # The same parity as the field of view keeps the block centred in it.
         size = min(spec.shape[axis], int(np.ceil(hold / spec.spacing[axis])))
         size -= (spec.shape[axis] - size) % 2
         start = (spec.shape[axis] - size) // 2

@@ -1,4 +1,4 @@
-"""One healthy head: the average brain deformed, aged, and given its own folds."""
+"""One healthy head: the average brain deformed, aged, and folded in its own way."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float32
 
 _WARPS = ((26.0, 2.7), (9.0, 1.0))
-"""Knot distance and standard deviation, in mm, of the displacement: the head's form, then the course of the folds."""
+"""Knot spacing and standard deviation, in mm, of the displacement: first the head's shape, then its folds."""
 
 _SHARPNESS = 1.7
-"""Power that turns the probabilities of an average of many heads into the tissue shares of one."""
+"""Exponent that turns tissue probabilities, averaged over many heads, into the tissue shares of one head."""
 
 
 @dataclass
@@ -28,9 +28,9 @@ class Head:
     """A healthy head on one grid.
 
     Attributes:
-        shares: What ``wm``, ``gm``, ``csf``, ``oedema`` (of ageing) and ``blood`` take of each voxel, 1 in total.
-        brain: What skull stripping leaves.
-        ventricles: Nearness to the ventricles, from 0 to 1.
+        shares: Share of ``wm``, ``gm``, ``csf``, ``oedema`` (from ageing) and ``blood`` in each voxel, 1 in total.
+        brain: Mask that remains after skull stripping.
+        ventricles: Proximity to the ventricles, from 0 to 1.
         depth: About 0 outside the brain, 1 well inside.
     """
 
@@ -46,11 +46,11 @@ def _sample(volume: np.ndarray, source: np.ndarray) -> np.ndarray:
 
 
 def _source(rng: np.random.Generator, grid: Grid, atlas: Template) -> np.ndarray:
-    """Return where in the template each voxel comes from, in template voxels."""
+    """Return the source of each voxel in the template, in template voxels."""
     x, y, z = grid.axes()
     rx, ry, rz = rng.normal(0, 0.04, 3)
     scale = rng.normal(1.0, 0.025, 3)
-    # Scaling up brings voxels nearer to the centre of the template; the rotations are small enough to be added.
+    # Enlarging the head moves source points towards the template's centre; the rotations are small enough to add.
     straight = (x - rz * y + ry * z, y + rz * x - rx * z, z - ry * x + rx * y)
     source = np.empty((3, *grid.shape), dtype=np.float32)
     for axis in range(3):
@@ -61,14 +61,14 @@ def _source(rng: np.random.Generator, grid: Grid, atlas: Template) -> np.ndarray
 
 
 def _widen(source: np.ndarray, ventricles: np.ndarray, grid: Grid, millimetres: float, step: float) -> None:
-    """Move the walls of the ventricles outwards by up to ``millimetres``, in place."""
+    """Move the ventricle walls outwards by up to ``millimetres``, in place."""
     for axis, (sign, spacing) in enumerate(zip((-1, -1, 1), grid.spacing, strict=True)):
         slope = np.gradient(ventricles, axis=axis) * np.float32(sign / spacing)
         source[axis] += slope * np.float32(millimetres / 0.08 / step)
 
 
 def _sharpened(rng: np.random.Generator, raw: dict[str, np.ndarray], grid: Grid, age: float) -> dict[str, np.ndarray]:
-    """Return tissue shares that sum to 1, with borders that no other head has."""
+    """Return tissue shares that sum to 1, with borders unique to this head."""
     lean = {name: smooth_noise(rng, grid.shape, grid.spacing, 3.5) * np.float32(0.2) for name in ("wm", "csf")}
     weight = {"wm": 1.0, "gm": 1.2, "csf": 0.5 + 0.4 * age}
     shares = {}
@@ -84,7 +84,7 @@ def _sharpened(rng: np.random.Generator, raw: dict[str, np.ndarray], grid: Grid,
 def _vessels(
     rng: np.random.Generator, csf: np.ndarray, sinus: np.ndarray, ventricles: np.ndarray, grid: Grid
 ) -> np.ndarray:
-    """Return the share of blood: the sagittal sinus, and short stretches of vessels in the sulci."""
+    """Return the blood share: the sagittal sinus, and short stretches of vessels in the sulci."""
     speckle = smooth_noise(rng, grid.shape, grid.spacing, 3.0)
     stretches = smoothstep(speckle, 1.3, 2.2) * csf * np.float32(0.7) * (1 - ventricles)
     share: np.ndarray = np.clip(sinus * np.float32(0.9) + stretches, 0, 1)
@@ -92,7 +92,7 @@ def _vessels(
 
 
 def _caps(rng: np.random.Generator, ventricles: np.ndarray, grid: Grid, age: float) -> np.ndarray:
-    """Return the share of the matter, faintly bright in FLAIR, that ageing puts around ventricles and in specks."""
+    """Return the share of age-related tissue, faintly bright in FLAIR, around ventricles and in specks."""
     rim = smoothstep(ventricles, 0.15, 0.45)
     patches = np.clip(0.6 + 0.5 * smooth_noise(rng, grid.shape, grid.spacing, 9.0), 0, 1)
     specks = smoothstep(smooth_noise(rng, grid.shape, grid.spacing, 3.0), 2.2, 3.0)
@@ -107,7 +107,7 @@ def grow(spec: PhantomSpec, number: int, grid: Grid) -> Head:
     source = _source(rng, grid, atlas)
     _widen(source, _sample(atlas.maps["ventricles"], source), grid, -0.5 + 2.3 * age, atlas.step)
     maps = {name: _sample(volume, source) for name, volume in atlas.maps.items()}
-    # Kept below 1, or the noise would cut holes into the brain.
+    # Below 1, or the noise would cut holes into the brain.
     ragged = np.clip(0.62 + 0.12 * smooth_noise(rng, grid.shape, grid.spacing, 5.0), 0.4, 0.85)
     brain = maps["brain"] > ragged
     shares = _sharpened(rng, {name: maps[name] for name in ("wm", "gm", "csf")}, grid, age)

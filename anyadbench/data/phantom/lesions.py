@@ -1,4 +1,4 @@
-"""Lesions: where they lie, what form they have, and how they replace healthy tissue."""
+"""Lesions: where they lie, their shape, and how they replace healthy tissue."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Lesions:
 
 
 def _band(rng: np.random.Generator, head: Head, grid: Grid) -> tuple[float, float]:
-    """Return the middle and half the height, in mm from the grid's middle, of the slab that holds all lesions."""
+    """Return centre and half height, in mm from the grid's centre, of the slab that contains all lesions."""
     area = head.brain.sum(axis=(0, 1))
     heights = grid.axes()[2].ravel()
     usable = heights[area > 0.45 * area.max()]
-    # A slab of at most about a third of the head leaves every subject slices that are far from any lesion.
+    # A slab of at most about a third of the head leaves slices far from any lesion in every subject.
     half = min(rng.uniform(20, 45), (usable[-1] - usable[0]) / 2.8) / 2
     return float(rng.uniform(usable[0] + 0.6 * half, usable[-1] - 0.6 * half)), float(half)
 
 
 def _centre(rng: np.random.Generator, eligible: np.ndarray, height: float, grid: Grid) -> np.ndarray | None:
-    """Return the position in mm of an eligible voxel in the slice nearest to a height, or None if there is none."""
+    """Return the position in mm of an eligible voxel in the slice nearest to a height, or ``None`` if none exists."""
     x, y, z = (line.ravel() for line in grid.axes())
     level = int(np.argmin(np.abs(z - height)))
     found = np.argwhere(eligible[:, :, level])
@@ -49,7 +49,7 @@ def _centre(rng: np.random.Generator, eligible: np.ndarray, height: float, grid:
 
 
 def _distance(rng: np.random.Generator, centre: np.ndarray, radii: np.ndarray, grid: Grid) -> np.ndarray:
-    """Return the distance from an ellipsoid's centre in units of its radii, turned in the axial plane."""
+    """Return the distance from an ellipsoid's centre in units of its radii, rotated in the axial plane."""
     x, y, z = (line - c for line, c in zip(grid.axes(), centre, strict=True))
     turn = rng.uniform(0, np.pi)
     u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
@@ -61,7 +61,7 @@ def _tumour(rng: np.random.Generator, head: Head, grid: Grid, level: np.ndarray,
     """Add one tumour with oedema around it; ``level`` falls from 1 at its centre through 0 at its border."""
     strength = np.float32(rng.uniform(0.82, 1.0))
     enhancing = rng.random() < 0.7
-    # A lesion fills the sulci that it swells into, never the ventricles.
+    # A lesion swells into the sulci, never into the ventricles.
     room = 1 - head.shares["csf"] * (np.float32(0.3) + np.float32(0.65) * smoothstep(head.ventricles, 0.05, 0.25))
     texture = 1 + np.float32(0.12) * smooth_noise(rng, grid.shape, grid.spacing, 5.0)
     # Oedema follows white matter and spares the cortex.
@@ -101,7 +101,7 @@ def tumours(spec: PhantomSpec, number: int, head: Head, grid: Grid) -> Lesions:
     eligible = eligible if eligible.any() else head.brain
     smallest = 3.2 * max(spec.spacing[:2])
     for index in range(int(rng.choice([1, 2, 3], p=[0.6, 0.28, 0.12]))):
-        # The first lesion fills most of the slab; further ones are smaller and lie anywhere in it.
+        # The first lesion fills most of the slab; the others are smaller and lie anywhere in it.
         tall = half * (rng.uniform(0.8, 1.0) if index == 0 else rng.uniform(0.4, 0.7))
         shift = rng.uniform(-1, 1) * (half - tall)
         centre = _centre(rng, eligible, middle + shift, grid)

@@ -1,4 +1,4 @@
-"""From tissue to signal: relaxation times, scanners, and the equation of inversion-recovery and spin-echo imaging."""
+"""From tissue to signal: relaxation times, scanners, and the inversion-recovery and spin-echo equations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tissue:
-    """Proton density (1 for water), T1 and T2 in ms, and the rise of 1/T1 after contrast agent in 1/s."""
+    """Proton density (1 for water), T1 and T2 in ms, and the increase of 1/T1 after contrast agent in 1/s."""
 
     density: float
     t1: float
@@ -33,8 +33,8 @@ TISSUES: dict[str, Tissue] = {
     "necrosis": Tissue(0.92, 2600.0, 280.0, 0.05),
     "rim": Tissue(0.84, 1500.0, 150.0, 1.6),
 }
-"""At 3 T, near Wansapura 1999 and Stanisz 2005 for healthy tissue; lesions lie near grey matter in T1 and between
-it and fluid in T2, so that T1 shows oedema faintly and only the core plainly."""
+"""At 3 T, near Wansapura 1999 and Stanisz 2005 for healthy tissue. Lesions lie near grey matter in T1, and between
+grey matter and fluid in T2, so that T1 shows oedema faintly and only the core clearly."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Pulse:
 
 @dataclass(frozen=True)
 class Scanner:
-    """How images are taken.
+    """A scanner's settings and image quality.
 
     Attributes:
         pulses: Pulse parameters by sequence.
@@ -75,7 +75,7 @@ SCANNER = Scanner(
     bias=0.08,
     blur=0.45,
 )
-"""Inversion-prepared T1, as in most of BraTS: spin-echo T1 at 3 T separates grey and white matter far less."""
+"""Inversion-prepared T1, as in most of BraTS: spin-echo T1 separates grey and white matter far less at 3 T."""
 
 SHIFTED = Scanner(
     {
@@ -88,14 +88,14 @@ SHIFTED = Scanner(
     bias=0.14,
     blur=0.75,
 )
-"""The scanner of ``shift``: spin-echo T1, other timings, more noise and shading, softer images."""
+"""The scanner of ``shift``: spin-echo T1, different timings, more noise and shading, more blur."""
 
 
 def signal(tissue: Tissue, pulse: Pulse) -> float:
     """Return the magnitude signal of a tissue.
 
-    It is ``PD |1 - 2 e^(-TI/T1) + e^(-TR/T1)| e^(-TE/T2)`` with an inversion, and
-    ``PD (1 - e^(-TR/T1)) e^(-TE/T2)`` without.
+    With inversion it is ``PD |1 - 2 e^(-TI/T1) + e^(-TR/T1)| e^(-TE/T2)``, without
+    ``PD (1 - e^(-TR/T1)) e^(-TE/T2)``.
     """
     rate = 1 / tissue.t1 + (tissue.uptake / 1000 if pulse.contrast_agent else 0.0)
     recovery = np.exp(-pulse.repetition * rate)
@@ -104,7 +104,7 @@ def signal(tissue: Tissue, pulse: Pulse) -> float:
 
 
 def jittered(rng: np.random.Generator, scanner: Scanner) -> tuple[dict[str, Tissue], Scanner]:
-    """Return tissues and pulse parameters as one subject and one day at the scanner have them."""
+    """Return tissues and pulse parameters, varied for one subject and one day at the scanner."""
     tissues = {
         name: replace(
             tissue,
@@ -125,7 +125,7 @@ def jittered(rng: np.random.Generator, scanner: Scanner) -> tuple[dict[str, Tiss
 def mixed(
     shares: dict[str, Float32[np.ndarray, "x y z"]], tissues: dict[str, Tissue], pulse: Pulse
 ) -> Float32[np.ndarray, "x y z"]:
-    """Return the signal of voxels that hold several tissues, in units of the signal of white matter."""
+    """Return the signal of voxels that hold several tissues, in units of white matter's signal."""
     white = signal(tissues["wm"], pulse)
     total = np.zeros_like(shares["wm"])
     for name, share in shares.items():

@@ -1,4 +1,4 @@
-"""What a phantom is made from: its specification, its identity, and one random stream per subject and purpose."""
+"""The input of a phantom: its specification, its identity, and one random stream per subject and purpose."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES
 
 VERSION = 2
-"""Version of the generator; raised whenever a voxel of any phantom would change."""
+"""Version of the generator; raise it whenever a voxel of any phantom changes."""
 
 _INCOMPLETE_EVERY = 6
 
@@ -28,7 +28,7 @@ class PhantomSpec:
         subjects: Number of subjects, numbered from 1.
         seed: Seed of the whole data set.
         shape: Voxels towards left, posterior and superior.
-        spacing: Size of a voxel in mm, in the same order.
+        spacing: Voxel size in mm, in the same order.
         shift: Another scanner, and small periventricular lesions in place of tumours.
 
     Raises:
@@ -44,26 +44,26 @@ class PhantomSpec:
     shift: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what no phantom can be."""
+        """Refuse a specification that cannot be generated."""
         if self.version != VERSION:
             raise UserError(
-                f"Phantom version {self.version} cannot be made by this release, which makes version {VERSION}; "
-                f"use version={VERSION} or the release that made it."
+                f"Phantom version {self.version} is not available in this release, which generates version {VERSION}; "
+                f"use version={VERSION} or the release that generated it."
             )
         if not 1 <= self.subjects <= 999:
-            raise UserError(f"A phantom of subjects={self.subjects} cannot be numbered; use 1 to 999.")
+            raise UserError(f"A phantom cannot have subjects={self.subjects}; use 1 to 999.")
         if min(self.shape) < 16:
             raise UserError(f"Phantom shape={self.shape} is too small for a brain; use at least 16 voxels per axis.")
         extent = [size * step for size, step in zip(self.shape, self.spacing, strict=True)]
         if min(self.spacing) <= 0 or not all(140 <= length <= 400 for length in extent):
             raise UserError(
-                f"Phantom shape={self.shape} with spacing={self.spacing} does not frame a brain; "
+                f"Phantom shape={self.shape} with spacing={self.spacing} does not fit a brain; "
                 "choose them so that every axis spans 140 to 400 mm."
             )
 
     @classmethod
     def tiny(cls, subjects: int = 8, seed: int = 0, shift: bool = False) -> PhantomSpec:
-        """Return a coarse phantom that is generated in seconds, for tests."""
+        """Return a coarse phantom that takes seconds to generate, for tests."""
         return cls("phantom-tiny", VERSION, subjects, seed, (48, 48, 20), (4.5, 4.5, 7.5), shift)
 
 
@@ -73,7 +73,7 @@ def as_json(spec: PhantomSpec) -> dict[str, Any]:
 
 
 def digest(spec: PhantomSpec) -> str:
-    """Return 16 hexadecimal digits that change with the specification and with the generator."""
+    """Return 16 hexadecimal digits that change with the specification and the generator."""
     return hashlib.sha256(json.dumps(as_json(spec), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -85,15 +85,15 @@ def subject_id(number: int) -> str:
 def stream(spec: PhantomSpec, number: int, purpose: str) -> np.random.Generator:
     """Return the random stream of one subject and purpose.
 
-    The counter-based generator is keyed by a hash, so that no stream depends on another subject, on the order of calls,
-    or on the grid on which other things are drawn.
+    The counter-based generator is keyed by a hash, so a stream depends neither on other subjects, nor on the order of
+    calls, nor on the grid on which other quantities are drawn.
     """
     key = hashlib.blake2b(f"{spec.seed}/{number}/{purpose}".encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
 
 
 def missing_sequence(spec: PhantomSpec, number: int) -> str | None:
-    """Return the sequence that a subject lacks, if any: one subject in every six lacks one, each sequence in turn."""
+    """Return the sequence that a subject lacks, if any: one subject in six lacks one, each sequence in turn."""
     block, place = divmod(number - 1, _INCOMPLETE_EVERY)
     if place != int(stream(spec, -block, "incomplete").integers(_INCOMPLETE_EVERY)):
         return None

@@ -1,4 +1,4 @@
-"""One subject of the phantom: head, lesions, and the images a scanner makes of them."""
+"""One subject of the phantom: head, lesions, and the scanner's images of them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def _with_lesions(head: Head, lesions: Lesions) -> dict[str, np.ndarray]:
-    """Return tissue shares in which lesions have pushed out what was there, the sum unchanged."""
+    """Return tissue shares after lesions have displaced healthy tissue; the sum is unchanged."""
     taken = sum(lesions.shares.values(), start=np.zeros_like(head.shares["wm"]))
-    # Neighbouring lesions may claim one voxel together more than once over.
+    # Neighbouring lesions may claim more than all of a voxel together.
     excess = np.maximum(taken, 1)
     left = 1 - taken / excess
     shares = {name: share * left for name, share in head.shares.items()}
@@ -35,7 +35,7 @@ def _with_lesions(head: Head, lesions: Lesions) -> dict[str, np.ndarray]:
 def _image(
     rng: np.random.Generator, clean: np.ndarray, shading: np.ndarray, brain: np.ndarray, scanner: Scanner, grid: Grid
 ) -> Int16[np.ndarray, "x y z"]:
-    """Return what the scanner records of a clean signal: blur, shading, Rician noise, gain, and 0 outside the brain."""
+    """Return the scanner's image of a clean signal: blur, shading, Rician noise, gain, and 0 outside the brain."""
     sigma = [scanner.blur / step for step in grid.spacing[:2]]
     image = ndimage.gaussian_filter(clean, [*sigma, 0.0], truncate=3.0)
     own = smooth_noise(rng, grid.shape, grid.spacing, 60.0)
@@ -45,7 +45,7 @@ def _image(
     imaginary = spread * rng.standard_normal(grid.shape, dtype=np.float32)
     gain = np.float32(np.exp(rng.normal(np.log(420), 0.35)))
     counts = np.rint(gain * np.sqrt(real**2 + imaginary**2))
-    # A voxel of the brain is never 0: 0 means background to everything that reads skull-stripped images.
+    # A brain voxel is never 0: every reader of skull-stripped images takes 0 for background.
     return np.where(brain, np.clip(counts, 1, 32767), 0).astype(np.int16)
 
 
@@ -56,7 +56,7 @@ def _framed(values: np.ndarray, spec: PhantomSpec, grid: Grid) -> Shaped[np.ndar
 
 
 def _uneven(rng: np.random.Generator, grid: Grid) -> Float32[np.ndarray, "x y z"]:
-    """Return the small differences within one tissue, from place to place, as a factor."""
+    """Return the small local variation within a tissue, as a factor."""
     coarse, fine = (smooth_noise(rng, grid.shape, grid.spacing, scale) for scale in (10.0, 3.0))
     return 1 + np.float32(0.025) * coarse + np.float32(0.02) * fine
 

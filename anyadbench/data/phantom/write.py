@@ -1,4 +1,4 @@
-"""Writing a phantom as a BraTS tree: parallel, resumable, and the same bytes every time."""
+"""Writing a phantom as a BraTS tree: in parallel, resumable, and with the same bytes every time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HEADER_BYTES = 352
 
 
 def _write_volume(path: Path, values: np.ndarray, spec: PhantomSpec) -> None:
-    """Write one NIfTI file whose bytes depend on nothing but its content."""
+    """Write one NIfTI file whose bytes depend on its content alone."""
     import nibabel
 
     image: Any = nibabel.nifti1.Nifti1Image(values, affine(spec))  # type: ignore[no-untyped-call]
@@ -47,7 +47,7 @@ def _write_volume(path: Path, values: np.ndarray, spec: PhantomSpec) -> None:
 
 
 def _write_subject(root: Path, spec: PhantomSpec, number: int) -> int:
-    """Write one subject's folder in one step; of a folder that is there, replace only the files that are not whole."""
+    """Write one subject's folder in one step; in an existing folder, replace only files that are not whole."""
     name = subject_id(number)
     parent = root / _GRADE
     with temporary_folder(parent / name) as partial:
@@ -58,8 +58,8 @@ def _write_subject(root: Path, spec: PhantomSpec, number: int) -> int:
         except DiskError:
             if not (parent / name).is_dir():
                 raise
-            # Another process was faster, or files were lost since. A process beside this one may be reading the folder,
-            # so it is never taken away: each file is put in its place in one step, and has the same bytes either way.
+            # Another process was faster, or files were lost since. Another process may be reading the folder, so it is
+            # never removed: each file is replaced in one step, and its bytes are the same either way.
             for path in partial.iterdir():
                 if not _is_whole(parent / name / path.name, spec):
                     rename(path, parent / name / path.name)
@@ -86,14 +86,14 @@ def _check_same(root: Path, spec: PhantomSpec) -> None:
 
 
 def _clean(parent: Path) -> None:
-    """Remove folders that a killed run left half written; a young one may belong to a run beside this one."""
+    """Remove folders that a killed run left half written; a recent one may belong to a concurrent run."""
     for path in parent.glob(".Phantom_*"):
         if time.time() - path.stat().st_mtime > _STALE_SECONDS:
             shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_whole(path: Path, spec: PhantomSpec) -> bool:
-    """Whether a file is there and was not cut short: gzip ends with the number of bytes that were packed."""
+    """Whether a file exists and was not truncated: gzip ends with the uncompressed size."""
     size = _HEADER_BYTES + math.prod(spec.shape) * (1 if path.name.endswith("_seg.nii.gz") else 2)
     try:
         with path.open("rb") as file:
@@ -110,7 +110,7 @@ def _is_complete(root: Path, spec: PhantomSpec, number: int) -> bool:
 
 
 def _written(root: Path, spec: PhantomSpec, wanted: list[int], workers: int) -> Iterator[int]:
-    """Write subjects, here or in worker processes, and yield each number as it is done."""
+    """Write subjects, here or in worker processes, and yield each number when it is done."""
     if workers <= 1:
         for number in wanted:
             yield _write_subject(root, spec, number)
@@ -134,10 +134,10 @@ def generate(
 ) -> Path:
     """Write a phantom below ``root``, keeping subjects that are already complete.
 
-    A file that is missing or cut short is made again.
+    A file that is missing or truncated is written again.
     The files are ``HGG/Phantom_NNN_1/Phantom_NNN_1_{flair,t1,t1ce,t2,seg}.nii.gz``, and ``phantom.json`` at the end.
-    The bytes do not depend on ``workers``. Several workers are spawned, so a script that asks for them needs the usual
-    ``if __name__ == "__main__"``.
+    The bytes do not depend on ``workers``. Worker processes are spawned, so a script that asks for several needs the
+    usual ``if __name__ == "__main__"``.
 
     Args:
         root: Folder to write to; created if need be.

@@ -1,1 +1,1 @@
-"""Which slices count, and on what scale a method sees them."""
+"""Which slices count, and the intensity scale on which a method sees them."""

@@ -1,4 +1,4 @@
-"""Resizing and cropping of slices before a method sees them, as the AnyAD release's loader does it."""
+"""Resizing and cropping of slices before a method sees them, as in the AnyAD release's loader."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def grid_after(shape: tuple[int, int], rules: GeometryRules) -> tuple[int, int]:
 def apply_geometry(
     values: Float32[np.ndarray, "N S H W"], rules: GeometryRules, eight_bit: bool = False
 ) -> Float32[np.ndarray, "N S h w"]:
-    """Resize slices bilinearly with Pillow, whose filter widens where it shrinks, and cut out the centre.
+    """Resize slices bilinearly with Pillow, whose filter widens when it shrinks an image, and crop the centre.
 
     Args:
         values: Slices in [0, 1].
         rules: Sizes.
-        eight_bit: Whether values are multiples of 1/255 and are rounded to such after resizing, as Pillow does with
-            8-bit pictures.
+        eight_bit: Whether values are multiples of 1/255 and are rounded to such multiples after resizing, as Pillow
+            does for 8-bit pictures.
     """
     if rules == GeometryRules():
         return values
@@ -42,10 +42,10 @@ def apply_geometry(
 
 
 def apply_to_masks(masks: Bool[np.ndarray, "N H W"], rules: GeometryRules) -> Bool[np.ndarray, "N h w"]:
-    """Resize and crop masks as pictures of 0 and 255, and call a pixel abnormal from one half on.
+    """Resize and crop masks as pictures of 0 and 255; a pixel is abnormal from one half up.
 
-    The release thresholds after it has brought the mask to the scoring grid by choosing pixels; choosing and
-    thresholding can change places.
+    The release thresholds after it has resampled the mask to the scoring grid by nearest neighbour; the two steps
+    commute.
     """
     if rules == GeometryRules():
         return masks
@@ -64,6 +64,6 @@ def _resize(picture: Float32[np.ndarray, "H W"], size: tuple[int, int], eight_bi
 
 
 def _centre(picture: Float32[np.ndarray, "H W"], shape: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
-    # Python's rounding to even is torchvision's in CenterCrop.
+    # torchvision's CenterCrop uses the same rounding to even.
     top, left = (round((have - want) / 2) for have, want in zip(picture.shape, shape, strict=True))
     return picture[top : top + shape[0], left : left + shape[1]]

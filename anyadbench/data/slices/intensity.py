@@ -1,4 +1,4 @@
-"""From stored units to what a method sees, each sequence from its own values alone."""
+"""From stored units to the scale a method sees, for each sequence from its own values alone."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def apply_scale(
     mode: str = "volume",
     percentile: float = 99.8,
 ) -> Float32[np.ndarray, "N S H W"]:
-    """Scale what ``SliceStore.read`` returned to [0, 1]; absent sequences stay exactly 0.
+    """Scale the output of ``SliceStore.read`` to [0, 1]; absent sequences stay exactly 0.
 
     Args:
         values: Slices in source units.
         present: Which sequences each slice has.
-        store: Where they came from.
-        rows: Their rows.
+        store: Store that they came from.
+        rows: Their indices in the store.
         sequences: Their sequences.
-        mode: ``volume`` divides by that sequence's percentile over the scan's own foreground and clips to [0, 1];
-            ``slice-minmax8`` scales every slice and sequence from its minimum to its maximum and cuts to 8 bits, as the
-            AnyAD release's loader does.
+        mode: ``volume`` divides by the sequence's percentile over the scan's own foreground and clips to [0, 1];
+            ``slice-minmax8`` min-max scales every slice and sequence and truncates to 8 bits, as the AnyAD release's
+            loader does.
         percentile: For ``volume``: 99, 99.5, 99.8, 99.9, or 100 for the maximum.
 
     Raises:
@@ -47,7 +47,7 @@ def apply_scale(
     if mode == "volume":
         if percentile not in (*PERCENTILES, 100):
             known = ", ".join(f"{value:g}" for value in (*PERCENTILES, 100))
-            raise UserError(f"Percentile {percentile:g} is not kept in a store; use one of {known}.")
+            raise UserError(f"Percentile {percentile:g} is not stored; use one of {known}.")
         owner = store.scan_of_row[np.asarray(rows, dtype=np.int64)]
         for place, name in enumerate(sequences):
             if name in store.sequences:
@@ -61,12 +61,12 @@ def scale_values(
     tops: Float64[np.ndarray, "N S"],
     mode: str = "volume",
 ) -> Float32[np.ndarray, "N S H W"]:
-    """Scale slices to [0, 1] by what is known of their scans; see ``apply_scale``.
+    """Scale slices to [0, 1] with given percentiles of their scans; see ``apply_scale``.
 
     Args:
         values: Slices in source units.
         present: Which sequences each slice has.
-        tops: For ``volume``: the value of each slice's scan and sequence that becomes 1.
+        tops: For ``volume``: the value that becomes 1, for each slice's scan and sequence.
         mode: ``volume`` or ``slice-minmax8``.
 
     Raises:
@@ -93,7 +93,7 @@ def _minmax8(
         np.subtract(image, low, out=own)
         own /= high - low + np.float32(1e-8)
         own *= np.float32(255)
-        # The release casts to uint8, which cuts off and does not round.
+        # The release casts to uint8, which truncates instead of rounding.
         np.floor(own, out=own)
         own /= np.float32(255)
     return out

@@ -1,4 +1,4 @@
-"""The rules by which slices become normal or abnormal."""
+"""The rules that make slices normal or abnormal."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class SliceRules:
 
     Attributes:
         min_brain: Smallest brain area as a fraction of the field of view.
-        min_lesion_px: Smallest lesion of an abnormal slice.
-        normal_margin: Slices between a normal slice and the nearest labelled one.
+        min_lesion_px: Smallest lesion area of an abnormal slice.
+        normal_margin: Smallest distance, in slices, of a normal slice from a labelled one.
         cavity: Whether a resection cavity is abnormal.
         match_height: Whether test normals are matched in height to test abnormals.
-        height_caliper_mm: Largest difference in height of a match.
+        height_caliper_mm: Largest difference in height within a match.
         max_train: Largest number of training normals, evenly spread (0 for all).
         max_test: Largest number of abnormal test slices per subject, evenly spread (0 for all).
     """
@@ -32,14 +32,14 @@ class SliceRules:
 
 @dataclass(frozen=True)
 class SplitRules:
-    """How subjects are split: by hash of ``salt`` and the subject, in the given fractions.
+    """How subjects are split: by a hash of ``salt`` and the subject, in the given fractions.
 
     Attributes:
         train: Fraction of subjects to train on.
-        validation: Fraction whose lesion-free slices give thresholds and, where asked, selection.
+        validation: Fraction whose lesion-free slices set thresholds and, where asked, select a checkpoint.
         test: Fraction to test on; at least one subject.
-        salt: Text that is hashed with the subject.
-        cover_subsets: Whether a subject joins the test set when otherwise no test scan could serve some subset.
+        salt: Text hashed with the subject.
+        cover_subsets: Whether a subject joins the test set if no test scan could otherwise serve some subset.
     """
 
     train: float = 0.7
@@ -51,11 +51,12 @@ class SplitRules:
 
 @dataclass(frozen=True)
 class IntensityRules:
-    """How stored values become what a method sees.
+    """How stored values are scaled for a method.
 
     Attributes:
-        mode: ``volume``: each sequence of a scan divided by its own ``percentile`` of foreground, clipped to [0, 1].
-            ``slice-minmax8``: each sequence of a slice min-max scaled to [0, 1] in 8 bits, as the AnyAD release does.
+        mode: ``volume``: each sequence of a scan is divided by its own ``percentile`` of foreground and clipped to
+            [0, 1]. ``slice-minmax8``: each sequence of a slice is min-max scaled to [0, 1] in 8 bits, as in the AnyAD
+            release.
         percentile: Percentile of foreground voxels for ``volume``: 99, 99.5, 99.8 or 99.9.
     """
 
@@ -65,11 +66,11 @@ class IntensityRules:
 
 @dataclass(frozen=True)
 class GeometryRules:
-    """What becomes of the field of view before a method sees it; (0, 0) leaves it alone.
+    """How slices are resized and cropped before a method sees them; (0, 0) leaves the size alone.
 
     Attributes:
-        resize: Height and width that every slice is resized to, bilinearly.
-        crop: Height and width of the centre that is cut out of it; what lies outside is neither seen nor scored.
+        resize: Height and width to which every slice is resized, bilinearly.
+        crop: Height and width of the centre crop that follows; pixels outside it are neither seen nor scored.
     """
 
     resize: tuple[int, int] = (0, 0)

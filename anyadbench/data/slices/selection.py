@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "val", "test")
 BLOCK_FRACTION, BLOCK_GAP = 0.15, 5
-"""Share of a training subject's normal slices that validate where no subject can, and their distance from the rest."""
+"""Share of a training subject's normal slices that validate where no subject can, and their gap to the rest."""
 
 
 def split_subjects(
@@ -28,7 +28,7 @@ def split_subjects(
     rules: SplitRules = SplitRules(),
     cover: Mapping[str, frozenset[str]] | None = None,
 ) -> dict[str, str]:
-    """Assign each subject to ``train``, ``val`` or ``test`` by the order of the hashes of the salt and its name.
+    """Assign each subject to ``train``, ``val`` or ``test``, ordered by the hash of salt and name.
 
     Of two or more subjects at least one tests, unless that fraction is 0; subjects validate only if at least three are
     left to train.
@@ -36,8 +36,8 @@ def split_subjects(
     Args:
         subjects: Names, in any order; repetitions count once.
         rules: Fractions and salt; another salt gives another split.
-        cover: For each subject the subsets that its scans can serve. If no test subject serves one that another
-            subject does, the first such subject in hash order joins the test set, as long as one is left to train.
+        cover: For each subject, the subsets that its scans can serve. If no test subject serves a subset that another
+            subject serves, the first such subject in hash order joins the test set, provided one is left to train.
     """
     order = sorted(set(subjects), key=lambda name: (stable_hash([rules.salt, name]), name))
     n = len(order)
@@ -58,9 +58,9 @@ def split_subjects(
 
 
 def split_store(store: SliceStore, rules: SplitRules, sequences: Sequence[str]) -> dict[str, str]:
-    """Split the subjects of a store; with ``cover_subsets``, every subset of the sequences counts.
+    """Split the subjects of a store; with ``cover_subsets``, for every subset of the sequences.
 
-    Not only those that a protocol evaluates: protocols that share a fit share the split.
+    The subsets that a protocol evaluates do not matter: protocols that share a fit share the split.
     """
     subjects = [str(name) for name in store.scans["subject"]]
     if not rules.cover_subsets:
@@ -75,7 +75,7 @@ def split_store(store: SliceStore, rules: SplitRules, sequences: Sequence[str]) 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Rows of a store that count, each sorted.
+    """Indices of the slices of a store that count, each list sorted.
 
     Attributes:
         train_normals: Lesion-free slices to train on.
@@ -84,8 +84,8 @@ class Selection:
         test_abnormals: Test slices with a lesion.
         validation: ``subjects``; ``slice block`` if the validation slices come from training subjects; or ``none``.
         store: The store.
-        rules: Rules they passed.
-        split: Part of each subject.
+        rules: Slice rules that were applied.
+        split: Part (train, val, test) of each subject.
     """
 
     train_normals: Int[ndarray, " n"]
@@ -98,7 +98,7 @@ class Selection:
     split: Mapping[str, str] = field(default_factory=dict)
 
     def manifest(self) -> dict[str, Any]:
-        """Return the split as plain values: subjects by part, slices by list and scan, and a hash of it all."""
+        """Return the split as plain values: subjects by part, slices by list and scan, and a hash of all of it."""
         lists = ("train_normals", "val_normals", "test_normals", "test_abnormals")
         content = {
             "dataset": self.store.dataset,
@@ -125,16 +125,16 @@ def select_slices(
 
     A slice is normal if it has no label and is at least ``normal_margin`` slices from one; abnormal if its lesion has
     at least ``min_lesion_px`` pixels; both need ``min_brain``. Test normals are matched in height to the abnormals.
-    A store made from PNGs keeps the parts that its tree tells instead.
+    In a store made from PNGs, the tree decides instead.
 
     Args:
         store: The slices.
         rules: The rules.
-        split: Part of each subject, from ``split_subjects``; subjects that are not in it are left out.
-        need: Which of ``train`` and ``test`` must not be empty; a set that is only tested on needs ``test`` alone.
+        split: Part of each subject, from ``split_subjects``; subjects missing from it are left out.
+        need: Which of ``train`` and ``test`` must not be empty; a set used only for testing needs ``test`` alone.
 
     Raises:
-        UserError: If a list that is needed is empty.
+        UserError: If a required list is empty.
     """
     table = store.slices
     fixed = bool((table["part"] != "").any())
@@ -162,7 +162,7 @@ def select_slices(
 
 
 def _chosen(table: pd.DataFrame, rules: SliceRules, split: Mapping[str, str]) -> tuple[Any, ...]:
-    """Return rows (train, val, test normal, test abnormal) by the rules, and which slices are normal and abnormal."""
+    """Return indices (train, val, test normal, test abnormal) by the rules, and the normal and abnormal slices."""
     import numpy as np
 
     part = table["subject"].map(split).to_numpy()
@@ -177,7 +177,7 @@ def _chosen(table: pd.DataFrame, rules: SliceRules, split: Mapping[str, str]) ->
 
 
 def _listed(table: pd.DataFrame) -> tuple[Any, ...]:
-    """Return the same for a store whose source says itself where each slice stands; the rules do not apply to it."""
+    """Return the same for a store whose source assigns each slice to a part; the rules do not apply."""
     import numpy as np
 
     part = table["part"].to_numpy()
@@ -190,14 +190,14 @@ def _classes(table: pd.DataFrame, rules: SliceRules) -> tuple[Any, Any]:
     """Return which slices are normal and which abnormal."""
     brain = table["brain"] >= rules.min_brain
     distance = table["lesion_distance"]
-    # A cavity is a label like any other here: what is not abnormal by switch does not become normal anatomy.
+    # A cavity counts as a label here: switching it off as abnormal does not make it normal anatomy.
     normal = brain & ((distance == -1) | (distance >= max(rules.normal_margin, 1)))
     pixels = table["lesion_px"] if rules.cavity else table["lesion_px"] - table["cavity_px"]
     return normal, brain & (pixels >= max(rules.min_lesion_px, 1))
 
 
 def _spread(rows: Int[ndarray, " n"], most: int) -> Int[ndarray, " m"]:
-    """Return at most ``most`` rows (0 for all), evenly spread over the list."""
+    """Return at most ``most`` indices (0 for all), evenly spread over the list."""
     import numpy as np
 
     if not most or len(rows) <= most:
@@ -206,10 +206,10 @@ def _spread(rows: Int[ndarray, " n"], most: int) -> Int[ndarray, " m"]:
 
 
 def _slice_block(table: pd.DataFrame, rows: Int[ndarray, " n"]) -> tuple[Int[ndarray, " t"], Int[ndarray, " v"]]:
-    """Take a contiguous block out of each training subject's normal slices, and a gap on both sides of it.
+    """Take a contiguous block out of each training subject's normal slices, with a gap on both sides.
 
-    The block of a subject spans the same slices in all its scans; its place is drawn from the subject's hash, so that
-    the blocks of several subjects lie at several heights. A subject that would be left without slices keeps them all.
+    A subject's block spans the same slices in all its scans; its position is drawn from the subject's hash, so that
+    blocks of different subjects lie at different heights. A subject that would lose all its slices keeps them all.
     """
     import numpy as np
 
@@ -235,10 +235,10 @@ def _slice_block(table: pd.DataFrame, rows: Int[ndarray, " n"]) -> tuple[Int[nda
 def _match_height(
     table: pd.DataFrame, positives: Int[ndarray, " p"], negatives: Int[ndarray, " n"], caliper: float
 ) -> Int[ndarray, " m"]:
-    """Give each abnormal slice the nearest normal within the caliper that is still free.
+    """Pair each abnormal slice with the nearest unused normal slice within the caliper.
 
-    Those with the fewest normals within reach choose first, and then by key: otherwise the one normal that a slice
-    could have would often go to another that has a choice.
+    Slices with the fewest normals within reach choose first, ties by key: otherwise the only normal that one slice
+    can have would often go to another that has a choice.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Putting the parts of a slice store together, by streaming, so that memory does not grow with the number of scans."""
+"""Assembly of a slice store from its parts, by streaming, so that memory does not grow with the number of scans."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SLICE_COLUMNS = (
     "lesion_distance", "part", "sha",
 )  # fmt: skip
 _LISTED_FILES = 8
-"""Names of source files kept per scan; a tree of PNGs has hundreds."""
+"""Number of source file names stored per scan; a tree of PNGs has hundreds."""
 
 TABLES = ("scans.csv", "slices.csv")
 
@@ -45,7 +45,7 @@ def scan_columns(sequences: Sequence[str]) -> list[str]:
 
 
 def slice_key(dataset: str, subject: str, timepoint: str, index: int) -> int:
-    """Return a slice's number: from 0 to 2^63 - 1, the same in every store of the data set."""
+    """Return a slice's key: from 0 to 2^63 - 1, the same in every store of the data set."""
     return int(stable_hash([dataset, subject, timepoint, index])[:16], 16) >> 1
 
 
@@ -57,14 +57,14 @@ def slice_sha(image: UInt16[np.ndarray, "S H W"], mask: UInt8[np.ndarray, "H W"]
 
 
 def table_hash(folder: Path) -> str:
-    """Hash of both tables as they stand on disk."""
+    """Hash of both tables' bytes on disk."""
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in TABLES)).hexdigest()
 
 
 def assemble(metas: Sequence[Mapping[str, Any]], layout: Layout, folder: Path) -> None:
-    """Write ``store.json``, the tables and the arrays of the scans into an empty folder, in the order given.
+    """Write ``store.json``, the tables and the arrays of the scans into an empty folder, in the given order.
 
-    Each scan is padded to the largest height and width around its centre, with its own background.
+    Each scan is padded around its centre to the largest height and width, with its own background value.
     """
     sequences = [name for name in SEQUENCES if any(name in meta["sequences"] for meta in metas)]
     height, width = (max(meta["shape"][axis] for meta in metas) for axis in (0, 1))
@@ -102,7 +102,7 @@ def assemble(metas: Sequence[Mapping[str, Any]], layout: Layout, folder: Path) -
         "abnormal": None if layout.abnormal is None else sorted(REGIONS[region] for region in layout.abnormal),
         "table_hash": tables,
     }
-    # The tables hold the hash of every slice, so the hash of all of this is a hash of the pixels too.
+    # The tables hold the hash of every slice, so this hash covers the pixels too.
     head["content_hash"] = stable_hash(head)
     write_json(folder / "store.json", head)
 
@@ -113,19 +113,19 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_quarantine(folder: Path, problems: Iterable[Problem]) -> None:
-    """Write the problems that left scans out to ``quarantine.json``; an empty list says that there were none."""
+    """Write the problems that excluded scans to ``quarantine.json``; an empty list if there were none."""
     write_json(folder / "quarantine.json", [problem.as_json() for problem in problems])
 
 
 def spacing_warnings(metas: Sequence[Mapping[str, Any]]) -> list[Problem]:
-    """Warn of scans whose in-plane spacing differs from the first one's."""
+    """Return a warning for each scan whose in-plane spacing differs from the first scan's."""
     found = []
     for meta in metas[1:]:
         own, first = meta["spacing"], metas[0]["spacing"]
         if not np.allclose(own, first, rtol=0, atol=1e-2):
             sizes = [f"{y:.3g} x {x:.3g} mm" for y, x in (own, first)]
             cause = f"has pixels of {sizes[0]} where {metas[0]['scan']} has {sizes[1]}"
-            fix = "resample the set to one spacing if sizes are to be compared"
+            fix = "resample the set to one spacing if you compare sizes"
             found.append(Problem(meta["file"], cause, fix, "warning", meta["scan"]))
     return found
 
@@ -172,9 +172,9 @@ def _slice_row(dataset: str, meta: Mapping[str, Any], item: Mapping[str, Any], s
 
 
 def _table(file: TextIO, columns: Sequence[str]) -> Callable[[Mapping[str, Any]], object]:
-    """Write the header of a table and return what adds a row.
+    """Write the header of a table and return the function that adds a row.
 
-    Floats are written as repr writes them: shortest text that reads back as the same number.
+    Floats are written by ``repr``: the shortest text that reads back as the same number.
     """
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)

@@ -1,4 +1,4 @@
-"""Building a slice store from a tree: parallel over scans, resumable after a kill, and there whole or not at all."""
+"""Building a slice store from a tree: parallel over scans, resumable after a kill, and complete or absent."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ def prepare(
 ) -> SliceStore:
     """Build a slice store, or open it if it was built from the same files.
 
-    Finished scans are kept beside the target while it is being built, so a run that was killed goes on where it
-    stopped; for that time the disk holds the slices twice. The bytes do not depend on ``workers``.
+    While the store is being built, finished scans are kept beside the target, so a killed run resumes where it
+    stopped; until then the disk holds the slices twice. The bytes do not depend on ``workers``.
 
     Args:
         source: Folder with the data set.
         layout: How it lies on disk.
-        out: Folder to make.
-        workers: Scans read at a time.
-        quarantine: Leave bad scans out and list them in ``quarantine.json``, instead of raising.
+        out: Folder to create.
+        workers: Number of scans read at a time.
+        quarantine: Leave bad scans out and list them in ``quarantine.json`` instead of raising.
         progress: Called after each scan.
         option: Name of the option or variable that chose the target, for the sentence about a full disk.
 
     Raises:
-        UserError: If the source is no such tree or holds a bad scan, the target is taken, or the disk is full.
+        UserError: If the source is not such a tree or holds a bad scan, the target exists, or the disk is full.
     """
     source, out = check_source(Path(source)), Path(os.path.abspath(out))
     _check_target(source, out)
@@ -85,7 +85,7 @@ def prepare(
 
 
 def default_target(source: Path, layout: Layout) -> Path:
-    """Return the folder in the cache that belongs to the present files of a tree."""
+    """Return the cache folder for the present files of a tree."""
     found = survey(check_source(Path(source)), layout)
     return cache_dir() / "stores" / f"{layout.name}-{inputs_hash(found, layout)[:16]}"
 
@@ -100,7 +100,7 @@ def each(
 ) -> list[T]:
     """Run ``work`` on every scan in threads and return the results in the order of the scans.
 
-    Unpacking, hashing and NumPy let go of the interpreter, so threads suffice, and nothing is copied between processes.
+    Decompression, hashing and NumPy release the GIL, so threads suffice and nothing is copied between processes.
     """
     results: dict[int, T] = {}
     pool = ThreadPoolExecutor(max(1, workers))
@@ -132,7 +132,7 @@ def _build(
             found.scans, lambda scan: extract(scan, layout, parts), workers, progress, f"preparing {layout.name}"
         )
     finally:
-        for folder in (parts, work):  # where no scan was finished there is nothing to go on with
+        for folder in (parts, work):  # if no scan was finished, nothing is left to resume from
             with suppress(OSError):
                 folder.rmdir()
     problems += [Problem(**item) for meta in metas for item in meta["problems"]]
@@ -145,7 +145,7 @@ def _build(
     if not metas:
         raise UserError(
             f"No scan of {layout.name} in {source} can be used; "
-            f"`anyadbench data verify {layout.name} --source {source}` says why."
+            f"`anyadbench data verify {layout.name} --source {source}` shows why."
         )
     problems += spacing_warnings(metas)
     with temporary_folder(work / out.name) as folder:
@@ -176,11 +176,11 @@ def _check_target(source: Path, out: Path) -> None:
     if os.path.realpath(source) == os.path.realpath(out):
         raise UserError(f"--source and the store are the same folder, {source}; name another folder for the store.")
     if Path(os.path.realpath(source)).is_relative_to(os.path.realpath(out)):
-        raise UserError(f"The store {out} would take the place of the source {source}; name a folder outside it.")
+        raise UserError(f"The store {out} would replace the source {source}; name a folder outside it.")
     if is_store(source):
-        raise UserError(f"{source} is a slice store already; give the folder with the data set's own files.")
+        raise UserError(f"{source} is already a slice store; give the folder with the data set's own files.")
     if out.exists() and not is_store(out) and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists and is not a slice store; name a new folder, nothing was changed.")
+        raise UserError(f"{out} exists and is not a slice store, and was left unchanged; name a new folder.")
 
 
 def _reuse(source: Path, layout: Layout, out: Path, inputs: str, quarantine: bool) -> SliceStore:
@@ -200,13 +200,12 @@ def _reuse(source: Path, layout: Layout, out: Path, inputs: str, quarantine: boo
 def find_or_prepare(
     source: str | Path, dataset: str | Layout, progress: Progress | None = None, workers: int = 2
 ) -> SliceStore:
-    """Open ``source`` if it is a store; otherwise prepare it into the cache, or open what was prepared there before.
+    """Open ``source`` if it is a store; otherwise prepare it into the cache, or open the store prepared there before.
 
-    A store that ``anyadbench data prepare`` made from the same files, leaving bad scans out, is taken as it is.
+    A store that ``anyadbench data prepare`` built from the same files without bad scans is used as it is.
 
     Raises:
-        UserError: As ``prepare`` and ``open_store``, or if the store is of another data
-            set.
+        UserError: As ``prepare`` and ``open_store``, or if the store holds another data set.
     """
     layout = get_layout(dataset) if isinstance(dataset, str) else dataset
     source = check_source(Path(source))

@@ -1,4 +1,4 @@
-"""Values of a volume as 16-bit integers, and back."""
+"""Encoding a volume's values as 16-bit integers, and decoding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOP = 65535
 
 @dataclass(frozen=True)
 class Coding:
-    """A linear code, ``value = (stored - zero) * scale``: background 0 is stored as ``zero`` and comes back exactly."""
+    """A linear code, ``value = (stored - zero) * scale``: background 0 is stored as ``zero`` and decodes exactly."""
 
     scale: float
     zero: int
@@ -27,18 +27,18 @@ class Coding:
 
 
 def fit_coding(array: Shaped[np.ndarray, "*shape"]) -> Coding:
-    """Choose the code of a volume: whole numbers that span less than 65536 are kept exactly, with scale 1."""
+    """Choose the code of a volume: integers that span less than 65536 are stored exactly, with scale 1."""
     low, high = min(float(array.min()), 0.0), max(float(array.max()), 0.0)
     whole = array.dtype.kind in "iu" or bool((np.rint(array) == array).all())
     if whole and high - low <= TOP:
         return Coding(1.0, int(-low))
-    # One step is kept free on either side of zero, so that no value other than 0 becomes background.
+    # One step on either side of zero stays unused, so that no value other than 0 becomes background.
     scale = (high - low) / (TOP - 1)
     return Coding(scale, int(np.ceil(-low / scale)) if low < 0 else 0)
 
 
 def encode(array: Shaped[np.ndarray, "*shape"], coding: Coding) -> UInt16[np.ndarray, "*shape"]:
-    """Store values; what is not 0 stays at least one step away from the background."""
+    """Encode values; non-zero values stay at least one step away from the background."""
     if coding.scale == 1.0 and array.dtype.kind in "iu":
         return (array.astype(np.int64) + coding.zero).astype(np.uint16)
     steps = np.rint(array.astype(np.float64) / coding.scale)

@@ -1,4 +1,4 @@
-"""One scan's part of a slice store on disk: written so that it is there whole or not at all."""
+"""One scan's part of a slice store on disk, complete or absent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     try:
         stat = path.stat()
     except OSError:
-        # A broken link, say: reading it will name the problem.
+        # For example a broken link: reading it reports the problem.
         return -1, 0
     return stat.st_size, stat.st_mtime_ns
 
@@ -43,9 +43,9 @@ def read_part(files: ScanFiles, layout: Layout) -> tuple[Part | None, list[Probl
 
 
 def extract(files: ScanFiles, layout: Layout, parts: Path) -> dict[str, Any]:
-    """Write one scan's part below ``parts`` unless it is there, and return what its ``meta.json`` says.
+    """Write one scan's part below ``parts`` unless it exists, and return its ``meta.json``.
 
-    Of its slices only the number is returned, since the metas of all scans are in memory at once. A scan with an error
+    Only the number of slices is returned, since the metas of all scans are in memory at once. A scan with an error
     leaves no part; its meta then holds the problems alone.
     """
     target = parts / fingerprint(files, layout)[:40]
@@ -61,7 +61,7 @@ def extract(files: ScanFiles, layout: Layout, parts: Path) -> dict[str, Any]:
 
 
 def read_meta(part: Path) -> dict[str, Any]:
-    """Return everything that is known of a part but its pixels."""
+    """Return everything about a part except its pixels."""
     meta: dict[str, Any] = json.loads((part / "meta.json").read_text(encoding="utf-8"))
     return meta
 

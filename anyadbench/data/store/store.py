@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Int, UInt8, UInt16
 
 _REPEATED = 64
-"""Texts shorter than this are kept once; longer ones are hashes, no two of which are equal."""
+"""Texts shorter than this are interned; longer ones are hashes, no two of which are equal."""
 
 _TEXT = {"subject", "timepoint", "scan", "part", "sha", "files"}
 _WHOLE = {
@@ -45,12 +45,12 @@ class SliceStore:
     Attributes:
         path: Its folder.
         dataset: Name of the data set.
-        sequences: Sequences that any scan has, in canonical order; axis 1 of ``images``.
+        sequences: Sequences of any scan, in canonical order; axis 1 of ``images``.
         shape: Height and width of the slices in pixels.
-        spacing: Size of a pixel in mm, along height and width.
-        slices: ``slices.csv``, one row per slice in the order of the arrays.
+        spacing: Pixel size in mm, along height and width.
+        slices: ``slices.csv``, one line per slice in the order of the arrays.
         scans: ``scans.csv``, indexed by scan.
-        content_hash: Hash of everything in it, pixels included.
+        content_hash: Hash of the whole content, pixels included.
         images: Stored values, memory-mapped.
         masks: Regions, memory-mapped.
         abnormal_regions: Region values that are abnormal; ``None`` for every value above 0.
@@ -77,15 +77,15 @@ class SliceStore:
         return len(self.slices)
 
     def __reduce__(self) -> tuple[Any, tuple[Path]]:
-        # A worker process maps the files itself; the arrays would otherwise travel whole.
+        # A worker process maps the files itself; otherwise the whole arrays would be copied to it.
         return open_store, (self.path,)
 
     def read(
         self, rows: Int[np.ndarray, " n"], sequences: Sequence[str]
     ) -> tuple[Float32[np.ndarray, "n S H W"], Bool[np.ndarray, "n S"]]:
-        """Return slices in the source's own units, and which of the sequences each has; what is absent is exactly 0.
+        """Return slices in the source's own units, and which of the sequences each has; absent ones are exactly 0.
 
-        Nothing but the named sequences is read.
+        Only the named sequences are read.
         """
         rows = np.asarray(rows, dtype=np.int64)
         present = self.present(rows, sequences)
@@ -99,7 +99,7 @@ class SliceStore:
             for i in np.flatnonzero(present[:, place]):
                 out = values[i, place]
                 out[...] = self.images[rows[i], channel]
-                # Taking the stored zero off first keeps background at exactly 0 in float32.
+                # Subtracting the stored zero first keeps background at exactly 0 in float32.
                 if zeros[i]:
                     out -= zeros[i]
                 if scales[i] != 1:
@@ -108,7 +108,7 @@ class SliceStore:
 
     @cached_property
     def scan_of_row(self) -> Int[np.ndarray, " N"]:
-        """For each slice, the position of its scan in ``scans``."""
+        """For each slice, the index of its scan in ``scans``."""
         position = {name: index for index, name in enumerate(self.scans.index)}
         return np.array([position[name] for name in self.slices["scan"]], dtype=np.int64)
 
@@ -127,16 +127,16 @@ class SliceStore:
         return np.asarray(self.masks[np.asarray(rows, dtype=np.int64)])
 
     def abnormal(self, rows: Int[np.ndarray, " n"], cavity: bool = True) -> Bool[np.ndarray, "n H W"]:
-        """Return where slices are abnormal; ``cavity=False`` takes resection cavities out."""
+        """Return where slices are abnormal; ``cavity=False`` excludes resection cavities."""
         labels = self.labels(rows)
         mask = labels > 0 if self.abnormal_regions is None else np.isin(labels, self.abnormal_regions)
         return mask if cavity else mask & (labels != REGIONS["cavity"])
 
     def verify_slices(self, rows: Int[np.ndarray, " n"] | None = None, progress: Progress | None = None) -> None:
-        """Check slices against their hashes; all of them by default.
+        """Check slices against their hashes; by default all of them.
 
         Raises:
-            UserError: If one was changed.
+            UserError: If a slice was changed.
         """
         shas = self.slices["sha"].to_numpy()
         wanted = range(len(self)) if rows is None else [int(row) for row in rows]
@@ -169,7 +169,7 @@ def open_store(path: str | Path) -> SliceStore:
     height, width = head["shape"]
     expected = (head["slices"], len(head["sequences"]), height, width)
     if images.shape != expected or masks.shape != (head["slices"], height, width):
-        raise UserError(f"The arrays of the store {folder} do not have the shape that store.json tells; {remedy}.")
+        raise UserError(f"The arrays of the store {folder} do not have the shape given in store.json; {remedy}.")
     return SliceStore(
         path=folder.resolve(),
         dataset=head["dataset"],
@@ -193,7 +193,7 @@ def is_store(path: Path) -> bool:
 def overlap(first: SliceStore, second: SliceStore) -> list[tuple[str, str, str]]:
     """Return (scan of the first, scan of the second, sequence) for images that both stores hold.
 
-    An image that one set has as FLAIR and the other as T1 counts too: sequences are sometimes mixed up.
+    An image that is FLAIR in one set and T1 in the other counts too: sequences are sometimes mixed up.
     """
     theirs: dict[str, str] = {}
     for name in second.sequences:
@@ -240,13 +240,13 @@ def _table(path: Path) -> pd.DataFrame:
         known: dict[str, str] = {}
         for line in reader:
             for column, value in zip(columns, line, strict=True):
-                # Subjects and scans repeat from slice to slice: one text each is enough.
+                # Subjects and scans repeat from slice to slice: one string each is enough.
                 column.append(known.setdefault(value, value) if len(value) < _REPEATED else value)
     return pd.DataFrame({name: _column(name, values) for name, values in zip(header, columns, strict=True)})
 
 
 def _column(name: str, values: Sequence[str]) -> Any:
-    # Python's own float reads back exactly what repr wrote; a table's types depend on the names alone.
+    # Python's float reads back exactly what repr wrote; a column's type depends on its name alone.
     if name in _TEXT or name.startswith("sha_"):
         return list(values)
     if name in _WHOLE or name.startswith("has_"):

@@ -1,4 +1,4 @@
-"""Remembering which stores were checked against their hashes, so that each is read whole once and not every time."""
+"""A record of the stores that were checked against their hashes, so that each is read in full only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scans that hold the same image, which would put one patient on both sides of a split."""
+"""Detection of scans that share an image, which could put one patient on both sides of a split."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def find_duplicates(scans: Mapping[str, tuple[str, Mapping[str, str], str]]) -> list[Problem]:
     """Compare scans by the hashes of their arrays.
 
-    Under two subjects, the first scan by name stays and the other is left out; within one subject it is a warning,
-    since no split parts them.
+    If two subjects share an image, the first scan by name stays and the other is left out. Within one subject it is a
+    warning, since no split separates them.
 
     Args:
         scans: For each scan its subject, the hash of each sequence, and a file to name.
@@ -41,11 +41,11 @@ def find_duplicates(scans: Mapping[str, tuple[str, Mapping[str, str], str]]) -> 
 
 
 def shared_images(scans: Mapping[str, tuple[Mapping[str, str], str]], store: SliceStore) -> list[Problem]:
-    """Name the scans with an image that a store of another data set holds too.
+    """Report the scans that share an image with a store of another data set.
 
     Args:
         scans: For each scan the hash of each sequence, and a file to name.
-        store: The other data set.
+        store: Store of the other data set.
     """
     theirs: dict[str, str] = {}
     for name in store.sequences:

@@ -26,7 +26,7 @@ class Match:
 
 @dataclass(frozen=True)
 class SliceFiles:
-    """The files of one slice in a tree of PNGs: its number, the part of the split it stands in, and file by meaning."""
+    """The files of one slice in a tree of PNGs: its number, its part of the split, and its files by meaning."""
 
     index: int
     part: str
@@ -39,12 +39,12 @@ class ScanFiles:
 
     Attributes:
         scan: Name of the scan, as in the file names.
-        subject: Name of the subject; what splits go by.
+        subject: Name of the subject; splits are by subject.
         timepoint: Time point, or empty.
-        files: File of each sequence that there is; one and the same for all in a 4D layout.
+        files: File of each available sequence; the same file for all in a 4D layout.
         seg: Segmentation; ``None`` in a healthy set.
         root: Source folder.
-        slices: In a tree of PNGs, the slices in their order; ``files`` then names the first file of each sequence.
+        slices: In a tree of PNGs, the slices in order; ``files`` then holds the first file of each sequence.
     """
 
     scan: str
@@ -61,7 +61,7 @@ class ScanFiles:
 
     @property
     def paths(self) -> list[Path]:
-        """Every file once, sequences first."""
+        """Each file once, sequences first."""
         of_slices = [path for item in self.slices for path in item.files.values()]
         return list(dict.fromkeys([*self.files.values(), *([self.seg] if self.seg else []), *of_slices]))
 

@@ -81,7 +81,7 @@ def _images(paths: Mapping[str, list[Path]], layout: Layout) -> dict[str, Path]:
 
 
 def _twice(scan: ScanFiles, meaning: str, files: list[Path]) -> Problem:
-    cause = f"and {scan.relative(files[1])} both stand for {meaning} of {scan.scan}"
+    cause = f"and {scan.relative(files[1])} are both {meaning} of {scan.scan}"
     fix = "keep one of them, or give a folder that holds only one copy"
     return Problem(scan.relative(files[0]), cause, fix, scan=scan.scan)
 

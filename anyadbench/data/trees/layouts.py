@@ -1,7 +1,7 @@
-"""Data-set layouts: what the files of each release are called, what their labels mean, and where to get them.
+"""Data-set layouts: how each release names its files, what its labels mean, and where to get it.
 
-A layout is one table entry; ``LAYOUTS`` holds the known ones, and a plugin adds its own through the hook
-``anyadbench_layouts``. Facts are those of the releases as distributed, their quirks included.
+A layout is one table entry; ``LAYOUTS`` holds the built-in ones, and a plugin adds its own through the hook
+``anyadbench_layouts``. The facts describe the releases as distributed, quirks included.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from anyadbench.hashing import stable_hash
 from anyadbench.sequences import SEQUENCES
 
 REGIONS: dict[str, int] = {"core": 1, "oedema": 2, "enhancing": 3, "cavity": 4, "lesion": 5, "other": 255}
-"""Values of labels in a store, the same for every data set; ``other`` is a label that the layout does not list."""
+"""Label values in a store, the same for every data set; ``other`` is a label that the layout does not list."""
 
 SEGMENTATION = "seg"
 FOUR_D = "4d"
 SKIP = ""
-"""Token meanings besides the sequences: the segmentation, an image of all channels, and a file that is not read."""
+"""Kinds besides the sequences: the segmentation, an image of all channels, and a file that is not read."""
 
 READERS: dict[str, str] = {
     "nifti": "anyadbench.data.trees.readers.volume_tree:NIFTI",
@@ -39,16 +39,16 @@ class NamedReader(Protocol):
 
 @dataclass(frozen=True)
 class Layout:
-    """How one release lies on disk.
+    """How one release is laid out on disk.
 
     Attributes:
         name: Name on the command line.
         title: One line.
         patterns: Regular expressions, matched in any case against the end of a path without its suffix, such as
-            ``.nii.gz``; ``~`` stands for ``_`` or ``-``. Named groups: ``scan``, ``subject``, ``kind`` and, where a
+            ``.nii.gz``; ``~`` matches ``_`` or ``-``. Named groups: ``scan``, ``subject``, ``kind`` and, where a
             subject has several scans, ``time``.
-        kinds: Meaning of each ``kind`` in lower case: a sequence, ``seg``, ``4d``, or empty for one that is not read.
-        expected: Sequences that a complete scan has.
+        kinds: Meaning of each ``kind`` in lower case: a sequence, ``seg``, ``4d``, or empty for an ignored file.
+        expected: Sequences of a complete scan.
         labels: Region of ``REGIONS`` for each label value above 0.
         abnormal: Regions that are abnormal; ``None`` for every label above 0.
         channels: Sequences along the last axis of a 4D image.
@@ -80,7 +80,7 @@ class Layout:
     reader: str | NamedReader = "nifti"
 
     def __post_init__(self) -> None:
-        """Refuse meanings that nothing could read.
+        """Refuse unknown names.
 
         Raises:
             ValueError: If a region, sequence, kind or tree reader is unknown.
@@ -117,10 +117,10 @@ class Layout:
 
 
 def get_layout(name: str, more: Sequence[Layout] = ()) -> Layout:
-    """Return a layout by name, among the built-in ones and ``more``.
+    """Return a layout by name, from the built-in ones and ``more``.
 
     Raises:
-        UserError: If there is none of that name.
+        UserError: If no layout has that name.
     """
     table = {layout.name: layout for layout in (*LAYOUTS.values(), *more)}
     if name not in table:
@@ -136,7 +136,7 @@ _POST_OP = {**_SINCE_2023, 4: "cavity"}
 _BRATS = "Menze et al., IEEE TMI 2015; Bakas et al., Scientific Data 2017 and arXiv:1811.02629"
 _OLD_KIND = r"~(?P<kind>flair|t1ce|t1|t2|seg)"
 _NEW_KIND = r"~(?P<kind>t2f|t1n|t1c|t2w|seg)"
-_REGISTERED = "registration and a data-use agreement; not to be passed on"
+_REGISTERED = "registration and a data-use agreement; no redistribution"
 
 
 def _brats(name: str, title: str, scan: str, tree: str, **more: object) -> Layout:
@@ -168,7 +168,7 @@ _ENTRIES = (
         "BraTS 2018 training set: 285 patients with glioma before treatment",
         r"(?P<scan>(?P<subject>Brats18~[^/]+?))",
         "MICCAI_BraTS_2018_Data_Training/{HGG,LGG}/Brats18_CBICA_AQU_1/Brats18_CBICA_AQU_1_{flair,t1,t1ce,t2,seg}.nii.gz",
-        notes="Label 3 is unused officially, but stands in copies of BraTS 2013 cases; any label above 0 is abnormal.",
+        notes="Label 3 is officially unused, but copies of BraTS 2013 cases contain it; any label above 0 is abnormal.",
     ),
     _brats(
         "brats2019",
@@ -223,7 +223,7 @@ _ENTRIES = (
         where="Synapse syn53708249, after registration",
         licence="CC BY-NC",
         citation="de Verdier et al., arXiv:2405.18368",
-        notes="Label 4 is the resection cavity here, not enhancing tumour. Probably holds patients of MU-Glioma-Post.",
+        notes="Label 4 is the resection cavity here, not enhancing tumour. May share patients with MU-Glioma-Post.",
     ),
     Layout(
         "msd01",
@@ -265,11 +265,11 @@ _ENTRIES = (
         _NEW,
         labels=_SINCE_2023,
         where="TCIA, https://doi.org/10.7937/6be1-r748",
-        licence="open, on the terms of its TCIA page (CC BY 4.0 as far as known, unverified)",
+        licence="open, under the terms of its TCIA page (probably CC BY 4.0; unverified)",
         citation="Ramakrishnan et al., Pretreat-MetsToBrain-Masks, version 1, TCIA 2023, doi:10.7937/6be1-r748",
         tree="PKG - Pretreat-MetsToBrain-Masks/Pretreat-MetsToBrain-Masks/BraTS-MET-00086-000/"
         "BraTS-MET-00086-000-{t2f,t1n,t1c,t2w,seg}.nii.gz",
-        notes="Readers disagree on the order of the labels; the region names are those of BraTS-METS, and unverified.",
+        notes="Readers disagree on the order of the labels; the region names follow BraTS-METS and are unverified.",
     ),
     Layout(
         "mslub",
@@ -310,7 +310,7 @@ _ENTRIES = (
         licence="CC BY-SA 3.0",
         citation="IXI data set, Information eXtraction from Images project, brain-development.org",
         tree="IXI-T1/IXI002-Guys-0828-T1.nii.gz, IXI-T2/IXI002-Guys-0828-T2.nii.gz",
-        notes="Published with skull, and with T1 and T2 on different grids: register and strip them, or give one.",
+        notes="Published with skull and with T1 and T2 on different grids: register and strip both, or use only one.",
     ),
     _PHANTOM,
     replace(
@@ -321,7 +321,7 @@ _ENTRIES = (
     ),
     Layout(
         "anyad-png",
-        "Tree of 8-bit PNG slices as the AnyAD release reads it",
+        "Tree of 8-bit PNG slices as read by the AnyAD release",
         (
             r"(?P<part>train|test/NORMAL|test/ABNORMAL)/(?P<kind>flair|t1ce|t1|t2|mask)/"
             r"(?P<scan>(?P<subject>[^/.]+?)(?:~Timepoint~(?P<time>\d+))?)~slice(?P<slice>\d+)(?:~mask)?",
@@ -329,12 +329,12 @@ _ENTRIES = (
         {**{name: name for name in SEQUENCES}, "mask": SEGMENTATION},
         expected=("flair", "t1", "t2"),
         labels={255: "lesion"},
-        where="made from a data set by its user; the release ships no data and not the code that cuts the slices",
-        licence="that of the data set it was made from",
+        where="made from a data set by the user; the release ships neither data nor the code that cuts the slices",
+        licence="that of the source data set",
         citation="AnyAD, arXiv:2512.21264",
         tree="train/{flair,t1,t2}/ID.png, test/NORMAL/{flair,t1,t2}/ID.png, test/ABNORMAL/{flair,t1,t2}/ID.png, "
         "test/ABNORMAL/mask/ID_mask.png; ID is SUBJECT[_Timepoint_N]_sliceK",
-        notes="Masks hold 0 and 255. Slices are scaled one by one to 8 bits, so a scan's own scale is lost.",
+        notes="Masks hold 0 and 255. Each slice is scaled to 8 bits on its own, so the scan's scale is lost.",
         reader="png",
     ),
 )

@@ -1,4 +1,4 @@
-"""Reading one scan whole, and saying everything that is wrong with it."""
+"""Reading one whole scan and reporting every problem with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float64, Shaped, UInt8
 
 MIN_BRAIN = 0.01
-"""Slices with less brain than this fraction of the field are not stored."""
+"""Slices in which the brain covers less than this fraction of the field are not stored."""
 
 
 class VolumeSource(Protocol):
@@ -40,10 +40,10 @@ class Scan:
     """One scan in memory.
 
     Attributes:
-        files: Where it came from.
+        files: Its files.
         volumes: Sequences in canonical order, all on one grid.
         labels: Regions of ``anyadbench.data.trees.layouts.REGIONS`` on the same grid; 0 for none.
-        hashes: SHA-256 of each sequence's values in LPS order, the same whatever the file's orientation or type.
+        hashes: SHA-256 of each sequence's values in LPS order, independent of the file's orientation and type.
     """
 
     files: ScanFiles
@@ -53,11 +53,11 @@ class Scan:
 
     @property
     def grid(self) -> Volume:
-        """The volume whose grid all share."""
+        """A volume that defines the grid of all."""
         return next(iter(self.volumes.values()))
 
     def brain(self) -> Float64[np.ndarray, " z"]:
-        """Return the share of each axial slice's field that is not 0 in every sequence."""
+        """Return, for each axial slice, the fraction of its field where some sequence is not 0."""
         shown = np.zeros(self.grid.axial().shape, bool)
         for volume in self.volumes.values():
             shown |= volume.axial() != 0
@@ -80,7 +80,7 @@ def read_scan(files: ScanFiles, layout: Layout, source: VolumeSource) -> tuple[S
         source: Reads each file.
 
     Returns:
-        The scan, or ``None`` if a problem keeps it out; and every problem found.
+        The scan, or ``None`` if a problem excludes it; and every problem found.
     """
     problems: list[Problem] = []
 
@@ -117,7 +117,7 @@ def read_scan(files: ScanFiles, layout: Layout, source: VolumeSource) -> tuple[S
         return None, problems
     scan = Scan(files, volumes, labels, hashes)
     if float(scan.brain().max()) < MIN_BRAIN:
-        cause = f"belongs to a scan of which no axial slice shows brain on {100 * MIN_BRAIN:g} % of its field"
+        cause = f"belongs to a scan in which no axial slice shows brain on {100 * MIN_BRAIN:g} % of its field"
         first_file = files.relative(files.paths[0])
         problems.append(Problem(first_file, cause, "replace the scan, or leave it out", scan=files.scan))
         return None, problems
@@ -127,10 +127,10 @@ def read_scan(files: ScanFiles, layout: Layout, source: VolumeSource) -> tuple[S
 def harmonise(
     labels: UInt8[np.ndarray, "*shape"], layout: Layout
 ) -> tuple[UInt8[np.ndarray, "*shape"], list[tuple[str, str]]]:
-    """Turn a release's label values into regions.
+    """Convert a release's label values to regions.
 
     Returns:
-        The regions, and (cause, fix) of a warning if there are labels that the layout does not list.
+        The regions, and (cause, fix) of a warning for labels that the layout does not list.
     """
     table = np.full(256, REGIONS["other"], np.uint8)
     table[0] = 0
@@ -142,7 +142,7 @@ def harmonise(
         return table[labels], []
     values = ", ".join(f"{value} ({counts[value]} voxels)" for value in odd)
     cause = f"holds labels that {layout.name} does not have: {values}"
-    return table[labels], [(cause, "check them; they count as abnormal, of no known region")]
+    return table[labels], [(cause, "check them; they count as abnormal, in no known region")]
 
 
 def _below(root: Path, file: str) -> str:
@@ -157,11 +157,11 @@ def _content_problems(
     names: Sequence[str] = list(volumes)
     for index, name in enumerate(names):
         file = files.relative(files.files[name])
-        # In a 4D image the sequences are told apart by name, not by file.
+        # In a 4D image the sequences differ by name, not by file.
         where = f" ({name})" if layout.channels else ""
         if not volumes[name].array.any():
             fix = "replace it, or remove it so that the sequence counts as missing"
-            problems.append(Problem(file, f"holds nothing but zeros{where}", fix, scan=files.scan))
+            problems.append(Problem(file, f"contains only zeros{where}", fix, scan=files.scan))
             continue
         twin = next((other for other in names[:index] if hashes[other] == hashes[name]), None)
         if twin is not None:

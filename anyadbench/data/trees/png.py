@@ -1,4 +1,4 @@
-"""The AnyAD release's tree of 8-bit PNG slices, read with the part of the split that each slice stands in."""
+"""The AnyAD release's tree of 8-bit PNG slices, read with the part of the split that contains each slice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Read:
-    """What was read of a scan so far."""
+    """What has been read of a scan so far."""
 
     images: dict[str, list[UInt8[np.ndarray, "H W"]]] = field(default_factory=dict)
     masks: list[UInt8[np.ndarray, "H W"]] = field(default_factory=list)
@@ -35,7 +35,7 @@ def read_png(path: Path) -> UInt8[np.ndarray, "H W"]:
     """Read an 8-bit grey PNG.
 
     Raises:
-        BadFile: If it is missing, empty, damaged, or of another kind.
+        BadFile: If it is missing, empty, damaged, or not an 8-bit grey PNG.
     """
     import cv2
 
@@ -55,7 +55,7 @@ def read_png(path: Path) -> UInt8[np.ndarray, "H W"]:
 
 
 def png_part(files: ScanFiles) -> tuple[Part | None, list[Problem]]:
-    """Read and check the slices of one scan; the part is ``None`` if a problem keeps the scan out."""
+    """Read and check the slices of one scan; the part is ``None`` if a problem excludes the scan."""
     names = tuple(name for name in SEQUENCES if any(name in item.files for item in files.slices))
     read = _Read({name: [] for name in names})
     for item in files.slices:
@@ -63,7 +63,7 @@ def png_part(files: ScanFiles) -> tuple[Part | None, list[Problem]]:
     shapes = {image.shape for stack in [*read.images.values(), read.masks] for image in stack}
     if not errors(read.problems) and len(shapes) > 1:
         cause = f"belongs to {files.scan}, whose slices have several shapes: {sorted(shapes)}"
-        read.problems.append(_problem(files, files.paths[0], cause, "make all slices of one size"))
+        read.problems.append(_problem(files, files.paths[0], cause, "make all slices the same size"))
     if errors(read.problems):
         return None, read.problems
     return _part(files, names, read), read.problems
@@ -81,7 +81,7 @@ def _read_slice(files: ScanFiles, item: SliceFiles, names: tuple[str, ...], read
         read.problems.append(_problem(files, first, cause, "add the file, or remove the slice"))
     if item.part == "test/abnormal" and SEGMENTATION not in item.files:
         fix = "add the mask, or remove the slice"
-        read.problems.append(_problem(files, first, "stands in ABNORMAL but has no mask", fix))
+        read.problems.append(_problem(files, first, "is in ABNORMAL but has no mask", fix))
     mask = None
     for name, path in item.files.items():
         try:
@@ -121,7 +121,7 @@ def _part(files: ScanFiles, names: tuple[str, ...], read: _Read) -> Part:
     slices = [
         {
             "slice": item.index,
-            # A PNG does not say where it lies; slices of 1 mm are assumed, as in the sets that the release names.
+            # A PNG has no position; slices of 1 mm are assumed, as in the sets that the release names.
             "height_mm": float(item.index),
             "brain": float((images[i] != 0).any(axis=0).mean()),
             "lesion_px": int((masks[i] > 0).sum()),

@@ -1,4 +1,4 @@
-"""What can be wrong with the files of a data set."""
+"""Problems with the files of a data set."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from anyadbench.errors import UserError
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing that is wrong with a tree.
+    """One problem with a tree.
 
     Attributes:
         file: Path below the source folder.
         cause: What is wrong, as the predicate of a sentence about the file.
         fix: What to do, in the imperative.
-        severity: ``error`` if the scan is left out because of it, ``warning`` otherwise.
+        severity: ``error`` if it excludes the scan, ``warning`` otherwise.
         scan: Scan that it belongs to; empty if none.
     """
 
@@ -46,5 +46,5 @@ class BadFile(UserError):
 
 
 def errors(problems: Iterable[Problem]) -> list[Problem]:
-    """Return the problems that leave a scan out."""
+    """Return the problems that exclude a scan."""
     return [problem for problem in problems if problem.severity == "error"]

@@ -1,4 +1,4 @@
-"""The slices of one scan as a store keeps them."""
+"""The slices of one scan, as stored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Int, Shaped, UInt8, UInt16
 
 FORMAT = 1
-"""Version of the store; raised whenever the files or their meaning change."""
+"""Version of the store; raise it whenever the files or their meaning change."""
 
 PERCENTILES = (99.0, 99.5, 99.8, 99.9)
 
@@ -31,7 +31,7 @@ class Part:
         masks: Regions.
         row: The scan's columns of ``scans.csv`` that come from its content.
         slices: The columns of ``slices.csv`` that come from each slice.
-        hashes: Hashes by which equal images are found.
+        hashes: Hashes that identify equal images.
     """
 
     sequences: tuple[str, ...]
@@ -48,7 +48,7 @@ def percentile_column(percentile: float, sequence: str) -> str:
 
 
 def nifti_part(scan: Scan, layout: Layout) -> Part:
-    """Cut a scan into axial slices and keep those with some brain: any value other than 0 in any sequence."""
+    """Cut a scan into axial slices and keep those with some brain: a non-zero value in any sequence."""
     fraction = scan.brain()
     z = len(fraction)
     keep = np.flatnonzero(fraction >= MIN_BRAIN)
@@ -78,7 +78,7 @@ def nifti_part(scan: Scan, layout: Layout) -> Part:
 
 
 def sequence_columns(name: str, array: Shaped[np.ndarray, "*shape"], coding: Coding, sha: str) -> dict[str, Any]:
-    """Return a sequence's columns of ``scans.csv``: its code, and percentiles of its values above 0."""
+    """Return a sequence's columns of ``scans.csv``: its code and the percentiles of its positive values."""
     positive = array[array > 0].astype(np.float64)
     values = np.percentile(positive, PERCENTILES) if positive.size else np.zeros(len(PERCENTILES))
     columns = {f"scale_{name}": coding.scale, f"offset_{name}": coding.offset, f"zero_{name}": coding.zero}
@@ -87,14 +87,14 @@ def sequence_columns(name: str, array: Shaped[np.ndarray, "*shape"], coding: Cod
 
 
 def abnormal_mask(labels: UInt8[np.ndarray, "*shape"], layout: Layout) -> Bool[np.ndarray, "*shape"]:
-    """Where the labels are abnormal by the layout's rule, cavities included."""
+    """Return where the labels are abnormal by the layout's rule, cavities included."""
     if layout.abnormal is None:
         return labels > 0
     return np.isin(labels, [REGIONS[region] for region in layout.abnormal])
 
 
 def lesion_distance(labelled: Bool[np.ndarray, " z"]) -> Int[np.ndarray, " z"]:
-    """Slices from each slice to the nearest one with any label; -1 everywhere if there is none."""
+    """Return each slice's distance, in slices, to the nearest labelled one; -1 everywhere if there is none."""
     where = np.flatnonzero(labelled)
     index = np.arange(len(labelled))
     if not len(where):

@@ -1,4 +1,4 @@
-"""Finding the scans of a tree by the patterns of a layout."""
+"""Finding a tree's scans by the patterns of a layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VOLUMES = (".nii", ".nii.gz")
 
 
 def walk(source: Path, unreadable: Callable[[OSError], None] = lambda error: None) -> Iterator[Path]:
-    """Yield every file below a folder in a fixed order, following links but never in a circle.
+    """Yield every file below a folder in a fixed order; links are followed, but never in a circle.
 
     Args:
         source: The folder.
@@ -38,7 +38,7 @@ def check_source(source: Path) -> Path:
     """Return the absolute path of an existing folder.
 
     Raises:
-        UserError: If it is missing or no folder.
+        UserError: If it is missing or not a folder.
     """
     if not source.exists():
         raise UserError(f"The folder {source} does not exist; check the path given as the source.")
@@ -48,7 +48,7 @@ def check_source(source: Path) -> Path:
 
 
 def survey(source: Path, layout: Layout) -> Survey:
-    """Find the scans of a tree, and what is wrong with its names.
+    """Find the scans of a tree and the problems with its names.
 
     Raises:
         UserError: If the folder is missing, holds no scan of the layout, or holds another release as well.
@@ -62,7 +62,7 @@ def survey(source: Path, layout: Layout) -> Survey:
     unmatched: list[str] = []
     for path in walk(root, lambda error: problems.append(_unreadable(error, root))):
         relative = path.relative_to(root).as_posix()
-        # The folder that was given counts as part of the path: it may be the patient's own.
+        # The given folder counts as part of the path: it may be a patient's folder.
         full = f"{root.name}/{relative}"
         if path.name.startswith("._"):
             problems.append(_junk(relative))
@@ -89,7 +89,7 @@ def survey(source: Path, layout: Layout) -> Survey:
 
 
 def discover(source: Path, layout: Layout) -> list[ScanFiles]:
-    """Return the scans of a tree that can be read, sorted by name; see ``survey`` for what is wrong with others."""
+    """Return the readable scans of a tree, sorted by name; ``survey`` also reports what is wrong with the others."""
     return survey(source, layout).scans
 
 
@@ -116,13 +116,13 @@ def _unreadable(error: OSError, root: Path) -> Problem:
 
 def _junk(relative: str) -> Problem:
     return Problem(
-        relative, "is a leftover of a Mac's archive, not an image, and is not read", "delete it", severity="warning"
+        relative, "is a macOS archive leftover, not an image, and is ignored", "delete it", severity="warning"
     )
 
 
 def _unknown(relative: str, layout: Layout) -> Problem:
-    cause = f"does not fit the file names of {layout.name} and is not read"
-    return Problem(relative, cause, f"rename it after the pattern {layout.tree!r}, or remove it", severity="warning")
+    cause = f"does not match the file names of {layout.name} and is ignored"
+    return Problem(relative, cause, f"rename it to match {layout.tree!r}, or remove it", severity="warning")
 
 
 def _nothing_found(source: Path, layout: Layout, foreign: Mapping[str, str]) -> str:

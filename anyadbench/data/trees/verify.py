@@ -1,4 +1,4 @@
-"""Reading a whole tree to find everything that is wrong with it."""
+"""Reading a whole tree to find every problem with it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def verify(
     Args:
         source: Folder with the data set.
         layout: How it lies on disk.
-        workers: Scans read at a time.
+        workers: Number of scans read at a time.
         progress: Called after each scan.
-        against: Stores of other data sets; images that they hold too are named.
+        against: Stores of other data sets; images that they share with the tree are reported.
 
     Raises:
         UserError: If the folder is missing, holds no scan of the layout, or holds two releases.
@@ -50,6 +50,6 @@ def verify(
 
 
 def _look(files: ScanFiles, layout: Layout) -> tuple[list[Problem], dict[str, str]]:
-    """Return a scan's problems and, if it can be used, the hashes of its arrays; the arrays themselves are let go."""
+    """Return a scan's problems and, if it is usable, the hashes of its arrays; the arrays are not kept."""
     scan, problems = reader_of(layout).read_scan(files, layout)
     return problems, dict(scan.hashes) if scan else {}

@@ -1,8 +1,8 @@
-"""Reading NIfTI volumes into one orientation, with checks that say what is wrong.
+"""Reading NIfTI volumes into one orientation, with checks that report what is wrong.
 
 Arrays are in LPS order: the first index runs to the patient's left, the second to posterior, the third to superior.
-The canonical axial slice ``k`` is ``array[:, :, k].T``: rows run from anterior (top) to posterior, columns from the
-patient's right to left, as radiologists look at it.
+The canonical axial slice ``k`` is ``array[:, :, k].T``: image rows run from anterior (top) to posterior, columns from
+the patient's right to left, the radiological view.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ orientations: Any = nibabel.orientations
 """nibabel's functions on axes; it ships no types."""
 
 TOLERANCE_MM = 1e-3
-"""Largest distance between the corners of two grids that count as one."""
+"""Largest distance in mm between corresponding corners of two grids that count as the same."""
 
 PIECE = 4 << 20
 SLACK = 16 << 20
-"""Bytes that a packed file may hold beyond what its header tells: extensions, padding."""
+"""Bytes that an unpacked file may hold beyond the size in its header: extensions, padding."""
 
 FRACTION = 1e-3
-"""Largest distance of a label from a whole number."""
+"""Largest distance of a label from an integer."""
 
 _LPS = orientations.axcodes2ornt("LPS")
 
@@ -82,7 +82,7 @@ class Volume:
         return np.ascontiguousarray(self.array.transpose(2, 1, 0))
 
     def to_native(self, array: Shaped[np.ndarray, "x y z"]) -> Shaped[np.ndarray, "a b c"]:
-        """Turn an array of this grid back into the axes of the file, to be saved with ``native_affine``."""
+        """Reorient an array of this grid to the axes of the file, to be saved with ``native_affine``."""
         if array.shape != self.shape:
             raise ValueError(f"array of shape {array.shape} does not lie on the grid {self.shape} of {self.path}")
         back = orientations.ornt_transform(_LPS, self.native_orientation)
@@ -93,14 +93,14 @@ def read_volume(path: str | Path) -> Volume:
     """Read a 3D NIfTI file.
 
     Raises:
-        BadFile: If it is missing, empty, damaged, no NIfTI image, not 3D, without a usable orientation, or holds NaN
-            or infinity.
+        BadFile: If it is missing, empty, damaged, not a NIfTI image, not 3D, without a usable orientation, or contains
+            NaN or infinity.
     """
     return read_with_header(path)[0]
 
 
 def read_with_header(path: str | Path) -> tuple[Volume, Any]:
-    """Read a 3D NIfTI file, by its content whatever its name, with its header; raises as ``read_volume``."""
+    """Read a 3D NIfTI file and its header, by content whatever its name; raises as ``read_volume``."""
     image, array = _load(Path(path))
     if array.ndim != 3:
         fix = "save one 3D volume per file" if array.ndim > 3 else "give a 3D volume"
@@ -125,7 +125,7 @@ def volume_of(image: Any, name: str) -> Volume:
 
 
 def read_channels(path: str | Path, channels: Sequence[str]) -> dict[str, Volume]:
-    """Read a 4D NIfTI file whose last axis holds the named sequences.
+    """Read a 4D NIfTI file with the named sequences on its last axis.
 
     Raises:
         BadFile: As ``read_volume``, or if the last axis has another length.
@@ -138,7 +138,7 @@ def read_channels(path: str | Path, channels: Sequence[str]) -> dict[str, Volume
 
 
 def read_labels(path: str | Path) -> Volume:
-    """Read a segmentation as whole numbers from 0; floats within 1e-3 of one are rounded.
+    """Read a segmentation as integers from 0; floats within 1e-3 of an integer are rounded.
 
     Raises:
         BadFile: As ``read_volume``, or if labels are fractional, negative or above 255.
@@ -157,12 +157,12 @@ def whole_labels(volume: Volume) -> Volume:
         rounded = np.rint(array)
         worst = float(np.abs(array - rounded).max(initial=0.0))
         if worst > FRACTION:
-            cause = f"holds fractional labels (up to {worst:.3g} from a whole number)"
-            raise BadFile(path, cause, "resample it with nearest neighbours, or give the original segmentation")
+            cause = f"holds fractional labels (up to {worst:.3g} from an integer)"
+            raise BadFile(path, cause, "resample it by nearest neighbour, or give the original segmentation")
         array = rounded
     low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
     if low < 0 or high > 255:
-        cause = f"holds labels from {low:g} to {high:g} where a segmentation has small numbers from 0"
+        cause = f"holds labels from {low:g} to {high:g}, but a segmentation has integers from 0 to 255"
         raise BadFile(path, cause, "give the segmentation, not an image")
     return Volume(volume.path, array.astype(np.uint8), volume.affine, volume.native_affine, volume.native_orientation)
 
@@ -171,7 +171,7 @@ def check_siblings(first: Volume, other: Volume) -> None:
     """Check that two volumes of one scan lie on the same grid.
 
     Raises:
-        BadFile: Naming ``other``, if its shape or affine differs.
+        BadFile: If the shape or affine of ``other`` differs; it names ``other``.
     """
     fix = f"resample it onto the grid of {first.path.name}, or give the co-registered version"
     if first.shape != other.shape:
@@ -198,15 +198,15 @@ def _bytes(path: Path) -> bytes:
     if data[:2] != b"\x1f\x8b":
         return data
     try:
-        # To the end of the stream, so that its checksum is checked; but a few bytes may unpack to more than any memory
-        # holds, so no further than the header says.
+        # Read to the end of the stream, so that its checksum is verified, but no further than the header's size: a few
+        # bytes may unpack to more than memory holds.
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
             unpacked = bytearray(stream.read(540))
             most = _told_size(bytes(unpacked)) + SLACK
             while piece := stream.read(PIECE):
                 unpacked += piece
                 if len(unpacked) > most:
-                    cause = "unpacks to more than its header tells"
+                    cause = "unpacks to more than the size in its header"
                     raise BadFile(path, cause, "copy or download it again, or convert it to NIfTI")
             return bytes(unpacked)
     except (EOFError, OSError, zlib.error) as error:
@@ -233,7 +233,7 @@ def _load(path: Path) -> tuple[Any, np.ndarray]:
 
 
 def _told_size(head: bytes) -> int:
-    """Return how many bytes a file of this header has; 0 if it is none."""
+    """Return the size in bytes of a file with this header; 0 if it is not a NIfTI header."""
     if _header_size(head) not in (348, 540) or len(head) < _header_size(head):
         return 0
     kind: Any = nibabel.nifti2.Nifti2Header if _header_size(head) == 540 else nibabel.nifti1.Nifti1Header
@@ -276,10 +276,10 @@ def canonical(path: Path, array: Shaped[np.ndarray, "x y z"], affine: Float[np.n
             array = array.astype(np.float32)
         bad = int(array.size - np.count_nonzero(np.isfinite(array)))
         if bad:
-            raise BadFile(path, f"holds {bad} values that are NaN or infinite", "mend or replace the image")
+            raise BadFile(path, f"holds {bad} values that are NaN or infinite", "fix or replace the image")
     elif array.dtype.kind == "b":
         array = array.astype(np.uint8)
-    # Nifti stores little or big endian; arithmetic and hashes want the machine's own.
+    # NIfTI stores little or big endian; arithmetic and hashes need the machine's own.
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     native = orientations.io_orientation(affine)
     transform = orientations.ornt_transform(native, _LPS)
@@ -292,19 +292,19 @@ def _affine(path: Path, image: Any) -> np.ndarray:
     fix = "convert it again with a tool that keeps the orientation"
     if isinstance(header, nibabel.nifti1.Nifti1Header):
         if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
-            raise BadFile(path, "says nothing about its orientation (neither sform nor qform is set)", fix)
-    # Formats other than NIfTI (MGH, SPM) have an affine without codes; plain Analyze has none, nibabel makes it up.
+            raise BadFile(path, "does not define its orientation (neither sform nor qform is set)", fix)
+    # Formats other than NIfTI (MGH, SPM) have an affine without codes; plain Analyze has none, and nibabel invents one.
     elif image.affine is None or type(header) is nibabel.analyze.AnalyzeHeader:
-        raise BadFile(path, "says nothing about its orientation (it has no affine)", fix)
+        raise BadFile(path, "does not define its orientation (it has no affine)", fix)
     try:
         affine = np.asarray(image.affine, dtype=np.float64)
     except (HeaderDataError, ValueError) as error:
-        raise BadFile(path, f"has a broken orientation ({error})", "mend its header or convert it again") from error
+        raise BadFile(path, f"has a broken orientation ({error})", "fix its header or convert it again") from error
     return affine
 
 
 def _check_affine(path: Path, affine: np.ndarray) -> None:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise BadFile(path, "has a degenerate affine (an axis without length)", "mend its header or convert it again")
+        raise BadFile(path, "has a degenerate affine (an axis without length)", "fix its header or convert it again")
     if np.isnan(orientations.io_orientation(affine)).any():
-        raise BadFile(path, "has an affine from which no axes can be told", "mend its header or convert it again")
+        raise BadFile(path, "has an affine that does not define three axes", "fix its header or convert it again")

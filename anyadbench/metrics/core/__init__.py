@@ -1,1 +1,1 @@
-"""The numbers of anomaly maps: pixels, regions and slices. Any change here changes the ids of cells."""
+"""Metrics of anomaly maps: pixels, regions and slices. Any change here changes the ids of cells."""

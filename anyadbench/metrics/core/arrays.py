@@ -1,4 +1,4 @@
-"""Reading what callers hand over: arrays or torch tensors of maps, masks, scores and labels."""
+"""Conversion of callers' arrays or torch tensors of maps, masks, scores and labels."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def to_numpy(values: Any) -> np.ndarray:
 def as_maps(maps: Any) -> Float32[np.ndarray, "n h w"]:
     """Return anomaly maps as a contiguous float32 array of finite values.
 
-    Other number types are rounded to float32, which is the precision of every pixel metric. A processor that flushes
-    subnormal floats does so in this rounding; nothing is lost where the maps are float32 already.
+    Other number types are rounded to float32, the precision of every pixel metric. A processor that flushes subnormal
+    floats does so in this rounding; float32 maps lose nothing.
 
     Raises:
         UserError: If the array is not slices x height x width.
@@ -37,7 +37,7 @@ def as_maps(maps: Any) -> Float32[np.ndarray, "n h w"]:
     if array.ndim != 3:
         raise UserError(f"Anomaly maps have shape {array.shape}; give slices x height x width.")
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_) or np.iscomplexobj(array):
-        raise UserError(f"Anomaly maps have type {array.dtype}; give real numbers, best float32.")
+        raise UserError(f"Anomaly maps have type {array.dtype}; give real numbers, preferably float32.")
     with np.errstate(over="ignore"):
         result = np.ascontiguousarray(array, dtype=np.float32)
     require_finite_maps(result)
@@ -45,10 +45,10 @@ def as_maps(maps: Any) -> Float32[np.ndarray, "n h w"]:
 
 
 def as_masks(masks: Any, shape: tuple[int, ...] | None = None) -> Bool[np.ndarray, "n h w"]:
-    """Return lesion masks as a contiguous boolean array; in integer masks every value but 0 is lesion.
+    """Return lesion masks as a contiguous boolean array; in integer masks every non-zero value is lesion.
 
     Raises:
-        UserError: If the shape differs from ``shape``, or a float mask holds anything but 0 and 1.
+        UserError: If the shape differs from ``shape``, or a float mask holds values other than 0 and 1.
     """
     array = to_numpy(masks)
     if array.ndim != 3 or (shape is not None and array.shape != shape):
@@ -61,7 +61,7 @@ def as_labels(labels: Any) -> Bool[np.ndarray, " n"]:
     """Return slice labels (true: has a lesion) as a boolean vector.
 
     Raises:
-        UserError: If the labels are no vector of booleans or of 0 and 1.
+        UserError: If the labels are not a vector of booleans or of 0 and 1.
     """
     array = to_numpy(labels)
     if array.ndim != 1:
@@ -73,7 +73,7 @@ def as_scores(scores: Any, count: int | None = None) -> Float64[np.ndarray, " n"
     """Return image scores as a float64 vector of finite values.
 
     Raises:
-        UserError: If it is no vector, or not of length ``count``.
+        UserError: If it is not a vector, or not of length ``count``.
         ScoreError: If a score is NaN or infinite.
     """
     array = to_numpy(scores)

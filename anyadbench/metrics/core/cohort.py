@@ -1,7 +1,7 @@
-"""Pixel counts of every subject at the steps of their common ranking: what a resample of subjects is computed from.
+"""Pixel counts of every subject at the steps of their common ranking: the input of a resample of subjects.
 
-Neighbouring steps are put into groups of about equally many lesion pixels, so that their number is bounded and does not
-depend on the scale of the scores. With no more steps than groups nothing is lost.
+Neighbouring steps form groups of about equally many lesion pixels, so that the number of groups is bounded and does not
+depend on the scale of the scores. If there are no more steps than groups, nothing is lost.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from anyadbench.metrics.core.ranking import Steps
 
 MOST_GROUPS = 1024
-"""Groups of steps: each holds about a thousandth of the lesion pixels."""
+"""Number of groups of steps; each holds about a thousandth of the lesion pixels."""
 
 WEIGHT_UNIT = 1 << 30
-"""Weight of one component; sums stay whole numbers that a float64 holds, so a resample is the same on any machine."""
+"""Weight of one component; sums stay integers that a float64 represents, so resamples are the same on any machine."""
 
 STATE_BITS = 20
-"""Bits that states of single subjects are compared at: a finer state is made coarser."""
+"""Bits at which single subjects' states are compared; finer states are coarsened."""
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Counts by subject, the groups in order of falling score.
+    """Counts by subject, with groups in order of falling score.
 
     Attributes:
-        gaps: Normal pixels above each group and below the one before it; last, those below all groups.
+        gaps: Normal pixels above each group and below the previous one; the last entry counts those below all groups.
         tied: Normal pixels within each group.
         lesions: Lesion pixels in each group.
-        weights: Weights of components covered in each group, in `WEIGHT_UNIT`.
+        weights: Weights of components covered in each group, in units of `WEIGHT_UNIT`.
     """
 
     gaps: Int64[np.ndarray, "s g+1"]
@@ -52,10 +52,10 @@ class Cohort:
         return len(self.gaps)
 
     def subject(self, index: int) -> Steps:
-        """Return the ranking of one subject's pixels alone, by groups of scores; its AUPRO is exact where groups are.
+        """Return the ranking of one subject's pixels, by groups of scores; its AUPRO is as exact as the groups.
 
         Args:
-            index: Row of the subject.
+            index: Index of the subject.
         """
         from anyadbench.metrics.core.ranking import Steps
 
@@ -67,7 +67,7 @@ class Cohort:
         return Steps(starts - ends, tied, self.lesions[index][held], nothing, self.weights[index][held], 0)
 
     def check(self, steps: Steps | None = None) -> None:
-        """Check that the counts are possible, and that together they are those of ``steps``.
+        """Check that the counts are possible and add up to those of ``steps``.
 
         Raises:
             UserError: If they are not.
@@ -96,7 +96,7 @@ def group_ends(lesions: Int64[np.ndarray, " k"]) -> Int64[np.ndarray, " g"]:
 def grouped(
     steps: Steps,
 ) -> tuple[Int64[np.ndarray, " g+1"], Int64[np.ndarray, " g"], Int64[np.ndarray, " g"]]:
-    """Return gaps, tied normals and lesions of all subjects together in groups of steps."""
+    """Return gaps, tied normals and lesions of all subjects together, by groups of steps."""
     ends = group_ends(steps.lesions)
     starts = _starts(ends)
     if not len(ends):
@@ -117,7 +117,7 @@ def exact_cohort(states: Sequence[PixelStats], steps: Steps, owners: Int64[np.nd
     Args:
         states: One state per subject.
         steps: The pooled steps.
-        owners: Subject of each lesion pixel, as `lesion_owners` gives them.
+        owners: Subject of each lesion pixel, from `lesion_owners`.
     """
     keys = lesion_keys(states)
     ends = group_ends(steps.lesions)
@@ -151,7 +151,7 @@ def lesion_keys(states: Sequence[PixelStats]) -> np.ndarray:
 
 
 def lesion_owners(states: Sequence[PixelStats]) -> Int64[np.ndarray, " p"]:
-    """Return which state each lesion pixel belongs to, in the order of the pooled steps."""
+    """Return the state that each lesion pixel belongs to, in the order of the pooled steps."""
     owners = np.repeat(np.arange(len(states)), [state.lesion_pixels for state in states])
     return owners[np.argsort(_packed(states), kind="stable")[::-1]]
 
@@ -161,7 +161,7 @@ def _packed(states: Sequence[PixelStats]) -> Int64[np.ndarray, " p"]:
 
 
 def binned_cohort(states: Sequence[PixelState]) -> Cohort:
-    """Count the pixels of each subject at groups of the bins that hold lesion pixels of any of them.
+    """Count the pixels of each subject at groups of the bins that hold a lesion pixel of any subject.
 
     Raises:
         UserError: If the states differ in bits.
@@ -178,7 +178,7 @@ def binned_cohort(states: Sequence[PixelState]) -> Cohort:
     for state in states:
         arrays = state.coarsened(bits).to_arrays()
         bins = arrays["bins"].astype(np.int64)
-        # Counts from the top: entry i of a sum is that of the i highest bins.
+        # Counts from the top: entry i is the sum over the i highest bins.
         above = len(bins) - np.searchsorted(bins, highest, side="right")
         reached = len(bins) - np.searchsorted(bins, lowest, side="left")
         normal, lesion, weight = (_from_top(arrays[name]) for name in ("normal", "lesion", "weight"))

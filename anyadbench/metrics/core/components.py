@@ -22,7 +22,7 @@ class LesionPixels:
     """The lesion pixels of a stack of masks.
 
     Attributes:
-        index: Positions in the flattened stack, ascending.
+        index: Indices into the flattened stack, ascending.
         areas: For each of these pixels, the number of pixels of its component.
         count: Number of components.
     """
@@ -33,10 +33,10 @@ class LesionPixels:
 
 
 def components(mask: Any) -> Int32[np.ndarray, "*shape"]:
-    """Label 8-connected components from 1 on; 0 is background.
+    """Label 8-connected components from 1 up; 0 is background.
 
     Args:
-        mask: H x W, or N x H x W. Slices of a stack are never connected with each other, and their labels run on.
+        mask: H x W, or N x H x W. Slices of a stack are never connected to each other, and their labels continue.
 
     Raises:
         UserError: If the mask has another number of axes or is not binary.
@@ -64,7 +64,7 @@ def lesion_pixels(masks: Bool[np.ndarray, "n h w"], labels: Any | None = None) -
 
     Args:
         masks: Lesion masks.
-        labels: What `components` gives for these masks, to save labelling them again.
+        labels: Result of `components` for these masks, to avoid labelling them again.
 
     Raises:
         UserError: If ``labels`` does not belong to these masks.
@@ -83,13 +83,13 @@ def lesion_pixels(masks: Bool[np.ndarray, "n h w"], labels: Any | None = None) -
 
 
 def _checked_ids(masks: np.ndarray, index: np.ndarray, labels: Any) -> Int64[np.ndarray, " p"]:
-    """Return ids from 0 on for the lesion pixels; labels that start anew in each slice are told apart."""
+    """Return ids from 0 up for the lesion pixels; labels that restart in each slice are made distinct."""
     array = to_numpy(labels)
     if array.shape != masks.shape:
         raise UserError(f"Components have shape {array.shape} but the masks {masks.shape}; label these masks.")
     at_lesions = array.ravel()[index].astype(np.int64)
     if (at_lesions <= 0).any() or np.count_nonzero(array) != len(index):
-        raise UserError("Components and masks disagree about which pixels are lesion; label these masks.")
+        raise UserError("Components and masks disagree on which pixels are lesion; label these masks.")
     if len(index) == 0:
         return np.empty(0, dtype=np.int64)
     slices = index // (masks.shape[1] * masks.shape[2])
@@ -101,7 +101,7 @@ def _checked_ids(masks: np.ndarray, index: np.ndarray, labels: Any) -> Int64[np.
 def _label_boxes(
     masks: Bool[np.ndarray, "n h w"], index: Int64[np.ndarray, " p"]
 ) -> Iterator[tuple[tuple[int, slice, slice], Int32[np.ndarray, "bh bw"], int]]:
-    """Label the bounding box of the lesions of each slice that has any: one call on a small array per slice."""
+    """Label the lesions' bounding box in each slice that has lesions: one call on a small array per slice."""
     from scipy import ndimage
 
     if len(index) == 0:

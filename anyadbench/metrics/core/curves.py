@@ -1,8 +1,8 @@
 """One description of a ranking, and every threshold-free metric computed from it.
 
-All metrics change only at scores that some lesion pixel has. For each such score (or bin of scores) a `Curve` keeps how
-many normal pixels lie above it and how many reach it; equal scores are one step. The arrays may have leading axes, one
-curve per resample, and every function here works along the last axis.
+All metrics change only at the scores of lesion pixels. For each such score (or bin of scores) a `Curve` stores how many
+normal pixels lie above it and how many reach it; equal scores are one step. The arrays may have leading axes, one curve
+per resample, and every function here works along the last axis.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def auroc(curve: Curve) -> Float64[np.ndarray, "*batch"]:
 
 
 def average_precision(curve: Curve) -> Float64[np.ndarray, "*batch"]:
-    """Step-wise average precision, as scikit-learn's: the sum of precision times gain in recall."""
+    """Step-wise average precision, as in scikit-learn: the sum of precision times gain in recall."""
     flagged = np.maximum(curve.found + curve.reached, 1)
     gained = _steps(curve.found) / curve.lesions[..., None]
     value: Float64[np.ndarray, "*batch"] = _total(gained * (curve.found / flagged))
@@ -60,7 +60,7 @@ def average_precision(curve: Curve) -> Float64[np.ndarray, "*batch"]:
 
 
 def f1_max(curve: Curve) -> Float64[np.ndarray, "*batch"]:
-    """Highest F1 over all thresholds; for pixels pooled over slices this is the highest Dice, the same fraction."""
+    """Highest F1 over all thresholds; for pixels pooled over slices it equals the highest Dice."""
     f1: Float64[np.ndarray, "*batch k"] = 2.0 * curve.found / (curve.found + curve.reached + curve.lesions[..., None])
     best: Float64[np.ndarray, "*batch"] = f1.max(axis=-1)
     return best
@@ -110,7 +110,7 @@ def ranks_among(normals: list[np.ndarray], keys: np.ndarray) -> tuple[Int64[np.n
 
 
 def from_sorted(normals: np.ndarray, keys: np.ndarray, counts: Int64[np.ndarray, " k"]) -> Curve:
-    """Build the curve of items that are components of their own, such as slices.
+    """Build the curve of items that are their own components, such as slices.
 
     Args:
         normals: Ordered keys of the normal items, ascending.
@@ -154,7 +154,7 @@ def _corners(before: np.ndarray, after: np.ndarray, end: np.ndarray) -> np.ndarr
 
 
 def _thin(points: Float64[np.ndarray, "q 2"]) -> Float64[np.ndarray, "p 2"]:
-    """Keep points evenly spaced along the curve, the ends among them."""
+    """Keep points evenly spaced along the curve, including both ends."""
     length = np.append(0.0, np.abs(np.diff(points, axis=0)).sum(axis=1).cumsum())
     wanted = np.linspace(0.0, length[-1], PLOT_POINTS)
     kept = np.unique(np.searchsorted(length, wanted).clip(max=len(points) - 1))
@@ -164,7 +164,7 @@ def _thin(points: Float64[np.ndarray, "q 2"]) -> Float64[np.ndarray, "p 2"]:
 
 
 def _total(terms: Float64[np.ndarray, "*batch k"]) -> Float64[np.ndarray, "*batch"]:
-    """Add along the last axis; a single curve's sum is rounded once, so that it is the same on every processor."""
+    """Sum along the last axis; a single curve's sum is rounded once, so that it is the same on every processor."""
     return np.asarray(math.fsum(terms.tolist()) if terms.ndim == 1 else terms.sum(axis=-1))
 
 

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 def evaluate(
     maps: Any, masks: Any, image_scores: Any | None = None, *, components: Any | None = None
 ) -> dict[str, float]:
-    """Return every metric of `anyadbench.metrics.METRICS`, exact at float32 precision of the maps.
+    """Return every metric of `anyadbench.metrics.METRICS`, exact at the maps' float32 precision.
 
     Args:
-        maps: N x H x W finite scores, higher is more anomalous; other types than float32 are rounded to it.
+        maps: N x H x W finite scores, higher is more anomalous; types other than float32 are rounded to it.
         masks: N x H x W lesion masks; a slice with any lesion pixel is abnormal.
         image_scores: N scores; by default the mean of the top 1 % of the pixels of each map.
-        components: What `anyadbench.metrics.components` gives for the masks, if it is at hand.
+        components: Result of `anyadbench.metrics.components` for the masks, if available.
 
     Returns:
-        Values by name; NaN where a metric is undefined, for the reason that `undefined_reasons` tells.
+        Values by name; NaN where a metric is undefined, for the reason that `undefined_reasons` gives.
 
     Raises:
         UserError: If shapes or values do not fit.
-        ScoreError: If a score is NaN or infinite; ``.slices`` names them.
+        ScoreError: If a score is NaN or infinite; ``.slices`` lists their indices.
     """
     scores = as_maps(maps)
     truth = as_masks(masks, scores.shape)

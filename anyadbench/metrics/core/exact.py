@@ -1,6 +1,6 @@
-"""Exact pixel metrics by the split method: normal scores sorted as values, lesion scores searched among them.
+"""Exact pixel metrics by the split method: normal scores are sorted as values, lesion scores searched among them.
 
-Only 1 % of the pixels are lesion, so no index array over all pixels is needed: the sort of plain integers is the whole
+Only 1 % of the pixels are lesion, so no index array over all pixels is needed: sorting plain integers is the whole
 cost. The state holds 4 bytes per pixel; use `anyadbench.metrics.PixelState` where that is too much.
 """
 
@@ -28,13 +28,13 @@ _ABOVE_ALL = np.int32(2**31 - 1)
 
 
 class PixelStats:
-    """Accumulates maps and masks; gives pixel metrics that are the same bit for bit in any order and sharding.
+    """Accumulates maps and masks; its pixel metrics are the same bit for bit in any order and sharding.
 
     Scores are compared as float32, exactly. Each pixel of a component of area A adds 1/A, kept as integers, so that the
     order of addition does not matter.
 
     Args:
-        chunk: Scores that are held unsorted; many states side by side want fewer than the default.
+        chunk: Scores held unsorted; lower it to hold many states at once.
     """
 
     def __init__(self, chunk: int | None = None) -> None:
@@ -54,9 +54,9 @@ class PixelStats:
         """Add slices.
 
         Args:
-            maps: N x H x W finite scores, higher is more anomalous; other types than float32 are rounded to it.
+            maps: N x H x W finite scores, higher is more anomalous; types other than float32 are rounded to it.
             masks: N x H x W lesion masks.
-            components: What `anyadbench.metrics.components` gives for the masks, if it is at hand.
+            components: Result of `anyadbench.metrics.components` for the masks, if available.
 
         Raises:
             UserError: If shapes or values do not fit.
@@ -80,7 +80,7 @@ class PixelStats:
             first, last = np.searchsorted(lesions.index, [start, stop])
             part = self._buffer[self._filled : self._filled + stop - start]
             part[:] = float32_keys(flat[start:stop])
-            # Overwriting the few lesion pixels and cutting them off after the sort is cheaper than a boolean selection.
+            # Overwriting the few lesion pixels and dropping them after the sort is cheaper than a boolean selection.
             part[lesions.index[first:last] - start] = _ABOVE_ALL
             self._filled += stop - start
             self._lesions_in_buffer += int(last - first)
@@ -99,7 +99,7 @@ class PixelStats:
         self._buffer, self._filled, self._lesions_in_buffer = None, 0, 0
 
     def merge(self, other: PixelStats) -> None:
-        """Add what another state has counted, leaving that one as it is."""
+        """Add the counts of another state, which stays unchanged."""
         other._sort_buffer()
         self._chunks += other._chunks
         self._lesion_parts += other._lesion_parts
@@ -116,7 +116,7 @@ class PixelStats:
         return result
 
     def steps(self) -> Steps:
-        """Return the scores that lesion pixels have, as integers that every metric follows from."""
+        """Return the lesion pixels' scores as integers from which every metric follows."""
         if self._steps is None:
             packed = self._sorted_lesions()
             keys, counts = distinct_keys(packed)
@@ -133,7 +133,7 @@ class PixelStats:
         return self._steps
 
     def curve(self) -> Curve:
-        """Return the ranking behind the metrics."""
+        """Return the ranking from which the metrics follow."""
         return self.steps().curve()
 
     def compute(self) -> dict[str, float]:
@@ -191,7 +191,7 @@ class PixelStats:
 
 
 def _groups(chunks: list[Int32[np.ndarray, " m"]]) -> list[list[Int32[np.ndarray, " m"]]]:
-    """Put small chunks together, so that merging many small states does not mean many searches."""
+    """Group small chunks, so that merging many small states does not need many searches."""
     groups: list[list[Int32[np.ndarray, " m"]]] = []
     size = 0
     for chunk in chunks:
@@ -212,7 +212,7 @@ def _joined(group: list[Int32[np.ndarray, " m"]]) -> Int32[np.ndarray, " m"]:
 
 
 def _pack(keys: Int32[np.ndarray, " p"], areas: Int64[np.ndarray, " p"]) -> Int64[np.ndarray, " p"]:
-    """Put key and component area into one integer that sorts by key."""
+    """Pack key and component area into one integer that sorts by key."""
     packed: Int64[np.ndarray, " p"] = (keys.astype(np.int64) << 32) | areas
     return packed
 

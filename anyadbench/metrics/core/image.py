@@ -26,14 +26,14 @@ def top_fraction_mean(maps: Any, fraction: float = TOP_FRACTION) -> Float64[np.n
     """Return the mean of the highest pixels of each map.
 
     The ``max(1, int(fraction * H * W))`` values are added in order of size in float64, so a map's score does not depend
-    on the batch it came in.
+    on its batch.
 
     Raises:
         UserError: If the fraction is not above 0 and at most 1, or the maps are not slices x height x width.
         ScoreError: If a value is NaN or infinite.
     """
     if not 0 < fraction <= 1:
-        raise UserError(f"The fraction {fraction} of top pixels is out of range; give a number above 0, at most 1.")
+        raise UserError(f"The fraction {fraction} of top pixels is out of range; give a number above 0 and at most 1.")
     array = as_maps(maps)
     pixels = array.shape[1] * array.shape[2]
     if pixels == 0:
@@ -50,9 +50,9 @@ def top_fraction_mean(maps: Any, fraction: float = TOP_FRACTION) -> Float64[np.n
 
 
 def image_metrics(scores: Any, labels: Any) -> dict[str, float]:
-    """Return ``image_auroc``, ``image_ap`` and ``image_f1`` of one score per slice, equal scores grouped.
+    """Return ``image_auroc``, ``image_ap`` and ``image_f1`` from one score per slice, with equal scores grouped.
 
-    Where only one class is present all three are NaN (see `anyadbench.metrics.undefined_reasons`).
+    If only one class is present, all three are NaN (see `anyadbench.metrics.undefined_reasons`).
 
     Args:
         scores: N finite numbers, used in float64.
@@ -84,7 +84,7 @@ def lesion_size_metrics(scores: Any, areas: Any, edges: Sequence[float]) -> list
         edges: Ascending areas e0 < e1 < ...; bin i holds e(i) <= area < e(i+1), and the last bin has no upper end.
 
     Returns:
-        One dict per edge: the image metrics (NaN for an empty bin) and ``n``, the abnormal slices in the bin.
+        One dict per edge: the image metrics (NaN for an empty bin) and ``n``, the number of abnormal slices in the bin.
 
     Raises:
         UserError: If shapes differ, or the edges are not positive and ascending.

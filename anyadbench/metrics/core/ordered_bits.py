@@ -1,8 +1,8 @@
 """Scores as integers that sort like the scores.
 
 A finite float and its sign-corrected bit pattern have the same order, and ``-0.0`` and ``0.0`` get the same integer.
-Every comparison of scores in this package is made on these keys, so a processor that flushes subnormal floats to
-zero (``torch.set_flush_denormal``) cannot merge or reorder them.
+This package compares all scores by these keys, so a processor that flushes subnormal floats to zero
+(``torch.set_flush_denormal``) cannot merge or reorder them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class ScoreError(UserError, ValueError):
     """A score is NaN or infinite.
 
     Args:
-        what: What holds it.
+        what: Name of the array that holds it.
         slices: See below.
 
     Attributes:
-        slices: Indices of the slices (in the arrays that were given) with such a score, ascending.
+        slices: Indices of the slices with such a score in the given arrays, ascending.
     """
 
     def __init__(self, what: str, slices: list[int]) -> None:
@@ -41,14 +41,14 @@ class ScoreError(UserError, ValueError):
         noun = "slice" if len(slices) == 1 else "slices"
         super().__init__(
             f"The {what} of {noun} {shown} hold NaN or infinite values; "
-            "scores must be finite, so mend the method that made them."
+            "scores must be finite, so fix the method that produced them."
         )
 
 
 def float32_keys(values: Float32[np.ndarray, "*shape"]) -> Int32[np.ndarray, "*shape"]:
     """Return the ordered integer view of finite float32 values.
 
-    The result may share memory with ``values`` (it does where no value is negative): do not write to it.
+    The result may share memory with ``values`` (it does if no value is negative): do not write to it.
     """
     bits = values.view(np.int32)
     if bits.size == 0 or int(bits.min()) >= 0:
@@ -63,7 +63,7 @@ def float64_keys(values: Float64[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*s
 
 
 def key_values(keys: Int32[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
-    """Return the float32 values behind keys, as float64.
+    """Return the float32 values of keys, as float64.
 
     A flushing processor also reads subnormal float32 as zero when it widens them, so those are scaled from integers.
     """
@@ -76,7 +76,7 @@ def key_values(keys: Int32[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape
 
 
 def threshold_key(threshold: float) -> int:
-    """Return the key of the largest float32 that is not above ``threshold``.
+    """Return the key of the largest float32 that does not exceed ``threshold``.
 
     A float32 score is greater than the threshold if and only if its key is greater than this.
 
@@ -99,7 +99,7 @@ def require_finite_maps(maps: Float32[np.ndarray, "n h w"]) -> None:
     """Check that every pixel of every map is finite.
 
     Raises:
-        ScoreError: If one is not; it names the slices.
+        ScoreError: If one is not; it lists the slices.
     """
     if maps.size == 0:
         return

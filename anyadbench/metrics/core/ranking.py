@@ -1,8 +1,8 @@
 """The ranking of a row's pixels as integers that can be stored, and every pixel metric as a function of them.
 
-A metric changes only at scores that some lesion pixel has. Between two such scores it is enough to know how many normal
-pixels lie there, and not what their scores are: `Steps` is therefore all that the exact metrics depend on, at two to
-three bytes per lesion pixel once compressed, and unchanged by any monotone change of the scores.
+A metric changes only at the scores of lesion pixels. Between two such scores, the number of normal pixels matters but
+not their scores: the exact metrics depend on `Steps` alone, which takes two to three bytes per lesion pixel once
+compressed and does not change under any monotone change of the scores.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps in order of falling score: one for each score, or bin of scores, that lesion pixels have.
+    """Steps in order of falling score: one for each score, or bin of scores, of lesion pixels.
 
     Attributes:
         gaps: Normal pixels above the first step, between neighbouring steps, and below the last.
         tied: Normal pixels at each step.
         lesions: Lesion pixels at each step, at least one.
-        areas: Area of its component for each lesion pixel, in the order of the steps; empty for a streaming state.
-        weights: Component weights that a streaming state has added up at each step; empty for an exact one.
+        areas: Component area of each lesion pixel, in the order of the steps; empty for a streaming state.
+        weights: Sum of component weights at each step of a streaming state; empty for an exact one.
         components: Number of lesion components.
     """
 
@@ -48,7 +48,7 @@ class Steps:
 
     @property
     def exact(self) -> bool:
-        """Whether scores were compared as they are, and not by bins."""
+        """Whether scores were compared exactly, not by bins."""
         return len(self.weights) == 0
 
     @property
@@ -62,10 +62,10 @@ class Steps:
         return int(self.lesions.sum())
 
     def check(self) -> None:
-        """Check that these integers can come from a ranking.
+        """Check that a ranking can have these integers.
 
         Raises:
-            UserError: If they cannot.
+            UserError: If none can.
         """
         lengths = len(self.gaps) == len(self.tied) + 1 == len(self.lesions) + 1
         weighed = len(self.areas) == self.lesions.sum() if self.exact else len(self.weights) == len(self.lesions)
@@ -74,7 +74,7 @@ class Steps:
             raise UserError("Pixel statistics hold impossible steps or counts; run the cell again.")
 
     def curve(self) -> Curve:
-        """Return the ranking in the form that metrics are computed from."""
+        """Return the ranking in the form from which metrics are computed."""
         above = np.cumsum(self.gaps[:-1]) + np.cumsum(self.tied) - self.tied
         return Curve(
             above=above,
@@ -93,7 +93,7 @@ class Steps:
             return np.asarray(weight / weight[-1])
         starts = np.cumsum(self.lesions) - self.lesions
         weight = ((1 << _UNIT_BITS) + self.areas // 2) // self.areas
-        # One component sums to 2^62, so sums over components are kept in two halves that cannot overflow.
+        # One component sums to 2^62, so sums over components are split into two halves that cannot overflow.
         high = np.cumsum(np.add.reduceat(weight >> _LIMB_BITS, starts))
         low = np.cumsum(np.add.reduceat(weight & ((1 << _LIMB_BITS) - 1), starts))
         covered = high + low * 2.0**-_LIMB_BITS
@@ -108,16 +108,16 @@ class Steps:
         return plot_points(self.curve())
 
     def error_bound(self) -> dict[str, float]:
-        """For each metric, the most by which a streaming state's value can differ from the exact one.
+        """Return, for each metric, the largest possible error of a streaming state's value.
 
-        Rigorous, from the counts: within each bin the normal and the lesion pixels may have had any order. NaN where
-        the metric is undefined.
+        The bound is rigorous and comes from the counts: within each bin, normal and lesion pixels may have had any
+        order. NaN where the metric is undefined.
         """
         return _bounds(self.curve(), self.components)
 
 
 def curve_points(steps: Steps) -> dict[str, list[list[float]]]:
-    """Return the curves of `Steps.curves` as they are stored for plots: five decimals; undefined ones left out."""
+    """Return the curves of `Steps.curves` as stored for plots: five decimals, without undefined ones."""
     found = steps.curves()
     return {name: np.round(points, 5).tolist() for name, points in found.items() if np.isfinite(points).all()}
 
@@ -128,7 +128,7 @@ def _bounds(curve: Curve, components: int) -> dict[str, float]:
         return value
     found: Int64[np.ndarray, " k"] = curve.found
     lesions, inside = np.diff(found, prepend=0), curve.reached - curve.above
-    # Within every bin, lesions first is the best that can be, and normals first the worst.
+    # Within every bin, lesions first is the best case and normals first the worst.
     best_ap = float((lesions * (found / (found + curve.above))).sum() / curve.lesions)
     best_f1 = float((2 * found / (found + curve.above + curve.lesions)).max())
     first = Curve(curve.above, curve.above, found, curve.covered, curve.normals, curve.lesions)
@@ -144,7 +144,7 @@ def _bounds(curve: Curve, components: int) -> dict[str, float]:
 
 
 def _worst_ap(curve: Curve, lesions: Int64[np.ndarray, " k"]) -> float:
-    """Return a lower bound of AP with all normals of a bin before its lesions.
+    """Return a lower bound of AP, with all normals of a bin before its lesions.
 
     The i-th lesion of a bin then has precision 1 - c / (b + i), with c normals reached and b items before it; the sum
     of 1 / (b + i) over i = 1..p is at most log(1 + p / b) and at most p / (b + 1).

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int64
 
 MODES: tuple[str, ...] = ("reflect", "mirror", "nearest", "zero")
-"""What lies beyond the border: ``reflect`` (d c b a | a b c d), ``mirror`` (d c b | a b c d), ``nearest``, ``zero``."""
+"""Values beyond the border: ``reflect`` (d c b a | a b c d), ``mirror`` (d c b | a b c d), ``nearest``, ``zero``."""
 
 INP_SIGMA = 4.0
 INP_RADIUS = 2
 
 
 def resize_matrix(n_in: int, n_out: int) -> Float64[np.ndarray, "n_out n_in"]:
-    """Return the matrix of bilinear resizing without aligned corners and without anti-aliasing.
+    """Return the matrix of bilinear resizing without aligned corners or anti-aliasing.
 
-    The same as ``torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`` along one axis.
+    Equals ``torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`` along one axis.
 
     Raises:
         UserError: If a size is not positive.
@@ -47,13 +47,13 @@ def gaussian_matrix(
 ) -> Float64[np.ndarray, "n n"]:
     """Return the matrix of a Gaussian blur along one axis of n pixels.
 
-    The same as ``scipy.ndimage.gaussian_filter1d`` (modes of the same name; ``zero`` is its ``constant``).
+    Equals ``scipy.ndimage.gaussian_filter1d`` (modes of the same name; ``zero`` is its ``constant``).
 
     Args:
         n: Pixels.
         sigma: Standard deviation in pixels.
         mode: One of `MODES`.
-        radius: Pixels on each side that the kernel reaches, by default four standard deviations, rounded.
+        radius: Pixels on each side that the kernel covers; by default four standard deviations, rounded.
 
     Raises:
         UserError: If an argument is out of range.
@@ -62,7 +62,7 @@ def gaussian_matrix(
     if mode not in MODES:
         raise UserError(f"Border mode {mode!r} is unknown; use one of {', '.join(MODES)}.")
     if not sigma > 0 or (radius is not None and radius < 0):
-        raise UserError(f"A blur of sigma {sigma} and radius {radius} cannot be made; sigma must be above 0.")
+        raise UserError(f"A blur of sigma {sigma} and radius {radius} is impossible; sigma must be above 0.")
     reach = int(4.0 * sigma + 0.5) if radius is None else radius
     offsets = np.arange(-reach, reach + 1)
     kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
@@ -100,7 +100,7 @@ def apply_separable(
     if array.ndim != 3 or array.shape[1] != rows.shape[1] or array.shape[2] != across.shape[1]:
         raise UserError(
             f"Maps of shape {array.shape} do not fit matrices of shapes {rows.shape} and {across.shape}; "
-            "give slices x height x width and matrices made for that height and width."
+            "give slices x height x width and matrices for that height and width."
         )
     right = np.ascontiguousarray(across.T, dtype=np.float32)
     half = (array.reshape(-1, array.shape[2]) @ right).reshape(len(array), array.shape[1], len(across))
@@ -115,9 +115,9 @@ def resize(maps: Any, height: int, width: int) -> Float32[np.ndarray, "n h_out w
 
 
 def inpformer_blur(maps: Any) -> Float32[np.ndarray, "n h w"]:
-    """Blur maps as INP-Former and AnyAD do: a 5 x 5 Gaussian of sigma 4, zeros beyond the border.
+    """Blur maps as INP-Former and AnyAD do: a 5 x 5 Gaussian of sigma 4, with zeros beyond the border.
 
-    The kernel is cut at half a standard deviation, so it is nearly a box that darkens the border; this is not the
+    The kernel is cut off at half a standard deviation, so it is nearly a box that darkens the border; this is not the
     ``gaussian_filter(sigma=4)`` of RD4AD.
     """
     array = to_numpy(maps)
@@ -132,7 +132,7 @@ def _inp_matrix(n: int) -> Float64[np.ndarray, "n n"]:
 def _inside(
     positions: Int64[np.ndarray, " k"], n: int, mode: str
 ) -> tuple[Int64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-    """Map positions beyond the border to pixels, with weight 0 where nothing is there."""
+    """Map positions beyond the border to pixels, with weight 0 where there is no pixel."""
     inside = np.ones(len(positions))
     if mode == "zero":
         inside = ((positions >= 0) & (positions < n)).astype(np.float64)

@@ -1,4 +1,4 @@
-"""A table of integers over ordered float keys that holds only the octaves of scores that occur."""
+"""A table of integers over ordered float keys that stores only the octaves of scores that occur."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jaxtyping import Int32, Int64
 
 OCTAVE_BITS = 9
-"""Sign and exponent of a float32: one page per octave of scores."""
+"""Bits of sign and exponent of a float32: one page per octave of scores."""
 
 _PAGES = 1 << OCTAVE_BITS
 _MANTISSA_BITS = 23
@@ -24,13 +24,13 @@ class PagedTable:
     """int64 sums per bin; bin = key >> (32 - bits), so zero lies between the negative and the positive bins.
 
     Args:
-        bits: Leading bits of a key that make a bin.
+        bits: Leading bits of a key that form a bin.
     """
 
     def __init__(self, bits: int) -> None:
         self._shift = 32 - bits
         self._page_bits = bits - OCTAVE_BITS
-        # Position in the table = bin + the offset of its page.
+        # Index in the table = bin + the offset of its page.
         self._offsets: Int64[np.ndarray, " pages"] = np.full(_PAGES, _MISSING, dtype=np.int64)
         self._pages: Int64[np.ndarray, " held"] = np.empty(0, dtype=np.int64)
         self._table: Int64[np.ndarray, " bins"] = np.empty(0, dtype=np.int64)
@@ -43,7 +43,7 @@ class PagedTable:
     def count_keys(self, keys: Int32[np.ndarray, " p"]) -> None:
         """Add one for each key."""
         bins, positions = np.empty(_BLOCK, dtype=np.int32), np.empty(_BLOCK, dtype=np.intp)
-        # Blocks that stay in the processor's cache: the passes below then cost little beside the counting itself.
+        # Blocks that fit the processor's cache: the passes below then cost little compared with the counting.
         for start in range(0, len(keys), _BLOCK):
             block = keys[start : start + _BLOCK]
             size = len(block)
@@ -76,7 +76,7 @@ class PagedTable:
         return (bins >> self._page_bits) + _PAGES // 2
 
     def _offset(self, bins: np.ndarray) -> np.ndarray | np.int64:
-        """Return what leads from each bin to its position: one number where the pages lie side by side."""
+        """Return the offset from each bin to its index: one number if the pages are contiguous."""
         first, last = int(self._page(bins.min())), int(self._page(bins.max()))
         span = self._offsets[first : last + 1]
         if span[0] != _MISSING and (span == span[0]).all():
@@ -89,7 +89,7 @@ class PagedTable:
         return offsets
 
     def _hold(self, wanted: np.ndarray) -> None:
-        """Make room for pages, in ascending order, with small gaps between them filled."""
+        """Make room for pages, in ascending order, and fill small gaps between them."""
         pages = np.union1d(self._pages, wanted)
         gaps = [np.arange(a + 1, b) for a, b in pairwise(pages) if b - a <= _WORTH_FILLING]
         pages = np.concatenate([pages, *gaps])

@@ -1,7 +1,7 @@
 """Streaming pixel metrics: a histogram over the ordered bits of float32 scores.
 
-The bins are fixed by the number format, so no range has to be known, an outlier moves nothing, and states merge by
-addition. Counts and region weights are integers: any order, batch size and sharding gives the same state bit for bit.
+The number format fixes the bins, so no range has to be known, an outlier moves nothing, and states merge by addition.
+Counts and region weights are integers: any order, batch size and sharding gives the same state bit for bit.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class PixelState:
     """Counts of normal and lesion pixels and region weights per bin of scores.
 
     Args:
-        bits: Leading bits of the ordered float32 pattern that make a bin, 12 to 24. With 24 a bin is 2^-15 of its
-            octave wide; scores in one bin count as tied, and `error_bound` says how much that can matter.
+        bits: Leading bits of the ordered float32 pattern that form a bin, 12 to 24. With 24 a bin is 2^-15 of its
+            octave wide; scores in one bin count as tied, and `error_bound` gives the largest error this can cause.
 
     Raises:
         UserError: If ``bits`` is out of range.
@@ -45,7 +45,7 @@ class PixelState:
 
     def __init__(self, bits: int = DEFAULT_BITS) -> None:
         if not 12 <= bits <= 24:
-            raise UserError(f"A pixel state of {bits} bits cannot be made; choose 12 to 24.")
+            raise UserError(f"A pixel state cannot have {bits} bits; choose 12 to 24.")
         self.bits = bits
         self.components = 0
         self._total, self._lesion, self._weight = PagedTable(bits), PagedTable(bits), PagedTable(bits)
@@ -67,7 +67,7 @@ class PixelState:
     def update_torch(self, maps: Any, masks: Any, components: Any | None = None) -> None:
         """Add slices given as torch tensors, counting on the device that holds the maps.
 
-        The state is identical to that of `update`. Only counts and the lesion pixels' scores travel to the host.
+        The state is identical to that of `update`. Only counts and the lesion pixels' scores are copied to the host.
 
         Args:
             maps: N x H x W float32 tensor.
@@ -75,7 +75,7 @@ class PixelState:
             components: As in `update`.
 
         Raises:
-            UserError: If the maps are no float32 tensor or shapes do not fit.
+            UserError: If the maps are not a float32 tensor or shapes do not fit.
             ScoreError: If a score is NaN or infinite; the state is unchanged.
         """
         import torch
@@ -106,7 +106,7 @@ class PixelState:
         self._weight.add(bins, (UNIT + lesions.areas // 2) // np.maximum(lesions.areas, 1))
 
     def merge(self, other: PixelState) -> None:
-        """Add what another state has counted, leaving that one as it is.
+        """Add the counts of another state, which stays unchanged.
 
         Raises:
             UserError: If the other state has another number of bits.
@@ -127,7 +127,7 @@ class PixelState:
         return result
 
     def coarsened(self, bits: int) -> PixelState:
-        """Return the state that fewer bits would have given.
+        """Return the state that fewer bits would have produced.
 
         Raises:
             UserError: If ``bits`` is more than this state has, or out of range.
@@ -142,7 +142,7 @@ class PixelState:
         return result
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Return the occupied bins, ascending, to be stored (for example with ``numpy.savez_compressed``).
+        """Return the occupied bins, ascending, for storage (for example with ``numpy.savez_compressed``).
 
         Returns:
             ``bins`` (uint32), ``normal``, ``lesion`` and ``weight`` (int64, one per bin), ``components`` and ``bits``.
@@ -160,10 +160,10 @@ class PixelState:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> PixelState:
-        """Return the state that `to_arrays` described.
+        """Return the state from the arrays of `to_arrays`.
 
         Raises:
-            UserError: If an array is missing, or the arrays cannot come from a state.
+            UserError: If an array is missing, or no state has such arrays.
         """
         names = ("bins", "normal", "lesion", "weight", "components", "bits")
         missing = [name for name in names if name not in arrays]
@@ -183,7 +183,7 @@ class PixelState:
         return state
 
     def steps(self) -> Steps:
-        """Return the bins that lesion pixels are in, as integers that every metric follows from."""
+        """Return the bins of lesion pixels as integers from which every metric follows."""
         arrays = self.to_arrays()
         normal, lesion, weight = (arrays[name][::-1] for name in ("normal", "lesion", "weight"))
         places = np.flatnonzero(lesion)
@@ -199,7 +199,7 @@ class PixelState:
         )
 
     def curve(self) -> Curve:
-        """Return the ranking behind the metrics, with the scores of one bin tied."""
+        """Return the ranking from which the metrics follow, with the scores of one bin tied."""
         return self.steps().curve()
 
     def compute(self) -> dict[str, float]:
@@ -212,11 +212,11 @@ class PixelState:
 
     @property
     def error_bound(self) -> dict[str, float]:
-        """For each metric, the most by which `compute` can differ from the exact value (see `Steps.error_bound`)."""
+        """Return, for each metric, the largest possible error of `compute` (see `Steps.error_bound`)."""
         return self.steps().error_bound()
 
     def counts_above(self, key: int) -> tuple[int, int]:
-        """Return how many normal and how many lesion pixels lie in bins above that of ``key``."""
+        """Return how many normal and how many lesion pixels lie in bins above the bin of ``key``."""
         arrays = self.to_arrays()
         above = arrays["bins"].astype(np.int64) > (key >> (32 - self.bits)) + (1 << (self.bits - 1))
         return int(arrays["normal"][above].sum()), int(arrays["lesion"][above].sum())

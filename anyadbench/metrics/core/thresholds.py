@@ -1,4 +1,4 @@
-"""Metrics at a fixed threshold, taken from validation normals and never from the test set."""
+"""Metrics at a fixed threshold that comes from validation normals, never from the test set."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Quantile:
-    """Where a quantile of a `PixelState`'s normal pixels lies, as integers that its value follows from.
+    """Location of a quantile of a `PixelState`'s normal pixels, as integers from which its value follows.
 
     Attributes:
         quantile: 0 to 1.
         bits: Bits of the state.
-        bin: The bin that holds the quantile.
+        bin: The bin that contains the quantile.
         below: Normal pixels in lower bins.
         inside: Normal pixels in this bin.
         total: All normal pixels.
@@ -40,7 +40,7 @@ class Quantile:
 
     @property
     def value(self) -> float:
-        """The upper edge of the bin, so that `at_threshold` on states of the same bits counts exactly."""
+        """Upper edge of the bin, so that `at_threshold` on states of the same bits counts exactly."""
         signed = self.bin - (1 << (self.bits - 1))
         return _value(((signed + 1) << (32 - self.bits)) - 1)
 
@@ -61,11 +61,11 @@ class Quantile:
 def threshold_from_normals(values: Any, quantile: float = 0.99) -> float:
     """Return the score that the given fraction of normal pixels does not exceed.
 
-    The quantile is an order statistic (numpy's method "higher"), hence a score that occurs. From a `PixelState` it is
-    the upper edge of that score's bin, so that `at_threshold` on states of the same bits counts exactly.
+    The quantile is an order statistic (numpy's method "higher"), hence an actual score. From a `PixelState` it is the
+    upper edge of that score's bin, so that `at_threshold` on states of the same bits counts exactly.
 
     Args:
-        values: Scores of normal pixels of any shape, or a `PixelStats` or `PixelState`, whose normal pixels count.
+        values: Scores of normal pixels in any shape, or a `PixelStats` or `PixelState`, whose normal pixels count.
         quantile: 0 to 1.
 
     Raises:
@@ -86,9 +86,9 @@ def threshold_from_normals(values: Any, quantile: float = 0.99) -> float:
 
 
 def at_threshold(stats: PixelStats | PixelState, threshold: float) -> dict[str, float]:
-    """Return Dice and its kin with every pixel positive whose score is greater than the threshold, pooled over slices.
+    """Return Dice and related metrics over the pixels of all slices; scores above the threshold are positive.
 
-    A `PixelState` counts whole bins: positive are the bins above that of the threshold.
+    A `PixelState` counts whole bins: bins above the threshold's bin are positive.
 
     Returns:
         ``dice``, ``sensitivity``, ``specificity``, ``precision`` (NaN where 0/0) and the counts ``tp``, ``fp``, ``fn``
@@ -102,7 +102,7 @@ def at_threshold(stats: PixelStats | PixelState, threshold: float) -> dict[str, 
 
 
 def decision_values(true_positive: int, false_positive: int, normal: int, lesion: int) -> dict[str, float]:
-    """Return what `at_threshold` returns from the flagged lesion and normal pixels, and all normal and lesion ones."""
+    """Return the values of `at_threshold` from the counts of flagged and of all normal and lesion pixels."""
     false_negative, true_negative = lesion - true_positive, normal - false_positive
     return {
         "dice": _ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative),
@@ -129,12 +129,12 @@ def _ratio(part: int, whole: int) -> float:
 
 def _rank(count: int, quantile: float) -> int:
     if count == 0:
-        raise UserError("There are no normal pixels to take a threshold from; give maps of validation normals.")
+        raise UserError("There are no normal pixels to set a threshold from; give maps of validation normals.")
     return math.ceil(quantile * (count - 1))
 
 
 def quantile_of_state(state: PixelState, quantile: float = 0.99) -> Quantile:
-    """Return where a quantile of the state's normal pixels lies.
+    """Return the location of a quantile of the state's normal pixels.
 
     Raises:
         UserError: If there is no normal pixel.

@@ -1,8 +1,8 @@
 """Subject-level bootstrap: intervals, paired comparison, several seeds, and correction for many tests.
 
 Slices of one subject are not independent, so whole subjects are drawn. A resample is a vector of how often each subject
-was drawn, and its pooled counts are a matrix product; no map is needed again. Grouping steps makes a small difference
-to the value of the sample itself, by which all its resamples are moved.
+was drawn, and its pooled counts are a matrix product; no map is needed again. Grouping steps changes the value of the
+sample itself slightly; all its resamples are shifted by that difference.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 MIN_SUBJECTS = 5
-"""With fewer subjects there is no interval: all ends are NaN."""
+"""With fewer subjects there is no interval: both ends are NaN."""
 
 RESAMPLES = 1000
 
@@ -40,7 +40,7 @@ class PairedEffect:
         effect: First minus second.
         low: Lower end of the 95 % percentile interval.
         high: Upper end.
-        p_value: Two-sided: twice the smaller share of resamples on one side of 0, counting the sample itself.
+        p_value: Two-sided: twice the smaller share of resamples on one side of 0, the sample itself included.
     """
 
     effect: float
@@ -52,12 +52,12 @@ class PairedEffect:
 def replicates(
     cohort: Cohort, images: ImageData, draws: Float64[np.ndarray, "r+1 s"], points: Mapping[str, float]
 ) -> Values:
-    """Return every metric in each resample, moved so that the sample itself has the value it is known to have.
+    """Return every metric in each resample, shifted so that the sample itself has its known value.
 
     Args:
         cohort: Pixel counts by subject.
         images: For the same subjects, image scores and labels of their slices.
-        draws: What `anyadbench.metrics.intervals.resample.draw_subjects` gives, or its columns of these subjects.
+        draws: From `anyadbench.metrics.intervals.resample.draw_subjects`, or its columns for these subjects.
         points: Values of the sample itself.
 
     Returns:
@@ -84,12 +84,12 @@ def subject_bootstrap(
         pixel_states: One state per subject. States of 20 bits take the least memory and lose nothing, because no finer
             bins are used.
         image: For the same subjects, image scores and labels of their slices.
-        n_resamples: Number of resamples; those in which a metric is undefined do not count for it.
-        seed: Of the draws. Equal seeds and numbers of subjects draw the same subjects.
-        points: Values of the sample that the intervals belong to, if they are known more exactly than from the states.
+        n_resamples: Number of resamples; a metric ignores those in which it is undefined.
+        seed: Seed of the draws. Equal seeds and numbers of subjects draw the same subjects.
+        points: Values of the sample itself, if they are known more exactly than from the states.
 
     Returns:
-        Low and high end by name; NaN for fewer than 5 subjects, or if under half of the resamples are defined.
+        Low and high end by name; NaN for fewer than 5 subjects, or if less than half of the resamples are defined.
 
     Raises:
         UserError: If the two lists differ in length or states in bits.
@@ -110,7 +110,7 @@ def paired_bootstrap(
         first: Pixel states and image scores with labels of one method (as for `subject_bootstrap`).
         second: Those of the other.
         n_resamples: Number of resamples.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         The effect by metric; NaN ends and p-value for fewer than 5 subjects.
@@ -120,9 +120,9 @@ def paired_bootstrap(
     """
     for number, ((_, a), (_, b)) in enumerate(zip(first[1], second[1], strict=False)):
         if not np.array_equal(as_labels(a), as_labels(b)):
-            raise UserError(f"Subject {number} has other slices in one method than in the other; compare equal tests.")
+            raise UserError(f"Subject {number} has different slices in the two methods; use one test set.")
     if len(first[0]) != len(second[0]):
-        raise UserError(f"One method has {len(first[0])} subjects, the other {len(second[0])}; compare equal tests.")
+        raise UserError(f"One method has {len(first[0])} subjects, the other {len(second[0])}; use one test set.")
     ours, our_points = _resampled(*first, n_resamples, seed)
     theirs, their_points = _resampled(*second, n_resamples, seed)
     return {name: paired_effect(our_points[name], their_points[name], ours[name], theirs[name]) for name in METRICS}
@@ -131,7 +131,7 @@ def paired_bootstrap(
 def paired_effect(
     ours: float, theirs: float, our_values: Float[np.ndarray, " r"], their_values: Float[np.ndarray, " r"]
 ) -> PairedEffect:
-    """Return the effect from two values and their resamples, of which equal positions drew the same subjects."""
+    """Return the effect from two values and their resamples; equal indices drew the same subjects."""
     differences = our_values.astype(np.float64) - their_values.astype(np.float64)
     low, high = interval(differences)
     p_value = float("nan") if np.isnan(low) else _two_sided(differences)
@@ -139,11 +139,11 @@ def paired_effect(
 
 
 def over_seeds(values: Float[np.ndarray, "seeds *more r"], seed: int = 0) -> Float64[np.ndarray, "*more r"]:
-    """Return resamples of the mean over run seeds, drawing seeds as well as subjects: the nested bootstrap.
+    """Return resamples of the mean over run seeds; seeds are drawn as well as subjects (nested bootstrap).
 
     Args:
-        values: Resamples of each seed; the last axis counts resamples, of which equal positions drew the same subjects.
-        seed: Of the draws of seeds.
+        values: Resamples of each seed along the last axis; equal indices drew the same subjects.
+        seed: Seed of the draws of run seeds.
     """
     count = len(values)
     if count == 1:
@@ -151,7 +151,7 @@ def over_seeds(values: Float[np.ndarray, "seeds *more r"], seed: int = 0) -> Flo
     weights = _seed_weights(count, values.shape[-1], seed)
     if not np.isnan(values).any():
         return np.asarray(np.einsum("s...r,sr->...r", values, weights))
-    # A seed that was not drawn must not spoil the mean where it is undefined.
+    # A seed that was not drawn must not make the mean undefined.
     spread = weights.reshape(count, *([1] * (values.ndim - 2)), -1)
     return np.asarray(np.where(spread > 0, values * spread, 0.0).sum(axis=0), dtype=np.float64)
 
@@ -165,7 +165,7 @@ def _seed_weights(count: int, n_resamples: int, seed: int) -> Float64[np.ndarray
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Return p-values adjusted for their number by Holm's step-down method (Scand. J. Stat. 1979); NaN stays NaN."""
+    """Return p-values adjusted by Holm's step-down method (Scand. J. Stat. 1979); NaN stays NaN."""
     known = sorted((value, name) for name, value in p_values.items() if not np.isnan(value))
     adjusted, worst = dict(p_values), 0.0
     for rank, (value, name) in enumerate(known):
@@ -175,7 +175,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def interval(values: Float[np.ndarray, " r"]) -> tuple[float, float]:
-    """Return the 95 % percentile interval of resampled values; NaN if under half of them are defined."""
+    """Return the 95 % percentile interval of resampled values; NaN if less than half of them are defined."""
     defined = values[~np.isnan(values)].astype(np.float64)
     if 2 * len(defined) < len(values) or not len(defined):
         return float("nan"), float("nan")
@@ -206,7 +206,7 @@ def _resampled(
 
 
 def _shift(value: float, point: float) -> float:
-    """Return what moves the value of the sample itself to its value at full resolution."""
+    """Return the shift from the sample's own value to its value at full resolution."""
     return 0.0 if np.isnan(value) or np.isnan(point) else point - float(value)
 
 

@@ -25,9 +25,9 @@ _BLOCK = 64
 
 
 def draw_subjects(subjects: int, n_resamples: int, seed: int) -> Float64[np.ndarray, "r+1 s"]:
-    """Return how often each subject is drawn; the first row is the sample itself.
+    """Return how often each subject is drawn; entry 0 is the sample itself.
 
-    Equal numbers of subjects and equal seeds give equal draws, so that values of two methods can be paired.
+    Equal numbers of subjects and equal seeds give equal draws, so that the values of two methods can be paired.
     """
     picks = np.random.default_rng(seed).integers(0, subjects, size=(n_resamples, subjects))
     rows = np.repeat(np.arange(n_resamples), subjects)
@@ -38,7 +38,7 @@ def draw_subjects(subjects: int, n_resamples: int, seed: int) -> Float64[np.ndar
 
 
 def resample(cohort: Cohort, images: ImageData, draws: Float64[np.ndarray, "r s"]) -> Values:
-    """Return every metric for each row of draws; NaN where a draw has no lesion or no normal.
+    """Return every metric for each draw; NaN if a draw has no lesion or no normal.
 
     Args:
         cohort: Pixel counts by subject.
@@ -56,7 +56,7 @@ def resample(cohort: Cohort, images: ImageData, draws: Float64[np.ndarray, "r s"
 
 
 class _Pixels:
-    """Cumulated counts of each subject at each group."""
+    """Cumulative counts of each subject at each group."""
 
     def __init__(self, cohort: Cohort) -> None:
         within = np.cumsum(cohort.tied, axis=1)
@@ -87,7 +87,7 @@ class _Pixels:
 
 
 class _Slices:
-    """Cumulated counts of each subject's slices at each score that some abnormal slice has."""
+    """Cumulative counts of each subject's slices at each score of an abnormal slice."""
 
     def __init__(self, images: ImageData) -> None:
         scores, labels, subjects = joined(images)

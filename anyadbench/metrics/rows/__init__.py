@@ -1,1 +1,1 @@
-"""Every number of one row of a result, from what its cell stores."""
+"""Every number of a result's row, from the data stored in its cell."""

@@ -1,4 +1,4 @@
-"""Metrics that plugins add: a column computed from what every cell stores of a row."""
+"""Metrics from plugins: a board column computed from the data that every cell stores for a row."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class SubjectPixels(Protocol):
 
 @dataclass(frozen=True)
 class RowScores:
-    """What a cell stores of one subset on one test set.
+    """The data that a cell stores for one subset on one test set.
 
     Attributes:
         slices: One line per scored slice: ``subject``, ``scan``, ``slice``, ``height_mm``, ``label`` (1 with a lesion),
             ``lesion_px``, ``brain`` (share of the field) and ``image_score``.
-        pixels: Pixel statistics by subject; ``compute()`` gives every pixel metric of that subject alone.
+        pixels: Pixel statistics by subject; ``compute()`` returns every pixel metric of that subject alone.
     """
 
     slices: pd.DataFrame
@@ -36,13 +36,13 @@ class RowScores:
 
 @dataclass(frozen=True)
 class AddedMetric:
-    """A metric that the boards show beside the built-in ones. Nothing is trained or scored again for it.
+    """A metric that boards show beside the built-in ones, without training or scoring anything again.
 
     Attributes:
-        name: Column name: lower-case letters, digits and underscores. It cannot be that of a built-in metric.
-        title: What it is, in one sentence for the board.
-        compute: Takes a ``RowScores``, returns the value, or NaN where it is undefined. Methods are ranked by it
-            too, so higher has to be better.
+        name: Column name: lower-case letters, digits and underscores; not the name of a built-in metric.
+        title: One-sentence description for the board.
+        compute: Takes a ``RowScores`` and returns the value, or NaN where it is undefined. Methods are ranked by it
+            too, so higher must be better.
     """
 
     name: str
@@ -51,4 +51,4 @@ class AddedMetric:
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
-            raise ValueError(f"metric name {self.name!r} must be lower-case letters, digits and underscores")
+            raise ValueError(f"metric name {self.name!r} must consist of lower-case letters, digits and underscores")

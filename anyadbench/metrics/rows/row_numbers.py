@@ -1,6 +1,6 @@
-"""Every number of a row of a result, from its slice table and its pixel statistics and from nothing else.
+"""Every number of a result's row, from its slice table and its pixel statistics alone.
 
-The run and the check of a submission both call this, so a number on a board is what its stored statistics say.
+The run and the check of a submission both call this, so every number on a board follows from its stored statistics.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ REPLICATED = METRICS
 _RATIOS = ("dice", "sensitivity", "specificity", "precision")
 _COUNTS = ("tp", "fp", "fn", "tn")
 
-Record = Mapping[str, Any]
+SliceScores = Mapping[str, Any]
 
 
 def row_numbers(
-    pixels: RowPixels | None, records: Sequence[Record], drawn_from: Sequence[str]
+    pixels: RowPixels | None, records: Sequence[SliceScores], drawn_from: Sequence[str]
 ) -> tuple[dict[str, Any], Float32[np.ndarray, "m r"]]:
-    """Return the numbers of a row, and the resamples of its metrics.
+    """Return the numbers of a row and the resamples of its metrics.
 
     Args:
         pixels: Pixel statistics; ``None`` for a row without slices.
         records: The row's slices: ``subject``, ``scan``, ``label``, ``lesion_px`` and ``image_score`` of each.
-        drawn_from: All subjects of the test set. Resamples draw from these, and a row takes those that it has, so that
-            all rows of a test set, and all methods, see the same resample.
+        drawn_from: All subjects of the test set. Resamples draw from these, and a row uses the ones that it has, so
+            that all rows of a test set, and all methods, see the same resample.
 
     Returns:
-        Fields of `anyadbench.results.Row` by name; and resamples of the metrics of `REPLICATED`, NaN where undefined.
+        Fields of `anyadbench.results.Row` by name, and resamples of the metrics in `REPLICATED`, NaN where undefined.
     """
     found = _counts(records)
     resampled = np.full((len(REPLICATED), RESAMPLES), np.nan, dtype=np.float32)
@@ -83,7 +83,7 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _counts(records: Sequence[Record]) -> dict[str, Any]:
+def _counts(records: Sequence[SliceScores]) -> dict[str, Any]:
     abnormal = sum(bool(record["label"]) for record in records)
     return {
         "n_subjects": len({record["subject"] for record in records}),
@@ -95,9 +95,9 @@ def _counts(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _intervals(
-    pixels: RowPixels, records: Sequence[Record], drawn_from: Sequence[str], points: Mapping[str, float]
+    pixels: RowPixels, records: Sequence[SliceScores], drawn_from: Sequence[str], points: Mapping[str, float]
 ) -> tuple[dict[str, tuple[float | None, float | None]], Float32[np.ndarray, "m r"]]:
-    mine: dict[str, list[Record]] = {name: [] for name in pixels.subjects}
+    mine: dict[str, list[SliceScores]] = {name: [] for name in pixels.subjects}
     for record in records:
         mine[record["subject"]].append(record)
     images = [
@@ -112,7 +112,7 @@ def _intervals(
     return {name: (_number(low), _number(high)) for name, (low, high) in ends.items()}, stored
 
 
-def _sizes(images: np.ndarray, records: Sequence[Record]) -> list[dict[str, Any]]:
+def _sizes(images: np.ndarray, records: Sequence[SliceScores]) -> list[dict[str, Any]]:
     areas = np.array([int(record["lesion_px"]) if record["label"] else 0 for record in records])
     bins = []
     for number, values in enumerate(lesion_size_metrics(images, areas, SIZE_EDGES)):

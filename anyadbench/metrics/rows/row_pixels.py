@@ -1,6 +1,6 @@
-"""The pixel statistics of one row of a result: built from scored subjects, stored as arrays, read back.
+"""The pixel statistics of a result's row: built from scored subjects, stored as arrays, read back.
 
-Whatever a result says about pixels is a function of these integers and of the slice table.
+All pixel numbers of a result follow from these integers and the slice table.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _DAMAGED = "Pixel statistics are damaged or incomplete; run the cell again."
 
 @dataclass(frozen=True)
 class Decision:
-    """What the threshold from validation normals flags.
+    """Pixels above the threshold from validation normals.
 
     Attributes:
-        quantile: Where the threshold comes from.
+        quantile: Source of the threshold.
         tp: Lesion pixels above it.
         fp: Normal pixels above it.
     """
@@ -47,7 +47,7 @@ class RowPixels:
     """Pixel statistics of one subset on one test set.
 
     Attributes:
-        subjects: Names of the subjects, in the order of the cohort's rows.
+        subjects: Names of the subjects, in the order of the cohort.
         steps: The pooled ranking.
         owners: Subject of each lesion pixel in the order of the steps; empty for streaming states.
         cohort: Counts by subject.
@@ -63,10 +63,10 @@ class RowPixels:
     decision: Decision | None
 
     def check(self) -> None:
-        """Check that the parts are possible and fit each other.
+        """Check that the parts are possible and consistent.
 
         Raises:
-            UserError: If they do not.
+            UserError: If they are not.
         """
         self.steps.check()
         self.cohort.check(self.steps if self.steps.exact else None)
@@ -90,7 +90,7 @@ class RowPixels:
 
 
 def exact_pixels(test: str, subset: str, states: Mapping[str, PixelStats], quantile: Quantile | None) -> RowPixels:
-    """Put the states of all subjects together; they are not copied, so their sum lives only within this call."""
+    """Combine the states of all subjects; they are not copied, so their sum exists only within this call."""
     names = tuple(sorted(states))
     parts = [states[name] for name in names]
     pooled = PixelStats()
@@ -104,7 +104,7 @@ def exact_pixels(test: str, subset: str, states: Mapping[str, PixelStats], quant
 def streaming_pixels(
     test: str, subset: str, pooled: PixelState, states: Mapping[str, PixelState], quantile: Quantile | None
 ) -> RowPixels:
-    """Put the pooled state and the coarser states of all subjects together."""
+    """Combine the pooled state and the coarser states of all subjects."""
     names = tuple(sorted(states))
     cohort = binned_cohort([states[name] for name in names])
     owners = np.empty(0, dtype=np.int64)
@@ -119,10 +119,10 @@ def _decide(pooled: PixelStats | PixelState, quantile: Quantile | None) -> Decis
 
 
 def to_arrays(rows: Sequence[RowPixels], subjects: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
-    """Return the arrays that rows are stored as, each of the smallest type that holds it.
+    """Return the arrays in which rows are stored, each of the smallest type that fits.
 
     Args:
-        rows: All rows of a result that have slices.
+        rows: All rows of a result with slices.
         subjects: All subjects of each test set; resamples draw from these.
     """
     arrays: dict[str, np.ndarray] = {}
@@ -138,7 +138,7 @@ def to_arrays(rows: Sequence[RowPixels], subjects: Mapping[str, Sequence[str]]) 
         parts = {"gaps": row.steps.gaps, "tied": row.steps.tied, "lesions": row.steps.lesions}
         parts |= {"subject_gaps": row.cohort.gaps, "subject_tied": row.cohort.tied}
         if row.steps.exact:
-            # A lesion pixel is told by its subject and area; few such pairs occur, so their numbers are small.
+            # A lesion pixel is identified by its subject and area; few such pairs occur, so their numbers are small.
             pairs, codes = np.unique(np.stack([row.owners, row.steps.areas]), axis=1, return_inverse=True)
             parts |= {"pairs": pairs, "codes": codes.ravel()}
         else:
@@ -150,15 +150,15 @@ def to_arrays(rows: Sequence[RowPixels], subjects: Mapping[str, Sequence[str]]) 
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> tuple[list[RowPixels], dict[str, tuple[str, ...]]]:
-    """Return rows, and the subjects of each test set, from what `to_arrays` made; checked for consistency.
+    """Return rows, and the subjects of each test set, from the arrays of `to_arrays`, checked for consistency.
 
     Raises:
-        UserError: If something is missing or impossible.
+        UserError: If an array is missing or impossible.
     """
     try:
         head = json.loads(str(arrays["index"].item()))
         if not isinstance(head, dict) or head.get("format") != FORMAT:
-            raise UserError("Pixel statistics are of an earlier version, which held no exact counts; run it again.")
+            raise UserError("Pixel statistics come from an earlier version without exact counts; run the cell again.")
         subjects = {str(name): tuple(map(str, listed)) for name, listed in head["tests"].items()}
         rows = [_named_row(arrays, number, entry) for number, entry in enumerate(head["rows"])]
     except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):

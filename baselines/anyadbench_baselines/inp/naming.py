@@ -12,7 +12,7 @@ from anyadbench.api import UserError
 
 
 def fold_class_position(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return an encoder state with the class token's position added to the token and taken off the table.
+    """Return an encoder state with the class token's position added to the token and removed from the table.
 
     A table without that position, as timm stores DINOv2 with registers, is square and left alone. DINOv2 reads its
     positions in single precision, whatever the precision of the rest.
@@ -27,7 +27,7 @@ def fold_class_position(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a whole INP-Former or AnyAD state dict, or one of Meta's DINOv2 below ``encoder.``, to ours.
 
-    DINOv2's mask token serves only its own pretraining and is left out.
+    DINOv2's mask token is used only in pretraining and is dropped.
     """
     encoder = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
     trained = {name: value for name, value in state.items() if not name.startswith("encoder.")}
@@ -43,7 +43,7 @@ def published_encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the encoder of a whole published state dict in timm's naming.
 
     Raises:
-        UserError: If it lacks what tells the encoder's sizes.
+        UserError: If it lacks the entries that determine the encoder's sizes.
     """
     prefix = "encoder.vit."
     renamed = from_published(single_state(state))
@@ -58,7 +58,7 @@ def published_encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def published_name(name: str) -> str:
-    """Return the authors' name of one of our entries."""
+    """Return the authors' name for one of our entries."""
     return name.replace("encoder.vit.", "encoder.").replace("reg_token", "register_tokens")
 
 
@@ -66,13 +66,13 @@ def single_state(states: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the one state dict in a checkpoint: the mapping itself, or its only entry ``model``.
 
     Raises:
-        UserError: If there are other parts, or an entry is no tensor.
+        UserError: If there are other parts, or an entry is not a tensor.
     """
     inner = states["model"] if set(states) == {"model"} else states
     wrong = [name for name, value in inner.items() if not isinstance(value, Tensor)] if inner else ["(nothing)"]
     if wrong:
         raise UserError(
-            f"The published checkpoint holds {wrong[0]!r}, which is no tensor of a network; give the state dict that "
+            f"The published checkpoint contains {wrong[0]!r}, which is not a tensor; give the state dict that "
             "the authors' training saves, or a mapping with that state dict under 'model'."
         )
     return dict(inner)

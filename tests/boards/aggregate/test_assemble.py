@@ -162,7 +162,7 @@ def test_only_method_that_misses_a_subset_the_data_can_serve_is_incomplete(tmp_p
     assert ranks(board_of(tmp_path)) == {"Good": None}
 
 
-def test_subset_that_no_scan_can_serve_does_not_count_against_anybody(tmp_path: Path) -> None:
+def test_subset_that_no_scan_can_serve_counts_against_no_method(tmp_path: Path) -> None:
     for cell in cells(tmp_path, GOOD, POOR):
 
         def edit(data: dict[str, Any]) -> None:

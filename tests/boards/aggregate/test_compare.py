@@ -94,7 +94,7 @@ def test_other_slices_are_refused(tmp_path: Path) -> None:
     table = cell / "scores/slices.csv"
     lines = table.read_text().splitlines()
     table.write_text("\n".join([lines[0], *lines[2:]]) + "\n")
-    with pytest.raises(UserError, match="were scored on other slices of phantom, F"):
+    with pytest.raises(UserError, match="were scored on different slices of phantom, F"):
         compare(tmp_path, ("a", "b"))
 
 

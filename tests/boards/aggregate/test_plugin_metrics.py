@@ -120,7 +120,7 @@ def test_a_metric_that_cannot_be_used_is_named_on_the_board(
 
 
 def test_a_metric_name_that_is_no_column_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be lower-case letters, digits and underscores"):
+    with pytest.raises(ValueError, match="must consist of lower-case letters, digits and underscores"):
         AddedMetric("Pixel AP", "", abnormal_share)
 
 

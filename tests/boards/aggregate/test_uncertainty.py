@@ -47,7 +47,7 @@ def test_summaries_have_intervals_around_mean_worst_and_drops(tmp_path: Path) ->
     assert item.mean is not None and item.worst is not None
     low, high = item.mean_interval
     assert low is not None and high is not None and low < item.mean < high
-    # Subsets resample together: the mean of seven is as uncertain as the shared part says, not seven times less.
+    # Subsets resample together: the mean of seven is as uncertain as their shared part, not seven times less.
     assert 0.01 < high - low < 0.1
     assert item.worst_interval[0] is not None and item.worst_interval[0] < item.worst
     assert len(item.drops) == len(SUBSETS) - 1
@@ -83,13 +83,13 @@ def test_damaged_resamples_are_a_notice(tmp_path: Path) -> None:
     assert any("bootstrap.npz is damaged" in notice for notice in board.notices)
 
 
-def test_methods_that_a_paired_test_cannot_tell_apart_share_a_group(tmp_path: Path) -> None:
+def test_methods_that_a_paired_test_cannot_separate_share_a_group(tmp_path: Path) -> None:
     board = board_of(tmp_path, method("best", 2.6), method("same", 2.58), method("poor", 0.8))
     groups = {name: item_of(board, name, "pixel_auroc").group for name in ("Best", "Same", "Poor")}
     assert groups == {"Best": 1, "Same": 1, "Poor": 2}
 
 
-def test_tie_groups_follow_the_rank_and_begin_anew_at_each_difference() -> None:
+def test_tie_groups_follow_the_rank_and_restart_at_each_difference() -> None:
     rng = np.random.default_rng(0)
     points = {"a": 0.9, "b": 0.899, "c": 0.7, "d": 0.699, "e": 0.2}
     means = {name: value + rng.normal(0, 0.01, 1000) for name, value in points.items()}
@@ -101,7 +101,7 @@ def test_tie_groups_follow_the_rank_and_begin_anew_at_each_difference() -> None:
     assert tie_groups(items, {}) == {}
 
 
-def test_tie_groups_are_letters_beside_ranks() -> None:
+def test_tie_groups_are_letters_after_ranks() -> None:
     assert [group_letter(group) for group in (None, 1, 26, 27)] == ["", "a", "z", "aa"]
     assert rank_text(2, 1) == "2 a"
 

@@ -109,7 +109,7 @@ def test_page_without_maps_and_curves_says_so(tmp_path: Path) -> None:
     cell = write_cell(tmp_path / "cells", FakeMethod("anyad", "AnyAD", maps=False), 0)
     (cell / "scores/curves.json").unlink()
     text = board_html(load_boards(tmp_path)[0])
-    assert "No maps were kept" in text and "No cell holds curves." in text
+    assert "No maps were kept" in text and "No cell has curves." in text
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no", b"\x93NUMPY"])
@@ -120,7 +120,7 @@ def test_damaged_maps_are_a_sentence(tmp_path: Path, content: bytes) -> None:
     assert "maps.npz is damaged" in board_html(load_boards(tmp_path)[0])
 
 
-def test_maps_in_a_compression_that_nobody_knows_are_a_sentence(tmp_path: Path) -> None:
+def test_maps_in_an_unknown_compression_are_a_sentence(tmp_path: Path) -> None:
     cell = write_cell(tmp_path / "cells", DEFAULT_METHODS[0], 0)
     path = cell / "scores/maps.npz"
     content = bytearray(path.read_bytes())

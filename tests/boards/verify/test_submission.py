@@ -1,4 +1,4 @@
-"""Checking submissions: everything recomputed from what a cell stores, and a changed digit found and named."""
+"""Checking submissions: everything is recomputed from a cell's stored data, and a changed digit is found and named."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HISTORIC = FIXTURES / "results"
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_phantom: Path, tiny_protocol: Path) -> Path:
-    """A runs folder with one whole cell of five test subjects, so that it has intervals."""
+    """A runs folder with one complete cell of five test subjects, so that it has intervals."""
     folder = tmp_path_factory.mktemp("check")
     protocol = folder / "tiny.toml"
     split = "[split]\ntrain = 0.4\nvalidation = 0.1\ntest = 0.5\n\n[[test]]"
@@ -54,7 +54,7 @@ def cell_of(runs: Path) -> Path:
 
 
 def change_digit(path: Path, before: str) -> None:
-    """Change the digit that follows ``before`` for the first time."""
+    """Change the digit after the first occurrence of ``before``."""
     text = path.read_text()
     place = text.index(before) + len(before)
     while not text[place].isdigit():
@@ -68,7 +68,7 @@ def problems(runs: Path, resealed: bool = False) -> str:
     return "\n".join(check(cell_of(runs)).problems)
 
 
-def test_a_cell_and_its_boards_as_they_were_written_are_in_order(runs: Path) -> None:
+def test_an_unchanged_cell_and_its_boards_have_no_problems(runs: Path) -> None:
     report = check(runs)
     assert report.problems == []
     assert len(report.cells) == 1 and len(report.boards) == 4
@@ -133,10 +133,10 @@ def _bend_a_curve(path: Path) -> None:
     ("column", "value", "named"),
     [
         ("image_score", lambda text: repr(float(text) + 10), "metrics.image_auroc"),
-        ("label", lambda text: str(1 - int(text)), "is not as manifest.json selects it"),
-        ("lesion_px", lambda text: str(int(text) + 1), "rows disagree about slice"),
-        ("brain", lambda text: repr(float(text) + 0.01), "rows disagree about slice"),
-        ("slice", lambda text: str(int(text) + 100), "is not as manifest.json selects it"),
+        ("label", lambda text: str(1 - int(text)), "contradicts the selection in manifest.json"),
+        ("lesion_px", lambda text: str(int(text) + 1), "rows disagree on slice"),
+        ("brain", lambda text: repr(float(text) + 0.01), "rows disagree on slice"),
+        ("slice", lambda text: str(int(text) + 100), "contradicts the selection in manifest.json"),
     ],
 )
 def test_a_changed_slice_is_named(runs: Path, column: str, value: Any, named: str) -> None:
@@ -158,7 +158,7 @@ def test_a_changed_slice_is_named(runs: Path, column: str, value: Any, named: st
     [
         (("F+T1", "F+T1+T2"), "F+T1 lacks {scan}, which is in the rows of F and T1."),
         (("F",), "F+T1: {scan} is in this row but not of the rows of each of F and T1."),
-        (("as available",), "as available: slice {slice} of {scan} is not as manifest.json selects it."),
+        (("as available",), "as available: slice {slice} of {scan} contradicts the selection in manifest.json."),
     ],
 )
 def test_a_scan_that_a_row_leaves_out_is_named(runs: Path, subsets: tuple[str, ...], named: str) -> None:
@@ -171,7 +171,7 @@ def test_a_scan_that_a_row_leaves_out_is_named(runs: Path, subsets: tuple[str, .
         for place, records in statistics.slices.items()
     }
     report = CellReport(cell_of(runs))
-    # Pixel statistics that were thinned out alike would not tell.
+    # Pixel statistics reduced in the same way would not show it.
     check_selection(report, record.result, replace(statistics, slices=slices))
     assert named.format(**gone) in "\n".join(report.problems)
 
@@ -218,7 +218,7 @@ def test_counts_at_the_threshold_must_fit_the_ranking(runs: Path) -> None:
 
 def test_a_changed_resample_is_named(runs: Path) -> None:
     change_array(cell_of(runs) / "scores/bootstrap.npz", "values", bump((0, 0, 5)))
-    assert "bootstrap.npz: phantom, F: the resamples of image_auroc are others" in problems(runs)
+    assert "bootstrap.npz: phantom, F: the resamples of image_auroc differ" in problems(runs)
 
 
 def test_a_changed_kept_map_is_found(runs: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_changed_kept_map_is_found(runs: Path) -> None:
     info["slices"][0]["image_scores"]["F"] += 1
     np.savez(path, **(arrays | {"info": np.array(json.dumps(info))}))
     found = problems(runs)
-    assert "its slice score is not that of slices.csv" in found
+    assert "its slice score is not the one in slices.csv" in found
     assert "scores/maps.npz: its hash is not the one in result.json" in found
 
 
@@ -265,10 +265,10 @@ def test_a_removed_row_is_named(runs: Path) -> None:
     change_json(cell_of(runs) / "result.json", lambda data: data["rows"].pop(2))
     found = problems(runs, resealed=True)
     assert "lacks a row that the protocol has: phantom, T2" in found
-    assert "phantom, T2 is in only one of slice table and result.json" in found
+    assert "phantom, T2 is only in one of slices.csv and result.json" in found
 
 
-def test_missing_files_are_told_apart(runs: Path) -> None:
+def test_missing_files_are_distinguished(runs: Path) -> None:
     cell = cell_of(runs)
     (cell / "scores/maps.npz").unlink()
     (cell / "scores/curves.json").unlink()
@@ -292,13 +292,13 @@ def test_damaged_arrays_are_a_sentence(runs: Path, content: bytes) -> None:
 def test_there_must_be_something_to_check(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist; give a cell"):
         check(tmp_path / "no")
-    with pytest.raises(UserError, match="holds no cell and no board"):
+    with pytest.raises(UserError, match="contains no cell and no board"):
         check(tmp_path)
     (tmp_path / "leaderboard.csv").write_text("kind\n")
     with pytest.raises(UserError, match="name the runs folder with --runs DIR"):
         check(tmp_path / "leaderboard.csv")
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(UserError, match="is no result.json and none of"):
+    with pytest.raises(UserError, match="is neither result.json nor one of"):
         check(tmp_path / "notes.txt")
 
 
@@ -321,4 +321,4 @@ def test_historic_results_load_and_give_boards(version: str, tmp_path: Path) -> 
     (board,) = build_boards(HISTORIC / version, tmp_path)
     assert f"{record.result.rows[0].metrics['pixel_ap']:.6f}" in board.leaderboard.read_text()
     found = check(HISTORIC / version).problems
-    assert found == [] or (version == "v1" and "schema version 1 holds no exact pixel statistics" in found[0])
+    assert found == [] or (version == "v1" and "schema version 1 has no exact pixel statistics" in found[0])

@@ -70,5 +70,5 @@ def test_a_constant_slice_becomes_zero(store: SliceStore) -> None:
 def test_unknown_mode_and_percentile(store: SliceStore) -> None:
     with pytest.raises(UserError, match=r"Unknown intensity mode 'z-score'; use one of volume, slice-minmax8\."):
         scaled(store, "z-score")
-    with pytest.raises(UserError, match=r"98 is not kept in a store; use one of 99, 99\.5, 99\.8, 99\.9, 100\."):
+    with pytest.raises(UserError, match=r"98 is not stored; use one of 99, 99\.5, 99\.8, 99\.9, 100\."):
         scaled(store, "volume", 98)

@@ -1,4 +1,4 @@
-"""Building a store: the same bytes every time, whatever happens in between."""
+"""Building a store: the same bytes every time, whatever happens along the way."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_nothing_but_the_store_is_left(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["store"]
 
 
-def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     tree = make_tree("brats2018", tmp_path / "source", 8, (48, 48, 20))
     code = (
         "import sys; from anyadbench.data.store.build import prepare\n"
@@ -157,14 +157,14 @@ def test_source_and_store_must_differ(tmp_path: Path) -> None:
     before = sorted(tree.rglob("*"))
     with pytest.raises(UserError, match=r"--source and the store are the same folder"):
         prepare(tree, LAYOUT, tree.parent / "." / "source")
-    with pytest.raises(UserError, match="would take the place of the source"):
+    with pytest.raises(UserError, match="would replace the source"):
         prepare(tree, LAYOUT, tmp_path)
     assert sorted(tree.rglob("*")) == before
 
 
 def test_a_store_is_no_source(tmp_path: Path) -> None:
     store = prepare(make_tree("brats2018", tmp_path / "source", 1, TINY), LAYOUT, tmp_path / "store")
-    with pytest.raises(UserError, match="is a slice store already"):
+    with pytest.raises(UserError, match="is already a slice store"):
         prepare(store.path, LAYOUT, tmp_path / "other")
 
 
@@ -172,7 +172,7 @@ def test_a_taken_folder_is_not_overwritten(tmp_path: Path) -> None:
     tree = make_tree("brats2018", tmp_path / "source", 1, TINY)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"exists and is not a slice store; name a new folder, nothing was changed"):
+    with pytest.raises(UserError, match=r"exists and is not a slice store, and was left unchanged; name a new folder"):
         prepare(tree, LAYOUT, tmp_path / "out")
     assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
 
@@ -240,7 +240,7 @@ def test_a_broken_link_is_a_missing_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["brats2018", "anyad-png"])
 def test_memory_does_not_grow_with_the_patients(tmp_path: Path, name: str) -> None:
-    """Twenty patients more cost a small part of their pixels: their rows of the tables."""
+    """Twenty more patients cost a small part of their pixels: their lines in the tables."""
     import tracemalloc
 
     layout, peaks, sizes = get_layout(name), [], []

@@ -22,7 +22,7 @@ FATAL = {
     "4d": "has 4 axes",
     "nan": "that are NaN or infinite",
     "inf": "that are NaN or infinite",
-    "zeros": "holds nothing but zeros",
+    "zeros": "contains only zeros",
     "other-shape": "has the shape",
     "other-affine": "has another affine than its sibling",
     "seg-affine": "has another affine than its sibling",
@@ -33,8 +33,8 @@ FATAL = {
 HARMLESS = {
     "no-t2": "which has no t2",
     "odd-label": "holds labels that brats2018 does not have: 9 (1 voxels)",
-    "apple": "is a leftover of a Mac's archive",
-    "stray": "does not fit the file names of brats2018",
+    "apple": "is a macOS archive leftover",
+    "stray": "does not match the file names of brats2018",
 }
 
 

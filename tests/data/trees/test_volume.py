@@ -1,4 +1,4 @@
-"""Reading volumes: one orientation, and one sentence for each thing that can be wrong."""
+"""Reading volumes: one orientation, and one sentence for each possible fault."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_labels_near_whole_numbers_are_rounded(tmp_path: Path) -> None:
 
 def test_fractional_labels_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "seg.nii", np.full(SHAPE, 1.9985, np.float32))
-    with pytest.raises(UserError, match=r"seg\.nii holds fractional labels .*; resample it with nearest neighbours"):
+    with pytest.raises(UserError, match=r"seg\.nii holds fractional labels .*; resample it by nearest neighbour"):
         read_labels(path)
 
 
@@ -203,7 +203,7 @@ def test_affines_are_compared_in_millimetres(tmp_path: Path, shift: float, fine:
             check_siblings(first, other)
 
 
-def test_channels_of_a_4d_image_are_told_apart(tmp_path: Path) -> None:
+def test_channels_of_a_4d_image_are_separated(tmp_path: Path) -> None:
     stack = np.stack([anatomy(1, SHAPE, kind) for kind in ("flair", "t2")], axis=-1)
     volumes = read_channels(save(tmp_path / "a.nii", stack), ("flair", "t2"))
     np.testing.assert_array_equal(volumes["t2"].array, stack[..., 1])

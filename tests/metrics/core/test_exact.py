@@ -1,4 +1,4 @@
-"""The exact pixel metrics against scikit-learn and a plain reference, and their independence of order and scale."""
+"""The exact pixel metrics, compared with scikit-learn and a plain reference, and independent of order and scale."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_known_components_give_the_same() -> None:
 
 def test_components_of_other_masks_are_refused() -> None:
     maps, masks = CASES["plain"]
-    with pytest.raises(UserError, match="disagree about which pixels are lesion"):
+    with pytest.raises(UserError, match="disagree on which pixels are lesion"):
         PixelStats().update(maps, masks, components(~masks))
     with pytest.raises(UserError, match="label these masks"):
         PixelStats().update(maps, masks, components(masks)[:2])

@@ -108,7 +108,7 @@ def test_metrics_by_lesion_size_use_all_normals_in_each_bin() -> None:
         (lambda: image_metrics([1.0, 2.0], [True]), "one score for each of the 1 slices"),
         (lambda: image_metrics([1.0], [[True]]), "one label per slice"),
         (lambda: image_metrics([1.0], [2.5]), "values other than 0 and 1"),
-        (lambda: top_fraction_mean(np.zeros((1, 2, 2)), fraction=0), "above 0, at most 1"),
+        (lambda: top_fraction_mean(np.zeros((1, 2, 2)), fraction=0), "above 0 and at most 1"),
         (lambda: top_fraction_mean(np.zeros((1, 0, 2))), "no pixels"),
         (lambda: lesion_size_metrics([1.0], [0], edges=[5, 5]), "positive and ascending"),
     ],

@@ -77,7 +77,7 @@ def _slice_problems(found: Slices, scan: str, root: Path) -> Iterator[Problem]:
         twice = next((paths for paths in kinds.values() if len(paths) > 1), None)
         if twice:
             names = [path.relative_to(root).as_posix() for path in sorted(twice)]
-            yield Problem(names[0], f"and {names[1]} stand for the same slice", "keep one of them", scan=scan)
+            yield Problem(names[0], f"and {names[1]} are the same slice", "keep one of them", scan=scan)
         if index in parts:
             cause = f"is slice {index} of {scan}, which is in {parts[index]} as well as in {part}"
             yield Problem(first, cause, "keep each slice in one part", scan=scan)

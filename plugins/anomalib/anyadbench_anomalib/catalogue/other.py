@@ -1,4 +1,4 @@
-"""Models that cannot learn from normal pictures alone; they are listed with the reason."""
+"""Models that cannot learn from normal images alone; they are listed with the reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OTHER = (
         name="anomalyvfm",
         cls="AnomalyVFM",
         title="AnomalyVFM",
-        summary="A vision foundation model adapted to find anomalies in any picture.",
+        summary="A vision foundation model adapted to find anomalies in any image.",
         citation='"AnomalyVFM: Transforming Vision Foundation Models into Zero-Shot Anomaly Detectors", CVPR 2026, '
         "arXiv 2601.20524.",
         unavailable="its weights were trained on anomalies and are a download, and it learns nothing from the training "
@@ -28,7 +28,7 @@ OTHER = (
         name="cfm",
         cls="CFM",
         title="CFM",
-        summary="Maps features of a picture to features of its point cloud and back.",
+        summary="Maps features of an image to features of its point cloud and back.",
         citation='Costanzino et al., "Multimodal Industrial Anomaly Detection by Crossmodal Feature Mapping", CVPR '
         "2024, arXiv 2312.04521.",
         unavailable="it needs a point cloud with every picture, which slices do not have",
