@@ -135,7 +135,7 @@ class Loop(Protocol):
 class Method(nn.Module, abc.ABC):
     """A method under construction, in training, or scoring.
 
-    Train and eval mode are the harness's business: ``train()`` before every training step, ``eval()`` before
+    The harness sets train and eval mode: ``train()`` before every training step, ``eval()`` before
     ``prepare`` and ``score``. A part that ``anyadbench.api.freeze`` has fixed stays in eval mode, and its tensors are
     not stored with a cell.
     """
