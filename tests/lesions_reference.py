@@ -21,6 +21,7 @@ class Found:
     lesions: list[float] = field(default_factory=list)
     alarms: list[float] = field(default_factory=list)
     contested: bool = False
+    knotted: int = 0
 
 
 def label(mask: np.ndarray) -> list[np.ndarray]:
@@ -77,7 +78,9 @@ def walk(
         table = np.array([[overlap(lesion, cluster) for cluster in clusters] for lesion in lesions])
         table = np.where(table >= least, table, 0.0).reshape(len(lesions), len(clusters))
         pairs = assigned(table)
-        found.contested |= any((table > 0).sum(axis=0) > 1)
+        shared = (table > 0).sum(axis=0) > 1
+        found.contested |= bool(shared.any())
+        found.knotted += bool((table[(table[:, shared] > 0).any(axis=1)] > 0).sum(axis=1).max(initial=0) > 1)
         for row, _ in pairs:
             if np.isnan(found.lesions[row]):
                 found.lesions[row] = float(threshold)
@@ -138,6 +141,16 @@ def volume(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     brain |= truth
     brain[0, 0, 0] = True
     return scores.astype(np.float32), truth, brain
+
+
+def knots(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a thin scan in which several lesions and several clusters often contend for each other."""
+    rng = np.random.default_rng(number)
+    shape = (1, int(rng.integers(1, 4)), int(rng.integers(12, 30)))
+    scores = ndimage.gaussian_filter(rng.standard_normal(shape), (0, 0, 0.6))
+    truth = np.broadcast_to(np.convolve(rng.random(shape[2]), np.ones(3), mode="same") > 1.3, shape).copy()
+    truth[..., rng.random(shape[2]) < 0.1] = False
+    return scores.astype(np.float32), truth, np.ones(shape, dtype=bool)
 
 
 def froc(founds: list[Found], rate: float) -> float:

@@ -47,7 +47,9 @@ def aupimo(
     """
     low, high = bounds
     if not 0 < low < high <= 1:
-        raise UserError(f"The false-positive rates {low:g} and {high:g} are no bounds; give two ascending ones up to 1.")
+        raise UserError(
+            f"The false-positive rates {low:g} and {high:g} are no bounds; give two ascending ones up to 1."
+        )
     scores = as_maps(maps)
     inside = np.ones(scores.shape, dtype=np.bool_) if brains is None else as_masks(brains, scores.shape)
     marked = as_masks(masks, scores.shape)
@@ -65,7 +67,7 @@ def aupimo(
 def _rates(
     scores: np.ndarray, inside: Bool[np.ndarray, "m h w"], high: float
 ) -> tuple[Int32[np.ndarray, " j"], Float64[np.ndarray, " j"]]:
-    """Return the scores of normal slices as keys, falling, and the rate at each, up to the first rate above ``high``."""
+    """Return the scores of normal slices as falling keys, and the rate at each, up to the first above ``high``."""
     pixels = inside.sum(axis=(1, 2))
     weight = np.repeat(1.0 / (pixels * len(pixels)), pixels)
     keys = float32_keys(np.ascontiguousarray(scores[inside]))

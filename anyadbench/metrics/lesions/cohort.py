@@ -41,8 +41,8 @@ def cohort_numbers(records: Sequence[ScanRecord], weights: Float64[np.ndarray, "
 
     Returns:
         ``dice``, ``dice_best`` and ``dice_common`` with ``dice_common_place`` (see `dice_numbers`); ``volume_bias_ml``,
-        ``volume_low_ml`` and ``volume_high_ml`` (`volume_numbers`); ``lesion_ap``, the sensitivities of `FROC_NAMES` and
-        their mean ``froc`` (`curve_numbers`); ``lesion_f1``, ``lesion_sensitivity``, ``lesion_precision``,
+        ``volume_low_ml`` and ``volume_high_ml`` (`volume_numbers`); ``lesion_ap``, the sensitivities of `FROC_NAMES`
+        and their mean ``froc`` (`curve_numbers`); ``lesion_f1``, ``lesion_sensitivity``, ``lesion_precision``,
         ``alarms_per_scan`` and ``lesion_f1_BIN`` (`threshold_numbers`).
 
     Raises:

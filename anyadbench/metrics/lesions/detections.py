@@ -50,7 +50,7 @@ def swept_detections(scan: Scan, ranking: Ranking, targets: Targets, rule: Rule)
     Raises:
         UserError: For a greedy overlap rule, which is defined at one threshold only.
     """
-    tree = component_tree(ranking, scan.brain.shape)  # type: ignore[arg-type]
+    tree = component_tree(ranking, scan.brain.shape)
     smallest = scan.smallest_voxels(rule.smallest_ml)
     if isinstance(rule, OverlapRule):
         found, alarms = sweep_overlaps(tree, targets, rule, smallest)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anyadbench.metrics.keys import key_values, threshold_key
+from anyadbench.metrics.keys import key_values
 from anyadbench.metrics.lesions.rules import OverlapRule, Rule
 from anyadbench.metrics.lesions.scan import label_volume
 
@@ -51,7 +51,7 @@ def clusters_above(scan: Scan, ranking: Ranking, targets: Targets, rule: Rule, t
     Raises:
         UserError: If the threshold is not finite.
     """
-    flagged = ranking.voxels[: int(np.append(0, ranking.level_ends)[ranking.levels_above(threshold_key(threshold))])]
+    flagged = ranking.voxels[: int(ranking.voxels_above(np.array([threshold]))[0])]
     mask = np.zeros(scan.brain.shape, dtype=np.bool_)
     mask.ravel()[flagged] = True
     labels, sizes = label_volume(mask)

@@ -42,7 +42,9 @@ class PossiblePairs:
 
     def only(self, kept: Bool[np.ndarray, " r"]) -> PossiblePairs:
         """Return some of them."""
-        return PossiblePairs(self.lesion[kept], self.branch[kept], self.first[kept], self.last[kept], self.overlap[kept])
+        return PossiblePairs(
+            self.lesion[kept], self.branch[kept], self.first[kept], self.last[kept], self.overlap[kept]
+        )
 
 
 def possible_pairs(tree: ComponentTree, targets: Targets, rule: OverlapRule, smallest: int) -> PossiblePairs:

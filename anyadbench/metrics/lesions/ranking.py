@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anyadbench.metrics.keys import float32_keys, key_values
+from anyadbench.metrics.keys import float32_keys, key_values, threshold_key
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Int32, Int64
+    from jaxtyping import Float32, Float64, Int32, Int64
 
     from anyadbench.metrics.lesions.scan import Scan
 
@@ -42,9 +42,15 @@ class Ranking:
         """Return the scores of levels, as the float32 values that they were."""
         return key_values(self.level_keys[levels]).astype(np.float32)
 
-    def levels_above(self, key: int) -> int:
-        """Return how many levels have an ordered key above ``key``."""
-        return int(np.searchsorted(-self.level_keys.astype(np.int64), -key, side="left"))
+    def voxels_above(self, thresholds: Float64[np.ndarray, " t"]) -> Int64[np.ndarray, " t"]:
+        """Return how many brain voxels have a score above each threshold.
+
+        Raises:
+            UserError: If a threshold is not finite.
+        """
+        keys = np.array([threshold_key(float(value)) for value in thresholds], dtype=np.int32)
+        levels = len(self.level_keys) - np.searchsorted(self.level_keys[::-1], keys, side="right")
+        return np.append(0, self.level_ends)[levels]
 
 
 def rank_voxels(scan: Scan) -> Ranking:

@@ -15,7 +15,7 @@ from anyadbench.metrics.lesions.ranking import rank_voxels
 from anyadbench.metrics.lesions.rules import OverlapRule, Rule
 from anyadbench.metrics.lesions.scan import read_scan
 from anyadbench.metrics.lesions.targets import targets_of
-from anyadbench.metrics.lesions.volumes import best_overlap, overlaps_above, volume_bins
+from anyadbench.metrics.lesions.volumes import overlap_counts, volume_bins
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Int64
@@ -58,7 +58,7 @@ class ScanRecord:
     lesion_scores: Float32[np.ndarray, " l"]
     lesion_found: Bool[np.ndarray, " l"]
     alarm_scores: Float32[np.ndarray, " a"]
-    alarm_bins: Int64[np.ndarray, "4"]
+    alarm_bins: Int64[np.ndarray, " b"]
 
     @property
     def has_threshold(self) -> bool:
@@ -88,8 +88,8 @@ class ScanRecord:
         try:
             predicted, hit = np.asarray(arrays["grid"]).astype(np.int64)
             record = cls(
-                float(arrays["voxel_ml"]),
-                *(int(value) for value in np.asarray(arrays["counts"])),  # type: ignore[arg-type]
+                voxel_ml=float(arrays["voxel_ml"]),
+                **{name: int(value) for name, value in zip(_COUNTS, arrays["counts"], strict=True)},
                 grid_predicted=predicted,
                 grid_hit=hit,
                 lesion_voxels=np.asarray(arrays["lesion_voxels"]).astype(np.int64),
@@ -167,20 +167,20 @@ def score_scan(
     scan = read_scan(scores, truth, brain, spacing, name)
     ranking, targets = rank_voxels(scan), targets_of(scan, rule)
     counted = targets.counted
-    best = best_overlap(scan, ranking)
-    grid_predicted, grid_hit = overlaps_above(scan, ranking, np.asarray(grid, dtype=np.float64))
-    found, alarm_bins, predicted, hit = np.zeros(int(counted.sum()), dtype=np.bool_), np.zeros(4, dtype=np.int64), -1, -1
+    counts = overlap_counts(scan, ranking)
+    grid_predicted, grid_hit = counts.above(np.asarray(grid, dtype=np.float64))
+    found, alarm_bins = np.zeros(int(counted.sum()), dtype=np.bool_), np.zeros(4, dtype=np.int64)
+    predicted = hit = -1
     if threshold is not None:
         clusters = clusters_above(scan, ranking, targets, rule, threshold)
         found = clusters.found[counted]
         alarm_bins = np.bincount(volume_bins(clusters.voxels[clusters.alarm] * scan.voxel_ml), minlength=4)
-        flagged, flagged_hit = overlaps_above(scan, ranking, np.array([threshold]))
-        predicted, hit = int(flagged[0]), int(flagged_hit[0])
+        predicted, hit = (int(count[0]) for count in counts.above(np.array([threshold])))
     if curve == "sweep":
         detections = swept_detections(scan, ranking, targets, rule)
     else:
         detections = peak_detections(clusters, targets)
     return ScanRecord(
-        scan.voxel_ml, scan.truth_voxels, predicted, hit, best.predicted, best.hit, grid_predicted, grid_hit,
+        scan.voxel_ml, scan.truth_voxels, predicted, hit, *counts.best(), grid_predicted, grid_hit,
         targets.voxels[counted], detections.lesions, found, detections.alarms, alarm_bins,
     )  # fmt: skip

@@ -28,7 +28,7 @@ class OverlapRule:
             overlaps. ``greedy`` goes through the possible pairs from the largest overlap down and takes each whose two
             sides are free; the whole scan can then be scored at one threshold only.
         spare_overlapping: Whether a cluster without a lesion is no false alarm if it could have been paired, as in
-            ``picai_eval``'s default. Without it, the second cluster on one lesion is a false alarm, as in ``panoptica``.
+            ``picai_eval``'s default. Without it, the second cluster on a lesion is a false alarm, as in ``panoptica``.
         smallest_ml: Smaller clusters are left out before pairs are made.
     """
 
@@ -90,9 +90,9 @@ class DilationRule:
     def sentence(self) -> str:
         """The rule as a sentence for a board."""
         return (
-            f"Lesions are dilated by {self.dilation} voxels and joined where they then touch; one is found if a cluster "
-            f"of at least {self.smallest_ml:g} ml touches it, lesions of at most {self.dropped_mm3:g} mm3 are left out, "
-            "and clusters that touch none are false alarms (BraTS 2023). Components are 26-connected."
+            f"Lesions are dilated by {self.dilation} voxels and joined where they then touch; one is found if a "
+            f"cluster of at least {self.smallest_ml:g} ml touches it, lesions of at most {self.dropped_mm3:g} mm3 are "
+            "left out, and clusters that touch none are false alarms (BraTS 2023). Components are 26-connected."
         )
 
 

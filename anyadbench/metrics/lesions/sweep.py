@@ -98,10 +98,8 @@ def _groups(pairs: PossiblePairs, contested: np.ndarray) -> list[Int64[np.ndarra
     return [lesions[part == number] for number in np.unique(part)]
 
 
-def _knots(
-    pairs: PossiblePairs, contested: np.ndarray, group: Int64[np.ndarray, " g"]
-) -> Int64[np.ndarray, "z 2"]:
-    """Return the ranges of levels in which a contested lesion of the group has several clusters; disjoint, ascending."""
+def _knots(pairs: PossiblePairs, contested: np.ndarray, group: Int64[np.ndarray, " g"]) -> Int64[np.ndarray, "z 2"]:
+    """Return the disjoint ranges of levels in which a contested lesion of the group has several clusters."""
     found = [np.empty((0, 2), dtype=np.int64)]
     for lesion in group:
         mine = pairs.lesion == lesion

@@ -133,9 +133,7 @@ def _branches(
     return branch
 
 
-def _bases(
-    own: Int64[np.ndarray, " b"], children: Int64[np.ndarray, "j 2"], peaks: int
-) -> Int64[np.ndarray, " b"]:
+def _bases(own: Int64[np.ndarray, " b"], children: Int64[np.ndarray, "j 2"], peaks: int) -> Int64[np.ndarray, " b"]:
     sizes = own.tolist()
     base = [0] * len(sizes)
     for number, (one, other) in enumerate(children.tolist(), start=peaks):

@@ -40,6 +40,17 @@ def test_the_overlap_rule_equals_a_walk_through_all_thresholds(hundred: int) -> 
     assert contested > 5
 
 
+def test_knots_of_lesions_and_clusters_equal_a_walk_through_all_thresholds() -> None:
+    knotted = 0
+    for number in range(300):
+        scores, truth, brain = reference.knots(number)
+        least, spare = (0.05, 0.1, 0.02)[number % 3], number % 2 == 0
+        found = reference.walk(scores, truth, brain, least, 1, spare)
+        agree(detections(scores, truth, brain, OverlapRule(least, spare_overlapping=spare, smallest_ml=0)), found)
+        knotted += found.knotted > 0
+    assert knotted > 100
+
+
 @pytest.mark.parametrize("number", range(0, VOLUMES, 7))
 def test_the_dilation_rule_equals_a_walk_through_all_thresholds(number: int) -> None:
     scores, truth, brain = reference.volume(number)
@@ -92,7 +103,9 @@ def test_scores_outside_the_brain_and_turning_the_scan_change_nothing(number: in
     rule = OverlapRule(smallest_ml=0)
     before = detections(scores, truth, brain, rule)
     elsewhere = np.where(brain, scores, np.float32(np.nan))
-    agree(before, reference.Found(*(part.tolist() for part in vars(detections(elsewhere, truth, brain, rule)).values())))
+    agree(
+        before, reference.Found(*(part.tolist() for part in vars(detections(elsewhere, truth, brain, rule)).values()))
+    )
     turned = detections(*(np.ascontiguousarray(part.transpose(2, 0, 1)[::-1]) for part in (scores, truth, brain)), rule)
     np.testing.assert_array_equal(np.sort(before.lesions), np.sort(turned.lesions))
     np.testing.assert_array_equal(before.alarms, turned.alarms)
