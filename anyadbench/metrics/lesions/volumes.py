@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 VOLUME_BINS = (0.1, 1.0, 10.0)
 """Edges in ml of the volume bins: below .1, from .1 to below 1, from 1 to below 10, and from 10."""
 
-BIN_NAMES = ("below_0.1ml", "0.1_to_1ml", "1_to_10ml", "from_10ml")
+BIN_NAMES = ("below_100ul", "100ul_to_1ml", "1ml_to_10ml", "from_10ml")
+"""What the bins are called in names of metrics; 100 microlitres are .1 ml."""
 
 
 @dataclass(frozen=True)

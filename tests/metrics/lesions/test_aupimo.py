@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def plain(maps: np.ndarray, masks: np.ndarray, low: float, high: float, inside: 
                 points.append((max(math.log(rate), before), points[0][1]))
             points.append((math.log(rate), float((lesion >= threshold).mean())))
         area = 0.0
-        for (x, y), (to_x, to_y) in zip(points[:-1], points[1:], strict=True):
+        for (x, y), (to_x, to_y) in pairwise(points):
             if to_x > x:
                 left, right = (min(max(place, math.log(low)), math.log(high)) for place in (x, to_x))
                 height = [y + (to_y - y) * (place - x) / (to_x - x) for place in (left, right)]

@@ -11,6 +11,7 @@ import pytest
 from anyadbench.errors import UserError
 from anyadbench.metrics.lesions import FALSE_POSITIVES, OverlapRule, ScanRecord, cohort_numbers, score_scan
 from anyadbench.metrics.lesions.cohort import FROC_NAMES
+from anyadbench.metrics.lesions.volumes import BIN_NAMES
 
 SCANS = 20
 GRID = (-1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 1.5)
@@ -114,9 +115,7 @@ def test_f1_by_volume_bins_lesions_by_their_truth_and_alarms_by_themselves() -> 
         alarm_bins=np.array([1, 0, 2, 0]),
     )
     values = cohort_numbers([record])
-    assert [float(values[f"lesion_f1_{name}"][0]) for name in ("below_0.1ml", "0.1_to_1ml", "1_to_10ml", "from_10ml")] == [
-        2 / 3, 2 / 3, 4 / 6, 0.0,
-    ]  # fmt: skip
+    assert [float(values[f"lesion_f1_{name}"][0]) for name in BIN_NAMES] == [2 / 3, 2 / 3, 4 / 6, 0.0]
     assert np.isnan(cohort_numbers([made()])["lesion_f1_from_10ml"][0])
 
 
