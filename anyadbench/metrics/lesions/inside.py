@@ -1,0 +1,58 @@
+"""The pixel metrics within the brain: pixels outside are left out before anything is counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anyadbench.metrics.curves import aupro, pixel_values
+from anyadbench.metrics.inputs import as_maps, as_masks, to_numpy
+from anyadbench.metrics.labels import components
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32, Int32
+
+    from anyadbench.metrics.curves import Curve
+
+AUPRO_LIMITS = {"brain_aupro_05": 0.05, "brain_aupro_30": 0.30}
+"""False-positive rates of brain pixels up to which AUPRO is taken, by name of the metric."""
+
+
+def brain_pixels(
+    maps: Any, masks: Any, brains: Any
+) -> tuple[Float32[np.ndarray, "1 1 m"], Bool[np.ndarray, "1 1 m"], Int32[np.ndarray, "1 1 m"]]:
+    """Return scores, lesion pixels and lesion components of the pixels inside the brain, laid out in one line.
+
+    They are what ``update`` of `anyadbench.metrics.PixelStats` and `anyadbench.metrics.PixelState` takes as maps, masks
+    and components, so both count only the brain. Components are those of the lesion pixels inside the brain, and their
+    areas are counted there.
+
+    Args:
+        maps: N x H x W scores; those outside the brain may be anything.
+        masks: N x H x W lesion masks.
+        brains: N x H x W brain masks.
+
+    Raises:
+        UserError: If shapes do not fit.
+        ScoreError: If a score inside a brain is NaN or infinite.
+    """
+    given = to_numpy(maps)
+    inside = as_masks(brains, given.shape)
+    scores = as_maps(np.where(inside, given, 0))
+    lesion = as_masks(masks, given.shape) & inside
+    labels = components(lesion)
+    line = (1, 1, int(np.count_nonzero(inside)))
+    return scores[inside].reshape(line), lesion[inside].reshape(line), labels[inside].reshape(line)
+
+
+def brain_values(curve: Curve) -> dict[str, float]:
+    """Return ``brain_auroc``, ``brain_ap``, ``brain_f1`` and the metrics of `AUPRO_LIMITS`; NaN where undefined.
+
+    Args:
+        curve: Of a state that was fed with `brain_pixels`.
+    """
+    values = pixel_values(curve)
+    found = {f"brain_{name}": values[f"pixel_{name}"] for name in ("auroc", "ap", "f1")}
+    defined = bool(curve.normals > 0 and curve.lesions > 0)
+    return found | {name: float(aupro(curve, at)) if defined else float("nan") for name, at in AUPRO_LIMITS.items()}
