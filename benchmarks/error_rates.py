@@ -1,0 +1,274 @@
+"""Type-I error, family-wise error and power of the paired tests of a board, by simulation.
+
+``python benchmarks/error_rates.py`` prints five tables: single comparisons of two equally good methods, with Holm's
+correction over seven subsets and their mean; methods of different spread with the same true value; boards of 100
+methods that are all equal, next to two rejected procedures; seeds; and the power by the true gap in standard errors of
+the paired difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from simulated_cohorts import (
+    HELD_OUT,
+    METRICS,
+    OFFSETS,
+    SETTINGS,
+    Counts,
+    Setting,
+    Subjects,
+    draw_lines,
+    draw_scores,
+    draw_subjects,
+    leave_one_out,
+    truth,
+    values_of,
+    with_contrast,
+)
+
+from anyadbench.metrics.intervals.groups import tie_groups
+from anyadbench.metrics.intervals.jackknife import Replicates
+from anyadbench.metrics.intervals.paired import METHODS, paired, step_down
+from anyadbench.metrics.intervals.pairs import all_pairs
+from anyadbench.metrics.intervals.scales import ARCSINE, influences
+
+ALPHA = 0.05
+SHARED = 0.4
+"""Share of the variance of subject effects that methods have in common."""
+
+Pair = tuple[list[Counts], list[Counts]]
+
+
+def replicates(counts: list[Counts], trial: int | slice = slice(None)) -> list[Replicates]:
+    """Return the line of each trial of some counts: one seed per item of the list."""
+    values, left = [values_of(item.pooled()) for item in counts], [leave_one_out(item) for item in counts]
+    point = np.stack([np.stack([v[name] for name in METRICS], axis=-1) for v in values])
+    jack = np.stack([np.stack([v[name] for name in METRICS], axis=-1) for v in left])
+    names = tuple(f"{number:04d}" for number in range(jack.shape[2]))
+    return [Replicates(names, METRICS, point[:, t], jack[:, t]) for t in range(point.shape[1])][trial]  # type: ignore[return-value]
+
+
+def mean_line(lines: list[Replicates]) -> Replicates:
+    """Return the mean of lines on the same subjects."""
+    point, jack = (np.mean([getattr(line, name) for line in lines], axis=0) for name in ("point", "jack"))
+    return Replicates(lines[0].subjects, METRICS, point, jack)
+
+
+def equal_value(setting: Setting, metric: str) -> Setting:
+    """Return a method of other spread with the same true value of a metric: its contrast is found by bisection."""
+    other = replace(setting, lesion_sd=1.5 * setting.lesion_sd, bright_sd=0.5 * setting.bright_sd)
+    wanted, low, high = truth(setting)[metric], setting.contrast - 3.0, setting.contrast + 4.0
+    for _ in range(10):
+        middle = (low + high) / 2
+        low, high = (middle, high) if truth(with_contrast(other, middle))[metric] < wanted else (low, middle)
+    return with_contrast(other, (low + high) / 2)
+
+
+def single_rates(first: Setting, second: Setting, n: int, simulations: int, seed: int) -> dict[str, list[float]]:
+    """Return, by metric, the rejection rates for one subset, for the mean, and after Holm over both and six subsets."""
+    rng, found = np.random.default_rng([n, seed]), {name: [] for name in METRICS}  # type: ignore[var-annotated]
+    for _ in range(0, simulations, 25):
+        subjects = draw_subjects(rng, first, 25, n)
+        sides = [[replicates([line]) for line in draw_lines(rng, setting, subjects, OFFSETS, shared=SHARED)]
+                 for setting in (first, second)]  # fmt: skip
+        for trial in range(25):
+            ours, theirs = ([line[trial] for line in side] for side in sides)
+            ours, theirs = [*ours, mean_line(ours)], [*theirs, mean_line(theirs)]
+            for name in METRICS:
+                p = np.array([paired(a, b, name).p for a, b in zip(ours, theirs, strict=True)])
+                adjusted = step_down(p)
+                found[name].append((p[0] <= ALPHA, p[-1] <= ALPHA, bool((adjusted <= ALPHA).any())))
+    return {name: list(np.mean(rows, axis=0)) for name, rows in found.items()}
+
+
+def single_table(sizes: list[int], simulations: int) -> None:
+    """Print the error of single comparisons and of families of seven subsets and their mean."""
+    print("\nTwo equally good methods: p at most .05 for one subset / for the mean of 7 / any of the 8 after Holm\n")
+    print("| N, setting | " + " | ".join(METRICS) + " |\n" + "|---" * (len(METRICS) + 1) + "|")
+    for n in sizes:
+        for number, setting in enumerate((*SETTINGS, *HELD_OUT)):
+            rates = single_rates(setting, setting, n, simulations, number)
+            cells = [" / ".join(f"{rate:.3f}" for rate in rates[name]) for name in METRICS]
+            print(f"| {n}, {setting.name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def unequal_table(sizes: list[int], simulations: int) -> None:
+    """Print the error for methods of different spread with the same true value."""
+    wanted = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
+    print("\nMethods of different spread, same true value, one subset\n")
+    print("| N, setting | " + " | ".join(wanted) + " |\n" + "|---" * (len(wanted) + 1) + "|")
+    for setting in (*SETTINGS, *HELD_OUT):
+        others = {name: equal_value(setting, name) for name in wanted}
+        for n in sizes:
+            cells = []
+            for name, other in others.items():
+                rng, hits = np.random.default_rng(n), []
+                for _ in range(0, simulations, 50):
+                    subjects = draw_subjects(rng, setting, 50, n)
+                    first = replicates([draw_scores(rng, setting, subjects, SHARED)])
+                    second = replicates([draw_scores(rng, other, subjects, SHARED)])
+                    hits += [paired(a, b, name).p <= ALPHA for a, b in zip(first, second, strict=True)]
+                cells.append(f"{np.mean(hits):.3f}")
+            print(f"| {n}, {setting.name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def board(rng: np.random.Generator, setting: Setting, n: int, contrasts: np.ndarray) -> list[Replicates]:
+    """Return the lines of many methods on one cohort."""
+    one, count = draw_subjects(rng, setting, 1, n), len(contrasts)
+    parts = (np.repeat(part, count, axis=0) for part in (one.area, one.size, one.effects, one.slices))
+    scores = draw_scores(rng, setting, Subjects(*parts), SHARED, shift=contrasts - setting.contrast)
+    return replicates([scores])
+
+
+def flip_maximum(lines: list[Replicates], metric: str, draws: int = 500) -> float:
+    """Return the p-value of the largest difference by max-T of sign flips (Westfall and Young 1993)."""
+    point, jack = (
+        np.stack(parts) for parts in zip(*((p[0], j[0]) for p, j in (x.metric(metric) for x in lines)), strict=True)
+    )
+    n = jack.shape[1]
+    shares = ARCSINE.forward(point)[:, None] / n + influences(point, jack, ARCSINE)
+    flips = np.random.default_rng(0).choice([-1.0, 1.0], size=(draws, n))
+    flips[0] = 1.0
+    first, second = np.triu_indices(len(lines), 1)
+    gram = shares @ shares.T
+    squares = np.diag(gram)[first] + np.diag(gram)[second] - 2 * gram[first, second]
+    scale = np.where(squares > 0, 1.0 / np.sqrt(np.maximum(squares, 1e-300)), 0.0)
+    drawn = flips @ shares.T
+    largest = np.array([(np.abs(row[first] - row[second]) * scale).max() for row in drawn])
+    return float((largest >= largest[0] * (1 - 1e-12)).mean())
+
+
+def board_table(sizes: list[int], boards: int, methods: int) -> None:
+    """Print the family-wise error of boards of equal methods, and of ten clusters of equal ones."""
+    wanted = ("image_auroc", "image_f1", "pixel_auroc", "pixel_ap", "pixel_f1", "aupro")
+    print(
+        f"\nBoards of {methods} methods, {boards} each: any false difference if all are equal / if they are 10 clusters"
+    )
+    print("of equals / if only the leader is tested, with Holm for the others / by max-T of sign flips\n")
+    print("| N, setting | " + " | ".join(wanted) + " |\n" + "|---" * (len(wanted) + 1) + "|")
+    for n in sizes:
+        for setting in (*SETTINGS, *HELD_OUT):
+            rng, hits = np.random.default_rng([n, 3]), {name: [] for name in wanted}  # type: ignore[var-annotated]
+            steps = np.repeat(np.linspace(-1.5, 1.5, 10), methods // 10)
+            same = steps[:, None] == steps[None, :]
+            for _ in range(boards):
+                lines = board(rng, setting, n, np.full(methods, setting.contrast))
+                mixed = board(rng, setting, n, setting.contrast + steps)
+                for name in wanted:
+                    table = all_pairs(lines, name)
+                    leader = int(np.argmax(table.point))
+                    rest = step_down(np.delete(table.p[leader], leader))
+                    clusters = all_pairs(mixed, name).beats & same
+                    flips = flip_maximum(lines, name) <= ALPHA
+                    hits[name].append((table.beats.any(), clusters.any(), np.nanmin(rest) <= ALPHA, flips))
+            cells = [" / ".join(f"{rate:.3f}" for rate in np.mean(hits[name], axis=0)) for name in wanted]
+            print(f"| {n}, {setting.name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def seed_runs(
+    rng: np.random.Generator, setting: Setting, subjects: Subjects, seeds: int, spread: float
+) -> list[Replicates]:
+    """Return the lines of a method whose runs differ in contrast (SD ``spread``) and in a fifth of their effects."""
+    trials, n = subjects.slices.shape[:2]
+    common, runs = rng.standard_normal((trials, n, 3)), []
+    for _ in range(seeds):
+        own = np.sqrt(0.8) * common + np.sqrt(0.2) * rng.standard_normal((trials, n, 3))
+        runs.append(draw_scores(rng, setting, subjects, SHARED, own, spread * rng.standard_normal(trials)))
+    return replicates(runs)
+
+
+def seed_table(sizes: list[int], simulations: int) -> None:
+    """Print how often two equally good methods are separated, by their number of seeds."""
+    wanted = ("image_auroc", "pixel_ap", "aupro")
+    print("\nTwo equally good methods whose runs differ (SD of .3 in the contrast), p at most .05\n")
+    print("| N, seeds, claim | " + " | ".join(wanted) + " |\n" + "|---" * (len(wanted) + 1) + "|")
+    for n in sizes:
+        for seeds in (1, 2, 3, 5):
+            rng, hits, claim = np.random.default_rng([n, seeds]), {name: [] for name in wanted}, ""  # type: ignore[var-annotated]
+            for _ in range(0, simulations, 50):
+                subjects = draw_subjects(rng, SETTINGS[0], 50, n)
+                first, second = (seed_runs(rng, SETTINGS[0], subjects, seeds, 0.3) for _ in range(2))
+                for name in wanted:
+                    tests = [paired(a, b, name) for a, b in zip(first, second, strict=True)]
+                    claim = "of methods" if tests[0].claim == METHODS else "of trained models only"
+                    hits[name] += [test.p <= ALPHA for test in tests]
+            print(
+                f"| {n}, {seeds}, {claim} | " + " | ".join(f"{np.mean(hits[name]):.3f}" for name in wanted) + " |",
+                flush=True,
+            )
+
+
+BINS = np.array([2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, np.inf])
+
+
+def power_boards(setting: Setting, n: int, boards: int, methods: int, metric: str) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield, for each board of spread methods, gaps in standard errors, single p, whether found, and group gaps."""
+    grid = np.linspace(-1.5, 1.5, 13)
+    values = [truth(with_contrast(setting, setting.contrast + shift))[metric] for shift in grid]
+    rng = np.random.default_rng([n, 5])
+    for _ in range(boards):
+        shifts = np.sort(rng.normal(0.0, 0.5, methods).clip(-1.5, 1.5))[::-1]
+        true = np.interp(shifts, grid, values)
+        table = all_pairs(board(rng, setting, n, setting.contrast + shifts), metric)
+        first, second = np.triu_indices(methods, 1)
+        error = np.nanmedian(table.se)
+        gap = (true[first] - true[second]) / error
+        groups = tie_groups(table.point, table.beats)
+        yield gap, table.p[first, second] <= ALPHA, table.beats[first, second], groups
+
+
+def power_table(sizes: list[int], boards: int, methods: int) -> None:
+    """Print how often a true gap is found, by its size in standard errors of the paired difference."""
+    wanted = ("image_auroc", "pixel_ap", "aupro")
+    labels = [f"{low:g} to {high:g}" for low, high in pairwise(BINS)]
+    print(
+        f"\nBoards of {methods} methods of different quality: share of true gaps found by a single comparison / "
+        "on the board\n"
+    )
+    print("| N, metric | groups | " + " | ".join(labels) + " |\n" + "|---" * (len(labels) + 2) + "|")
+    for n in sizes:
+        for metric in wanted:
+            parts = list(power_boards(SETTINGS[0], n, boards, methods, metric))
+            gap, alone, found = (np.concatenate([part[place] for part in parts]) for place in range(3))
+            cells = []
+            for low, high in pairwise(BINS):
+                here = (gap >= low) & (gap < high)
+                cells.append(f"{alone[here].mean():.2f} / {found[here].mean():.2f}" if here.any() else "-")
+            groups = np.mean([part[3].max() for part in parts])
+            print(f"| {n}, {metric} | {groups:.1f} | " + " | ".join(cells) + " |", flush=True)
+
+
+def main() -> None:
+    """Print the tables that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--simulations", type=int, default=1000)
+    parser.add_argument("--boards", type=int, default=200)
+    parser.add_argument("--methods", type=int, default=100)
+    parser.add_argument("--subjects", type=int, nargs="+", default=[8, 20, 57])
+    parser.add_argument("--tables", nargs="+", default=["single", "unequal", "boards", "seeds", "power"])
+    arguments = parser.parse_args()
+    sizes = arguments.subjects
+    if "single" in arguments.tables:
+        single_table(sizes, arguments.simulations)
+    if "unequal" in arguments.tables:
+        unequal_table(sizes, arguments.simulations)
+    if "boards" in arguments.tables:
+        board_table(sizes, arguments.boards, arguments.methods)
+    if "seeds" in arguments.tables:
+        seed_table(sizes, arguments.simulations)
+    if "power" in arguments.tables:
+        power_table(sizes, max(arguments.boards // 4, 1), arguments.methods)
+
+
+if __name__ == "__main__":
+    main()
