@@ -1,21 +1,16 @@
 """How often the nominal 95 % interval of a board holds the truth, next to the percentile bootstrap.
 
 ``python benchmarks/coverage.py`` prints, for N = 8, 20 and 57 subjects and five generative settings, the coverage of
-every metric for one fixed subset, for the mean over seven subsets of which each lacks some subjects, and for a mean over
-three seeds. The truth comes from 20,000 simulated subjects. ``--summary`` prints the smallest and the largest coverage
-over the settings only.
+every metric for one fixed subset, for the mean over seven subsets of which each lacks some subjects, and for a mean
+over three seeds. The truth comes from 20,000 simulated subjects. ``--summary`` prints the smallest and the largest
+coverage over the settings only.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from simulated_cohorts import (
     HELD_OUT,
     METRICS,

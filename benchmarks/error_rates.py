@@ -9,16 +9,11 @@ the paired difference.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from simulated_cohorts import (
     HELD_OUT,
     METRICS,
