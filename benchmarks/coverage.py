@@ -9,6 +9,7 @@ coverage over the settings only.
 from __future__ import annotations
 
 import argparse
+from functools import cache
 
 import numpy as np
 from simulated_cohorts import (
@@ -38,6 +39,7 @@ Truths = dict[str, dict[str, float]]
 Found = dict[tuple[str, str, str], list[np.ndarray]]
 
 
+@cache
 def truths(setting: Setting) -> Truths:
     """Return the true values of a fixed subset, of the mean over subsets, and of the mean over seeds."""
     subsets = [truth(with_contrast(setting, setting.contrast + offset)) for offset in OFFSETS]

@@ -95,16 +95,40 @@ def paired(first: Replicates, second: Replicates, metric: str, *, same_runs: boo
         reason = "No test: without one of the subjects there is no lesion, or no normal, left."
     if reason:
         return Paired(difference, claim=claim, n=n, reason=reason)
+    return _tested(difference, *compared(ours, our_jack, theirs, their_jack, same_runs=same_runs), claim, n)
+
+
+def compared(
+    ours: Float64[np.ndarray, "s ..."],
+    our_jack: Float64[np.ndarray, "s ... n"],
+    theirs: Float64[np.ndarray, "z ..."],
+    their_jack: Float64[np.ndarray, "z ... n"],
+    *,
+    same_runs: bool = False,
+) -> tuple[Float64[np.ndarray, "*b"], Float64[np.ndarray, "*b"], Float64[np.ndarray, "*b"], Float64[np.ndarray, "*b"]]:
+    """Return, of many comparisons at once: gap on the arcsine scale, its variance over subjects, all its variance, df.
+
+    Args:
+        ours: Values by seed.
+        our_jack: Values without each subject, by seed.
+        theirs: The other's values by seed.
+        their_jack: Without each subject.
+        same_runs: As for `paired`.
+    """
+    one, other = ours.mean(axis=0), theirs.mean(axis=0)
+    shares = influences(one, our_jack.mean(axis=0), ARCSINE) - influences(other, their_jack.mean(axis=0), ARCSINE)
     if same_runs:
         gaps = ARCSINE.forward(ours) - ARCSINE.forward(theirs)
         left_out = ARCSINE.forward(our_jack) - ARCSINE.forward(their_jack)
-        added = [(float(seed_variance(gaps, left_out, PLAIN)), first.seeds - 1)]
+        added = [(seed_variance(gaps, left_out, PLAIN), len(ours) - 1)]
     else:
         sides = ((ours, our_jack), (theirs, their_jack))
-        added = [(float(seed_variance(point, jack, ARCSINE)), len(point) - 1) for point, jack in sides]
-    one, other = ours.mean(axis=0), theirs.mean(axis=0)
-    shares = influences(one, our_jack.mean(axis=0), ARCSINE) - influences(other, their_jack.mean(axis=0), ARCSINE)
-    return _tested(float(one), float(other), shares, added, claim)
+        added = [(seed_variance(point, jack, ARCSINE), len(point) - 1) for point, jack in sides]
+    subject = variance(shares)
+    effective = np.where(subject > 0, effective_subjects(shares), 1.0)
+    df = satterthwaite(subject, freedom(effective, shares.shape[-1], FACTOR), *added)
+    total = subject + sum(part for part, _ in added)
+    return ARCSINE.forward(one) - ARCSINE.forward(other), subject, total, df
 
 
 def no_test(n: int) -> str:
@@ -115,31 +139,26 @@ def no_test(n: int) -> str:
 
 
 def _tested(
-    one: float, other: float, shares: Float64[np.ndarray, " n"], added: Sequence[tuple[float, int]], claim: str
+    difference: float, gap: np.ndarray, subject: np.ndarray, total: np.ndarray, df: np.ndarray, claim: str, n: int
 ) -> Paired:
-    """Return the test of a difference from its subjects' influences and the variances of seeds."""
-    n, difference = len(shares), one - other
-    subject = float(variance(shares))
-    total = subject + sum(part for part, _ in added)
+    """Return the test of a difference from what `compared` gives."""
     if not total > 0.0:
         reason = "No test: the difference is the same without any of the subjects."
         return Paired(difference, 0.0, claim=claim, n=n, reason=reason)
-    own = freedom(effective_subjects(shares), n, FACTOR) if subject > 0 else np.asarray(1.0)
-    df = float(satterthwaite(np.asarray(subject), own, *((np.asarray(part), degrees) for part, degrees in added)))
-    gap, error = float(ARCSINE.forward(np.asarray(one)) - ARCSINE.forward(np.asarray(other))), float(np.sqrt(total))
+    error, t = float(np.sqrt(total)), float(gap / np.sqrt(total))
     reach = float(stats.t.ppf((1 + LEVEL) / 2, df)) * error
     # The chord of the scale between the two values takes the interval back, so it agrees with the p-value.
-    chord = difference / gap if abs(gap) > 1e-9 else 2.0 * float(np.sqrt(one * (1.0 - one)))
+    chord = difference / float(gap) if abs(gap) > 1e-9 else 1.0
     return Paired(
         difference=difference,
         se=chord * error,
         low=difference - chord * reach,
         high=difference + chord * reach,
-        t=gap / error,
-        df=df,
-        p=float(2.0 * stats.t.sf(abs(gap) / error, df)),
+        t=t,
+        df=float(df),
+        p=float(2.0 * stats.t.sf(abs(t), df)),
         claim=claim,
-        subject_share=subject / total,
+        subject_share=float(subject / total),
         n=n,
     )
 
