@@ -138,7 +138,7 @@ def ends(
     mean, left_out, count = point.mean(axis=0), jack.mean(axis=0), jack.shape[-1]
     shares = influences(mean, left_out, LOGIT)
     subject, added = variance(shares), seed_variance(point, jack, LOGIT)
-    own = freedom(effective_subjects(shares), count, rule.factor)
+    own = freedom(np.where(subject > 0, effective_subjects(shares), 1.0), count, rule.factor)
     total = subject + added
     degrees = satterthwaite(subject, own, (added, len(point) - 1))
     t, error = stats.t.ppf((1.0 + LEVEL) / 2.0, degrees), np.sqrt(total)

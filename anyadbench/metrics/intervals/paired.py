@@ -95,7 +95,8 @@ def paired(first: Replicates, second: Replicates, metric: str, *, same_runs: boo
         reason = "No test: without one of the subjects there is no lesion, or no normal, left."
     if reason:
         return Paired(difference, claim=claim, n=n, reason=reason)
-    return _tested(difference, *compared(ours, our_jack, theirs, their_jack, same_runs=same_runs), claim, n)
+    values = (float(ours.mean()), float(theirs.mean()))
+    return _tested(values, *compared(ours, our_jack, theirs, their_jack, same_runs=same_runs), claim, n)
 
 
 def compared(
@@ -139,16 +140,23 @@ def no_test(n: int) -> str:
 
 
 def _tested(
-    difference: float, gap: np.ndarray, subject: np.ndarray, total: np.ndarray, df: np.ndarray, claim: str, n: int
+    values: tuple[float, float],
+    gap: np.ndarray,
+    subject: np.ndarray,
+    total: np.ndarray,
+    df: np.ndarray,
+    claim: str,
+    n: int,
 ) -> Paired:
-    """Return the test of a difference from what `compared` gives."""
+    """Return the test of two values from what `compared` gives."""
+    one, difference = values[0], values[0] - values[1]
     if not total > 0.0:
         reason = "No test: the difference is the same without any of the subjects."
         return Paired(difference, 0.0, claim=claim, n=n, reason=reason)
     error, t = float(np.sqrt(total)), float(gap / np.sqrt(total))
     reach = float(stats.t.ppf((1 + LEVEL) / 2, df)) * error
     # The chord of the scale between the two values takes the interval back, so it agrees with the p-value.
-    chord = difference / float(gap) if abs(gap) > 1e-9 else 1.0
+    chord = difference / float(gap) if abs(gap) > 1e-9 else 2.0 * float(np.sqrt(one * (1.0 - one)))
     return Paired(
         difference=difference,
         se=chord * error,

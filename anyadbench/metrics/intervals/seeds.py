@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anyadbench.metrics.intervals.scales import Scale, influences, variance
+from anyadbench.metrics.intervals.scales import PLAIN, Scale, influences, variance
 
 if TYPE_CHECKING:
     from jaxtyping import Float64
@@ -33,9 +33,11 @@ def seed_variance(
         return np.zeros(point.shape[1:])
     with np.errstate(divide="ignore", invalid="ignore"):
         moved = scale.forward(point)
-        slope = np.where(np.isinf(moved).any(axis=0), scale.slope(point.mean(axis=0)), np.nan)
-        between = np.where(np.isnan(slope), moved.var(axis=0, ddof=1), point.var(axis=0, ddof=1) * slope**2) / count
-    shares = influences(point, jack, scale)
+        # A seed of exactly 0 or 1 is infinite on the scale: all of its line are taken there by the slope at their mean.
+        ends, slope = np.isinf(moved).any(axis=0), scale.slope(point.mean(axis=0))
+        between = np.where(ends, point.var(axis=0, ddof=1) * slope**2, moved.var(axis=0, ddof=1)) / count
+        plain = influences(point, jack, PLAIN) * slope[..., None]
+        shares = np.where(ends[..., None], plain, influences(point, jack, scale))
     inner = variance(shares - shares.mean(axis=0)).sum(axis=0) / (count * (count - 1))
     return np.asarray(np.maximum(between - inner, 0.0))
 

@@ -140,6 +140,15 @@ def test_seeds_widen_the_interval_and_one_seed_is_remarked() -> None:
     assert apart.high - apart.low > 1.5 * (one.high - one.low) and apart.df < one.df
 
 
+def test_a_seed_of_exactly_one_and_seeds_that_alone_vary_have_an_interval() -> None:
+    values = np.random.default_rng(6).uniform(0.9, 0.98, 10)
+    found = interval(line(np.stack([values, np.ones(10)])), "aupro")
+    assert 0 < found.low < found.high < 1
+    flat = interval(line(np.stack([np.full(8, 0.5), np.full(8, 0.6), np.full(8, 0.7)])), "aupro")
+    reach = stats.t.ppf(0.975, 2) * logit([0.5, 0.6, 0.7]).std(ddof=1) / np.sqrt(3)
+    assert flat.df == pytest.approx(2) and logit(flat.high) == pytest.approx(logit(0.6) + reach)
+
+
 def test_pixel_metrics_have_the_wider_interval() -> None:
     values = np.random.default_rng(5).uniform(0.4, 0.8, 10)
     narrow, wide = interval(line(values), "aupro"), interval(line(values, "pixel_ap"), "pixel_ap")

@@ -96,6 +96,14 @@ def test_reasons_for_no_test() -> None:
         paired(eight, line(two(0.0, 9)[0]), "aupro")
 
 
+def test_equal_values_have_a_standard_error() -> None:
+    first, second = two(0.0)
+    second = second + (first - second).mean()
+    found = paired(line(first), line(second), "aupro")
+    assert found.p == pytest.approx(1.0) and found.low == pytest.approx(-found.high)
+    assert found.se == pytest.approx((first - second).std(ddof=1) / np.sqrt(12), rel=0.02)
+
+
 def test_a_value_of_exactly_one_is_compared() -> None:
     first = line(np.ones(10))
     found = paired(first, line(np.random.default_rng(0).uniform(0.6, 0.8, 10)), "aupro")
