@@ -6,7 +6,7 @@ cohort from such records, with weights, so that subjects can be resampled. Needs
 
 from __future__ import annotations
 
-from anyadbench.metrics.lesions.aupimo import FPR_BOUNDS, aupimo
+from anyadbench.metrics.core.aupimo import FPR_BOUNDS, aupimo
 from anyadbench.metrics.lesions.cohort import FALSE_POSITIVES, cohort_numbers
 from anyadbench.metrics.lesions.record import ScanRecord, score_scan
 from anyadbench.metrics.lesions.rules import DilationRule, OverlapRule, Rule

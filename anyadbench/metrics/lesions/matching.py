@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anyadbench.metrics.keys import key_values
+from anyadbench.metrics.core.ordered_bits import key_values
 from anyadbench.metrics.lesions.rules import OverlapRule, Rule
 from anyadbench.metrics.lesions.scan import label_volume
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anyadbench.metrics.keys import float32_keys, key_values, threshold_key
+from anyadbench.metrics.core.ordered_bits import float32_keys, key_values, threshold_key
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int32, Int64

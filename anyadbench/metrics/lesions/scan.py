@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.errors import UserError
-from anyadbench.metrics.inputs import to_numpy
+from anyadbench.metrics.core.arrays import to_numpy
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Int32, Int64

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.errors import UserError
-from anyadbench.metrics.inputs import as_maps, as_masks
-from anyadbench.metrics.keys import float32_keys
+from anyadbench.metrics.core.arrays import as_maps, as_masks
+from anyadbench.metrics.core.ordered_bits import float32_keys
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int32

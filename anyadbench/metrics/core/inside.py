@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.metrics.curves import aupro, pixel_values
-from anyadbench.metrics.inputs import as_maps, as_masks, to_numpy
-from anyadbench.metrics.labels import components
+from anyadbench.metrics.core.arrays import as_maps, as_masks, to_numpy
+from anyadbench.metrics.core.components import components
+from anyadbench.metrics.core.curves import aupro, pixel_values
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Int32
 
-    from anyadbench.metrics.curves import Curve
+    from anyadbench.metrics.core.curves import Curve
 
 AUPRO_LIMITS = {"brain_aupro_05": 0.05, "brain_aupro_30": 0.30}
 """False-positive rates of brain pixels up to which AUPRO is taken, by name of the metric."""

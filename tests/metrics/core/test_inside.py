@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from anyadbench.errors import UserError
 from anyadbench.metrics import PixelState, PixelStats, ScoreError
-from anyadbench.metrics.lesions.inside import brain_pixels, brain_values
+from anyadbench.metrics.core.inside import brain_pixels, brain_values
 
 
 def slices(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
