@@ -1,6 +1,6 @@
-"""One new patient: a finished cell applied to scans in their own geometry.
+"""Prediction for one new patient: a finished cell applied to scans in their own geometry.
 
-Importing this package imports neither numpy nor torch; what it offers is loaded on first use.
+Importing this package imports neither numpy nor torch; its functions are loaded on first use.
 """
 
 from __future__ import annotations

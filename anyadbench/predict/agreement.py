@@ -1,4 +1,4 @@
-"""When two computations of the same maps agree."""
+"""The criterion by which two computations of the same maps agree."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 SPREAD = 0.01
-"""Part of the standard deviation of maps that no rounding may move them by: maps can be small as a whole."""
+"""Largest rounding difference as a share of the maps' standard deviation: all values of a map can be small."""
 
 ULPS = 8
 """Last digits of float32 that rounding may always change."""
 
 
 def allowed(values: Float[np.ndarray, ...], tolerance: float) -> float:
-    """Return the largest difference that is taken for rounding.
+    """Return the largest difference that counts as rounding.
 
     Args:
-        values: Maps or scores of one of the two.
+        values: Maps or scores of one of the two computations.
         tolerance: Relative to the largest absolute value, at least 1.
     """
     largest = float(np.abs(values).max())

@@ -1,4 +1,4 @@
-"""Many patients: from a folder in a known layout, or from a CSV table."""
+"""Many patients, from a folder in a known layout or from a CSV table."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Patient:
     """One patient of a batch.
 
     Attributes:
-        name: A name that is a folder's name too.
+        name: Name of the patient, usable as a folder name.
         scans: The scan of each sequence.
-        problem: Why there is none that can be used, as a sentence; empty otherwise.
+        problem: Why no scan can be used, as a sentence; empty otherwise.
     """
 
     name: str
@@ -39,12 +39,13 @@ class Patient:
 
 
 def from_table(path: Path) -> list[Patient]:
-    """Read a CSV table with a column ``patient`` and one per sequence; empty fields are sequences that are not there.
+    """Read a CSV table with a column ``patient`` and one per sequence; empty fields are missing sequences.
 
     Paths are relative to the table's folder.
 
     Raises:
-        UserError: Naming the line, if it cannot be read, a column is unknown or doubled, or a name missing or doubled.
+        UserError: If it cannot be read, a column is unknown or repeated, or a line has no name or a repeated name; it
+            names the line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -64,7 +65,7 @@ def from_table(path: Path) -> list[Patient]:
         name = (row["patient"] or "").strip()
         scans = {key: path.parent / row[key].strip() for key in SEQUENCES if (row.get(key) or "").strip()}
         if not name or name in patients or not scans or name in (".", "..") or {"/", "\\"} & set(name):
-            cause = "stands twice" if name in patients else "is no name of a folder, or has no scan"
+            cause = "occurs twice" if name in patients else "cannot name a folder, or has no scan"
             raise UserError(f"--table {path}, line {number}: the patient {name!r} {cause}; correct that line.")
         patients[name] = Patient(name, scans)
     if not patients:
@@ -75,7 +76,7 @@ def from_table(path: Path) -> list[Patient]:
 def from_folder(folder: Path, dataset: str | None) -> list[Patient]:
     """Find the patients of a folder in a known layout; segmentations are neither needed nor read.
 
-    A patient whose files are at fault, such as two for one sequence, is named with what is wrong and not left out.
+    A patient with faulty files, such as two for one sequence, is listed with the problem and not left out.
 
     Raises:
         UserError: If no layout fits, several do, or the layout has no volumes.
@@ -85,7 +86,7 @@ def from_folder(folder: Path, dataset: str | None) -> list[Patient]:
         raise UserError(
             f"--data {folder}: the layout {layout.name} has no volume per sequence; give the files in a --table."
         )
-    # A scan without a segmentation is a fault of a benchmark's tree, but just what prediction is for.
+    # A scan without a segmentation is a fault in a benchmark's tree, but the normal case for prediction.
     found = survey(folder, _without_segmentation(layout))
     patients = {scan.scan: Patient(scan.scan, dict(scan.files)) for scan in found.scans}
     for problem in errors(found.problems):
@@ -117,9 +118,9 @@ def _guess(folder: Path) -> Layout:
 
 
 def request_hash(patient: Patient, predictor: Predictor, threshold: float | None) -> str:
-    """Return a hash of all that a patient's files depend on.
+    """Return a hash of everything that a patient's files depend on.
 
-    These are the model, its method's installed code, the threshold, the patient's name, and the scans' sizes and times.
+    That is the model, its method's installed code, the threshold, the patient's name, and the scans' sizes and times.
     """
     files: list[Any] = []
     for name, path in patient.scans.items():
@@ -133,7 +134,7 @@ def request_hash(patient: Patient, predictor: Predictor, threshold: float | None
 
 
 def is_done(folder: Path, request: str) -> bool:
-    """Whether a folder holds the finished prediction of a request, with all its files."""
+    """Whether a folder contains the finished prediction of a request, with all its files."""
     scores = read_scores(folder)
     needed = [MAP, REPORT, *([] if scores.get("threshold") is None else [MASK])]
     return scores.get("request") == request and all((folder / name).is_file() for name in needed)

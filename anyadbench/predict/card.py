@@ -1,4 +1,4 @@
-"""A cell's model card in Markdown, from its files alone: no method and no torch is imported."""
+"""A cell's model card in Markdown, from its files alone, without importing a method or torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = (
 
 
 def card_markdown(cell: TrainedCell) -> str:
-    """Return the card: what it is, data, protocol, metrics with intervals, limits, and provenance."""
+    """Return the card: description, data, protocol, metrics with intervals, limits, and provenance."""
     result = cell.result
     title = f"{result.method.title} on {result.protocol.title}"
     parts = [f"# {_text(title)}", f"**{USE}**", _what(cell), "## Data", _data(cell), "## Protocol", _protocol(cell)]
@@ -55,14 +55,14 @@ def _data(cell: TrainedCell) -> str:
             lines.append(f"{_text(layout.title)}. Licence: {_text(layout.licence)}. Cite: {_text(layout.citation)}.")
     train = cell.result.train
     if "source" in train:
-        lines.append(f"The method's state: {train['source']}; whether it has seen these test subjects is not known.")
+        lines.append(f"The method's state: {train['source']}; whether it has seen these test subjects is unknown.")
     lines.append(
         f"Trained on {train.get('slices', 0)} lesion-free slices of `{cell.protocol.train}` in {train.get('steps', 0)} "
         f"steps; validation: {train.get('validation', 'none')}."
     )
     lines.append(
         f"Slices of {cell.grid[0]} × {cell.grid[1]} pixels of {cell.spacing[0]:g} × {cell.spacing[1]:g} mm; a new scan "
-        "is brought to them and back."
+        "is resampled to them, and its maps are resampled back."
     )
     return _bullets(lines)
 
@@ -85,14 +85,14 @@ def _protocol(cell: TrainedCell) -> str:
 
 def _selection(cell: TrainedCell) -> str:
     if cell.protocol.oracle:
-        return "**Test data take part in a choice (oracle).**"
+        return "**The checkpoint is selected on test data (oracle).**"
     tested = {
         "last": "The state after the last step is tested",
         "validation": "The state that scores validation normals lowest is tested",
     }[cell.protocol.selection]
     if cell.result.weights.kind == "checkpoint":
         tested = "The authors' published network is tested, and nothing was trained"
-    return f"{tested}; nothing is chosen on test data."
+    return f"{tested}; nothing is selected on test data."
 
 
 def _metrics(cell: TrainedCell) -> str:
@@ -132,10 +132,10 @@ def _number(row: Row, name: str) -> str:
 def _limits(cell: TrainedCell) -> list[str]:
     result = cell.result
     lines = [
-        "A high score means unlike the lesion-free training slices; it is no diagnosis, and no score rules a disease "
-        "out. Artefacts, surgery, other scanners and other age groups can score high too.",
-        "Scans must be skull-stripped, 0 outside the brain, and registered to one another. Slices are scored one by "
-        "one; there is no 3D context.",
+        "A high score means unlike the lesion-free training slices; it is not a diagnosis, and no score rules out a "
+        "disease. Artefacts, surgery, other scanners and other age groups can score high too.",
+        "Scans must be skull-stripped, 0 outside the brain, and registered to each other. Each slice is scored on "
+        "its own; there is no 3D context.",
         "Numbers hold for the test sets above; on other data they are unknown.",
     ]
     subjects = min((row.n_subjects for row in cell.rows), default=0)
@@ -150,7 +150,7 @@ def _limits(cell: TrainedCell) -> list[str]:
     if result.method.budget != "paper":
         lines.append(f"Trained with the budget {result.method.budget}, not with the authors' settings.")
     if result.weights.marked:
-        lines.append("The pretrained network was replaced by random numbers: the scores mean nothing.")
+        lines.append("The pretrained network was replaced by random numbers: the scores are meaningless.")
     return lines + [f"Departs from its publication: {_text(text)}" for text in result.method.departures]
 
 
@@ -188,6 +188,6 @@ def _bullets(lines: Iterable[str]) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a text from a file so that it cannot become markup."""
+    """Return text from a file, escaped so that it cannot become markup."""
     escaped = "".join("\\" + c if c in "\\`*[]<>|#" else c for c in text if c.isprintable())
     return escaped.strip()

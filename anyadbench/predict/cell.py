@@ -1,4 +1,4 @@
-"""A finished cell as prediction needs it: what its folder holds, and one sentence for whatever is missing."""
+"""A finished cell as prediction needs it: the content of its folder, and one sentence for each missing part."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NEEDED = {
     "protocol.toml": "the protocol's sequences and intensity scale",
     "result.json": "the thresholds from validation normals",
     "manifest.json": "the identity of the pretrained weights",
-    WEIGHTS: "what the method learnt",
+    WEIGHTS: "the trained state of the method",
 }
 
 
@@ -40,12 +40,12 @@ class TrainedCell:
     Attributes:
         folder: Its folder.
         job: Method, parameters, seed and numeric policy.
-        protocol: The protocol that it was run on.
+        protocol: Its protocol.
         result: Its checked result.
         manifest: Its provenance.
         weights: File with the trained state.
-        grid: Height and width in pixels of the slices that it was trained on.
-        spacing: Size in mm of one of their pixels, along height and width.
+        grid: Height and width in pixels of the training slices.
+        spacing: Their pixel size in mm, along height and width.
     """
 
     folder: Path
@@ -68,18 +68,18 @@ class TrainedCell:
 
     @property
     def rows(self) -> list[Row]:
-        """Rows that were scored on at least one slice."""
+        """Rows scored on at least one slice."""
         return [row for row in self.result.rows if row.n_slices]
 
 
 def read_cell(folder: str | Path) -> TrainedCell:
-    """Read a finished cell's folder; no method and no torch is imported.
+    """Read a finished cell's folder, without importing a method or torch.
 
     Args:
-        folder: The folder, or its name without the hash at its end where that names one cell.
+        folder: The folder, or its name without the final hash if that identifies one cell.
 
     Raises:
-        UserError: If it is no finished cell, or a file that prediction needs is missing or damaged.
+        UserError: If it is not a finished cell, or a file that prediction needs is missing or damaged.
     """
     path = _whole_name(Path(os.path.expanduser(folder)))
     _check_folder(path)
@@ -101,7 +101,7 @@ def read_cell(folder: str | Path) -> TrainedCell:
 
 
 def _whole_name(path: Path) -> Path:
-    """Complete a name such as ``anyad_phantom-7subsets_s0`` by the hash of the only finished cell of that name."""
+    """Complete a name such as ``anyad_phantom-7subsets_s0`` with the hash of the only finished cell of that name."""
     if path.exists() or not path.parent.is_dir():
         return path
     found = sorted(
@@ -112,7 +112,7 @@ def _whole_name(path: Path) -> Path:
     finished = [other for other in found if not other.name.endswith(PARTIAL)]
     if len(finished) > 1:
         names = ", ".join(other.name for other in finished)
-        raise UserError(f"--cell {path} may be any of {names}; give the whole name.")
+        raise UserError(f"--cell {path} is ambiguous ({names}); give the full name.")
     return finished[0] if finished else path
 
 
@@ -124,16 +124,16 @@ def _check_folder(path: Path) -> None:
     if not (path / "cell.json").is_file():
         below = sorted(found.parent for found in path.glob("**/cell.json") if not found.parent.name.endswith(PARTIAL))
         hint = f"; give one of its cells, e.g. {below[0]}" if below else "; give a folder below runs/cells"
-        raise UserError(f"--cell {path} is no cell: it holds no cell.json{hint}.")
+        raise UserError(f"--cell {path} is not a cell: it has no cell.json{hint}.")
 
 
 def _trained_state(path: Path) -> Path:
-    """Return the cell's own file with the trained state, or that of its fit beside it."""
+    """Return the cell's own file with the trained state, or that of its fit next to it."""
     if (path / WEIGHTS).is_file():
         return path / WEIGHTS
     if any(path.glob("weights-*.safetensors")):
         raise UserError(
-            f"The cell {path} holds one model for each set of sequences (--missing retrain), which cannot be applied "
+            f"The cell {path} has one model for each set of sequences (--missing retrain), which cannot be applied "
             "as one; give a cell of a run without it."
         )
     manifest = read_json(path / "manifest.json") if (path / "manifest.json").is_file() else {}
@@ -144,14 +144,14 @@ def _trained_state(path: Path) -> Path:
         return beside
     raise UserError(
         f"The cell {path} lacks {WEIGHTS} ({_NEEDED[WEIGHTS]}), and its fit {beside.parent} has none either; "
-        "copy it from the folder where the cell was run, or run the cell again."
+        "copy it from the folder in which the cell was run, or run the cell again."
     )
 
 
 def _slices(
     path: Path, job: Job, manifest: dict[str, Any], protocol: Protocol
 ) -> tuple[tuple[int, int], tuple[float, float]]:
-    """Return grid and spacing of the training slices: as recorded, or of the store where the cell was run."""
+    """Return grid and spacing of the training slices: from the record, or from the store where the cell was run."""
     recorded = manifest.get("input")
     if isinstance(recorded, dict):
         height, width = recorded["grid"]
@@ -162,8 +162,8 @@ def _slices(
     place = Path(job.stores.get(protocol.train, ""))
     if not is_store(place):
         raise UserError(
-            f"The cell {path} was made before cells recorded the size of their slices, and the slice store {place} "
-            "that would tell is not there; run the cell again."
+            f"The cell {path} was run before cells recorded the size of their slices, and the slice store {place} "
+            "that has it is missing; run the cell again."
         )
     store = open_store(place)
     return store.shape, store.spacing

@@ -1,4 +1,4 @@
-"""A cell's method as one file without this project: ONNX or TorchScript."""
+"""Export of a cell's method as one file that runs without this project: ONNX or TorchScript."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
 INPUTS, OUTPUTS = ["slices", "availability"], ["maps", "scores"]
 OPSET = 18
 TOLERANCE = 1e-4
-"""Largest difference between a map of the graph and of the method, see ``allowed``."""
+"""Largest difference between a map of the graph and of the method; see ``allowed``."""
 
 CAUSE = 200
-"""Characters of an exporter's error that are told."""
+"""Number of characters shown of an exporter's error."""
 
 RUNS = 10
-"""Timed calls of one slice."""
+"""Number of timed calls with one slice."""
 
 Run = Callable[[np.ndarray, np.ndarray], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """What an export wrote.
 
     Attributes:
         path: The graph.
         megabytes: Its size (10^6 bytes).
         difference: Largest difference between its maps and the method's, over every subset of sequences.
         milliseconds: Median time of one slice in the graph, on the CPU with torch's number of threads.
-        eager_milliseconds: The same for the method as it is.
+        eager_milliseconds: The same for the method itself.
     """
 
     path: Path
@@ -61,26 +61,26 @@ class Exported:
 
 
 def export(predictor: Predictor, kind: str, out: Path) -> Exported:
-    """Write a cell's method as a graph, and ``<out>.json`` that says what goes in and comes out.
+    """Write a cell's method as a graph, and ``<out>.json`` that describes its inputs and outputs.
 
     Args:
-        predictor: On the CPU.
+        predictor: Predictor on the CPU.
         kind: ``onnx`` or ``torchscript``.
         out: File to write.
 
     Raises:
-        UserError: If the method or this installation cannot, or the graph's maps are not the method's.
+        UserError: If the method or this installation cannot export, or the graph's maps differ from the method's.
     """
     graph = predictor.method.exportable()
     name = predictor.cell.job.method
     protocol = predictor.cell.protocol
     if protocol.geometry != GeometryRules() or protocol.scoring.smoothing_size or protocol.scoring.top_fraction:
         raise UserError(
-            f"A cell of {protocol.name} cannot be exported: the protocol itself crops slices or filters maps, which a "
-            "graph of the method does not; export a cell of another protocol, or use 'anyadbench predict'."
+            f"A cell of {protocol.name} cannot be exported: its protocol crops slices or filters maps, which a "
+            "graph of the method cannot; export a cell of another protocol, or use 'anyadbench predict'."
         )
     if graph is None:
-        raise UserError(f"The method {name} cannot be exported: its scoring is no graph; use 'anyadbench predict'.")
+        raise UserError(f"The method {name} cannot be exported: its scoring is not a graph; use 'anyadbench predict'.")
     needed = [module for module in ("onnxscript", "onnxruntime") if kind == "onnx" and find_spec(module) is None]
     if needed:
         raise UserError(f"--format onnx needs {needed[0]}: 'pip install anyadbench[export]', or use torchscript.")
@@ -90,7 +90,7 @@ def export(predictor: Predictor, kind: str, out: Path) -> Exported:
     eager = _eager(ScoreGraph(predictor.method))
     write = _write_onnx if kind == "onnx" else _write_torchscript
     try:
-        # Beside the target: an older file stays until there is one that holds.
+        # Written next to the target: an older file stays until the new one passes.
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{out.name}.part") as folder:
             made = Path(folder) / out.name
             run = write(graph, example, made)
@@ -99,14 +99,14 @@ def export(predictor: Predictor, kind: str, out: Path) -> Exported:
             if not difference <= TOLERANCE:
                 raise UserError(
                     f"The {kind} graph of {name} gives maps that differ by {difference:.2g} from the method's (at most "
-                    f"{TOLERANCE:g} is accepted), so it was not kept; try the other --format."
+                    f"{TOLERANCE:g} is allowed), so it was not kept; try the other --format."
                 )
             made.replace(out)
     except OSError as error:
         raise explain_os_error(error, out, "--out") from None
     except UserError:
         raise
-    except Exception as error:  # the exporters' own, torch's and onnxruntime's have no class in common
+    except Exception as error:  # errors of the exporters, torch and onnxruntime share no class
         raise UserError(_why_not(name, kind, error)) from error
     one = (example[0][:1], example[1][:1])
     found = Exported(out, out.stat().st_size / 1e6, difference, _milliseconds(run, one), _milliseconds(eager, one))
@@ -115,7 +115,7 @@ def export(predictor: Predictor, kind: str, out: Path) -> Exported:
 
 
 def describe(predictor: Predictor, kind: str, found: Exported) -> dict[str, Any]:
-    """Return what a caller of the graph must know."""
+    """Return the description that a caller of the graph needs."""
     cell = predictor.cell
     height, width = cell.grid
     sequences = list(cell.protocol.sequences)
@@ -127,14 +127,14 @@ def describe(predictor: Predictor, kind: str, found: Exported) -> dict[str, Any]
     scale = (
         f"each sequence divided by percentile {rules.percentile:g} of its scan's values above 0, clipped to [0, 1]"
         if rules.mode == "volume"
-        else "each sequence of a slice scaled from its minimum to its maximum, cut to 8 bits, divided by 255"
+        else "each sequence of a slice scaled from its minimum to its maximum, truncated to 8 bits, divided by 255"
     )
     return {
         "use": USE,
         "format": kind,
         "inputs": {
             "slices": {"shape": ["batch", len(sequences), height, width], "dtype": "float32", "scale": scale},
-            "availability": {"shape": ["batch", len(sequences)], "dtype": "bool", "meaning": "what each slice has"},
+            "availability": {"shape": ["batch", len(sequences)], "dtype": "bool", "meaning": "sequences of each slice"},
         },
         "outputs": {
             "maps": {"shape": ["batch", height, width], "meaning": "higher is more abnormal, no unit"},
@@ -151,12 +151,12 @@ def describe(predictor: Predictor, kind: str, found: Exported) -> dict[str, Any]
 
 
 def _why_not(method: str, kind: str, error: Exception) -> str:
-    """Return one sentence on an exporter's error, whose first cause says most."""
+    """Return one sentence on an exporter's error, from its first cause, which is the most informative."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
     lines = [line for line in re.sub(r"\x1b\[[\d;]*m", "", str(cause)).splitlines() if line.strip()]
-    # TorchScript's interpreter quotes its code first, and ends with what went wrong.
+    # TorchScript's interpreter quotes its code first and the error last.
     line = (lines[-1 if "TorchScript interpreter" in str(cause) else 0] if lines else type(cause).__name__).strip()
     other = "torchscript" if kind == "onnx" else "onnx"
     return (
@@ -166,7 +166,7 @@ def _why_not(method: str, kind: str, error: Exception) -> str:
 
 
 def _example(predictor: Predictor) -> tuple[np.ndarray, np.ndarray]:
-    """Return a slice of smooth noise for each subset, at least two: one alone would fix the batch."""
+    """Return a slice of smooth noise for each subset, at least two: with one, the exporter would fix the batch size."""
     count = len(predictor.cell.protocol.sequences)
     shown = np.array([[bool(number >> i & 1) for i in range(count)] for number in range(1, 2**count)])
     shown = np.tile(shown, (2 if len(shown) == 1 else 1, 1))
@@ -181,11 +181,11 @@ def _write_onnx(graph: torch.nn.Module, example: tuple[np.ndarray, np.ndarray], 
     import onnxruntime
 
     for name in ("onnxscript", "onnx_ir", "torch.onnx"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # they tell of every step that they leave out
+        logging.getLogger(name).setLevel(logging.ERROR)  # they report every step that they skip
     batch = torch.export.Dim("batch")
     tensors = tuple(torch.from_numpy(array) for array in example)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter warns of its own parts
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
         torch.onnx.export(
             graph, tensors, str(out), dynamo=True, verbose=False, external_data=False, opset_version=OPSET,
             input_names=INPUTS, output_names=OUTPUTS, dynamic_shapes=({0: batch}, {0: batch}),
@@ -199,7 +199,7 @@ def _write_onnx(graph: torch.nn.Module, example: tuple[np.ndarray, np.ndarray], 
 def _write_torchscript(graph: torch.nn.Module, example: tuple[np.ndarray, np.ndarray], out: Path) -> Run:
     tensors = tuple(torch.from_numpy(array) for array in example)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # tracing warns of sizes, which are fixed but for the batch
+        warnings.simplefilter("ignore")  # tracing warns about sizes, which are fixed except for the batch
         traced: Any = torch.jit.trace(graph, tensors, check_trace=False)  # type: ignore[no-untyped-call]
         traced.save(str(out))
         loaded: Any = torch.jit.load(str(out))  # type: ignore[no-untyped-call]
@@ -215,9 +215,9 @@ def _eager(module: Any) -> Run:
 
 
 def _batches(example: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield what the graph was made with, single slices, and more slices that show other sequences.
+    """Yield the example of the export, single slices, and more slices that show other sequences.
 
-    What the exporter took from the example and kept as a constant is wrong for one of them.
+    A value that the exporter took from the example and stored as a constant is wrong for one of them.
     """
     slices, shown = example
     yield slices, shown
@@ -227,16 +227,16 @@ def _batches(example: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[np.ndarra
 
 
 def _difference(found: list[np.ndarray], wanted: list[np.ndarray], whole: list[np.ndarray]) -> float:
-    """Return the largest difference in units of ``TOLERANCE``: what is allowed gives that number.
+    """Return the largest difference in units of ``TOLERANCE``; the allowed difference gives exactly that number.
 
-    What is allowed follows from ``whole``, maps and scores of many slices: one score alone has no spread.
+    The allowed difference comes from ``whole``, the maps and scores of many slices: one score alone has no spread.
     """
     worst = 0.0
     for a, b, values in zip(found, wanted, whole, strict=True):
         if a.shape != b.shape:
             return float("inf")
         error = float(np.abs(a - b).max())
-        if not error <= 0:  # NaN too
+        if not error <= 0:  # also NaN
             most = allowed(values, TOLERANCE)
             worst = max(worst, TOLERANCE * error / most if most else float("inf"), key=lambda x: (x != x, x))
     return worst

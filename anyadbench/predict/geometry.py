@@ -1,6 +1,6 @@
-"""Grids: where a method's slices lie in a patient, and how its maps come back.
+"""Grids: where a method's slices lie in a patient, and how its maps return to the patient's voxels.
 
-Everything is in LPS order, as ``anyadbench.data.trees.volume`` has it.
+All arrays are in LPS order, as in ``anyadbench.data.trees.volume``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from anyadbench.data.slices.rules import GeometryRules
 
 SAME_SPACING = 0.01
-"""Relative difference of in-plane spacing up to which slices are taken as they are."""
+"""Relative difference of in-plane spacing up to which slices are used without resampling."""
 
 MAX_TILT = 15.0
-"""Degrees between an image's axes and the body's up to which its own slices count as axial."""
+"""Largest angle in degrees between an image's axes and the body's at which its own slices count as axial."""
 
 _LPS = np.diag([-1.0, -1.0, 1.0])
 
@@ -42,12 +42,12 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Where a method's slices lie.
+    """Position of a method's slices.
 
     Attributes:
         grid: Grid of the slices, before padding to the training size.
-        native: Whether it is the reference's own grid, so that nothing was resampled in it.
-        tilted: Whether its slices have another direction than the reference's.
+        native: Whether it is the reference's own grid, so that the reference is not resampled.
+        tilted: Whether its slices differ in direction from the reference's.
     """
 
     grid: Grid
@@ -56,7 +56,7 @@ class Placement:
 
 
 def tilt(volume: Volume) -> float:
-    """Return the largest angle in degrees between an axis of the volume and the body axis nearest to it."""
+    """Return the largest angle in degrees between an axis of the volume and the nearest body axis."""
     directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
     return float(np.degrees(np.arccos(np.clip(np.abs(np.diag(directions)).min(), 0, 1))))
 
@@ -67,11 +67,11 @@ def grid_of(volume: Volume) -> Grid:
 
 
 def place_slices(reference: Volume, shape: tuple[int, int], spacing: tuple[float, float]) -> Placement:
-    """Choose the slices of a patient that a method trained on slices of ``shape`` and ``spacing`` is shown.
+    """Choose the slices of a patient for a method trained on slices of ``shape`` and ``spacing``.
 
-    They are the reference's own axial slices if these have the same pixel size and fit into the training field; else
-    slices of the training pixel size, centred on what is not background, at the reference's own heights, or, if it
-    is tilted by more than ``MAX_TILT``, across the body's axis.
+    They are the reference's own axial slices if these have the same pixel size and fit into the training field;
+    otherwise slices of the training pixel size, centred on the foreground, at the reference's own heights, or, if it is
+    tilted by more than ``MAX_TILT``, across the body's axis.
 
     Args:
         reference: First input.
@@ -99,7 +99,7 @@ def place_slices(reference: Volume, shape: tuple[int, int], spacing: tuple[float
 
 
 def foreground_box(volume: Volume) -> Float[np.ndarray, "2 3"]:
-    """Return the first and last index, along each axis, of what is not background (0)."""
+    """Return the first and last index, along each axis, of the foreground (not 0)."""
     seen = volume.array != 0
     ends = [np.flatnonzero(seen.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]] for axis in range(3)]
     return np.array(ends, dtype=np.float64).T
@@ -117,15 +117,15 @@ def same_grid(first: Grid, second: Grid) -> bool:
 def resample(
     array: Shaped[np.ndarray, "x y z"], source: Grid, target: Grid, *, keep_background: bool = True
 ) -> Float32[np.ndarray, "X Y Z"]:
-    """Resample linearly; what lies outside the source is 0, and its outermost voxels reach half a voxel further.
+    """Resample linearly; values outside the source are 0, and its outermost voxels extend by half a voxel.
 
-    Where the target is coarser, values are averaged first (Gaussian of half the excess in voxels), so that no detail is
+    For a coarser target, values are averaged first (Gaussian of half the excess in voxels), so that no detail is
     aliased.
 
     Args:
         array: Values on the source grid.
         source: Their grid.
-        target: Grid to bring them to.
+        target: Grid to resample to.
         keep_background: Whether voxels that are mostly background (0) in the source stay exactly 0.
     """
     from scipy.ndimage import affine_transform, gaussian_filter
@@ -147,7 +147,7 @@ def resample(
 
 
 def to_volume(volume: Volume, target: Grid) -> Volume:
-    """Return a volume on another grid; itself if it lies there already."""
+    """Return a volume on another grid, or the volume itself if it already has that grid."""
     if same_grid(grid_of(volume), target):
         return volume
     array = resample(volume.array, grid_of(volume), target)
@@ -155,7 +155,7 @@ def to_volume(volume: Volume, target: Grid) -> Volume:
 
 
 def overlap(volume: Volume, other: Volume) -> float:
-    """Return the share of a volume's foreground that lies within another's field of view."""
+    """Return the share of a volume's foreground inside another's field of view."""
     indices = np.argwhere(volume.array[::4, ::4] != 0) * (4, 4, 1)
     matrix = np.linalg.inv(other.affine) @ volume.affine
     there = indices @ matrix[:3, :3].T + matrix[:3, 3]
@@ -164,7 +164,7 @@ def overlap(volume: Volume, other: Volume) -> float:
 
 
 def covered(volume: Volume, seen: Bool[np.ndarray, "x y z"], grid: Grid) -> Bool[np.ndarray, " z"]:
-    """Return in which slices of a grid a volume's field of view holds at least half of what is seen there."""
+    """Return in which slices of a grid a volume's field of view covers at least half of the foreground."""
     if same_grid(grid_of(volume), grid):
         return np.ones(grid.shape[2], bool)
     field = np.ones(volume.shape, np.float32)
@@ -173,14 +173,14 @@ def covered(volume: Volume, seen: Bool[np.ndarray, "x y z"], grid: Grid) -> Bool
 
 
 def file_axis(volume: Volume) -> tuple[int, bool]:
-    """Return which axis of the file runs along the body, and whether it runs downwards."""
+    """Return the file's axis along the body, and whether it points downwards."""
     ornt = volume.native_orientation
     axis = int(np.flatnonzero(ornt[:, 0] == 2)[0])
     return axis, bool(ornt[axis, 1] < 0)
 
 
 def crop_or_pad(shape: tuple[int, int], target: tuple[int, int]) -> tuple[slice, slice]:
-    """Return where slices of ``shape`` stand in the training field: centred, as in a slice store."""
+    """Return the position of slices of ``shape`` in the training field: centred, as in a slice store."""
     y, x = ((outer - inner) // 2 for inner, outer in zip(shape, target, strict=True))
     return slice(y, y + shape[0]), slice(x, x + shape[1])
 
@@ -188,7 +188,7 @@ def crop_or_pad(shape: tuple[int, int], target: tuple[int, int]) -> tuple[slice,
 def undo_geometry(
     maps: Float32[np.ndarray, "n h w"], shape: tuple[int, int], rules: GeometryRules
 ) -> Float32[np.ndarray, "n H W"]:
-    """Bring maps back to slices of ``shape`` from what a protocol made of them; what it cut off is NaN.
+    """Undo a protocol's resizing and cropping on maps, back to slices of ``shape``; cropped pixels are NaN.
 
     Args:
         maps: Maps on any grid over the field that a method sees.
@@ -200,7 +200,7 @@ def undo_geometry(
     resized, kept = rules.resize if any(rules.resize) else shape, grid_after(shape, rules)
     places, inside = [], []
     for before, after, want, have in zip(shape, resized, kept, maps.shape[1:], strict=True):
-        start = round((after - want) / 2)  # of the centre, as apply_geometry cuts it out
+        start = round((after - want) / 2)  # of the centre, as apply_geometry crops it
         at = ((np.arange(before) + 0.5) * after / before - start) * have / want - 0.5
         places.append(at)
         inside.append((at > -0.5) & (at < have - 0.5))

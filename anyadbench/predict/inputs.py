@@ -1,4 +1,4 @@
-"""What a caller gives for one sequence, as a volume."""
+"""A caller's input for one sequence, read as a volume."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Input:
 
     Attributes:
         sequence: Canonical name.
-        volume: Values, and where they lie.
-        header: NIfTI header of the file, which output on its grid takes over; ``None`` without one (MGH).
+        volume: Values and their grid.
+        header: NIfTI header of the file, used for output on its grid; ``None`` if there is none (MGH).
         where: Path, or ``array``.
-        background: The one value outside the brain, which was subtracted because training has 0 there.
+        background: The constant value outside the brain, which was subtracted because training has 0 there.
     """
 
     sequence: str
@@ -44,10 +44,10 @@ class Input:
 
 
 def read_inputs(given: Mapping[str, Source], spacing: tuple[float, float, float] | None) -> list[Input]:
-    """Read every sequence, in the order given.
+    """Read every sequence, in the given order.
 
     Raises:
-        UserError: If a name is unknown, there is nothing, or a file cannot be used.
+        UserError: If a name is unknown, no sequence is given, or a file cannot be used.
     """
     wrong = [name for name in given if name not in SEQUENCES]
     if wrong:
@@ -67,7 +67,7 @@ def read_input(sequence: str, source: Source, spacing: tuple[float, float, float
         spacing: For an array: voxel size in mm along its axes.
 
     Raises:
-        UserError: If it cannot be read, holds one value everywhere or none above 0, or is something else.
+        UserError: If it cannot be read, is constant, has no value above 0, or is of another type.
     """
     if isinstance(source, np.ndarray):
         x, y, z = _steps(sequence, spacing)
@@ -81,15 +81,15 @@ def read_input(sequence: str, source: Source, spacing: tuple[float, float, float
         found = _from_path(sequence, Path(os.path.expanduser(source)))
     else:
         kind = type(source).__name__
-        raise UserError(f"{sequence}: a {kind} is no scan; give a path, a nibabel image, or an array.")
+        raise UserError(f"{sequence}: a {kind} is not a scan; give a path, a nibabel image, or an array.")
     array = found.volume.array
     if array.min() == array.max():
-        raise BadFile(found.volume.path, f"holds the value {array.flat[0]:g} everywhere", "give the right image")
+        raise BadFile(found.volume.path, f"has the value {array.flat[0]:g} everywhere", "give the right image")
     lowest = array.min()
     if lowest == 0 or float((array == lowest).mean()) < MIN_BACKGROUND:
         if array.max() <= 0:
-            cause = f"holds no value above 0 (its lowest is {lowest:g}), where a brain is"
-            raise BadFile(found.volume.path, cause, "give the scan as it came from the scanner")
+            cause = f"has no value above 0 (its lowest is {lowest:g}), so it shows no brain"
+            raise BadFile(found.volume.path, cause, "give the scan as the scanner produced it")
         return found
     volume = replace(found.volume, array=array.astype(np.float32) - np.float32(lowest))
     return replace(found, volume=volume, background=float(lowest))
@@ -99,14 +99,14 @@ def check_threshold(threshold: Any) -> float:
     """Return a threshold as a number.
 
     Raises:
-        UserError: If it is none, or not a finite one.
+        UserError: If it is not a finite number.
     """
     try:
         value = float(threshold)
     except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(f"The threshold {threshold} is no finite number; give one in units of the map, e.g. 0.5.")
+        raise UserError(f"The threshold {threshold} is not a finite number; give one in units of the map, e.g. 0.5.")
     return value
 
 

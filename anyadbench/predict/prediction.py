@@ -1,4 +1,4 @@
-"""What is said of one patient."""
+"""The result for one patient."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class SliceScore:
 
     Attributes:
         slice: Number of the axial slice, from 0 at the lowest.
-        file_index: Its index along the axis of the first input's file that runs along the body; ``None`` if the slices
-            are tilted against the file's.
+        file_index: Its index along the body axis of the first input's file; ``None`` if the slices are tilted against
+            the file's.
         height_mm: World height of its centre, in mm towards superior.
-        brain: Share of the training field on which it shows brain.
-        subset: Sequences that it was scored with: those whose fields of view hold it.
+        brain: Share of the training field that is brain.
+        subset: Sequences that it was scored with: those whose fields of view contain it.
         score: Image score; higher is more abnormal.
-        counted: Whether it has as much brain as the protocol asks of a slice, so that the benchmark would score it.
-            Others take no part in mask and patient score.
-        above_threshold_mm2: Area above the pixel threshold; ``None`` without a threshold, and in slices that do
-            not count.
+        counted: Whether it has as much brain as the protocol requires, so that the benchmark would score it. Other
+            slices do not affect mask and patient score.
+        above_threshold_mm2: Area above the pixel threshold; ``None`` without a threshold, and in slices that do not
+            count.
     """
 
     slice: int
@@ -54,16 +54,16 @@ class Prediction:
 
     Attributes:
         map: Anomaly map on the first input's own voxels and axes; higher is more abnormal, without a unit. 0 in slices
-            that are not scored (less than 1 % brain) and outside the field that the method was trained on.
+            that are not scored (less than 1 % brain) and outside the training field.
         mask: Where the map is above the threshold, in slices that count; ``None`` without a threshold.
         affine: From indices of ``map`` to NIfTI world coordinates in mm.
         header: NIfTI header of the first input's file, or ``None``.
         slices: Scored slices, from inferior to superior.
-        grid_maps: Map of each of them on the benchmark's scoring grid, as the benchmark keeps it.
-        shown: Sequences that the method was shown.
-        first: The first input: its grid is that of ``map``.
+        grid_maps: Map of each scored slice on the benchmark's scoring grid, as the benchmark stores it.
+        shown: Sequences shown to the method.
+        first: The first input, which defines the grid of ``map``.
         threshold: Pixel threshold, in units of the map.
-        threshold_from: Where it comes from, or why there is none.
+        threshold_from: Source of the threshold, or why there is none.
         notes: What the reader should know, one sentence each.
         data: The slices as the method saw them.
         origin: Names and hashes of the cell.
@@ -87,7 +87,7 @@ class Prediction:
 
     @property
     def patient_score(self) -> float:
-        """Highest score of a slice that counts (of any slice, if none does)."""
+        """Highest score of a slice that counts (of any slice if none counts)."""
         counted = [item.score for item in self.slices if item.counted]
         return max(counted or [item.score for item in self.slices])
 
@@ -99,7 +99,7 @@ class Prediction:
         return float(self.mask.sum() * abs(np.linalg.det(self.affine[:3, :3])) / 1000)
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything but the arrays as plain values."""
+        """Return everything except the arrays as plain values."""
         return {
             "use": USE,
             "cell": dict(self.origin),

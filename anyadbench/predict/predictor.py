@@ -1,4 +1,4 @@
-"""The predictor: a finished cell, ready to be shown patients."""
+"""The predictor: a finished cell, ready for patients."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ MAX_SHARE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A trained method with all that it needs to be shown a patient.
+    """A trained method with everything it needs for a patient.
 
     Attributes:
-        cell: The cell that it comes from.
+        cell: Its cell.
         method: The method, in eval mode.
         policy: Device and precision.
-        notes: What holds for every prediction, one sentence each.
-        own: Whether the method is what the cell learnt, so that its thresholds hold.
+        notes: What applies to every prediction, one sentence each.
+        own: Whether the method has the cell's own trained state, so that its thresholds apply.
     """
 
     cell: TrainedCell
@@ -82,17 +82,17 @@ class Predictor:
         """Return anomaly map and scores of one patient.
 
         Args:
-            scans: By sequence (``flair``, ``t1``, ``t1ce``, ``t2``; at least one that the cell's protocol has): the
-                path of a NIfTI file, the path of a folder with one DICOM series (extra ``dicom``), a nibabel image, or
-                an array of shape ``(x, y, z)`` in the scanner's units whose axes run to the patient's left, to
-                posterior and to superior. Scans must be registered to one another, skull-stripped, and 0 outside the
-                brain; grids, spacings and orientations may differ. The result lies on the first one's grid.
+            scans: By sequence (``flair``, ``t1``, ``t1ce``, ``t2``; at least one of the cell's protocol): the path of a
+                NIfTI file, the path of a folder with one DICOM series (extra ``dicom``), a nibabel image, or an array
+                of shape ``(x, y, z)`` in the scanner's units whose axes run to the patient's left, to posterior and to
+                superior. Scans must be registered to each other, skull-stripped, and 0 outside the brain; grids,
+                spacings and orientations may differ. The result has the grid of the first one.
             spacing: Voxel size in mm along the axes of arrays.
-            threshold: Pixel threshold in units of the map, in place of the cell's own.
-            progress: Called with the number of scored slices and of all.
+            threshold: Pixel threshold in units of the map, instead of the cell's own.
+            progress: Called with the number of scored slices and the total.
 
         Raises:
-            UserError: If a scan cannot be used, which the sentence names, or the threshold is no finite number.
+            UserError: If a scan cannot be used (the sentence names it), or the threshold is not a finite number.
         """
         threshold = None if threshold is None else check_threshold(threshold)
         inputs = read_inputs(scans, spacing)
@@ -117,9 +117,9 @@ class Predictor:
         share = 0.0 if mask is None or threshold is not None else float(mask.sum() / max(1, counts.sum()))
         if share > MAX_SHARE:
             notes.append(
-                f"{share:.0%} of the scored area lies above a threshold that 1 % of validation normals exceed: as a "
-                "whole, the scan is unlike the data that the cell was trained on (scanner, preparation), so the mask "
-                "says little."
+                f"{share:.0%} of the scored area lies above a threshold that 1 % of validation normals exceed: the "
+                "whole scan differs from the data that the cell was trained on (scanner, preparation), so the mask "
+                "is unreliable."
             )
         return Prediction(
             map=np.ascontiguousarray(reference.to_native(found)),
@@ -144,7 +144,7 @@ class Predictor:
         if not shown:
             known = ", ".join(self.cell.protocol.sequences)
             raise UserError(
-                f"The cell {self.cell.folder.name} knows {known} and none of {', '.join(given)}; give one of them."
+                f"The cell {self.cell.folder.name} uses {known} and none of {', '.join(given)}; give one that it uses."
             )
         return shown
 
@@ -198,7 +198,7 @@ class Predictor:
         reference: Any,
         limits: list[float | None],
     ) -> tuple[Float32[np.ndarray, "x y z"], Float32[np.ndarray, "x y z"]]:
-        """Return maps and thresholds on the reference's grid in LPS order; a threshold is NaN where nothing counts."""
+        """Return maps and thresholds on the reference's grid in LPS order; a threshold is NaN where no slice counts."""
         out = np.zeros(placement.grid.shape, np.float32)
         limit = np.zeros(placement.grid.shape, np.float32)
         counts = np.zeros(placement.grid.shape, np.float32)
@@ -215,7 +215,7 @@ class Predictor:
         return out, np.where(counts >= 0.5, limit, np.float32(np.nan))
 
     def _counts(self, slices: PatientSlices, item: Mapping[str, Any]) -> bool:
-        """Whether a slice has as much brain as the protocol's slice rules ask for."""
+        """Whether a slice has as much brain as the protocol's slice rules require."""
         return slices.brain(item) >= self.cell.protocol.slices.min_brain
 
     def _slices(
@@ -262,7 +262,7 @@ def load(cell: str | PathLike[str], *, device: str = "auto", weights: str | None
 def load_with(
     cell: TrainedCell, *, device: str = "auto", weights: str | None = None, threads: int | None = None
 ) -> Predictor:
-    """Return a predictor of a cell that has been read."""
+    """Return a predictor from a cell that was already read."""
     policy, notes = prediction_policy(cell, device, threads)
     built = build_method(cell, policy, weights)
     warnings = _warnings(cell) if built.own else []
@@ -272,9 +272,9 @@ def load_with(
 def _warnings(cell: TrainedCell) -> list[str]:
     found = []
     if cell.result.weights.marked:
-        found.append("The method's pretrained network was replaced by random numbers; its scores mean nothing.")
+        found.append("The method's pretrained network was replaced by random numbers; its scores are meaningless.")
     if cell.result.method.budget == "tiny":
-        found.append("The cell was trained with the budget tiny, which tests the program; its scores mean nothing.")
+        found.append("The cell was trained with the budget tiny, which tests the program; its scores are meaningless.")
     return found
 
 
@@ -283,13 +283,13 @@ def _in_order(inputs: list[Input]) -> list[Input]:
 
 
 def _check_same_place(inputs: list[Input], volumes: Mapping[str, Volume]) -> None:
-    """Refuse scans that show another place than the first."""
+    """Refuse scans that do not show the same place as the first."""
     first, *others = inputs
     seen = volumes[first.sequence].array != 0 if first.sequence in volumes else None
     for item in others:
         if overlap(first.volume, item.volume) < MIN_OVERLAP:
             raise UserError(
-                f"{item.where} covers less than half of what {first.where} shows; they are of different places or "
+                f"{item.where} covers less than half of what {first.where} shows; they show different places or "
                 "patients, or an affine is wrong: give registered scans of one patient."
             )
         if seen is None or item.sequence not in volumes:
@@ -298,13 +298,13 @@ def _check_same_place(inputs: list[Input], volumes: Mapping[str, Volume]) -> Non
         # Of the smaller: one of the two may show the skull as well.
         if (seen & there).sum() < MIN_OVERLAP * max(1, min(seen.sum(), there.sum())):
             raise UserError(
-                f"What {item.where} shows lies elsewhere than what {first.where} shows; they are of different "
+                f"{item.where} and {first.where} show different places; they are of different "
                 "patients, or an affine is wrong: give registered scans of one patient."
             )
 
 
 def _covering(used: list[Input], volumes: Mapping[str, Volume], slices: PatientSlices, grid: Grid) -> list[Subset]:
-    """Return, for every slice, the sequences whose fields of view hold it."""
+    """Return, for every slice, the sequences whose fields of view contain it."""
     seen = np.logical_or.reduce([volume.array != 0 for volume in volumes.values()])
     there = {item.sequence: covered(item.volume, seen, grid) for item in used}
     found = []
@@ -315,7 +315,7 @@ def _covering(used: list[Input], volumes: Mapping[str, Volume], slices: PatientS
 
 
 def _partly(used: list[Input], subsets: list[Subset]) -> list[str]:
-    """Return a note on every sequence that does not cover all slices."""
+    """Return a note for every sequence that does not cover all slices."""
     found = []
     for item in used:
         without = sum(item.sequence not in subset for subset in subsets)
@@ -333,28 +333,26 @@ def _notes(inputs: list[Input], placement: Placement) -> list[str]:
         reason = not_stripped(item.volume)
         if reason:
             found.append(
-                f"{SHORT[item.sequence]} does not seem to be skull-stripped ({reason}); the method was trained on "
+                f"{SHORT[item.sequence]} is probably not skull-stripped ({reason}); the method was trained on "
                 "stripped brains, so strip it first (e.g. with HD-BET or SynthStrip), or distrust the result."
             )
         if below_background(item.volume):
             found.append(
-                f"{SHORT[item.sequence]} has values below 0 inside the brain, as z-scores do; the method was trained "
-                "on scans from 0 upwards and sees 0 there, so give the scan as it was before it was standardised."
+                f"{SHORT[item.sequence]} has values below 0 inside the brain, like z-scores; the method was trained "
+                "on scans without negative values and sees 0 there, so give the scan before standardisation."
             )
         if item.background:
             found.append(
-                f"{SHORT[item.sequence]} has the value {item.background:g} outside the brain where training has 0; it "
+                f"{SHORT[item.sequence]} has the value {item.background:g} outside the brain, where training has 0; it "
                 "was subtracted from the whole scan."
             )
         if item is not inputs[0] and not same_grid(grid_of(item.volume), grid_of(inputs[0].volume)):
-            found.append(
-                f"{SHORT[item.sequence]} lies on another grid and was resampled to {SHORT[inputs[0].sequence]}'s."
-            )
+            found.append(f"{SHORT[item.sequence]} has another grid and was resampled to {SHORT[inputs[0].sequence]}'s.")
     if placement.tilted:
         degrees = tilt(inputs[0].volume)
         found.append(f"The first input is tilted by {degrees:.0f}°, so slices were cut across the body's axis instead.")
     elif not placement.native:
-        found.append("Slices were resampled to the pixel size and field that the method was trained on.")
+        found.append("Slices were resampled to the pixel size and field of the method's training.")
     return found
 
 

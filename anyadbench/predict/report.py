@@ -1,4 +1,4 @@
-"""A prediction as one HTML page that needs nothing else: no network, no script, no second file."""
+"""A prediction as one self-contained HTML page: no network, no script, no second file."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TILE, TOP, SPREAD = 180, 6, 12
-"""Side of a picture in pixels; slices with the highest scores and evenly spread ones that are drawn."""
+"""Side of a picture in pixels; number of highest-scoring and of evenly spread slices that are drawn."""
 
 WIDTH, HEIGHT = 720, 120
-"""Size of the drawing of the slice scores."""
+"""Size of the plot of slice scores."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One drawn slice: pictures of the shown sequences, then of the map."""
+    """One drawn slice: pictures of the shown sequences, then the map."""
 
     item: SliceScore
     pictures: tuple[tuple[str, str], ...]
 
 
 def report_html(prediction: Prediction, name: str) -> str:
-    """Return the page; every text from outside is escaped."""
+    """Return the page; all external text is escaped."""
     top = _top(prediction)
     spread = np.linspace(0, len(prediction.slices) - 1, min(SPREAD, len(prediction.slices))).round().astype(int)
     low, high = _scale(prediction)
@@ -66,7 +66,7 @@ def _environment() -> Environment:
 
 
 def _top(prediction: Prediction) -> list[int]:
-    """Return the slices with the highest scores, none beside another, since neighbours show the same."""
+    """Return the slices with the highest scores, no two close together, since neighbours look alike."""
     counted = [i for i, item in enumerate(prediction.slices) if item.counted] or list(range(len(prediction.slices)))
     apart, chosen = max(1, len(prediction.slices) // 24), list[int]()
     for i in sorted(counted, key=lambda i: -prediction.slices[i].score):
@@ -76,12 +76,12 @@ def _top(prediction: Prediction) -> list[int]:
 
 
 def _scale(prediction: Prediction) -> tuple[float, float]:
-    """Return the ends of the colour scale: the median within the brain, so that most stays grey; nearly the top."""
+    """Return the ends of the colour scale: the median in the brain, so that most tissue stays grey; near the top."""
     counted = [i for i, item in enumerate(prediction.slices) if item.counted] or list(range(len(prediction.slices)))
     rows = np.array(counted)[np.linspace(0, len(counted) - 1, min(SPREAD, len(counted))).round().astype(int)]
     brain = prediction.data.values(rows).max(axis=1) > 0
     maps = np.stack([_on_field(prediction.grid_maps[row], brain.shape[1:]) for row in rows])
-    if not brain.any():  # what the method sees is above 0 in other slices only
+    if not brain.any():  # only other slices are above 0 where the method sees them
         brain = np.ones_like(brain)
     low, high = np.quantile(maps[brain].astype(np.float64), (0.5, 0.999))
     return float(low), float(high)
@@ -105,7 +105,7 @@ def _view(prediction: Prediction, index: int, low: float, high: float) -> View:
 
 
 def _middle(prediction: Prediction) -> np.ndarray:
-    """Return the slice with most brain, whose frame all pictures share."""
+    """Return the slice with the most brain, whose frame all pictures share."""
     return np.array([int(np.argmax([item.brain for item in prediction.slices]))])
 
 
@@ -122,7 +122,7 @@ def _on_field(picture: Float32[np.ndarray, "h w"], shape: tuple[int, ...]) -> Fl
 
 
 def _bars(prediction: Prediction, top: set[int]) -> list[tuple[float, float, float, float, str, str]]:
-    """Return x, y, width, height, class and title of the bar of every slice."""
+    """Return x, y, width, height, class and title of every slice's bar."""
     scores = np.array([item.score for item in prediction.slices])
     low, high = min(0.0, float(scores.min())), float(scores.max())
     step = WIDTH / len(scores)

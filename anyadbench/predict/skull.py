@@ -1,4 +1,4 @@
-"""Telling a whole head from a skull-stripped brain."""
+"""Distinguishing a whole head from a skull-stripped brain."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MIN_BACKGROUND = 0.15
 """Smallest share of exact zeros in a stripped scan: even an ellipse that touches its box leaves a fifth of it."""
 
 MAX_AREA_CM2 = 230.0
-"""Largest axial section of a brain: 16 by 18.3 cm as an ellipse. Heads with skin and nose have 240 and more."""
+"""Largest axial section of a brain in cm²: an ellipse of 16 by 18.3 cm. Heads with skin and nose have 240 or more."""
 
 
 def not_stripped(volume: Volume) -> str:
-    """Return why a scan seems to show skull and skin, or an empty text if it seems to be stripped.
+    """Return why a scan probably shows skull and skin, or an empty text if it is probably stripped.
 
     A stripped scan is exactly 0 or at its lowest value outside a brain, and no brain is larger than a head. A small
     head with a clean background can pass for a large brain; no scan is refused because of this.

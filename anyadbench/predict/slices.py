@@ -1,4 +1,4 @@
-"""From a patient's volumes to the slices that a method is shown, as the benchmark makes them from its store."""
+"""From a patient's volumes to the slices shown to a method, processed as the benchmark does from its store."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PatientSlices:
-    """The slices of one patient that hold some brain.
+    """The slices of one patient that contain some brain.
 
     Attributes:
-        part: What a slice store would hold of this patient: 16-bit slices, percentiles, heights, brain fractions.
-        protocol: Gives sequences and intensity scale.
+        part: The patient's part of a slice store: 16-bit slices, percentiles, heights, brain fractions.
+        protocol: Defines sequences and intensity scale.
         shape: Height and width of the training slices, before the protocol resizes and crops them.
     """
 
@@ -45,14 +45,14 @@ class PatientSlices:
         """Cut volumes on one grid into slices.
 
         Raises:
-            UserError: If no slice holds any brain.
+            UserError: If no slice contains any brain.
         """
         first = next(iter(volumes.values()))
         files = ScanFiles("patient", "patient", "", {}, None, Path())
         scan = Scan(files, volumes, np.zeros(first.shape, np.uint8), dict.fromkeys(volumes, ""))
         part = nifti_part(scan, LAYOUTS["phantom"])
         if not part.slices:
-            raise UserError(f"{first.path} holds no brain: every slice is background (0); give the right image.")
+            raise UserError(f"{first.path} contains no brain: every slice is background (0); give the right image.")
         return PatientSlices(part, protocol, shape)
 
     def __len__(self) -> int:
@@ -60,12 +60,12 @@ class PatientSlices:
 
     @property
     def place(self) -> tuple[slice, slice]:
-        """Where a slice stands in the training field."""
+        """Position of a slice in the training field."""
         height, width = self.part.masks.shape[1:]
         return crop_or_pad((height, width), self.shape)
 
     def values(self, rows: Int[np.ndarray, " B"]) -> Float32[np.ndarray, "B S H W"]:
-        """Return slices as the protocol gives them to a method; absent sequences are 0."""
+        """Return slices as the protocol presents them to a method; absent sequences are 0."""
         names, rules = self.protocol.sequences, self.protocol.intensity
         values = np.zeros((len(rows), len(names), *self.shape), np.float32)
         present = np.tile(np.array([name in self.part.sequences for name in names]), (len(rows), 1))
@@ -75,7 +75,7 @@ class PatientSlices:
             if name in self.part.sequences:
                 out = values[:, place, y, x]
                 out[...] = self.part.images[rows, self.part.sequences.index(name)]
-                # As a store gives them: the stored zero comes off first, so that background is exactly 0.
+                # As when reading a store: the stored zero is subtracted first, so that background is exactly 0.
                 out -= np.float32(self.part.row[f"zero_{name}"])
                 out *= np.float32(self.part.row[f"scale_{name}"])
                 tops[:, place] = self.part.row[percentile_column(rules.percentile, name)]
@@ -83,11 +83,11 @@ class PatientSlices:
         return apply_geometry(scaled, self.protocol.geometry, rules.mode == "slice-minmax8")
 
     def back(self, maps: Float32[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n y x"]:
-        """Return maps on the patient's own slices; what the protocol cuts off is NaN."""
+        """Return maps on the patient's own slices; pixels that the protocol crops are NaN."""
         y, x = self.place
         return undo_geometry(maps, self.shape, self.protocol.geometry)[:, y, x]
 
     def brain(self, item: Mapping[str, Any]) -> float:
-        """Return the share of the training field on which a slice shows brain."""
+        """Return the share of the training field that is brain in a slice."""
         height, width = self.part.masks.shape[1:]
         return float(item["brain"]) * height * width / (self.shape[0] * self.shape[1])

@@ -1,4 +1,4 @@
-"""The method of a finished cell, built as it was for training and filled with what it learnt."""
+"""The method of a finished cell, built as for training and loaded with its trained state."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def prediction_policy(cell: TrainedCell, device: str, threads: int | None = None) -> tuple[Policy, list[str]]:
     """Return the numeric policy to predict with, and a sentence for each departure from the cell's own.
 
-    ``auto`` takes the cell's type of device if it is there. A cell of a GPU is read on the CPU in float32.
+    ``auto`` uses the cell's type of device if available. On the CPU, a cell from a GPU is read in float32.
     """
     own = cell.job.numerics
     place = "cpu" if (device, own.device) == ("auto", "cpu") else device
@@ -51,7 +51,7 @@ class BuiltMethod:
     Attributes:
         method: In eval mode, on its device.
         notes: What the reader should know, one sentence each.
-        own: Whether it is what the cell learnt, so that the cell's thresholds hold.
+        own: Whether it has the cell's own trained state, so that the cell's thresholds apply.
     """
 
     method: Method
@@ -64,12 +64,12 @@ def build_method(cell: TrainedCell, policy: Policy, weights: str | None = None) 
 
     Args:
         cell: The cell.
-        policy: Where it will run.
-        weights: ``file:PATH`` of the pretrained weights, where they have moved, or of a whole published network of the
-            method, which then stands in for what the cell learnt.
+        policy: Device and precision.
+        weights: ``file:PATH`` of the pretrained weights, if they have moved, or of a whole published network of the
+            method, which then replaces the cell's trained state.
 
     Raises:
-        UserError: If its plugin or its pretrained weights are missing, or are not those of the cell.
+        UserError: If its plugin or its pretrained weights are missing, or differ from the cell's.
     """
     descriptor, entry = find_method(cell.job.method)
     pretrained = _pretrained(cell, descriptor, weights)
@@ -98,11 +98,11 @@ def build_method(cell: TrainedCell, policy: Policy, weights: str | None = None) 
     method.eval()
     notes = []
     if code_hash(entry, descriptor.factory) != cell.result.method.code_hash:
-        notes.append(f"The installed code of {descriptor.name} is not the code that this cell was run with.")
+        notes.append(f"The installed code of {descriptor.name} differs from the code that this cell was run with.")
     if not own:
         notes.append(
-            f"{pretrained.provenance.removesuffix('; nothing was trained.')}, stands in for what the cell learnt, so "
-            "the cell's numbers and thresholds do not hold."
+            f"{pretrained.provenance.removesuffix('; nothing was trained.')}, replaces the cell's trained state, so "
+            "the cell's numbers and thresholds do not apply."
         )
     return BuiltMethod(method, notes, own)
 
@@ -115,7 +115,7 @@ def _pretrained(cell: TrainedCell, descriptor: MethodDescriptor, given: str | No
         return other
     if kind in ("none", "random"):
         if given is not None:
-            raise UserError(f"--weights {given}: the cell started from no weights file ({kind}); leave the option out.")
+            raise UserError(f"--weights {given}: the cell used no weights file ({kind}); leave the option out.")
         return NO_WEIGHTS if kind == "none" else weights_of(descriptor, cell.job.params, kind, cell.protocol)
     if given is not None:
         place = Path(os.path.expanduser(given.removeprefix("file:")))
@@ -135,7 +135,7 @@ def _pretrained(cell: TrainedCell, descriptor: MethodDescriptor, given: str | No
 
 
 def _recorded_place(cell: TrainedCell, descriptor: MethodDescriptor, recorded: dict[str, Any]) -> Path:
-    """Return the file that the cell started from: where it was, or where a named source is found on this machine."""
+    """Return the file that the cell started from: at its recorded path, or where a named source is on this machine."""
     place, sha = Path(str(recorded["path"])), str(recorded["sha256"])
     if place.is_file() and cached_sha256(place) == sha:
         return place
@@ -144,15 +144,15 @@ def _recorded_place(cell: TrainedCell, descriptor: MethodDescriptor, recorded: d
         if found.sha256 == sha and found.path is not None:
             return Path(found.path)
         place = Path(str(found.path))
-    state = "are another file now" if place.is_file() else "are not there any more"
+    state = "have changed since" if place.is_file() else "no longer exist"
     raise UserError(
-        f"The cell {cell.folder} started from the weights {place}, which {state}; give their place with "
+        f"The cell {cell.folder} started from the weights {place}, which {state}; give their path with "
         f"--weights file:PATH (SHA-256 {sha[:12]}...)."
     )
 
 
 def _other_network(cell: TrainedCell, descriptor: MethodDescriptor, given: str) -> ResolvedWeights | None:
-    """Return a whole published network in the file given, or ``None`` if it holds something else."""
+    """Return the whole published network in the given file, or ``None`` if it contains something else."""
     if not descriptor.checkpoint or not given.startswith("file:"):
         return None
     found = weights_of(descriptor, cell.job.params, given, cell.protocol)
@@ -161,7 +161,7 @@ def _other_network(cell: TrainedCell, descriptor: MethodDescriptor, given: str) 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed every generator as training did, and give the caller's own state back afterwards."""
+    """Seed every generator as training did, and restore the caller's own state afterwards."""
     import random
 
     import numpy as np

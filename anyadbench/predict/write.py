@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 MAP, MASK, SCORES, REPORT = "anomaly.nii.gz", "mask.nii.gz", "prediction.json", "report.html"
 
 OPTION = "--out"
-"""What chooses the folder, for advice where it cannot be written."""
+"""Option that chooses the folder, for the advice when it cannot be written."""
 
 
 def write_prediction(prediction: Prediction, folder: Path, name: str, request: str = "") -> None:
-    """Write one patient's files; ``prediction.json`` is whole last, so that it says that the others are.
+    """Write one patient's files; ``prediction.json`` is completed last, so that its presence confirms the others.
 
     Args:
         prediction: What to write.
-        folder: Made if it is not there; files of an earlier prediction are replaced, and no others.
+        folder: Created if missing; only files of an earlier prediction are replaced.
         name: The patient, for the report's title.
-        request: Hash of what was asked, by which a batch knows a finished patient.
+        request: Hash of the request, by which a batch recognises a finished patient.
 
     Raises:
-        UserError: If the folder cannot be written, or holds files of these names that are none of a prediction.
+        UserError: If the folder cannot be written, or contains files of these names that are not a prediction's.
     """
     from anyadbench.predict.report import report_html
 
     check_folder(folder)
     report = report_html(prediction, name)
     make_folder(folder, OPTION)
-    # Not removed but marked: were this stopped half way, the next run could not tell the files to be its own.
+    # Marked, not removed: if this stopped half way, the next run could not recognise the files as its own.
     write_json(folder / SCORES, {"unfinished": True, "request": ""}, OPTION)
     _write_image(folder / MAP, prediction.map, prediction)
     if prediction.mask is None:
@@ -51,21 +51,21 @@ def write_prediction(prediction: Prediction, folder: Path, name: str, request: s
 
 
 def check_folder(folder: Path) -> None:
-    """Check that nothing but an earlier prediction would be replaced: a brain mask is often named ``mask.nii.gz`` too.
+    """Check that only an earlier prediction would be replaced: a brain mask is often named ``mask.nii.gz`` too.
 
     Raises:
-        UserError: If the folder holds a file of a prediction's names but no ``prediction.json`` of this program.
+        UserError: If the folder has a file with a prediction's name but no ``prediction.json`` of this program.
     """
     there = [name for name in (MAP, MASK, REPORT, SCORES) if (folder / name).exists()]
     if there and "request" not in read_scores(folder):
         raise UserError(
-            f"{folder / there[0]} was not written by 'anyadbench predict' and would be replaced; give --out another "
+            f"{folder / there[0]} was not written by 'anyadbench predict' and would be replaced; give another --out "
             "folder, or move the file."
         )
 
 
 def read_scores(folder: Path) -> dict[str, Any]:
-    """Return what a folder's ``prediction.json`` says; empty if there is none or it is none."""
+    """Return the content of a folder's ``prediction.json``; empty if it is missing or invalid."""
     try:
         found = json.loads((folder / SCORES).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -86,7 +86,7 @@ def _write_image(path: Path, array: np.ndarray, prediction: Prediction) -> None:
 
 
 def _image(array: np.ndarray, prediction: Prediction) -> Any:
-    """Return an image on the first input's grid, with its qform, sform and their codes where it is a NIfTI file."""
+    """Return an image on the first input's grid, with its qform, sform and their codes if it is a NIfTI file."""
     if prediction.header is None:
         image: Any = nibabel.nifti1.Nifti1Image(array, prediction.affine)  # type: ignore[no-untyped-call]
         image.set_qform(prediction.affine, code=1)

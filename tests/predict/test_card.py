@@ -31,9 +31,9 @@ def test_a_card_has_every_section(card: str) -> None:
 @pytest.mark.parametrize(
     ("selection", "kind", "said"),
     [
-        ("last", "random", "The state after the last step is tested; nothing is chosen on test data."),
-        ("validation", "random", "The state that scores validation normals lowest is tested; nothing is chosen on"),
-        ("last", "checkpoint", "The authors' published network is tested, and nothing was trained; nothing is chosen"),
+        ("last", "random", "The state after the last step is tested; nothing is selected on test data."),
+        ("validation", "random", "The state that scores validation normals lowest is tested; nothing is selected on"),
+        ("last", "checkpoint", "The authors' published network is tested, and nothing was trained; nothing is"),
     ],
 )
 def test_a_card_says_which_state_is_tested(
@@ -55,7 +55,7 @@ def test_a_card_has_a_line_per_row_with_its_numbers(card: str, trained_cells: di
     assert result.cell_id in card
 
 
-def test_a_card_names_what_the_numbers_cannot_bear(card: str) -> None:
+def test_a_card_lists_the_limits_of_its_numbers(card: str) -> None:
     for sentence in (
         "Some rows rest on 2 test subjects.",
         "Below chance",
@@ -68,7 +68,7 @@ def test_a_card_names_what_the_numbers_cannot_bear(card: str) -> None:
         assert sentence in card
 
 
-def test_intervals_stand_beside_numbers_and_texts_cannot_become_markup(cell_copy: Path) -> None:
+def test_intervals_follow_numbers_and_texts_cannot_become_markup(cell_copy: Path) -> None:
     def edit(result: dict[str, Any]) -> None:
         result["rows"][0]["intervals"] = {"pixel_auroc": [0.1234, 0.5678]}
         result["method"]["citation"] = "<script>|# *x*"

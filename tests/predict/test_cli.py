@@ -1,4 +1,4 @@
-"""``anyadbench predict``: files, batches, and what it refuses."""
+"""``anyadbench predict``: its files, batches and refusals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def predict(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def call(*arguments: str | Path) -> int:
-    """Predict in this process, where the system can be made to refuse; returns the exit code."""
+    """Predict in this process, where system errors can be simulated; return the exit code."""
     with pytest.raises(SystemExit) as ended:
         main(["predict", *map(str, arguments)])
     return int(ended.value.code or 0)
@@ -95,7 +95,7 @@ def test_what_a_reader_must_know_is_printed(written: tuple[Path, str]) -> None:
     assert "patient score" in written[1]
 
 
-def test_a_folder_in_a_known_layout_is_a_batch_that_goes_on_where_it_ended(
+def test_a_folder_in_a_known_layout_is_a_batch_that_resumes_where_it_ended(
     trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path
 ) -> None:
     tree = tmp_path / "tree" / "HGG"
@@ -125,7 +125,7 @@ def test_files_that_are_no_prediction_are_never_replaced(
     assert call("--cell", trained_cells["pixelstats"], "--flair", scan, "--out", tmp_path) == 2
     assert f"{name} was not written by 'anyadbench predict' and would be replaced; give" in capsys.readouterr().err
     found = anyadbench.load(trained_cells["pixelstats"]).predict({"flair": scan})
-    with pytest.raises(UserError, match="and would be replaced; give --out another folder, or move the file"):
+    with pytest.raises(UserError, match="and would be replaced; give another --out folder, or move the file"):
         found.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == '{"mine": 1}'
@@ -221,7 +221,7 @@ def test_a_method_that_gives_no_numbers_costs_only_that_patient(
 
 
 @pytest.mark.parametrize("command", ["predict", "card"])
-def test_a_place_that_cannot_be_written_is_said_to_be_that_of_out(
+def test_an_unwritable_folder_is_reported_with_the_option_out(
     command: str, trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -234,7 +234,7 @@ def test_a_place_that_cannot_be_written_is_said_to_be_that_of_out(
     assert "cannot be written (Not a directory); give --out a folder that you may write to." in said
 
 
-def test_a_full_disk_is_said_with_the_option_of_predict(
+def test_a_full_disk_is_reported_with_the_option_of_predict(
     trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -306,9 +306,9 @@ def test_a_table_is_a_batch_with_paths_beside_it(
         ("patient,flair,t1,flair\na,f,t,g\n", "has several columns 'flair'; keep one, with one scan per patient"),
         ("patient,patient,flair\na,b,f\n", "has several columns 'patient'; keep one"),
         ("patient,flair\n", "has no line below its header"),
-        ("patient,flair\na,f\na,g\n", "line 3: the patient 'a' stands twice"),
-        ("patient,flair\n../a,f\n", "line 2: the patient '../a' is no name of a folder"),
-        ("patient,flair\na,\n", "line 2: the patient 'a' is no name of a folder, or has no scan"),
+        ("patient,flair\na,f\na,g\n", "line 3: the patient 'a' occurs twice"),
+        ("patient,flair\n../a,f\n", "line 2: the patient '../a' cannot name a folder"),
+        ("patient,flair\na,\n", "line 2: the patient 'a' cannot name a folder, or has no scan"),
     ],
 )
 def test_a_bad_table_is_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:
@@ -333,8 +333,8 @@ def test_folders_that_fit_no_layout_or_have_no_volumes_are_refused(tmp_path: Pat
     [
         ((), "There is no scan; give scans of one patient"),
         (("--flair", "f", "--table", "t"), "--table and --flair exclude each other"),
-        (("--flair", "f", "--threshold", "nan"), "The threshold nan is no finite number; give one in units of the map"),
-        (("--flair", "f", "--threshold", "-inf"), "The threshold -inf is no finite number"),
+        (("--flair", "f", "--threshold", "nan"), "The threshold nan is not a finite number; give one in units of the"),
+        (("--flair", "f", "--threshold", "-inf"), "The threshold -inf is not a finite number"),
         (("--flair", "f", "--flair", "g"), "--flair is given 2 times; give one scan of each sequence"),
         (("--flair", "f", "--dataset", "phantom"), "--dataset names the layout of --data"),
         (("--flair", "f.nii.gz"), "there is no such folder; give the folder of a finished cell"),
@@ -355,7 +355,7 @@ def test_importing_the_package_imports_neither_numpy_nor_torch() -> None:
 @pytest.mark.skipif(
     shutil.which("chromium") is None, reason="no Chromium is installed (Debian: apt-get install chromium)"
 )
-def test_the_report_opens_without_a_complaint(written: tuple[Path, str], tmp_path: Path) -> None:
+def test_the_report_opens_without_errors(written: tuple[Path, str], tmp_path: Path) -> None:
     shutil.copy(written[0] / "report.html", tmp_path / "report.html")
     flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr", "--dump-dom")
     command = ["chromium", *flags, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=400,800"]

@@ -21,7 +21,7 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 def write_series(
     image: Any, folder: Path, uid: str, start: int = 0, shift: float = 0.0, lean: float = 0.0, turn: bool = False
 ) -> None:
-    """Write a NIfTI image as one DICOM file per slice, all further up by ``shift`` mm and each sideways by ``lean``."""
+    """Write a NIfTI image as one DICOM file per slice, shifted upwards by ``shift`` mm, each sideways by ``lean``."""
     itk = pytest.importorskip("SimpleITK", reason="needs the extra dicom (SimpleITK)")
     affine = LPS @ image.affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -65,10 +65,10 @@ def test_folders_without_one_series_are_refused(tiny_phantom: Path, tmp_path: Pa
     source = nibabel.load(tiny_phantom / "HGG" / "Phantom_001_1" / "Phantom_001_1_flair.nii.gz")
     write_series(source, tmp_path / "two", "1.2.3.4")
     write_series(source, tmp_path / "two", "1.2.3.5")
-    with pytest.raises(UserError, match="holds 2 DICOM series where one is needed; give the folder of one series"):
+    with pytest.raises(UserError, match="contains 2 DICOM series, but one is needed; give the folder of one series"):
         read_series(tmp_path / "two")
     (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match="holds no DICOM series where one is needed"):
+    with pytest.raises(UserError, match="contains no DICOM series, but one is needed"):
         read_series(tmp_path / "none")
 
 
@@ -88,20 +88,20 @@ def test_a_series_that_is_not_one_even_stack_is_refused(tiny_phantom: Path, tmp_
     write_series(source, tmp_path / "gap", "1.2.3.4")
     for k in (8, 9):
         (tmp_path / "gap" / f"1.2.3.4_{k:03d}.dcm").unlink()
-    sentence = "gap has two neighbouring slices 22.5 mm apart where others are 7.5 mm apart; copy the series again"
+    sentence = "gap has two neighbouring slices 22.5 mm apart, while others are 7.5 mm apart; copy the series again"
     with pytest.raises(UserError, match=sentence):
         read_series(tmp_path / "gap")
     write_series(source, tmp_path / "twice", "1.2.3.4")
     write_series(source, tmp_path / "twice", "1.2.3.4", start=100)
-    sentence = f"twice holds {source.shape[2]} slices where another slice lies already"
+    sentence = f"twice contains {source.shape[2]} slices at the position of another slice"
     with pytest.raises(UserError, match=sentence):
         read_series(tmp_path / "twice")
     write_series(source, tmp_path / "between", "1.2.3.4")
     write_series(source, tmp_path / "between", "1.2.3.4", start=100, shift=2.0)
-    with pytest.raises(UserError, match="between has two neighbouring slices .* mm apart where others are"):
+    with pytest.raises(UserError, match="between has two neighbouring slices .* mm apart, while others are"):
         read_series(tmp_path / "between")
     write_series(source, tmp_path / "leaning", "1.2.3.4", lean=0.5)
-    with pytest.raises(UserError, match="leaning has slices that are shifted sideways against one another"):
+    with pytest.raises(UserError, match="leaning has slices that are shifted sideways relative to each other"):
         read_series(tmp_path / "leaning")
     write_series(source, tmp_path / "planes", "1.2.3.4")
     write_series(source, tmp_path / "planes", "1.2.3.4", start=100, turn=True)
@@ -112,7 +112,7 @@ def test_a_series_that_is_not_one_even_stack_is_refused(tiny_phantom: Path, tmp_
 def test_slices_without_a_position_are_refused(tmp_path: Path) -> None:
     from anyadbench.predict.dicom import _stack
 
-    with pytest.raises(UserError, match="has slices that do not say where they lie"):
+    with pytest.raises(UserError, match="has slices without a position"):
         _stack(tmp_path, [("0\\0\\0", "1\\0\\0\\0\\1\\0"), ("", "1\\0\\0\\0\\1\\0")])
 
 
@@ -120,5 +120,5 @@ def test_without_simpleitk_the_extra_is_named(tmp_path: Path, monkeypatch: pytes
     import sys
 
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
-    with pytest.raises(UserError, match=r"reading DICOM needs SimpleITK: 'pip install anyadbench\[dicom\]', or give"):
+    with pytest.raises(UserError, match=r"reading DICOM needs SimpleITK: run 'pip install anyadbench\[dicom\]', or"):
         read_series(tmp_path)

@@ -32,7 +32,7 @@ FAST = {
     *((name, "torchscript", "replicate") for name in ("dae", "skipts")),
     ("dae", "onnx", "native"),
 }
-"""What every test run tries; the others are slow together."""
+"""Cases in every test run; the others are slow together."""
 
 
 def session(path: Path) -> Any:
@@ -88,7 +88,7 @@ def test_torchscript_runs_without_this_project(method: str, trained_cells: dict[
 
 
 def cases() -> list[Any]:
-    """Return every baseline with every format, and with its own and the simplest way of missing sequences."""
+    """Return every baseline with every format, with its own missing-sequence policy and with the simplest one."""
     found = [
         (name, kind, missing)
         for name in BASELINES
@@ -115,7 +115,7 @@ def test_models_of_anomalib_are_graphs(name: str, kind: str, trained_cells: dict
 
 
 def agree(kind: str, method: Method, trained_cells: dict[str, Path], path: Path) -> None:
-    """Export a method and compare with its scores on other slices than the exporter's, and another number of them."""
+    """Export a method and compare with its scores, on other slices than the exporter's and another number of them."""
     if kind == "onnx":
         pytest.importorskip("onnxscript", reason="needs the extra export")
     predictor = holding(method, trained_cells)
@@ -137,7 +137,7 @@ def holding(method: Method, trained_cells: dict[str, Path]) -> Predictor:
 
 
 def runner(kind: str, path: Path) -> Callable[[np.ndarray, np.ndarray], list[np.ndarray]]:
-    """Return what runs an exported file."""
+    """Return a function that runs an exported file."""
     if kind == "onnx":
         held = session(path)
         return lambda slices, shown: held.run(None, {"slices": slices, "availability": shown})
@@ -173,7 +173,7 @@ def test_every_form_of_anyad_is_a_graph(align: str, missing: str) -> None:
         torch.testing.assert_close(program(slices, shown)[0], graph(slices, shown)[0])
 
 
-def test_a_file_beside_the_graph_says_what_goes_in(trained_cells: dict[str, Path], tmp_path: Path) -> None:
+def test_a_file_next_to_the_graph_describes_its_inputs(trained_cells: dict[str, Path], tmp_path: Path) -> None:
     predictor = anyadbench.load(trained_cells["pixelstats"])
     export(predictor, "torchscript", tmp_path / "graph.pt")
     facts = json.loads((tmp_path / "graph.pt.json").read_text())
@@ -189,7 +189,7 @@ def test_a_method_that_is_no_graph_is_refused(
 ) -> None:
     predictor = anyadbench.load(trained_cells["pixelstats"])
     monkeypatch.setattr(type(predictor.method), "exportable", lambda self: None)
-    with pytest.raises(UserError, match="The method pixelstats cannot be exported: its scoring is no graph"):
+    with pytest.raises(UserError, match="The method pixelstats cannot be exported: its scoring is not a graph"):
         export(predictor, "onnx", tmp_path / "graph.onnx")
 
 
@@ -219,7 +219,7 @@ def test_what_branches_on_the_example_is_not_kept(
 
 
 def brightened(scores: Scores, batch: Batch) -> Scores:
-    # Noise of mean 0.5: 0.29 over all subsets, 0.17 where one sequence of three is shown.
+    # Noise of mean 0.5: 0.29 over all subsets, 0.17 with one of three sequences shown.
     return Scores(scores.maps * 2) if batch.inputs.mean() > 0.23 else scores
 
 

@@ -94,7 +94,7 @@ def with_lesion(image: Any) -> tuple[Any, np.ndarray]:
     steps = np.sqrt((image.affine[:3, :3] ** 2).sum(0))
     index = np.stack(np.meshgrid(*map(np.arange, array.shape), indexing="ij"), -1)
     ball = (((index - centre) * steps) ** 2).sum(-1) < 15**2
-    # No brighter than the value that becomes 1, so that the scale of the rest stays as it is.
+    # No brighter than the value that becomes 1, so that the scale of the rest is unchanged.
     array[ball] = np.percentile(array[array > 0], 99.8)
     return nibabel.Nifti1Image(array, image.affine), image.affine[:3, :3] @ centre + image.affine[:3, 3]
 
@@ -142,7 +142,7 @@ def test_a_known_lesion_is_found_where_it_is_on_any_grid(name: str, predictor: A
     assert np.linalg.norm(affine[:3, :3] @ centre + affine[:3, 3] - where) < 9
 
 
-def test_sequences_on_different_grids_are_brought_together(predictor: Any, flair: Any, tiny_phantom: Path) -> None:
+def test_sequences_on_different_grids_are_resampled_to_one(predictor: Any, flair: Any, tiny_phantom: Path) -> None:
     t1 = nibabel.load(scan_path(tiny_phantom, "Phantom_001_1", "t1"))
     turn = ornt_transform(io_orientation(t1.affine), axcodes2ornt("PIR"))
     plain = predictor.predict({"flair": flair, "t1": t1})
@@ -152,7 +152,7 @@ def test_sequences_on_different_grids_are_brought_together(predictor: Any, flair
     fine[:3, :3] /= 2
     other = predictor.predict({"flair": flair, "t1": moved(t1, fine, tuple(2 * n for n in t1.shape))})
     assert np.corrcoef(other.map.ravel(), plain.map.ravel())[0, 1] > 0.97
-    assert "T1 lies on another grid and was resampled to F's." in other.notes
+    assert "T1 has another grid and was resampled to F's." in other.notes
     assert not any("another grid" in note for note in plain.notes)
 
 
@@ -169,7 +169,7 @@ def test_arrays_are_taken_in_lps_order_with_their_spacing(predictor: Any, flair:
 @pytest.mark.parametrize("kind", ["int64", "uint64", "float16", "longdouble", ">i2", "bool"])
 def test_an_array_may_have_any_type_of_number(kind: str, predictor: Any, flair: Any) -> None:
     array = np.asarray(flair.dataobj)
-    array = array > 0 if kind == "bool" else np.minimum(array, 2000)  # float16 holds whole numbers up to 2048
+    array = array > 0 if kind == "bool" else np.minimum(array, 2000)  # float16 represents integers up to 2048
     found = predictor.predict({"flair": array.astype(kind)}, spacing=(4.5, 4.5, 7.5))
     plain = predictor.predict({"flair": array.astype(np.float32)}, spacing=(4.5, 4.5, 7.5))
     np.testing.assert_array_equal(found.grid_maps, plain.grid_maps)
@@ -195,13 +195,13 @@ def test_images_that_are_no_nifti_are_taken_with_their_affine(
 
 def test_an_image_without_an_orientation_is_refused(predictor: Any, flair: Any) -> None:
     array = np.asarray(flair.dataobj).astype(np.float32)
-    with pytest.raises(UserError, match=r"flair says nothing about its orientation \(it has no affine\); convert it"):
+    with pytest.raises(UserError, match=r"flair does not define its orientation \(it has no affine\); convert it"):
         predictor.predict({"flair": nibabel.AnalyzeImage(array, flair.affine)})
 
 
 @pytest.mark.parametrize("threshold", [float("nan"), float("-inf"), "high", [1]])
 def test_a_threshold_that_is_no_number_is_one_sentence(threshold: Any, predictor: Any, flair: Any) -> None:
-    with pytest.raises(UserError, match="The threshold .* is no finite number; give one in units of the map, e.g. 0.5"):
+    with pytest.raises(UserError, match="The threshold .* is not a finite number; give one in units of the map, e.g."):
         predictor.predict({"flair": flair}, threshold=threshold)
 
 
@@ -213,7 +213,7 @@ def test_a_threshold_may_be_a_number_of_numpy(predictor: Any, flair: Any, tmp_pa
 def test_a_scan_without_a_value_above_0_is_refused(predictor: Any, flair: Any) -> None:
     array = -np.asarray(flair.dataobj).astype(np.float32)
     with pytest.raises(
-        UserError, match=r"flair holds no value above 0 \(its lowest is -.*\), where a brain is; give the"
+        UserError, match=r"flair has no value above 0 \(its lowest is -.*\), so it shows no brain; give the"
     ):
         predictor.predict({"flair": nibabel.Nifti1Image(array, flair.affine)})
 
@@ -239,7 +239,7 @@ def test_the_threshold_is_that_of_the_shown_subset(predictor: Any, flair: Any) -
     assert predictor.predict({"flair": flair}, threshold=1e9).volume_ml == 0
 
 
-def test_a_scan_that_is_unlike_the_training_data_as_a_whole_is_said_to_be(predictor: Any, flair: Any) -> None:
+def test_a_scan_that_as_a_whole_differs_from_the_training_data_gets_a_note(predictor: Any, flair: Any) -> None:
     array = np.asarray(flair.dataobj).astype(np.float32)
     noise = np.random.default_rng(0).random(array.shape, dtype=np.float32)
     found = predictor.predict({"flair": nibabel.Nifti1Image(array + array.max() + noise, flair.affine)})
@@ -259,7 +259,7 @@ def test_a_head_with_skull_is_noticed_and_a_brain_is_not(predictor: Any, flair: 
     array = np.asarray(flair.dataobj).astype(np.float32)
     noise = np.random.default_rng(0).rayleigh(3, array.shape).astype(np.float32)
     found = predictor.predict({"flair": nibabel.Nifti1Image(array + noise, flair.affine)})
-    assert any(note.startswith("F does not seem to be skull-stripped (only") for note in found.notes)
+    assert any(note.startswith("F is probably not skull-stripped (only") for note in found.notes)
     index = np.stack(np.meshgrid(*map(np.arange, array.shape), indexing="ij"), -1) - (np.array(array.shape) - 1) / 2
     head = (((index * (4.5, 4.5, 7.5)) / (85, 105, 120)) ** 2).sum(-1) < 1
     found = predictor.predict({"flair": nibabel.Nifti1Image(np.where(head, 100 + noise, 0), flair.affine)})
@@ -269,21 +269,21 @@ def test_a_head_with_skull_is_noticed_and_a_brain_is_not(predictor: Any, flair: 
     assert not_stripped(volume_of(flair, "flair")) == ""
 
 
-def test_a_background_that_is_not_0_is_taken_off_and_said(predictor: Any, flair: Any) -> None:
+def test_a_background_that_is_not_0_is_subtracted_and_reported(predictor: Any, flair: Any) -> None:
     array = np.asarray(flair.dataobj).astype(np.float32)
     plain = predictor.predict({"flair": nibabel.Nifti1Image(array, flair.affine)})
     found = predictor.predict({"flair": nibabel.Nifti1Image(array - 64, flair.affine)})
     np.testing.assert_array_equal(found.map, plain.map)
-    assert any("F has the value -64 outside the brain where training has 0" in note for note in found.notes)
+    assert any("F has the value -64 outside the brain, where training has 0" in note for note in found.notes)
     assert not any("outside the brain" in note for note in plain.notes)
 
 
-def test_a_standardised_scan_is_called_that_and_not_a_head(predictor: Any, flair: Any) -> None:
+def test_a_standardised_scan_is_reported_as_such_and_not_as_a_head(predictor: Any, flair: Any) -> None:
     array = np.asarray(flair.dataobj).astype(np.float32)
     brain = array > 0
     scores = np.where(brain, (array - array[brain].mean()) / array[brain].std(), 0)
     notes = predictor.predict({"flair": nibabel.Nifti1Image(scores, flair.affine)}).notes
-    assert any("F has values below 0 inside the brain, as z-scores do" in note for note in notes)
+    assert any("F has values below 0 inside the brain, like z-scores" in note for note in notes)
     assert not any("skull" in note for note in notes)
 
 
@@ -298,12 +298,12 @@ def test_a_scan_is_known_by_its_content_whatever_its_name(
     np.testing.assert_array_equal(found.map, predictor.predict({"flair": source}).map)
 
 
-def test_a_sequence_that_the_protocol_lacks_is_not_used_and_said(predictor: Any, tiny_phantom: Path) -> None:
+def test_a_sequence_that_the_protocol_lacks_is_reported_and_not_used(predictor: Any, tiny_phantom: Path) -> None:
     paths = {name: scan_path(tiny_phantom, "Phantom_002_1", name) for name in ("flair", "t1ce")}
     found = predictor.predict(paths)
     assert found.shown == ("flair",)
     assert "T1ce was given but not used: the cell's protocol has only F, T1, T2." in found.notes
-    with pytest.raises(UserError, match="knows flair, t1, t2 and none of t1ce; give one of them"):
+    with pytest.raises(UserError, match="uses flair, t1, t2 and none of t1ce; give one that it uses"):
         predictor.predict({"t1ce": paths["t1ce"]})
 
 
@@ -329,7 +329,7 @@ def test_slices_that_a_sequence_does_not_reach_are_scored_without_it(
         if item.subset == "F":
             assert item == alone.slices[row]
             np.testing.assert_array_equal(found.mask[:, :, item.file_index], alone.mask[:, :, item.file_index])
-        else:  # the intensity scale comes from all slices that there are
+        else:  # the intensity scale comes from all available slices
             np.testing.assert_allclose(found.grid_maps[row], both.grid_maps[row], atol=0.02)
     missing = sum(label == "F" for label in subsets.values())
     assert any(f"T1 does not reach {missing} of {len(subsets)} slices" in note for note in found.notes)
@@ -385,10 +385,10 @@ def test_maps_of_a_protocol_that_resizes_and_crops_are_its_own_and_in_place(
     centre = (np.argwhere(rise > 0) * rise[rise > 0][:, None]).sum(0) / rise.sum()
     assert np.linalg.norm(flair.affine[:3, :3] @ centre + flair.affine[:3, 3] - where) < 9
     side = predictor.cell.grid[0]
-    outside = round(side * (64 - 40) / 2 / 64) - 1  # rows that the crop cuts off, but one that it may share
+    outside = round(side * (64 - 40) / 2 / 64) - 1  # rows outside the crop, except one that it may share
     rows = np.asarray(nibabel.as_closest_canonical(nibabel.Nifti1Image(found.map, found.affine)).dataobj)[:, ::-1]
     assert not rows[:, :outside].any() and not rows[:, -outside:].any() and rows.any()
-    with pytest.raises(UserError, match="A cell of cropped cannot be exported: the protocol itself crops slices"):
+    with pytest.raises(UserError, match="A cell of cropped cannot be exported: its protocol crops slices"):
         export(anyadbench.load(cell, device="cpu"), "torchscript", tmp_path / "graph.pt")
 
 
@@ -405,7 +405,7 @@ def test_a_thin_scan_is_compared_in_all_its_slices(predictor: Any, flair: Any) -
 def test_a_scan_of_another_place_in_the_same_field_is_refused(predictor: Any, flair: Any) -> None:
     corner = np.zeros(flair.shape, np.float32)
     corner[:4, :4, :4] = 100
-    with pytest.raises(UserError, match="What image shows lies elsewhere than what image shows; they are of different"):
+    with pytest.raises(UserError, match="image and image show different places; they are of different"):
         predictor.predict({"flair": flair, "t1": nibabel.Nifti1Image(corner, flair.affine)})
 
 
@@ -414,13 +414,13 @@ def test_bad_scans_are_one_sentence(predictor: Any, flair: Any) -> None:
     far[:3, 3] += 500
     with pytest.raises(UserError, match="image covers less than half of what image shows"):
         predictor.predict({"flair": flair, "t1": nibabel.Nifti1Image(np.asarray(flair.dataobj), far)})
-    with pytest.raises(UserError, match="holds the value 0 everywhere; give the right image"):
+    with pytest.raises(UserError, match="has the value 0 everywhere; give the right image"):
         predictor.predict({"flair": np.zeros((8, 8, 8), np.float32)}, spacing=(1, 1, 1))
     with pytest.raises(UserError, match="Unknown sequence 'pd'"):
         predictor.predict({"pd": flair})
     with pytest.raises(UserError, match="No sequence is given"):
         predictor.predict({})
-    with pytest.raises(UserError, match="flair: a int is no scan"):
+    with pytest.raises(UserError, match="flair: a int is not a scan"):
         predictor.predict({"flair": 3})
     with pytest.raises(UserError, match=r"nowhere.nii.gz is missing; check the path"):
         predictor.predict({"flair": "nowhere.nii.gz"})
@@ -435,16 +435,16 @@ def test_bad_scans_are_one_sentence(predictor: Any, flair: Any) -> None:
         ("protocol.toml", r"lacks protocol.toml \(the protocol's sequences"),
         ("result.json", r"lacks result.json \(the thresholds"),
         ("manifest.json", r"lacks manifest.json \(the identity"),
-        ("cell.json", r"is no cell: it holds no cell.json"),
+        ("cell.json", r"is not a cell: it has no cell.json"),
     ],
 )
-def test_what_a_cell_lacks_is_said(name: str, sentence: str, cell_copy: Path) -> None:
+def test_a_missing_file_of_a_cell_is_named(name: str, sentence: str, cell_copy: Path) -> None:
     (cell_copy / name).unlink()
     with pytest.raises(UserError, match=sentence):
         anyadbench.load(cell_copy)
 
 
-def test_a_cell_alone_is_enough_and_its_fit_stands_in_for_its_weights(
+def test_a_cell_alone_is_enough_and_its_fit_can_provide_the_weights(
     trained_cells: dict[str, Path], tmp_path: Path, flair: Any
 ) -> None:
     source = trained_cells["pixelstats"]
@@ -452,7 +452,7 @@ def test_a_cell_alone_is_enough_and_its_fit_stands_in_for_its_weights(
     shutil.copytree(source, cell)
     alone = anyadbench.load(cell).predict({"flair": flair})
     (cell / "weights.safetensors").unlink()
-    with pytest.raises(UserError, match=r"lacks weights.safetensors \(what the method learnt\), and its fit .* none"):
+    with pytest.raises(UserError, match=r"lacks .*tensors \(the trained state of the method\), and its fit .* none"):
         anyadbench.load(cell)
     shutil.copytree(source.parent.parent / "fits", tmp_path / "runs" / "fits")
     assert np.array_equal(anyadbench.load(cell).predict({"flair": flair}).map, alone.map)
@@ -460,14 +460,14 @@ def test_a_cell_alone_is_enough_and_its_fit_stands_in_for_its_weights(
 
 def test_one_model_per_set_is_refused(cell_copy: Path) -> None:
     (cell_copy / "weights.safetensors").rename(cell_copy / "weights-F.safetensors")
-    with pytest.raises(UserError, match=r"holds one model for each set of sequences \(--missing retrain\)"):
+    with pytest.raises(UserError, match=r"has one model for each set of sequences \(--missing retrain\)"):
         anyadbench.load(cell_copy)
 
 
 def test_what_is_no_finished_cell_is_refused(trained_cells: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such folder; give the folder of a finished cell"):
         anyadbench.load(tmp_path / "none")
-    with pytest.raises(UserError, match=r"is no cell: .* give one of its cells, e.g. .*anyad_tiny"):
+    with pytest.raises(UserError, match=r"is not a cell: .* give one of its cells, e.g. .*anyad_tiny"):
         anyadbench.load(trained_cells["anyad"].parent)
     (tmp_path / "x.partial").mkdir()
     with pytest.raises(UserError, match="is not finished; run the same 'anyadbench run' again"):
@@ -482,7 +482,7 @@ def test_the_hash_of_a_cells_name_may_be_left_out_while_it_names_one(
     assert anyadbench.load(short).cell.folder == source
     for digits in ("0", "1"):
         shutil.copytree(source, tmp_path / f"{short.name}_{digits}")
-    with pytest.raises(UserError, match=f"may be any of {short.name}_0, {short.name}_1; give the whole name"):
+    with pytest.raises(UserError, match=rf"is ambiguous \({short.name}_0, {short.name}_1\); give the full name"):
         anyadbench.load(tmp_path / short.name)
 
 
@@ -507,8 +507,8 @@ def test_loading_a_cell_leaves_the_callers_random_numbers_alone(trained_cells: d
     assert (torch.rand(1), np.random.rand()) == expected
 
 
-def test_a_cell_says_when_its_scores_mean_nothing_or_its_code_is_another(cell_copy: Path) -> None:
+def test_a_cell_reports_meaningless_scores_and_changed_code(cell_copy: Path) -> None:
     change_json(cell_copy / "result.json", lambda result: result["method"].update(code_hash="0" * 64))
     notes = anyadbench.load(cell_copy).notes
-    assert "The installed code of pixelstats is not the code that this cell was run with." in notes
+    assert "The installed code of pixelstats differs from the code that this cell was run with." in notes
     assert any("budget tiny" in note for note in notes)

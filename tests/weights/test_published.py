@@ -1,4 +1,4 @@
-"""Whole published networks with ``--weights file:``: evaluated as they are, strictly."""
+"""Whole published networks with ``--weights file:``: evaluated unchanged, strictly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ State = dict[str, torch.Tensor]
 
 
 def published_state(registers: bool = True) -> State:
-    """Return a tiny network in the authors' naming, as their training saves it."""
+    """Return a tiny network in the authors' naming, as saved by their training."""
     torch.manual_seed(3)
     method = build(INPFORMER, registers=registers)
     state = {}
@@ -88,13 +88,13 @@ def test_another_method_of_the_network_takes_the_same_file(
     assert found.published().keys() == evaluated[1].keys()
 
 
-def test_a_moved_file_is_given_by_its_place_and_known_by_its_hash(
+def test_a_moved_file_is_given_by_its_path_and_recognised_by_its_hash(
     evaluated: tuple[Path, State, Path], tiny_phantom: Path, tmp_path: Path
 ) -> None:
     cell, _, file = evaluated
     moved = file.rename(tmp_path / "moved.pth")
     try:
-        with pytest.raises(UserError, match=r"started from the weights .*net.pth, which are not there any more; give"):
+        with pytest.raises(UserError, match=r"started from the weights .*net.pth, which no longer exist; give"):
             anyadbench.load(cell)
         predictor = anyadbench.load(cell, weights=f"file:{moved}")
         assert predictor.own
@@ -104,12 +104,12 @@ def test_a_moved_file_is_given_by_its_place_and_known_by_its_hash(
         anyadbench.load(cell, weights="file:nowhere.pth")
 
 
-def test_a_published_network_can_stand_in_for_what_a_cell_learnt(
+def test_a_published_network_can_replace_the_trained_state_of_a_cell(
     evaluated: tuple[Path, State, Path], trained_cells: dict[str, Path], tiny_phantom: Path
 ) -> None:
     predictor = anyadbench.load(trained_cells["anyad"], weights=f"file:{evaluated[2]}")
     assert not predictor.own
-    assert any("stands in for what the cell learnt" in note for note in predictor.notes)
+    assert any("replaces the cell's trained state" in note for note in predictor.notes)
     path = tiny_phantom / "HGG" / "Phantom_001_1" / "Phantom_001_1_flair.nii.gz"
     found = predictor.predict({"flair": path})
     assert found.threshold is None and found.mask is None
@@ -122,8 +122,8 @@ def test_a_published_network_can_stand_in_for_what_a_cell_learnt(
     [
         (lambda s: s.pop("decoder.3.attn.learn_scale"), "lacks 'decoder.3.attn.learn_scale' (1 missing)"),
         (lambda s: s.pop("encoder.cls_token"), "lacks 'encoder.cls_token'; give the whole state dict"),
-        (lambda s: s.update(extra=torch.zeros(1)), "has 'extra', which this network has no place for"),
-        (lambda s: s.update(prototype_token=torch.zeros(4, 64)), "'prototype_token' of shape (4, 64) where"),
+        (lambda s: s.update(extra=torch.zeros(1)), "has 'extra', which this network does not have"),
+        (lambda s: s.update(prototype_token=torch.zeros(4, 64)), "'prototype_token' of shape (4, 64), but"),
     ],
 )
 def test_a_network_that_does_not_fit_fails_with_one_sentence(
@@ -172,7 +172,7 @@ def test_only_checkpoints_have_published_tensors() -> None:
 def test_weights_that_are_not_the_cells_are_refused(trained_cells: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "other.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")
     for method in ("pixelstats", "anyad"):
-        with pytest.raises(UserError, match=r"the cell started from no weights file \((none|random)\); leave"):
+        with pytest.raises(UserError, match=r"the cell used no weights file \((none|random)\); leave"):
             anyadbench.load(trained_cells[method], weights=f"file:{tmp_path / 'other.safetensors'}")
 
 
@@ -181,7 +181,7 @@ def test_a_changed_file_is_noticed(evaluated: tuple[Path, State, Path], tmp_path
     moved = file.rename(tmp_path / "moved.pth")
     try:
         save_file({"x": torch.zeros(1)}, file)
-        with pytest.raises(UserError, match=r"net.pth, which are another file now; give their place"):
+        with pytest.raises(UserError, match=r"net.pth, which have changed since; give their path"):
             anyadbench.load(cell)
         with pytest.raises(UserError, match=r"is not the file that the cell started from \(checkpoint:"):
             anyadbench.load(cell, weights=f"file:{file}")

@@ -1,4 +1,4 @@
-"""Reading weight files: formats, the authors' names, and every sentence about what does not fit."""
+"""Reading weight files: formats, the authors' names, and every error sentence."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
         resolve_file(tmp_path / "w.safetensors").state_dict()
 
 
-def test_a_tensor_left_over_is_named(tmp_path: Path) -> None:
+def test_an_unused_tensor_is_named(tmp_path: Path) -> None:
     save_file(tiny_state() | {"layer5.weight": torch.zeros(1)}, tmp_path / "w.safetensors")
     with pytest.raises(UserError, match=r"has the tensor 'layer5\.weight' that test_resnet\S* does not know; give the"):
         resolve_file(tmp_path / "w.safetensors").state_dict()

@@ -1,4 +1,4 @@
-"""Which weights a method gets, and every sentence said where they cannot be had."""
+"""Which weights a method gets, and every error sentence if they are unavailable."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_missing_package_is_named_with_its_install_line(monkeypatch: pytest.Mo
         resolve("package", METHOD)
 
 
-def test_a_package_without_its_file_is_to_be_installed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_without_its_file_must_be_reinstalled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_package(tmp_path, monkeypatch, None)
     with pytest.raises(UserError, match=r"vit_s_focus\.onnx, which does not exist: run .* --force-reinstall'\.$"):
         resolve("package", METHOD)
@@ -168,7 +168,7 @@ def test_a_refused_connection_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> 
         resolve("published", METHOD)
 
 
-def test_a_silent_network_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_network_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda url, timeout: release.wait())
     monkeypatch.setattr(hub, "PROBE_SECONDS", 0.05)
@@ -177,7 +177,7 @@ def test_a_silent_network_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     release.set()
 
 
-def test_a_refusal_of_the_hub_is_told_apart_from_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_of_the_hub_is_distinguished_from_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone(huggingface_hub.errors.HfHubHTTPError):
         def __init__(self) -> None:
             Exception.__init__(self, "404")
@@ -228,7 +228,7 @@ def test_a_profile_that_the_method_lacks_is_a_sentence() -> None:
         resolve("package", {"published": "resnet18.tv_in1k"})
 
 
-def test_a_source_that_nobody_knows_is_a_sentence() -> None:
+def test_an_unknown_source_is_a_sentence() -> None:
     with pytest.raises(UserError, match=r"'resnet18\.tv_in2k' are no known source\. Did you mean"):
         resolve("published", {"published": "resnet18.tv_in2k"})
 
