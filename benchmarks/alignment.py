@@ -1,9 +1,9 @@
 """Compare AnyAD's forms of alignment, and layouts of sequences on channels, with controls over several seeds.
 
-Every run goes through ``anyadbench run``, so finished cells are not repeated and an interrupted study goes on where it
-stopped. The table gives, for each form, the mean over subsets and seeds, and the difference from the control with the
-interval that ``anyadbench compare`` gives: test subjects, and seeds of either side, are resampled. With one test
-subject there is none, and the smallest and largest difference between runs of one seed stand in its place.
+Every run goes through ``anyadbench run``, so finished cells are not repeated and an interrupted study resumes where it
+stopped. For each form the table gives the mean over subsets and seeds, and the difference from the control with the
+interval of ``anyadbench compare``, which resamples test subjects and the seeds of either side. With one test subject
+there is no interval; the smallest and largest difference between runs of one seed are shown instead.
 
     python benchmarks/alignment.py --runs study
     python benchmarks/alignment.py --runs study --study channels
@@ -30,7 +30,7 @@ METRICS = ("pixel_auroc", "pixel_ap", "aupro", "image_auroc")
 
 @dataclass(frozen=True)
 class Arm:
-    """One method with one value of one parameter; ``value`` is empty for the method as it stands."""
+    """One method with one value of one parameter; ``value`` is empty for the method with its defaults."""
 
     method: str
     parameter: str = ""
@@ -117,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", choices=sorted(STUDIES), default="alignment")
     parser.add_argument("--protocol", default="phantom-7subsets")
-    parser.add_argument("--data", action="append", default=[], help="as of 'anyadbench run'")
+    parser.add_argument("--data", action="append", default=[], help="as for 'anyadbench run'")
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads per cell")

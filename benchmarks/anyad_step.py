@@ -1,12 +1,12 @@
 """Time of one AnyAD training step against a plain implementation of the same step, side by side in one process.
 
 The plain step does what the released training loop does: float32 without compilation, attention as two matrix products
-and a softmax, all taps kept and stacked, losses on pictures with gradient hooks, an optimiser that waits for the device
+and a softmax, all taps kept and stacked, losses on images with gradient hooks, an optimiser that waits for the device
 once per tensor, and two losses read back per step. It shares weights and data with ours, so the two loss curves must
-agree. Steps alternate, so whatever else the machine does meets both.
+agree. Steps alternate, so other load on the machine affects both.
 
-On CUDA our step is compiled unless told otherwise, and ``anyadbench run`` compiles only with ``--compile``:
-``--no-compile`` times the step that it does by default.
+On CUDA our step is compiled by default, whereas ``anyadbench run`` compiles only with ``--compile``; ``--no-compile``
+times the default step of ``anyadbench run``.
 
     python benchmarks/anyad_step.py              # CPU: ViT-S/14, 224 px, batch 4; CUDA: ViT-B/14, 392 px, batch 16
     python benchmarks/anyad_step.py --no-flush   # the same with subnormal floats
@@ -43,7 +43,7 @@ def heads_of(x: Tensor, heads: int) -> Tensor:
 
 
 def plain_self_attention(block: nn.Module, x: Tensor) -> Tensor:
-    """Softmax attention of one encoder block with its matrix of weights held in memory."""
+    """Softmax attention of one encoder block with its weight matrix held in memory."""
     attention = block.attn
     q, k, v = (heads_of(part, attention.num_heads) for part in attention.qkv(x).chunk(3, dim=-1))
     weights = (q * attention.scale @ k.transpose(-2, -1)).softmax(dim=-1)
@@ -88,7 +88,7 @@ def plain_decoder(block: DecoderBlock, x: Tensor, prototypes: Tensor) -> Tensor:
 
 
 def plain_forward(network: InpNetwork, pixels: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """Return encoder and decoder groups as pictures, and the gathering loss."""
+    """Return encoder and decoder groups as images, and the gathering loss."""
     taps = plain_encoder(network, pixels)
     x = torch.stack(taps, dim=1).mean(dim=1)
     prototypes = network.prototype_token.unsqueeze(0).repeat(len(pixels), 1, 1)
@@ -109,7 +109,7 @@ def plain_forward(network: InpNetwork, pixels: Tensor) -> tuple[list[Tensor], li
 
 
 def plain_reconstruction(encoded: list[Tensor], decoded: list[Tensor]) -> Tensor:
-    """Return the mined loss with a hook on each decoded picture."""
+    """Return the mined loss with a hook on each decoded image."""
     total = encoded[0].new_zeros(())
     for target, found in zip(encoded, decoded, strict=True):
         with torch.no_grad():
@@ -121,7 +121,7 @@ def plain_reconstruction(encoded: list[Tensor], decoded: list[Tensor]) -> Tensor
 
 
 class PlainStableAdamW:
-    """The optimiser one tensor after the other, its scale read back to the host each time."""
+    """The optimiser, one tensor at a time, with its scale read back to the host each time."""
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         self.parameters = parameters
@@ -153,7 +153,7 @@ class PlainStep:
         self.optimizer = PlainStableAdamW(self.network.trained())
 
     def __call__(self, batch: Batch, lr: float) -> float:
-        """Train on one batch and return the loss without the alignment."""
+        """Train on one batch and return the loss without the alignment loss."""
         pixels = self.method.pixels(batch.inputs, batch.shown)
         encoded, decoded, gathering = plain_forward(self.network, pixels)
         flat = encoded[1].view(*encoded[1].shape[:2], -1)
@@ -171,7 +171,7 @@ class PlainStep:
 
 
 class OurStep:
-    """The step of the plugin as the harness does it; compiled as ``anyadbench run --compile`` does, or not."""
+    """The plugin's step as the harness runs it; optionally compiled as by ``anyadbench run --compile``."""
 
     def __init__(self, method: AnyAd, dtype: torch.dtype, *, compiled: bool, onednn: bool) -> None:
         self.dtype, self.onednn = dtype, onednn
@@ -181,7 +181,7 @@ class OurStep:
             self.training_step = torch.compile(method.training_step, dynamic=False)
 
     def __call__(self, batch: Batch, lr: float) -> Tensor:
-        """Train on one batch and return the loss without the alignment, on the device."""
+        """Train on one batch and return the loss without the alignment loss, on the device."""
         torch.backends.mkldnn.matmul.fp32_precision = "bf16" if self.onednn else "none"
         try:
             return self._train(batch, lr)
@@ -202,10 +202,10 @@ class OurStep:
 
 
 def onednn_is_float32() -> bool:
-    """Tell whether oneDNN's matrix products keep float32 accuracy on this CPU when it is allowed to choose.
+    """Whether oneDNN's matrix products keep float32 accuracy on this CPU when oneDNN may choose.
 
-    Torch's default library has slower kernels than oneDNN on AMD processors. It goes to oneDNN only if bfloat16 is
-    allowed inside float32 products; where the processor has no matrix unit for that, oneDNN runs its float32 kernels.
+    Torch's default library has slower kernels than oneDNN on AMD processors. Torch uses oneDNN only if bfloat16 is
+    allowed inside float32 products; if the processor has no matrix unit for that, oneDNN runs its float32 kernels.
     """
     x = torch.randn(512, 512, generator=torch.Generator().manual_seed(0))
     exact = x.double() @ x.double()
@@ -216,7 +216,7 @@ def onednn_is_float32() -> bool:
 
 
 def build(architecture: str, size: int, device: torch.device, dtype: torch.dtype = torch.float32) -> AnyAd:
-    """Build AnyAD with the published alignment on a random encoder whose blocks all count."""
+    """Build AnyAD with the published alignment on a random encoder in which every block has an effect."""
     weights = resolve("random", {"published": architecture})
     params = ANYAD_INTENDED.resolve("paper", {"image_size": size})
     method = ANYAD_INTENDED.build(Context(params, SEQUENCES, (size, size), weights, device=device))
@@ -228,7 +228,7 @@ def build(architecture: str, size: int, device: torch.device, dtype: torch.dtype
 
 
 def batch_of(step: int, count: int, size: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Batch:
-    """Return slices that look like a head from afar, the same for both sides."""
+    """Return slices that roughly look like a head, the same for both sides."""
     generator = torch.Generator().manual_seed(step)
     coarse = torch.rand(count, 3, 12, 12, generator=generator)
     targets = F.interpolate(coarse, size, mode="bicubic").clamp(0, 1)
@@ -253,17 +253,17 @@ def options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--architecture", help="timm name of a source of weights")
+    parser.add_argument("--architecture", help="timm name of the encoder")
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--steps", type=int, help="steps of each side, the first three not timed")
+    parser.add_argument("--steps", type=int, help="steps of each side; the first three are not timed")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="ours in bfloat16 autocast (CUDA: on)")
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, help="ours compiled, as with run --compile (CUDA: on)"
     )
     parser.add_argument(
-        "--onednn", action=argparse.BooleanOptionalAction, help="ours on oneDNN if that is float32 here"
+        "--onednn", action=argparse.BooleanOptionalAction, help="ours on oneDNN if it keeps float32 here"
     )
     parser.add_argument("--double", action="store_true", help="both in float64, to compare the curves without rounding")
     parser.add_argument("--no-flush", action="store_true", help="keep subnormal floats")

@@ -1,7 +1,7 @@
-"""How long building a board takes from many cells, and that it needs no torch.
+"""How long it takes to build a board from many cells, and that it needs no torch.
 
 ``python benchmarks/boards.py --cells 500`` makes cells as the runner leaves them (with resamples, without maps), then
-builds CSV, Markdown and the HTML page in a process of its own, as ``anyadbench leaderboard build`` does.
+builds CSV, Markdown and the HTML page in a separate process, as ``anyadbench leaderboard build`` does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=5, help="cells of each method")
-    parser.add_argument("--protocols", type=int, default=5, help="boards that the cells are spread over")
+    parser.add_argument("--protocols", type=int, default=5, help="number of boards to spread the cells over")
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
     sys.path.insert(0, str(ROOT / "tests" / "helpers"))

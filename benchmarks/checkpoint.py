@@ -1,9 +1,9 @@
-"""What checkpoints cost: the share of a training's time that goes into writing them.
+"""Cost of checkpoints: the share of training time spent on writing them.
 
     python benchmarks/checkpoint.py [--megabytes 200] [--seconds 30] [--every 5]
 
-trains a network whose weights and Adam moments make a checkpoint of the given size, and prints which part of the time
-went into writing checkpoints, and which part it would be at the default interval.
+trains a network whose weights and Adam moments make a checkpoint of the given size, and prints the share of the time
+spent on writing checkpoints, and the share that the default interval would take.
 """
 
 from __future__ import annotations

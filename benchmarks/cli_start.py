@@ -1,4 +1,4 @@
-"""How long the commands that list and help take, against starting Python alone.
+"""Time of the commands that list or help, compared with starting Python alone.
 
 python benchmarks/cli_start.py
 """

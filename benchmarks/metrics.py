@@ -1,10 +1,10 @@
 """Compare implementations of the pixel metrics: seconds, peak memory, values and their error.
 
-Run ``python benchmarks/metrics.py --n 1000``. Every implementation runs in a process of its own on the same synthetic
-maps, and its error is the difference to the exact implementation of this package, which the tests check against
-scikit-learn and a plain reference. One that is not installed is listed with the reason. Seconds are those of the
-metrics alone, without reading the maps; the ratio is of processor seconds, which a busy machine disturbs less. Peak
-memory is what comes on top of the imports: the maps themselves, too, where they are loaded whole.
+Run ``python benchmarks/metrics.py --n 1000``. Every implementation runs in its own process on the same synthetic maps.
+Its error is the difference from the exact implementation of this package, which the tests check against scikit-learn
+and a plain reference. One that is not installed is listed with the reason. Seconds are those of the metrics alone,
+without reading the maps; the ratio is of CPU seconds, which a busy machine affects less. Peak memory is counted beyond
+the imports, and includes the maps themselves if they are loaded whole.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Batches = Callable[[], Iterator[tuple[Any, Any]]]
 
 
 class Clock:
-    """Adds up wall and processor seconds of the blocks it is entered for."""
+    """Adds up wall-clock and CPU seconds of the blocks it is entered for."""
 
     def __init__(self) -> None:
         self.wall = self.cpu = 0.0
@@ -89,7 +89,7 @@ def _lesions(rng: Any, rows: Any, columns: Any) -> Any:
 
 
 def ours_exact(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]:
-    """Time the exact state on maps that are in memory."""
+    """Time the exact state on maps in memory."""
     from anyadbench.metrics import PixelStats
 
     maps, masks = load()
@@ -125,7 +125,7 @@ def _fed(state: Any, batches: Batches, clock: Clock) -> dict[str, float]:
 
 
 def scikit_learn(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]:
-    """Time the three calls; scikit-learn has no AUPRO."""
+    """Time its three metrics; scikit-learn has no AUPRO."""
     import numpy as np
     from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
@@ -183,7 +183,7 @@ def anomalib_four(load: Loader, batches: Batches, clock: Clock) -> dict[str, flo
 
 
 def adeval_200(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]:
-    """Time the accumulator of adeval with 200 bins, as AnyAD and INP-Former call it; it has no F1."""
+    """Time the accumulator of adeval with 200 bins, as called by AnyAD and INP-Former; it has no F1."""
     import numpy as np
 
     if not hasattr(np, "trapz"):
@@ -211,7 +211,7 @@ IMPLEMENTATIONS: dict[str, tuple[Callable[[Loader, Batches, Clock], dict[str, fl
     "anomalib": (anomalib_four, ("anomalib.metrics.aupro", "anomalib.metrics.f1_score")),
     "adeval 200 bins": (adeval_200, ("adeval",)),
 }
-"""By name: the function, and the modules loaded before memory and time are taken."""
+"""By name: the function, and the modules loaded before memory and time are measured."""
 
 
 def child(name: str, folder: Path, count: int) -> dict[str, Any]:
@@ -250,7 +250,7 @@ def child(name: str, folder: Path, count: int) -> dict[str, Any]:
 
 
 def _peak_megabytes(reset: bool) -> float:
-    """Return the peak resident memory since the last reset; Linux only resets, elsewhere the peak is that of all."""
+    """Return the peak resident memory since the last reset; only Linux resets, elsewhere it is the overall peak."""
     status = Path("/proc/self/status")
     if not status.exists():
         import resource
@@ -263,7 +263,7 @@ def _peak_megabytes(reset: bool) -> float:
 
 
 def run_child(name: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run one implementation ``--repeat`` times in processes of its own and keep the fastest."""
+    """Run one implementation ``--repeat`` times in separate processes and keep the fastest."""
     environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(arguments.threads))
     command = [sys.executable, __file__, "--n", str(arguments.n), "--child", name, "--folder", str(folder)]
     rows = []
@@ -279,7 +279,7 @@ def run_child(name: str, folder: Path, arguments: argparse.Namespace) -> dict[st
 
 
 def bootstrap(folder: Path, count: int) -> dict[str, float]:
-    """Time the intervals of all metrics: 1000 resamples of subjects of ten slices each, from counts by subject."""
+    """Time the intervals of all metrics: 1000 resamples of subjects with ten slices each, from counts by subject."""
     import numpy as np
 
     from anyadbench.metrics import PixelStats, image_metrics, top_fraction_mean
@@ -337,7 +337,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=1000, help="number of 256 x 256 maps")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each implementation; the fastest counts")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads that each may use")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads per implementation")
     parser.add_argument("--only", action="append", choices=list(IMPLEMENTATIONS), help="run only this one (repeatable)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--child", choices=list(IMPLEMENTATIONS), help=argparse.SUPPRESS)

@@ -1,14 +1,14 @@
-"""How many slices per second one core reads from a slice store, against the AnyAD release's tree of PNGs.
+"""Slices per second that one core reads from a slice store, compared with the AnyAD release's tree of PNGs.
 
-Run ``python benchmarks/store.py`` for a small phantom, and ``python benchmarks/store.py --data brats2018=DIR`` for a
-data set of your own. The same slices are read in the same order, one thread, files in the page cache, three sequences:
+Run ``python benchmarks/store.py`` for a small phantom, and ``python benchmarks/store.py --data brats2018=DIR`` for your
+own data set. The same slices are read in the same order, with one thread, files in the page cache, and three sequences:
 
 * ``store``: :meth:`SliceStore.read`, slices in the source's units;
-* ``store, scaled``: what a method gets, each sequence divided by its scan's percentile and clipped;
-* ``PNG, decoded``: three PNGs decoded, scaled from minimum to maximum, stacked as an 8-bit picture;
+* ``store, scaled``: the input of a method, each sequence divided by its scan's percentile and clipped;
+* ``PNG, decoded``: three PNGs decoded, min-max scaled, stacked as an 8-bit image;
 * ``PNG, loader``: that, and the rest of the release's loader: resize to 448, central 392, tensor, normalisation.
 
-Every way is timed in several rounds, in turn, and the median of processor seconds counts; ratios are to ``PNG, loader``
+Every way is timed in several rounds, in turn, and the median of CPU seconds counts; ratios are to ``PNG, loader``
 and to ``PNG, decoded``.
 """
 
@@ -46,7 +46,7 @@ TRANSFORM = v2.Compose(
 
 
 def stacked(paths: tuple[Path, ...]) -> Image.Image:
-    """Return three PNGs as one colour picture, as the release's data set does."""
+    """Return three PNGs as one colour image, as the release's data set does."""
     planes = []
     for path in paths:
         plane = np.array(Image.open(path).convert("L"), dtype=np.float32)
@@ -56,7 +56,7 @@ def stacked(paths: tuple[Path, ...]) -> Image.Image:
 
 
 def ways(store: Any, png: Path) -> tuple[dict[str, Callable[[np.ndarray], Any]], np.ndarray]:
-    """Return each way to read rows of the store, and the rows that the tree of PNGs has in full."""
+    """Return each way to read slices of the store, and the indices that the tree of PNGs has in full."""
     from anyadbench.data.slices.rules import IntensityRules
     from anyadbench.engine.slice_reader import SliceReader
 
@@ -97,7 +97,7 @@ def compare(store: Any, png: Path, slices: int, rounds: int) -> dict[str, float]
 
 
 def prepared(dataset: str, source: Path | None, folder: Path) -> Any:
-    """Return the store of a data set; without a folder, of a small phantom."""
+    """Return the store of a data set or, without a folder, of a small phantom."""
     from anyadbench.data.phantom import PhantomSpec, generate
     from anyadbench.data.store.build import prepare
     from anyadbench.plugins import find_layout

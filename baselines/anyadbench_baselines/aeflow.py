@@ -1,4 +1,4 @@
-"""AE-Flow: an autoencoder whose code passes a normalising flow."""
+"""AE-Flow: an autoencoder whose code passes through a normalising flow."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class AeFlow(FeatureMethod):
     """AE-FLOW (Zhao et al., ICLR 2023, OpenReview 9OmCr1q54Z).
 
-    There is no official code. The architecture is the paper's as the comments of pimpraat/ae_flow quote it; whatever
-    the open re-implementations disagree on is a parameter or named in the descriptor's departures.
+    There is no official code. The architecture is the paper's, as quoted in the comments of pimpraat/ae_flow; where
+    the open re-implementations disagree, the choice is a parameter or listed in the descriptor's departures.
     """
 
     frozen = ("encoder.",)
@@ -51,7 +51,7 @@ class AeFlow(FeatureMethod):
         return {"main": OptimizerSpec(optimizer)}
 
     def rebuild(self, batch: Batch) -> tuple[Tensor, Tensor, Bool[Tensor, "B 3"], Tensor, Tensor]:
-        """Return picture and rebuilt picture in [-1, 1], visible channels, the flow's output and log-determinant."""
+        """Return image and reconstruction in [-1, 1], visible channels, the flow's output and log-determinant."""
         weights = self.context.weights
         channels, visible = as_channels(resize(batch.inputs, self.image_size), batch.shown, self.missing)
         keep = visible if self.missing == "zero-norm" else None
@@ -61,7 +61,7 @@ class AeFlow(FeatureMethod):
         return 2 * channels.clamp(0, 1) - 1, self.decoder(moved).float(), visible, moved, log_det
 
     def training_step(self, batch: Batch, step: int, total: int) -> Mapping[str, Losses]:
-        """Return the flow's negative log-likelihood in bits per dimension, and the squared error, weighted."""
+        """Return the flow's negative log-likelihood in bits per dimension and the squared error, both weighted."""
         del step, total
         picture, rebuilt, visible, moved, log_det = self.rebuild(batch)
         likelihood = log_normal(moved) + log_det
@@ -81,9 +81,9 @@ class AeFlow(FeatureMethod):
 
 
 def decoder(width: int, channels: int = 3) -> nn.Sequential:
-    """Return four doublings, the first three followed by a 3x3 convolution, ReLU after each, tanh at the end.
+    """Return four upsamplings by 2, the first three followed by a 3x3 convolution, ReLU after each, tanh at the end.
 
-    For 1024 channels the widths are the paper's 512, 256 and 64; narrower codes keep the ratios, at least 16.
+    For 1024 channels the widths are the paper's 512, 256 and 64; narrower codes keep the ratios, with at least 16.
     """
     parts: list[nn.Module] = []
     before = width
@@ -97,7 +97,7 @@ def decoder(width: int, channels: int = 3) -> nn.Sequential:
 def ssim(
     first: Float[Tensor, "B C h w"], second: Float[Tensor, "B C h w"], window: int = 11, sigma: float = 1.5
 ) -> Float[Tensor, "B C"]:
-    """Return the structural similarity of pictures in [0, 1] per channel (Wang et al., 2004), over whole windows."""
+    """Return the structural similarity of images in [0, 1] per channel (Wang et al., 2004), over whole windows."""
     offsets = torch.arange(window, device=first.device, dtype=first.dtype) - window // 2
     line = torch.softmax(-offsets.square() / (2 * sigma**2), dim=0)
     kernel = (line[:, None] * line[None, :])[None, None]

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 STARTS, PROJECTED = 10, 128
-"""Random points that the coreset's first distances are taken to, and the width of its random projection."""
+"""Number of random points for the coreset's first distances, and width of its random projection."""
 
 
 class AnyPatchCore(FeatureMethod):
     """PatchCore (Roth et al., CVPR 2022; amazon-science/patchcore-inspection) with a memory per set of sequences.
 
-    The memory of a set holds patches of the training normals that have the whole set, shown as exactly that set, so a
-    patch is compared with normal patches of the same kind of input. Nothing is trained by gradient.
+    The memory of a set contains patches of the training normals that have the whole set, shown as exactly that set, so
+    a patch is compared with normal patches of the same kind of input. Nothing is trained by gradient.
     """
 
     frozen = ("encoder.",)
@@ -49,7 +49,7 @@ class AnyPatchCore(FeatureMethod):
             yield from combinations(range(count), size)
 
     def patches(self, batch: Batch) -> Float[Tensor, "B P D"]:
-        """Return features of 3x3 neighbourhoods at the second level's places, pooled to one width."""
+        """Return features of 3x3 neighbourhoods on the second level's grid, pooled to one width."""
         _, second, third = self.encoder(self.inputs(batch))
         side = second.shape[-2:]
         levels = [_neighbourhoods(second), _neighbourhoods(third)]
@@ -74,7 +74,7 @@ class AnyPatchCore(FeatureMethod):
                 setattr(self, _name(members), coreset(torch.cat(found), float(params["coreset"])))
 
     def score(self, batch: Batch) -> Scores:
-        """Return the squared distance to the nearest patch in the memory of what each slice shows."""
+        """Return the squared distance to the nearest patch in the memory for each slice's shown sequences."""
         patches = self.patches(batch).float()
         distances = patches.new_zeros(patches.shape[:2])
         for members in self.sets():
@@ -96,7 +96,7 @@ class AnyPatchCore(FeatureMethod):
         return Scores(maps, distances.amax(1) if self.image_score == "max" else None)
 
     def load_saved_state(self, state: Mapping[str, Tensor]) -> None:
-        """Load memories of any length, then as any method."""
+        """Load memories of any length, then the rest as usual."""
         for members in self.sets():
             name = _name(members)
             if name in state and state[name].ndim == 2 and state[name].shape[1] == self.width:
@@ -113,7 +113,7 @@ def _label(names: list[str]) -> str:
 
 
 def _row(members: tuple[int, ...], shown: Bool[Tensor, "B S"]) -> Bool[Tensor, " S"]:
-    """Return the row of ``shown`` that stands for a set of sequences."""
+    """Return the value of ``shown`` for a set of sequences."""
     return torch.tensor([index in members for index in range(shown.shape[1])], device=shown.device)
 
 
@@ -126,15 +126,15 @@ def _showing(batch: Batch, members: tuple[int, ...]) -> Batch:
 
 
 def _neighbourhoods(level: Float[Tensor, "B C h w"]) -> Float[Tensor, "B P E"]:
-    """Return the 3x3 neighbourhood of every place, zeros outside."""
+    """Return the 3x3 neighbourhood of every position, with zeros outside."""
     return F.unfold(level, 3, padding=1).transpose(1, 2)
 
 
 @full_precision
 def nearest(points: Float[Tensor, "N D"], memory: Float[Tensor, "M D"], chunk: int = 4096) -> Float[Tensor, " N"]:
-    """Return the squared Euclidean distance to the nearest entry, as the flat L2 index of FAISS gives it."""
+    """Return the squared Euclidean distance to the nearest entry, as FAISS's flat L2 index does."""
     lengths = memory.square().sum(1)
-    # A graph would keep the number of chunks.
+    # A traced graph would fix the number of chunks.
     chunks = (points,) if in_graph() else torch.split(points, chunk)
     parts = [(x.square().sum(1) + (lengths - 2 * x @ memory.T).amin(1)).clamp_min(0) for x in chunks]
     return torch.cat(parts)
@@ -142,9 +142,9 @@ def nearest(points: Float[Tensor, "N D"], memory: Float[Tensor, "M D"], chunk: i
 
 @full_precision
 def coreset(points: Float[Tensor, "N D"], fraction: float) -> Float[Tensor, "M D"]:
-    """Return a part of the points that covers them: each next one is farthest from those taken.
+    """Return a subset of the points that covers them: each next point is the farthest from those chosen.
 
-    ``ApproximateGreedyCoresetSampler`` of the published code: distances after a random projection, first to the mean
+    ``ApproximateGreedyCoresetSampler`` of the published code: distances after a random projection, at first to the mean
     over a few random points. Draws come from torch's generator.
     """
     wanted = max(1, int(len(points) * fraction))

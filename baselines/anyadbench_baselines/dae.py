@@ -1,4 +1,4 @@
-"""Denoising autoencoder: a U-Net takes coarse noise off normal slices, and lesions with it."""
+"""Denoising autoencoder: a U-Net removes coarse noise from normal slices, and with it lesions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class StandardisedConv(nn.Conv2d):
-    """A convolution whose filters are brought to mean 0 and standard deviation 1 at every forward."""
+    """A convolution whose filters are standardised to mean 0 and standard deviation 1 in every forward pass."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolution with standardised filters."""
@@ -31,13 +31,13 @@ class StandardisedConv(nn.Conv2d):
 
 
 def groups(channels: int) -> int:
-    """Return the groups of a norm: the median of the divisors, the upper one of two."""
+    """Return the number of groups of a norm: the median of the divisors, the upper of two."""
     divisors = [number for number in range(1, channels + 1) if channels % number == 0]
     return divisors[len(divisors) // 2]
 
 
 class ConvBlock(nn.Module):
-    """Twice: mirrored border, standardised 3x3 convolution, swish, group norm, in this order."""
+    """Two rounds of mirrored border, standardised 3x3 convolution, swish and group norm, in this order."""
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class UNet(nn.Module):
         self.last = nn.Conv2d(width, channels, 1)
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
-        """Return the cleaned picture."""
+        """Return the denoised image."""
         skips: list[Tensor] = []
         for block in self.down_path:
             x = block(F.avg_pool2d(x, 2) if skips else x)
@@ -88,8 +88,8 @@ class UNet(nn.Module):
 class Dae(GraphMethod):
     """DAE (Kascenas et al., MIDL 2022; ``src/denoising.py`` of AntanasKascenas/DenoisingAE).
 
-    The network sees each sequence as a channel of its own, in the protocol's intensity scale. Foreground, loss and map
-    count the shown sequences alone; with all of them shown they are the published ones. No weights.
+    The network sees each sequence as its own channel, in the protocol's intensity scale. Foreground, loss and map count
+    only the shown sequences; with all of them shown they are the published ones. No weights.
     """
 
     def __init__(self, context: Context) -> None:
@@ -108,11 +108,11 @@ class Dae(GraphMethod):
         return {"main": OptimizerSpec(optimizer, schedule, float(params["clip_norm"]) or None)}
 
     def pictures(self, batch: Batch) -> Float[Tensor, "B S h w"]:
-        """Return resized slices; hidden sequences are background, or what the policy puts there."""
+        """Return resized slices; hidden sequences are background, or as the missing-sequence policy fills them."""
         return fill_missing(resize(batch.inputs, self.image_size), batch.shown, self.context.missing)
 
     def training_step(self, batch: Batch, step: int, total: int) -> Mapping[str, Losses]:
-        """Return the mean squared error of the cleaned slice inside the foreground."""
+        """Return the mean squared error of the denoised slice inside the foreground."""
         del step, total
         params = self.context.params
         clean = self.pictures(batch)
@@ -134,7 +134,7 @@ class Dae(GraphMethod):
 def mean_shown(error: Float[Tensor, "B S ..."], shown: Bool[Tensor, "B S"]) -> Float[Tensor, "B ..."]:
     """Return the mean over the shown sequences."""
     weight = shown.to(error.dtype).view(*shown.shape, *(1,) * (error.ndim - 2))
-    # A product would keep what a hidden sequence holds if that is not finite.
+    # A product would keep non-finite values of a hidden sequence.
     return torch.where(weight > 0, error, torch.zeros_like(error)).sum(1) / weight.sum(1)
 
 
@@ -147,9 +147,9 @@ def foreground(pictures: Float[Tensor, "B S h w"], shown: Bool[Tensor, "B S"]) -
 def coarse_noise(
     shape: torch.Size | tuple[int, int, int, int], grid: int, std: float, device: torch.device | None = None
 ) -> Float[Tensor, "B S h w"]:
-    """Return normal noise on a coarse grid, enlarged to the picture and rolled by one random offset per batch.
+    """Return normal noise on a coarse grid, enlarged to the image and rolled by one random offset per batch.
 
-    The grid is relative to the field of view, so a larger input keeps it. Draws come from torch's generator.
+    The grid is relative to the field of view, so it is the same for a larger input. Draws come from torch's generator.
     """
     batch, channels, height, width = shape
     noise = torch.randn(batch, channels, grid, grid, device=device) * std
@@ -159,10 +159,10 @@ def coarse_noise(
 
 
 def oscillation(period: int, every: int) -> Callable[[int, int], float]:
-    """Return the schedule of ``CosineAnnealingLR`` that is never restarted: down to 0 and up again, without end.
+    """Return the schedule of a ``CosineAnnealingLR`` that is never restarted: down to 0 and up again, repeatedly.
 
     Args:
-        period: Pseudo-epochs from the top to 0.
+        period: Pseudo-epochs from the peak to 0.
         every: Steps per pseudo-epoch.
     """
 

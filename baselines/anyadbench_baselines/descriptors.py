@@ -6,7 +6,7 @@ from anyadbench.methods.descriptor import MISSING, MethodDescriptor
 from anyadbench.methods.params import Param, Value
 
 ODD = (1, 3, 5, 7, 9, 11, 15, 21, 33)
-"""Sides that a filter may have; 1 filters nothing."""
+"""Allowed sides of a filter; 1 does not filter."""
 
 CHANNELS = ("stack", "spread", "grey")
 """Layouts of ``anyadbench.methods.inputs.CHANNEL_LAYOUTS``, which cannot be imported without torch."""
@@ -17,7 +17,7 @@ INP_PARAMS: tuple[Param, ...] = (
     Param(
         "image_size",
         392,
-        "Side in pixels that slices are resized to, a multiple of 14; " + INP_SOURCE + " (crop_size).",
+        "Side in pixels to which slices are resized, a multiple of 14; " + INP_SOURCE + " (crop_size).",
         minimum=14,
         maximum=2048,
         multiple_of=14,
@@ -25,15 +25,15 @@ INP_PARAMS: tuple[Param, ...] = (
     Param(
         "channels",
         "stack",
-        "How sequences meet three channels, see anyadbench.methods.inputs.channel_table; choice, see docs/anyad.md.",
+        "How sequences map to three channels, see anyadbench.methods.inputs.channel_table; choice, see docs/anyad.md.",
         choices=CHANNELS,
     ),
     Param("batch_size", 16, "Slices per step; " + INP_SOURCE + ".", minimum=1),
     Param("epochs", 200, "Passes over the training normals, 0 to count steps; " + INP_SOURCE + ".", minimum=0),
     Param("steps", 0, "Training steps, 0 to count epochs; choice of the smaller budgets.", minimum=0),
-    Param("drop_last", True, "Whether an incomplete last batch is left out; " + INP_SOURCE + "."),
+    Param("drop_last", True, "Whether an incomplete last batch is dropped; " + INP_SOURCE + "."),
     Param("prototypes", 6, "Intrinsic normal prototypes; " + INP_SOURCE + " (INP_num).", minimum=1),
-    Param("registers", True, "Whether register tokens that the weights have are used; models/vit_encoder.py."),
+    Param("registers", True, "Whether to use the weights' register tokens; models/vit_encoder.py."),
     Param("lr", 1e-3, "Learning rate of StableAdamW; " + INP_SOURCE + ".", minimum=0),
     Param("lr_final", 1e-4, "Learning rate at the last step; " + INP_SOURCE + ".", minimum=0),
     Param("warmup", 100, "Warm-up steps from a learning rate of 0; " + INP_SOURCE + ".", minimum=0),
@@ -52,7 +52,7 @@ INP_PARAMS: tuple[Param, ...] = (
     Param(
         "top_fraction",
         0.01,
-        "Part of the map whose mean is the image score; utils.py (max_ratio).",
+        "Fraction of the map whose mean is the image score; utils.py (max_ratio).",
         minimum=0,
         maximum=1,
     ),
@@ -74,7 +74,7 @@ INP_DEPARTURES = (
 )
 
 INP_CHECKPOINT = ("prototype_token",)
-"""What a state dict of the authors' whole network has and one of its encoder alone has not."""
+"""Entries in a state dict of the authors' whole network that one of its encoder alone does not have."""
 
 _INP_CITATION = (
     'Luo et al., "Exploring Intrinsic Normal Prototypes within a Single Image for Universal Anomaly Detection", '
@@ -118,10 +118,10 @@ INPFORMER_MODDROP = MethodDescriptor(
 PIXELSTATS = MethodDescriptor(
     name="pixelstats",
     title="Pixel statistics",
-    summary="Deviation of each pixel from the mean of training normals at the same place, in standard deviations.",
+    summary="Deviation of each pixel from the mean of training normals at the same position, in standard deviations.",
     factory="anyadbench_baselines.pixelstats:PixelStats",
     params=(
-        Param("image_size", 96, "Side in pixels that slices are resized to; choice.", minimum=4, maximum=1024),
+        Param("image_size", 96, "Side in pixels to which slices are resized; choice.", minimum=4, maximum=1024),
         Param("pass_batch", 64, "Slices per batch of the pass over training normals; choice.", minimum=1),
         Param("floor", 0.05, "Added to every standard deviation, in intensity units; choice.", minimum=1e-6),
         Param("smoothing_size", 5, "Side of the Gaussian filter of the map; as INP-Former.", choices=ODD),
@@ -129,7 +129,7 @@ PIXELSTATS = MethodDescriptor(
     ),
     budgets={"tiny": {"image_size": 32}},
     missing="native",
-    citation="A control of this benchmark; not published.",
+    citation="A control of this benchmark; unpublished.",
     code_licence="Apache-2.0",
     families=("table",),
 )

@@ -1,4 +1,4 @@
-"""DINO-DPMM: how far a patch lies from the components of a mixture of normal patches."""
+"""DINO-DPMM: the distance of a patch to the components of a mixture of normal patches."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 LIGHTEST = 1e-6
-"""Weight up to which a component does not count in scoring (``src/evaluate.py``)."""
+"""Largest weight of a component that scoring ignores (``src/evaluate.py``)."""
 
 
 class DirichletMixture:
     """A truncated Dirichlet-process mixture of Gaussians with diagonal covariance, fitted batch by batch.
 
-    After ``src/DirichletProcessMixture/dpmm.py`` of NicoSchulthess/anomalydino-dpmm: expectation, then exponentially
-    moving averages of the sufficient statistics, then the stick-breaking ratios and the concentration by their closed
-    forms. Where the concentration would fall below 1, for which the ratios are undefined, it stays at 1.
+    After ``src/DirichletProcessMixture/dpmm.py`` of NicoSchulthess/anomalydino-dpmm: expectation, then exponential
+    moving averages of the sufficient statistics, then closed forms of the stick-breaking ratios and the concentration.
+    The ratios are undefined for a concentration below 1, so it is kept at 1 or above.
 
     Args:
-        first: First points, from which means and spread start.
-        components: Most components.
+        first: First points, which initialise means and spread.
+        components: Largest number of components.
         rate: Weight of a new batch in the moving averages.
         ridge: Added to every variance.
     """
@@ -40,7 +40,7 @@ class DirichletMixture:
     def __init__(self, first: Float[Tensor, "N D"], components: int, rate: float, ridge: float) -> None:
         points, width = first.shape
         self.rate, self.ridge, self.alpha = rate, ridge, 2.0
-        # torch.distributions would validate on every call; the Beta(1, alpha) quantile is explicit.
+        # torch.distributions would validate on every call; the Beta(1, alpha) quantile has a closed form.
         uniform = torch.rand(components, device=first.device)
         self.sticks = 1 - uniform ** (1 / self.alpha)
         self.sticks[-1] = 1.0
@@ -59,7 +59,7 @@ class DirichletMixture:
         return left + self.sticks.log()
 
     def log_joint(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
-        """Return the log-density of every point together with every component."""
+        """Return the joint log-density of every point and every component."""
         precision = 1 / self.variance
         square = x.square() @ precision.T - 2 * x @ (self.mean * precision).T + (self.mean.square() * precision).sum(1)
         constant = self.variance.log().sum(1) + x.shape[1] * math.log(2 * math.pi)
@@ -88,7 +88,7 @@ class Dpmm(GraphMethod):
     """DINO-DPMM (Schulthess and Konukoglu, MICCAI 2025, arXiv 2509.19997; NicoSchulthess/anomalydino-dpmm).
 
     One mixture per sequence, each fitted on that sequence alone; the map is the mean over the shown sequences, so any
-    subset can be scored and a hidden one takes no part. Nothing is trained by gradient.
+    subset can be scored and a hidden sequence has no effect. Nothing is trained by gradient.
     """
 
     frozen = ("encoder.",)
@@ -100,7 +100,7 @@ class Dpmm(GraphMethod):
         super().__init__(context)
         params = context.params
         self.image_size = int(params["image_size"])
-        # Meta's DINOv2 without registers resizes its position table so; the graph of the package does not.
+        # Meta's DINOv2 without registers resizes its position table this way; the package's graph does not.
         offset = 0.0 if context.weights.profile == "package" else 0.1
         self.encoder = build_vit(context, self.image_size, offset)
         width, components = int(self.encoder.num_features), int(params["components"])  # type: ignore[arg-type]
@@ -143,7 +143,7 @@ class Dpmm(GraphMethod):
             self.weights[place].copy_(weights / weights.sum())
 
     def score(self, batch: Batch) -> Scores:
-        """Return the cosine distance to the nearest component that weighs enough, averaged over shown sequences."""
+        """Return the cosine distance to the nearest component of sufficient weight, averaged over shown sequences."""
         tokens = self.features(batch)
         side = math.isqrt(tokens.shape[1])
         owners: Int[Tensor, "N 2"] = batch.shown.nonzero()
@@ -159,7 +159,7 @@ class Dpmm(GraphMethod):
     def _distance(self, tokens: Float[Tensor, "N P D"], place: int, name: str) -> Float[Tensor, "N P"]:
         heavy = self.weights[place] > LIGHTEST
         if in_graph():
-            # How many are heavy is no size that a graph could have; the light ones are put out of reach instead.
+            # A graph cannot have a size that depends on the weights; light components are put out of reach instead.
             alike = tokens @ F.normalize(self.means[place], dim=-1).T
             return 1 - alike.masked_fill(~heavy, -math.inf).amax(-1)
         if not heavy.any():

@@ -1,4 +1,4 @@
-"""ESC-DRKD: direct reverse distillation whose skips are projected to repair pasted anomalies."""
+"""ESC-DRKD: direct reverse distillation with projected skips that repair pasted anomalies."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 SIDES = ((150, 200, 0.2), (64, 100, 0.3), (10, 32, 0.5))
-"""Shortest and longest side of a pasted patch at 256 pixels, and how often it is drawn (``MRI/train_MRI.py``)."""
+"""Smallest and largest side of a pasted patch at 256 pixels, and its probability (``MRI/train_MRI.py``)."""
 
 
 class CentreMaskedConv(nn.Conv2d):
-    """A 3x3 convolution that does not see its own place.
+    """A 3x3 convolution that does not see its own position.
 
-    The published code sets the weights' centre to zero in place at every forward; here it is left out of the product,
-    which gives the same output and leaves the state dict alone.
+    The published code sets the weights' centre to zero in place in every forward pass; here the product omits it, which
+    gives the same output and leaves the state dict alone.
     """
 
     centre: Float[Tensor, "1 1 3 3"]
@@ -43,7 +43,7 @@ class CentreMaskedConv(nn.Conv2d):
 
 
 class Projection(nn.Sequential):
-    """Six convolutions that take a level's features to what a normal slice would have there (``Projection``).
+    """Six convolutions that map a level's features to those of a normal slice (``Projection``).
 
     Args:
         width: Channels of the level.
@@ -63,9 +63,9 @@ class Projection(nn.Sequential):
 class EscDrkd(FeatureMethod):
     """ESC-DRKD (Ge et al., Neurocomputing 2025, art. 130994; GE-123-cpu/ESC_DRKD).
 
-    In training a patch of the slice is pasted elsewhere; projections learn to take the damaged slice's features back to
+    In training a patch of the slice is pasted elsewhere. Projections learn to map the damaged slice's features back to
     the clean ones, and the decoder reads the clean deepest level with the projected levels as skips, without a ReLU.
-    The finest projection is trained but feeds nothing, as published.
+    The finest projection is trained but its output is unused, as published.
     """
 
     frozen = ("encoder.",)
@@ -120,10 +120,10 @@ class EscDrkd(FeatureMethod):
 
 
 def cut_paste(channels: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
-    """Paste a square of each slice elsewhere on it, over a fifth of what was there.
+    """Paste a square of each slice elsewhere in it, added to a fifth of the values there.
 
-    The side is drawn once per batch and scales with the input (the publication knows 256 pixels only); channels without
-    a sequence are zero and stay so. Draws come from torch's generator.
+    The side is drawn once per batch and scales with the input (the publication has 256 pixels only); channels without a
+    sequence stay zero. Draws come from torch's generator.
     """
     height, width = channels.shape[-2:]
     low, high, _ = SIDES[int(torch.multinomial(torch.tensor([part[2] for part in SIDES]), 1))]

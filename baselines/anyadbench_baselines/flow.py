@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 CLAMP = 2.0
-"""Bound of the log-scales, as FrEIA's ``AllInOneBlock`` has it by default."""
+"""Bound of the log-scales, the default of FrEIA's ``AllInOneBlock``."""
 
 
 class ResidualSubnet(nn.Module):
-    """ReLU(BN(3x3 convolution)) plus a 1x1 shortcut: the paper's choice for everything but chest X-rays."""
+    """ReLU(BN(3x3 convolution)) plus a 1x1 shortcut: the paper's choice except for chest X-rays."""
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class ResidualSubnet(nn.Module):
 
 
 def conv_subnet(width_in: int, width_out: int, hidden: int = 256) -> nn.Sequential:
-    """Return a 3x3 and a 1x1 convolution with ReLU between: the paper's choice for chest X-rays."""
+    """Return a 3x3 and a 1x1 convolution with a ReLU in between: the paper's choice for chest X-rays."""
     return nn.Sequential(nn.Conv2d(width_in, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, width_out, 1))
 
 
@@ -42,8 +42,8 @@ Subnet = Callable[[int, int], nn.Module]
 class CouplingBlock(nn.Module):
     """One invertible step: the second half scaled and shifted by the first, a global affine map, a permutation.
 
-    The same numbers as FrEIA 0.2's ``AllInOneBlock`` with hard permutation and SOFTPLUS scale (Ardizzone et al.); the
-    permutation is kept as an index instead of two matrices.
+    Gives the same numbers as ``AllInOneBlock`` of FrEIA 0.2 with hard permutation and SOFTPLUS scale (Ardizzone et
+    al.); the permutation is stored as an index instead of two matrices.
 
     Args:
         channels: Channels.

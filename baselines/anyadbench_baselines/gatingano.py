@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 CELLS = (4, 8, 16)
-"""Sides of the cells of the gradient pictures (``data_find.py``); each slice draws one."""
+"""Cell sides of the gradient images (``data_find.py``); each slice draws one."""
 
 PUBLISHED_EPOCHS = 200
+"""Number of passes for which the gates' published rates are meant; budgets in steps scale them to their length."""
 VISITS = 3
-"""Passes over the normals that make one of the publication's, whose list holds every patch three times."""
-"""Over how many passes the gates' published rates are meant; budgets in steps scale them to their length."""
+"""Passes over the normals that equal one of the publication's, whose list contains every patch three times."""
 
 
 class DoubleConv(nn.Sequential):
-    """Twice: 3x3 convolution without bias, batch norm, ReLU."""
+    """Two rounds of 3x3 convolution without bias, batch norm and ReLU."""
 
     def __init__(self, width_in: int, width_out: int, middle: int | None = None) -> None:
         parts: list[nn.Module] = []
@@ -43,7 +43,7 @@ class DoubleConv(nn.Sequential):
 
 
 class Up(nn.Module):
-    """Doubles the size and joins a gated skip; gradient passes below through the gate alone.
+    """Doubles the size and joins a gated skip; the level below gets a gradient through the gate alone.
 
     Args:
         width_in: Channels of either input.
@@ -97,7 +97,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Sequential):
-    """PatchGAN with spectral norm, ending in a sigmoid; one network judges single pictures of either kind."""
+    """PatchGAN with spectral norm, ending in a sigmoid; one network judges single images of either kind."""
 
     def __init__(self, width: int = 64) -> None:
         widths = (1, width, 2 * width, 4 * width, 8 * width, 1)
@@ -112,8 +112,8 @@ class Discriminator(nn.Sequential):
 class GatingAno(GraphMethod):
     """GatingAno (Zhang et al., Pattern Recognition 2024, art. 110167; WentianZhang-ML/GatingAno).
 
-    A method for grey fundus pictures: each sequence here is one grey picture of the stack, with its own picture of
-    oriented gradients as second target. The released code does not run as it is; names apart, this follows it.
+    A method for grey fundus images: each sequence here is one grey image of the stack, with its own image of oriented
+    gradients as second target. The released code does not run as is; apart from names, this follows it.
     """
 
     gates: Float[Tensor, " 4"]
@@ -142,11 +142,11 @@ class GatingAno(GraphMethod):
         }
 
     def pictures(self, batch: Batch) -> Float[Tensor, "B S h w"]:
-        """Return resized slices; hidden sequences are background, or what the policy puts there."""
+        """Return resized slices; hidden sequences are background, or as the missing-sequence policy fills them."""
         return fill_missing(resize(batch.inputs, self.image_size), batch.shown, self.context.missing)
 
     def alternate(self, batch: Batch, loop: Loop) -> Mapping[str, float]:
-        """Close the gates a little, then update generator and discriminator once each, both from the state before."""
+        """Close the gates a little, then update generator and discriminator once each, both from the previous state."""
         self.close_gates(loop.step, loop.total)
         weight = float(self.context.params["adversarial_weight"])
         target = self.targets(self.pictures(batch))
@@ -169,16 +169,16 @@ class GatingAno(GraphMethod):
         self.gates.copy_((1 - self.rates.to(self.gates) * passed).clamp_min(0))
 
     def _judge(self, pictures: Tensor, shown: Bool[Tensor, "B T"], real: bool) -> Float[Tensor, ""]:
-        """Return the cross entropy of the shown pictures, summed over the two kinds."""
+        """Return the cross entropy of the shown images, summed over the two kinds."""
         verdict = self.discriminator(pictures[shown][:, None]).float()
         label = torch.full_like(verdict, float(real))
         with torch.autocast(verdict.device.type, enabled=False):
             return 2 * F.binary_cross_entropy(verdict, label)
 
     def targets(self, picture: Float[Tensor, "B S h w"]) -> Float[Tensor, "B T h w"]:
-        """Return flipped and blurred slices, which are input and target, and the gradient pictures of the sharp ones.
+        """Return flipped and blurred slices, which are input and target, and the gradient images of the sharp slices.
 
-        Each gradient picture ends at 1, as the publication's do: it writes them as PNG, which stretches them.
+        Each gradient image has the maximum 1, as in the publication, which stretches them when it saves PNGs.
         """
         cells = [CELLS[int(i)] for i in torch.randint(0, len(CELLS), (len(picture),))]
         gradients = torch.cat([hog_picture(x[None], cell) for x, cell in zip(picture, cells, strict=True)])
@@ -195,8 +195,8 @@ class GatingAno(GraphMethod):
         picture = self.pictures(batch)
         deepest, output = self.generator(picture, self.gates)
         rebuilt = output[:, : self.count].float()
-        # The published code calls PairwiseDistance on four dimensions, which now reduces the last one; channels are
-        # meant.
+        # The published code calls PairwiseDistance on four dimensions, which now reduces the last one; it is meant to
+        # reduce channels.
         error = (picture - rebuilt + 1e-6).abs()
         scores = to_scores(mean_shown(error, batch.shown), str(self.context.params["image_score"]))
         if self.context.params["image_score"] != "features":
@@ -208,7 +208,7 @@ class GatingAno(GraphMethod):
 
 @full_precision
 def blur(picture: Float[Tensor, "B S h w"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B S h w"]:
-    """Blur each slice with a Gaussian of its own and 5 x 9 taps (``GaussianBlur((5, 9))``), borders mirrored."""
+    """Blur each slice with its own Gaussian of 5 x 9 taps (``GaussianBlur((5, 9))``), with mirrored borders."""
     for axis, taps in ((-1, 5), (-2, 9)):
         offsets = torch.arange(taps, device=picture.device, dtype=picture.dtype) - taps // 2
         kernel = torch.softmax(-offsets.square() / (2 * sigma[:, None] ** 2), dim=1)
@@ -219,7 +219,7 @@ def blur(picture: Float[Tensor, "B S h w"], sigma: Float[Tensor, " B"]) -> Float
 
 
 def cosine_by_epoch(epochs: int) -> Callable[[int, int], float]:
-    """Return a half cosine to 0 that changes once per epoch; with ``epochs`` 0, at every step."""
+    """Return a half cosine to 0 that changes once per epoch, or at every step if ``epochs`` is 0."""
 
     def factor(step: int, total: int) -> float:
         progress = step / max(total, 1)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class InpFormer(GraphMethod):
     """INP-Former (Luo et al., CVPR 2025, arXiv 2503.02424).
 
-    How sequences are hidden in training is the descriptor's business, so the plain method and the one with modality
-    dropout share this class.
+    The descriptor's training mask decides how sequences are hidden in training, so the plain method and the one with
+    modality dropout share this class.
     """
 
     frozen = ("network.encoder.",)
@@ -43,7 +43,7 @@ class InpFormer(GraphMethod):
         patch = self.network.encoder.config.patch
         if self.image_size % patch:
             raise UserError(
-                f"Parameter image_size is {self.image_size}, which is no multiple of the encoder's patch of {patch} "
+                f"Parameter image_size is {self.image_size}, not a multiple of the encoder's patch of {patch} "
                 f"pixels; use {max(self.image_size // patch, 1) * patch}."
             )
         self.missing = "zero-norm" if context.missing == "native" else context.missing
@@ -66,7 +66,7 @@ class InpFormer(GraphMethod):
         return self.network.encode(self.pixels(batch.inputs, batch.shown))
 
     def optimizers(self) -> Mapping[str, OptimizerSpec]:
-        """Return StableAdamW over everything but the encoder."""
+        """Return StableAdamW over everything except the encoder."""
         params = self.context.params
         lr = float(params["lr"])
         optimizer = StableAdamW(self.trained(), lr=lr, weight_decay=float(params["weight_decay"]))
@@ -85,14 +85,14 @@ class InpFormer(GraphMethod):
         return {"main": self.losses(encoded, self.network.decode(encoded))}
 
     def losses(self, encoded: Encoded, decoded: Decoded) -> dict[str, Tensor]:
-        """Return the two published losses, at least in single precision."""
+        """Return the two published losses, in at least single precision."""
         with torch.autocast(encoded.groups[0].device.type, enabled=False):
             reconstruction = losses.reconstruction(encoded.groups, decoded.groups, self.mining_power).mean()
             gathering = losses.gather(encoded.tokens, decoded.prototypes)
         return {"reconstruction": reconstruction, "gather": self.gather_weight * gathering}
 
     def score(self, batch: Batch) -> Scores:
-        """Return the smoothed cosine distance and the mean of its highest part."""
+        """Return the smoothed cosine distance and the mean of its highest fraction."""
         encoded = self.encode(batch)
         decoded = self.network.decode(encoded)
         with torch.autocast(batch.inputs.device.type, enabled=False):
@@ -101,10 +101,10 @@ class InpFormer(GraphMethod):
         return Scores(picture, maps.top_mean(picture, self.top_fraction))
 
     def load_published(self, states: Mapping[str, Any]) -> None:
-        """Load a state dict as the authors' training saves it, encoder included, strictly.
+        """Strictly load a state dict as the authors' training saves it, encoder included.
 
         Raises:
-            UserError: If an entry is missing, left over, or of another shape.
+            UserError: If an entry is missing, unused, or of another shape.
         """
         state = from_published(single_state(states))
         load_strictly(self.network, state, "The published checkpoint", published_name)

@@ -1,4 +1,4 @@
-"""A method in the style of MMRAD: a prompted foundation model finds anomalies that were simulated in training."""
+"""A method in the style of MMRAD: a prompted foundation model, trained to find simulated anomalies."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Mmrad(GraphMethod):
     """MMRAD-style re-implementation (after Li et al., Information Fusion 113:102631, 2025).
 
-    Neither code nor text of the publication could be read; what its abstract says is kept (a foundation model adapted
-    by low-level prompts, a decoder shared by the modalities with a mask token and a fusion token, simulated anomalies),
-    and everything else is a choice of this benchmark. Each sequence is a picture of its own, so a hidden one simply
+    Neither code nor text of the publication was available. What its abstract says is implemented (a foundation model
+    adapted by low-level prompts, a decoder shared by the modalities with a mask token and a fusion token, simulated
+    anomalies); everything else is a choice of this benchmark. Each sequence is its own image, so a hidden one simply
     does not exist.
     """
 
@@ -71,7 +71,7 @@ class Mmrad(GraphMethod):
         return logits.float(), self.decoder.case(mean)[:, 0].float()
 
     def training_step(self, batch: Batch, step: int, total: int) -> Mapping[str, Losses]:
-        """Return cross entropy and Dice loss of the masks, and cross entropy of the slices' decision."""
+        """Return cross entropy and Dice loss of the masks, and cross entropy of the slice decision."""
         del step, total
         params = self.context.params
         names = ("clean_part", "defect_threshold", "defect_gain", "defect_shift", "defect_swap")
@@ -91,7 +91,7 @@ class Mmrad(GraphMethod):
         }
 
     def score(self, batch: Batch) -> Scores:
-        """Return the mean mask of the shown sequences and the slice's logit, which ranks as its sigmoid does."""
+        """Return the mean mask of the shown sequences and the slice's logit, which ranks like its sigmoid."""
         logits, case = self.masks(batch)
         owners = batch.shown.nonzero()[:, 0]
         total = logits.new_zeros(batch.shown.shape[0], *logits.shape[1:]).index_add(0, owners, logits.sigmoid())
@@ -110,17 +110,17 @@ def simulate(
 ) -> tuple[Float[Tensor, "B S H W"], Float[Tensor, "B H W"]]:
     """Change one random region of some slices, the same in all shown sequences, and return it.
 
-    The region is where smooth noise is high inside the foreground. Each sequence there is either scaled and shifted at
+    The region is where smooth noise is high inside the foreground. There, each sequence is either scaled and shifted at
     random or filled with another slice's values. Draws come from torch's generator; all of this is a choice.
 
     Args:
-        pictures: Normal slices from 0 upwards.
+        pictures: Normal slices, non-negative.
         shown: Which sequences are shown.
-        clean_part: Part of the slices left as they are.
-        threshold: Smooth noise (deviation 1) above which a region lies.
+        clean_part: Fraction of the slices left unchanged.
+        threshold: Level of smooth noise (standard deviation 1) above which the region lies.
         gain: Largest relative change of contrast.
         shift: Largest change of brightness.
-        swap: Chance that a sequence is filled with another slice's values instead.
+        swap: Probability that a sequence is filled with another slice's values instead.
     """
     batch, count, height, width = pictures.shape
     device = pictures.device
@@ -134,7 +134,7 @@ def simulate(
 
     changed = pictures * draw(1 - gain, 1 + gain) + draw(-shift, shift)
     swapped = pictures.roll(1, 0)
-    # The neighbour may lack a sequence, whose zeros would be no texture.
+    # The other slice may lack a sequence, whose zeros would not be a texture.
     usable = (shown & shown.roll(1, 0))[:, :, None, None]
     usable = usable & (batch > 1)
     changed = torch.where((draw(0.0, 1.0) < swap) & usable, swapped, changed)

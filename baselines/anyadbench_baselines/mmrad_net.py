@@ -1,4 +1,4 @@
-"""The network of the MMRAD-style method: a prompted frozen encoder and a mask decoder that sequences share."""
+"""The network of the MMRAD-style method: a prompted frozen encoder and a mask decoder shared by all sequences."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @full_precision
 def high_frequencies(pixels: Float[Tensor, "N 3 h w"], ratio: float) -> Float[Tensor, "N 3 h w"]:
-    """Return the pictures without the lowest frequencies, a centred square of ``ratio`` of the spectrum."""
+    """Return the images without the lowest frequencies, a centred square of ``ratio`` of the spectrum."""
     height, width = pixels.shape[-2:]
     half = int(math.sqrt(height * width * ratio) // 2)
     if torch.compiler.is_exporting():
@@ -30,7 +30,7 @@ def high_frequencies(pixels: Float[Tensor, "N 3 h w"], ratio: float) -> Float[Te
 
 
 def _low_frequencies(pixels: Float[Tensor, "N 3 h w"], half: int) -> Float[Tensor, "N 3 h w"]:
-    """Return what the lowest frequencies make up, by products with real matrices: ONNX has no complex numbers."""
+    """Return the low-frequency part, by products with real matrices: ONNX has no complex numbers."""
     rows, columns = (_low_pass(side, half) for side in pixels.shape[-2:])
     real, imaginary = (a.to(pixels) @ pixels @ b.to(pixels).T for a, b in zip(rows, columns, strict=True))
     return real - imaginary
@@ -46,15 +46,15 @@ def _low_pass(side: int, half: int) -> tuple[Float[Tensor, "n n"], Float[Tensor,
 class Prompts(nn.Module):
     """Low-level prompts in the manner of explicit visual prompting (Liu et al., CVPR 2023, arXiv 2303.10883).
 
-    The high-frequency picture and the encoder's own patch embedding, each reduced to a small width, are added up; one
-    small layer per block and one shared projection turn the sum into what is added to the block's patch tokens.
+    The high-frequency image and the encoder's own patch embedding, each reduced to a small width, are summed; one small
+    layer per block and one shared projection turn the sum into an addition to the block's patch tokens.
 
     Args:
         width: Width of the encoder's tokens.
         blocks: Blocks of the encoder.
         patch: Side of its patches.
         reduction: Factor from ``width`` down to the prompts' width.
-        ratio: Part of the spectrum that counts as low.
+        ratio: Fraction of the spectrum that counts as low.
     """
 
     def __init__(self, width: int, blocks: int, patch: int, reduction: int, ratio: float) -> None:
@@ -115,7 +115,7 @@ class Attention(nn.Module):
 
 
 class TwoWayBlock(nn.Module):
-    """Tokens attend to themselves and to the picture, then the picture to the tokens (Segment Anything's decoder)."""
+    """Tokens attend to themselves and to the image, then the image to the tokens (Segment Anything's decoder)."""
 
     def __init__(self, width: int, heads: int, *, first: bool) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class TwoWayBlock(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(4))
 
     def forward(self, tokens: Tensor, picture: Tensor, names: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Return updated tokens and picture; ``names`` and ``places`` are their positional parts."""
+        """Return updated tokens and image; ``names`` and ``places`` are their positional encodings."""
         q = tokens if self.first else tokens + names
         own = self.own(q, q, tokens)
         tokens = self.norms[0](own if self.first else tokens + own)
@@ -139,8 +139,8 @@ class TwoWayBlock(nn.Module):
 class MaskDecoder(nn.Module):
     """Two task tokens and a two-way transformer, the same for every sequence.
 
-    The mask token becomes the filter of a mask at four times the features' grid; the fusion token goes to the decision
-    about the whole slice.
+    The mask token becomes the filter of a lesion mask at four times the features' grid; the fusion token serves the
+    decision about the whole slice.
 
     Args:
         channels: Channels of the encoder's features.

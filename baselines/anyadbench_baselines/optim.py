@@ -1,4 +1,4 @@
-"""StableAdamW and the warm-up and cosine schedule that INP-Former trains with."""
+"""StableAdamW and the warm-up and cosine schedule of INP-Former."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ class StableAdamW(torch.optim.Optimizer):
         return loss
 
     def _buckets(self, parameters: list[nn.Parameter]) -> Iterable[list[nn.Parameter]]:
-        """Return what is updated together.
+        """Return groups of parameters that are updated together.
 
-        On a CPU a tensor's whole update fits the cache, so one tensor after the other is faster. On an accelerator one
-        launch for all tensors is, as far as they have taken equally many steps.
+        On a CPU one tensor's whole update fits the cache, so updating one tensor at a time is faster. On an accelerator
+        one launch for all tensors is faster, provided they have taken equally many steps.
         """
         buckets: dict[int, list[nn.Parameter]] = {}
         for index, parameter in enumerate(parameters):
@@ -115,7 +115,7 @@ class StableAdamW(torch.optim.Optimizer):
 def warm_cosine(warmup: int, final: float) -> Callable[[int, int], float]:
     """Return a schedule: linear from 0 to 1 in ``warmup`` steps, then a half cosine to ``final``.
 
-    The last warm-up step already has the factor 1, as ``numpy.linspace`` in the published ``WarmCosineScheduler``.
+    The last warm-up step already has factor 1, as with ``numpy.linspace`` in the published ``WarmCosineScheduler``.
 
     Args:
         warmup: Warm-up steps.

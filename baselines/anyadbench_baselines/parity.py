@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Module = TypeVar("Module", bound=nn.Module)
 
 RAMP_STEPS = 2
-"""Steps in which the fixtures' mining threshold rises."""
+"""Steps over which the fixtures' mining threshold rises."""
 
 
 def rd4ad(fixture: ParityFixture) -> dict[str, np.ndarray]:
@@ -107,7 +107,7 @@ def _encoder(fixture: ParityFixture, *, frozen: bool = True) -> tuple[Pyramid, L
     weights = ResolvedWeights(name="fixture", profile="random", architecture=architecture, kind="random")
     encoder = Pyramid(weights, frozen=frozen).to(getattr(torch, fixture.dtype))
     own = encoder.net.state_dict()
-    # The fixtures' encoders may hold the last stage and the classifier, which nothing here reads.
+    # The fixtures' encoders may contain the last stage and the classifier, which are not used here.
     _fill(encoder.net, {name: x for name, x in fixture.state("encoder").items() if name in own}, fixture, "encoder")
     first, second, third = encoder.channels
     return encoder, (first, second, third)

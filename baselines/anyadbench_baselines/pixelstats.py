@@ -1,4 +1,4 @@
-"""The trivial method: how far each pixel lies from the normal mean at its place."""
+"""The trivial method: the distance of each pixel from the normal mean at its position."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class PixelStats(GraphMethod):
     """Mean and standard deviation of training normals per pixel and sequence; no weights and no gradient.
 
-    A control: any method that is worth its training must do better.
+    A control: any method worth training must do better.
     """
 
     mean: Float[Tensor, "S h w"]
@@ -39,7 +39,7 @@ class PixelStats(GraphMethod):
 
     @torch.no_grad()
     def prepare(self, normals: Normals) -> None:
-        """Sum up intensities and squares over the scans that have each sequence."""
+        """Sum intensities and squares over the scans that have each sequence."""
         wide = torch.float32 if self.mean.device.type == "mps" else torch.float64
         total = torch.zeros_like(self.mean, dtype=wide)
         squares, count = torch.zeros_like(total), torch.zeros_like(total[:, :1, :1])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Rd4ad(FeatureMethod):
     """Reverse distillation (Deng and Li, CVPR 2022, arXiv 2201.10703; ``main.py`` of hq-deng/RD4AD).
 
-    The loss compares whole flattened maps, as the published code does; the paper writes a cosine per place.
+    The loss compares whole flattened maps, as the published code does; the paper has a cosine per position.
     """
 
     frozen = ("encoder.",)
@@ -43,7 +43,7 @@ class Rd4ad(FeatureMethod):
         return features, self.decoder(self.bottleneck(features))
 
     def optimizers(self) -> Mapping[str, OptimizerSpec]:
-        """Return Adam over decoder and bottleneck, without the bottleneck's dead layers."""
+        """Return Adam over decoder and bottleneck, without the bottleneck's unused layers."""
         params = self.context.params
         trained = [*self.decoder.parameters(), *self.bottleneck.used()]
         betas = (float(params["beta1"]), 0.999)

@@ -28,10 +28,10 @@ class TwoHeadDecoder(ReverseDecoder):
         initialise(self)
 
     def both(self, code: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Decode a code whose batch is the trained encoder's half, then the frozen one's.
+        """Decode a code whose batch is the trained encoder's half followed by the frozen one's.
 
         Returns:
-            What stands for the frozen encoder's levels (head 0 of the first half), and for the trained encoder's
+            Reconstruction of the frozen encoder's levels (head 0 of the first half), and of the trained encoder's
             (head 1 of the second half), finest first.
         """
         frozen, trained = [], []
@@ -57,7 +57,7 @@ class ReContrast(FeatureMethod):
         super().__init__(context)
         self.encoder = Pyramid(context.weights, frozen=False)
         self.teacher = Pyramid(context.weights)
-        # Random weights are drawn twice otherwise, and the pair must start equal.
+        # Otherwise random weights would be drawn twice, but the pair must start equal.
         self.teacher.load_state_dict(self.encoder.state_dict())
         plan = residual_for(context.weights.architecture)
         channels = self.encoder.channels
@@ -81,7 +81,7 @@ class ReContrast(FeatureMethod):
         return [*theirs, *(x.detach() for x in mine)], [*frozen, *trained]
 
     def optimizers(self) -> Mapping[str, OptimizerSpec]:
-        """Return one AdamW whose two groups are the published two optimisers: neither knows of the other."""
+        """Return one AdamW with two groups, equal to the two published optimisers, which are independent."""
         params = self.context.params
         groups: Sequence[dict[str, object]] = [
             {"params": [*self.decoder.parameters(), *self.bottleneck.used()], "lr": float(params["lr"])},
@@ -106,5 +106,5 @@ class ReContrast(FeatureMethod):
 
 
 def mining_threshold(step: int, total: int, ramp: float) -> float:
-    """Return how many standard deviations above the mean counts as hard: from -3 to 1 in ``ramp`` of the steps."""
+    """Return the standard deviations above the mean that count as hard: from -3 to 1 over ``ramp`` of the steps."""
     return min(-3 + 4 * step / max(total * ramp, 1e-9), 1.0)

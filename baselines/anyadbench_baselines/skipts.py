@@ -1,4 +1,4 @@
-"""Skip-TS: a decoder of the deepest features, with skips from the teacher and scale consistency."""
+"""Skip-TS: a decoder of the deepest features, with skips from the teacher and a scale consistency loss."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class SkipTs(FeatureMethod):
     """Skip-TS (Liu et al., IEEE Trans. Instrumentation and Measurement 2024; Arktis2022/Skip-TS).
 
     No bottleneck: the decoder of reverse distillation reads the deepest level itself ("direct reverse distillation").
-    The parameter ``res`` is the published switch: 1 no skip, 2 the third level's into the second stage, 3 also the
-    second level's into the third. Sums go through a ReLU, and losses and maps use the levels before the sums.
+    The parameter ``res`` is the published switch: 1 for no skip, 2 for the third level into the second stage, 3 for the
+    second level into the third as well. Sums pass through a ReLU, and losses and maps use the levels before the sums.
     """
 
     frozen = ("encoder.",)
@@ -70,7 +70,7 @@ class SkipTs(FeatureMethod):
 def consistency(targets: Sequence[Tensor], decoded: Sequence[Tensor], side: int) -> Float[Tensor, ""]:
     """Return how much the levels' mean squared errors differ (multiscale anomaly consistency).
 
-    Each level's error is also taken after both maps are enlarged to ``side`` (64 in the published code, which assumes
+    Each level's error is also computed with both maps enlarged to ``side`` (64 in the published code, which assumes
     256 pixels); the differences are |third' - second| + |second' - first| + |third' - first|, with ' for enlarged.
     """
     pairs = [(wide(t), wide(d)) for t, d in zip(targets, decoded, strict=True)]

@@ -1,4 +1,4 @@
-"""STFPM: a student learns a teacher's features of normal pictures, level by level."""
+"""STFPM: a student learns a teacher's features of normal images, level by level."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class Stfpm(FeatureMethod):
     """Student-teacher feature pyramid matching (Wang et al., BMVC 2021, arXiv 2103.04257; gdwang08/STFPM).
 
-    The published student also holds ``layer4``, which it computes and never uses; here it ends at the last level that
-    counts. The loss follows ``main.py``, which has no factor 1/2 where the paper has one.
+    The published student also has ``layer4``, which it computes but never uses; here it ends at the last level that
+    counts. The loss follows ``main.py``, which omits the paper's factor 1/2.
     """
 
     frozen = ("teacher.",)
@@ -53,7 +53,7 @@ class Stfpm(FeatureMethod):
         return {"main": {"matching": torch.stack([d.mean() for d in distances]).sum()}}
 
     def score(self, batch: Batch) -> Scores:
-        """Return the product of the levels' distance maps, taken on a quarter of the input's grid."""
+        """Return the product of the levels' distance maps, computed at a quarter of the input's resolution."""
         pixels = self.inputs(batch)
         product = map_product(squared_distances(self.teacher(pixels), self.student(pixels)), self.image_size // 4)
         maps = F.interpolate(product[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]
@@ -61,7 +61,7 @@ class Stfpm(FeatureMethod):
 
 
 def squared_distances(teacher: Sequence[Tensor], student: Sequence[Tensor]) -> list[Float[Tensor, "B h w"]]:
-    """Return per level the squared distance over channels of features scaled to unit length at every place."""
+    """Return, per level, the squared channel distance of features scaled to unit length at every position."""
     return [
         (F.normalize(wide(t), dim=1) - F.normalize(wide(s), dim=1)).square().sum(1)
         for t, s in zip(teacher, student, strict=True)

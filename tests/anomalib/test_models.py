@@ -1,6 +1,6 @@
 """Every model of anomalib: listed without importing it, built offline, trained, scored from shown sequences, saved.
 
-One file, because importing anomalib takes longer than all that is not slow here.
+One file, because importing anomalib takes longer than all its fast tests together.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PHANTOM = (
 )  # fmt: skip
 NO_CLIP = "open-clip-torch is not installed"
 HUGE = ("super_add", "uflow")
-"""Published backbones of 840 and 400 million parameters, which a test does not build."""
+"""Published backbones with 840 and 400 million parameters, which tests do not build."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -126,7 +126,7 @@ def test_dsr_trains_its_upsampling_module_in_its_last_passes(
     method = build(DESCRIPTORS["dsr"], batch_size=2, **length).eval()
     before = {name: value.clone() for name, value in method.state_dict().items() if "upsampling_module" in name}
     with torch.no_grad():
-        method.prepare(normals())  # eight slices, two per step: three passes, the last of them for upsampling
+        method.prepare(normals())  # eight slices, two per step: three passes, the last one for upsampling
     loop = Loop(method, 12, normals=normals()).run(training_batch(size=2))
     assert loop.method.module.second_phase == 2
     assert any(not torch.equal(value, loop.method.state_dict()[name]) for name, value in before.items())
@@ -199,7 +199,7 @@ def test_anomalibs_loss_of_stfpm_is_half_a_batch_times_the_published_one() -> No
 
 
 CROPPED = {"dinomaly": 448, "inp_former": 448, "rad": 512, "mh_patchcore": 256}
-"""Sides before anomalib's crop of models whose size in the table is that after it."""
+"""Sides before anomalib's crop, for models whose size in the table is the one after it."""
 
 
 def model(name: str) -> Any:
@@ -265,7 +265,7 @@ def test_the_backbone_and_the_size_are_anomalibs(name: str) -> None:
             assert (default, published) == ("dinov2_vit_base_14", "vit_base_patch14_dinov2.lvd142m")
             continue
         assert published is not None and published.partition(".")[0] == default.partition(".")[0]
-        # CFA and UniNet ask torchvision, whose default is its second set of weights.
+        # CFA and UniNet get torchvision's default, its second set of weights.
         if name not in ("cfa", "uninet"):
             tag = default.partition(".")[2] or timm.get_pretrained_cfg(default).tag
             assert published.partition(".")[2] == tag
@@ -283,7 +283,7 @@ def test_without_anomalib_models_are_listed_and_running_says_what_to_install(mon
     monkeypatch.setattr(descriptors, "installed", lambda: False)
     monkeypatch.setattr(factory, "installed", lambda: False)
     assert descriptors.describe(model("padim")).summary.endswith("Needs 'pip install anomalib==2.7.*'.")
-    with pytest.raises(UserError, match=r"anomalib:padim needs the package anomalib, which is not installed; 'pip in"):
+    with pytest.raises(UserError, match=r"anomalib:padim needs the package anomalib, which is not installed; run 'pip"):
         build(DESCRIPTORS["padim"])
 
 
@@ -291,7 +291,7 @@ def test_another_release_of_anomalib_is_refused(monkeypatch: pytest.MonkeyPatch)
     from anyadbench_anomalib import factory
 
     monkeypatch.setattr(factory, "version", lambda name: "3.0.1")
-    with pytest.raises(UserError, match=r"written for anomalib 2\.7, and 3\.0\.1 is installed; use 'pip install"):
+    with pytest.raises(UserError, match=r"written for anomalib 2\.7, but 3\.0\.1 is installed; run 'pip install"):
         build(DESCRIPTORS["padim"])
 
 
@@ -330,10 +330,10 @@ def test_the_file_of_clip_is_asked_for_with_its_package_and_has_to_fit(
     torch.save({"state_dict": {"module.logit_scale": torch.zeros(())}}, tmp_path / CLIP_FILE)
     with monkeypatch.context() as patch:
         patch.setattr(torch_model, "open_clip", None)
-        with pytest.raises(UserError, match="needs the package open_clip, .*; 'pip install open-clip-torch' adds it"):
+        with pytest.raises(UserError, match="needs the package open_clip, .*; run 'pip install open-clip-torch'"):
             build(DESCRIPTORS["winclip"], files=str(tmp_path))
     pytest.importorskip("open_clip", reason=NO_CLIP)
-    with pytest.raises(UserError, match=rf"{CLIP_FILE} does not fit \(.*\); put there open_clip's weights laion400m"):
+    with pytest.raises(UserError, match=rf"{CLIP_FILE} does not fit \(.*\); replace it by open_clip's weights laion"):
         build(DESCRIPTORS["winclip"], files=str(tmp_path))
 
 
@@ -343,7 +343,7 @@ def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
     teacher = tmp_path / "efficientad_pretrained_weights" / "pretrained_teacher_small.pth"
     torch.save({"conv9.weight": torch.zeros(1)}, teacher)
     with pytest.raises(
-        UserError, match=r"efficient_ad: .*teacher_small.pth does not fit \(conv1.bias\); put there anom"
+        UserError, match=r"efficient_ad: .*teacher_small.pth does not fit \(conv1.bias\); replace it by anom"
     ):
         build(DESCRIPTORS["efficient_ad"], files=str(tmp_path))
     teacher.write_bytes(b"not weights")
@@ -362,7 +362,7 @@ def test_clip_has_a_size_windows_and_a_normalisation_of_its_own() -> None:
         descriptor.resolve("paper", {"image_size": 224})
     for scales in ("2,x", "", "0", "16"):
         params = descriptor.resolve("paper", {"scales": scales})
-        with pytest.raises(UserError, match="scales is '.*'; give whole numbers from 1 to 15 with commas between them"):
+        with pytest.raises(UserError, match="scales is '.*'; give integers from 1 to 15 separated by commas"):
             arguments(model("winclip"), Context(params, ("flair",), (40, 40), resolve("random", {"none": None})))
     steps = module("winclip").configure_pre_processor().transform.transforms
     (normalise,) = [step for step in steps if isinstance(step, Normalize)]
@@ -376,7 +376,7 @@ def test_winclips_windows_stand_alone_and_references_are_restored(request: pytes
     settings: dict[str, Any] = {"scales": "15", "k_shot": 2}
     method: Any = fitted("winclip", **settings)
     inner, batch = method.module.model, training_batch((0, 0), (1, 1))
-    other: Any = build(DESCRIPTORS["winclip"], scales="1,15")  # anomalib keeps the number of scales for all models
+    other: Any = build(DESCRIPTORS["winclip"], scales="1,15")  # anomalib shares the number of scales among all models
     assert (len(inner.masks), len(other.module.model.masks)) == (1, 2)
     whole, (windows,), _ = inner.encode_image(method.images(batch))
     torch.testing.assert_close(windows[:, 0], whole)  # one window of all patches is the picture
@@ -416,11 +416,11 @@ def test_the_contents_of_files_make_another_cell_and_their_place_does_not(
 
 
 def test_a_backbone_that_does_not_fit_is_a_sentence() -> None:
-    with pytest.raises(UserError, match="takes DINOv2 and DINOv3 transformers, and resnet18.tv_in1k is none"):
+    with pytest.raises(UserError, match="accepts DINOv2 and DINOv3 transformers, not resnet18.tv_in1k"):
         descriptor = DESCRIPTORS["foundad"]
         weights = resolve("random", {"published": "resnet18.tv_in1k"})
         descriptor.build(Context(descriptor.resolve("tiny"), ("flair", "t1", "t2"), (40, 40), weights))
-    with pytest.raises(UserError, match="anomalib:uflow takes 448 pixels with its own backbone; set anomalib:uflow.im"):
+    with pytest.raises(UserError, match="anomalib:uflow needs 448 pixels with its own backbone; set anomalib:uflow.im"):
         build(DESCRIPTORS["uflow"], profile="published", backbone="profile")
 
 

@@ -1,4 +1,4 @@
-"""AnyAD and its two other readings."""
+"""AnyAD and its two other versions."""
 
 from __future__ import annotations
 

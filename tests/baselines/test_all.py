@@ -1,4 +1,4 @@
-"""What every published method must do: build, train, score from shown sequences alone, and be saved."""
+"""Requirements of every published method: build, train, score from shown sequences alone, and be saved."""
 
 from __future__ import annotations
 

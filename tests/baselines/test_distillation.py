@@ -123,7 +123,7 @@ def test_the_median_is_scipys() -> None:
 
 
 def test_stfpm_follows_the_published_formula() -> None:
-    """L = sum over levels of the mean over places of |t/|t| - s/|s||^2."""
+    """L = sum over levels of the mean over positions of |t/|t| - s/|s||^2."""
     torch.manual_seed(0)
     teacher = [torch.randn(4, c, s, s, dtype=torch.float64) for c, s in ((6, 8), (8, 4), (10, 2))]
     student = [torch.randn_like(level) for level in teacher]
@@ -211,7 +211,7 @@ def test_a_published_checkpoint_is_loaded_strictly() -> None:
     with pytest.raises(UserError, match=r"checkpoint's 'bn' lacks 'conv4.weight'; give one trained with this backbone"):
         method.load_published(states)
     states["bn"]["conv4.weight"] = torch.zeros(1)
-    with pytest.raises(UserError, match=r"'bn' has 'conv4.weight' of shape \(1,\) where this network has"):
+    with pytest.raises(UserError, match=r"'bn' has 'conv4.weight' of shape \(1,\), but this network has"):
         method.load_published(states)
-    with pytest.raises(UserError, match=r"'bn' has 'more', which this network has no place for"):
+    with pytest.raises(UserError, match=r"'bn' has 'more', which this network does not have"):
         method.load_published({**states, "bn": {**states["bn"], "more": torch.zeros(1)}})

@@ -111,7 +111,7 @@ def test_folded_relu_attention_is_plain_relu_attention() -> None:
 
 
 def test_an_encoder_of_another_depth_is_refused() -> None:
-    with pytest.raises(UserError, match=r"of an encoder of 12 blocks, and this one has 6; use weights of a DINOv2"):
+    with pytest.raises(UserError, match=r"of an encoder of 12 blocks, but this one has 6; use weights of a DINOv2"):
         build_network(TinyWeights(depth=6), prototypes=6, registers=True)  # type: ignore[arg-type]
 
 

@@ -29,7 +29,7 @@ def test_dae_has_the_published_size() -> None:
 
 
 def test_dae_groups_by_the_median_divisor() -> None:
-    assert [groups(width) for width in (64, 128, 256, 512)] == [8, 16, 16, 32]  # as the published network has them
+    assert [groups(width) for width in (64, 128, 256, 512)] == [8, 16, 16, 32]  # as in the published network
     assert [groups(width) for width in (8, 16, 32, 1024)] == [4, 4, 8, 32]
 
 
@@ -120,7 +120,7 @@ def test_closed_gates_send_gradient_through_the_bottleneck() -> None:
 
 
 def test_gates_close_at_their_rates() -> None:
-    method = build(GATINGANO, epochs=600, steps=0)  # three make one of the publication's
+    method = build(GATINGANO, epochs=600, steps=0)  # three equal one of the publication's
     total = 200 * 10
     method.close_gates(0, total)
     np.testing.assert_allclose(method.gates, [1 - rate / 10 for rate in (0.05, 0.04, 0.03, 0.02)], rtol=1e-6)
@@ -175,7 +175,7 @@ def test_gradient_pictures_are_those_of_skimage(cell: int) -> None:
     options = {"orientations": 9, "pixels_per_cell": (cell, cell), "cells_per_block": (1, 1), "visualize": True}
     for image, found in zip(images[:, 0], hog_picture(images, cell)[:, 0], strict=True):
         _, expected = feature.hog(image.numpy(), **options)
-        np.testing.assert_allclose(found, expected, atol=1e-6)  # the library adds up in single precision
+        np.testing.assert_allclose(found, expected, atol=1e-6)  # the library sums in single precision
 
 
 def test_aeflow_has_the_published_size() -> None:
@@ -245,11 +245,11 @@ def test_similarity_is_one_for_equal_pictures_and_skimages_elsewhere() -> None:
 def test_the_map_of_a_shown_sequence_is_not_diluted_by_hidden_ones(
     descriptor: MethodDescriptor, part: str, value: float
 ) -> None:
-    """An error that only FLAIR has is thrice as large in the map when FLAIR alone is shown."""
+    """An error in FLAIR alone is three times as large in the map when FLAIR alone is shown."""
     method = build(descriptor).eval()
 
     def rebuilt(module: object, arguments: object, output: Any) -> Any:
-        """Rebuild every sequence of slices of 0.6 well but FLAIR; AE-Flow's pictures go from -1 to 1."""
+        """Rebuild every sequence of slices of 0.6 well except FLAIR; AE-Flow's images range from -1 to 1."""
         found = output[1] if isinstance(output, tuple) else output
         found = torch.full_like(found, value)
         found[:, 0] += 0.5

@@ -1,4 +1,4 @@
-"""Training-free points of reference: DINO-DPMM and PatchCore with a memory per set of sequences."""
+"""Training-free reference methods: DINO-DPMM, and PatchCore with a memory per set of sequences."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_dpmm_gives_no_score_to_a_patch_that_is_a_component() -> None:
     assert float(method.score(batch).maps.flatten()[:8].abs().max()) < 1e-5
 
 
-def test_a_sequence_that_no_training_scan_has_is_told() -> None:
+def test_a_sequence_without_training_scans_is_refused() -> None:
     present = torch.tensor([[True, True, False]] * 4)
     method = prepared(DPMM, present)
     with pytest.raises(UserError, match="No training scan has the sequence t2, so dpmm has no mixture for it"):

@@ -142,9 +142,9 @@ def test_mmrad_trains_prompts_and_decoder_only() -> None:
     assert set(losses) == {"mask", "dice", "case"}
 
 
-def test_an_input_size_that_does_not_fit_the_encoder_is_told() -> None:
+def test_an_input_size_that_does_not_fit_the_encoder_is_refused() -> None:
     with pytest.raises(
-        UserError, match="image_size is 100, which is no multiple of the encoder's patch of 14 pixels; use 98"
+        UserError, match="image_size is 100, not a multiple of the encoder's patch of 14 pixels; use 98"
     ):
         build(MMRAD, image_size=100)
 

@@ -52,7 +52,7 @@ RD4AD = MethodDescriptor(
     citation='Deng and Li, "Anomaly Detection via Reverse Distillation from One-Class Embedding", CVPR 2022, '
     "arXiv 2201.10703.",
     code_licence="MIT",
-    departures=(MISSING_ZERO, LITE_BLOCKS, "The bottleneck's unused layers conv4 and bn4 are kept but not optimised."),
+    departures=(MISSING_ZERO, LITE_BLOCKS, "The bottleneck's unused layers conv4 and bn4 exist but are not optimised."),
     parity="anyadbench_baselines.parity:rd4ad",
     families=("table",),
 )
@@ -71,7 +71,7 @@ RECONTRAST = MethodDescriptor(
         positive("lr", 2e-3, f"Learning rate of AdamW for bottleneck and decoder; {_RC}."),
         positive("encoder_lr", 1e-5, f"Learning rate of AdamW for the trained encoder; {_RC}."),
         positive("weight_decay", 1e-5, f"Weight decay of both; {_RC}."),
-        Param("mining_ramp", 0.1, f"Part of the steps in which mining hardens; {_RC}.", minimum=1e-6, maximum=1),
+        Param("mining_ramp", 0.1, f"Fraction of the steps over which mining hardens; {_RC}.", minimum=1e-6, maximum=1),
         Param(
             "encoder_norm",
             "eval",
@@ -93,7 +93,7 @@ RECONTRAST = MethodDescriptor(
         LITE_BLOCKS,
         "The trained encoder's batch norm keeps the pretrained statistics (the authors' setting for OCT), because "
         "slices have large constant backgrounds.",
-        "2000 steps are those of MVTec; no publication settles a number for brain MRI.",
+        "The 2000 steps are the setting for MVTec; no publication gives a number for brain MRI.",
     ),
     parity="anyadbench_baselines.parity:recontrast",
     families=("table",),
@@ -113,7 +113,7 @@ STFPM = MethodDescriptor(
         positive("lr", 0.4, f"Learning rate of SGD; {_ST}."),
         Param("momentum", 0.9, f"Momentum of SGD; {_ST}.", minimum=0, maximum=1),
         positive("weight_decay", 1e-4, f"Weight decay; {_ST}."),
-        smoothing(0.0, f"{_ST} (it smooths nothing)"),
+        smoothing(0.0, f"{_ST} (which does not smooth)"),
         image_score("max", _ST),
     ),
     budgets=_budgets(16, 250),
@@ -160,8 +160,8 @@ SKIPTS = MethodDescriptor(
     departures=(
         MISSING_ZERO,
         LITE_BLOCKS,
-        "Image scores are not rounded to three decimals, which makes ties in the published evaluation.",
-        "Errors are compared at a quarter of the input's size; the publication writes 64 for 256 pixels.",
+        "Image scores are not rounded to three decimals, which creates ties in the published evaluation.",
+        "Errors are compared at a quarter of the input's size; the publication fixes 64 for 256 pixels.",
     ),
     families=("table",),
 )
@@ -191,12 +191,12 @@ ESCKDRKD = MethodDescriptor(
     'image anomaly detection", Neurocomputing 2025, art. 130994.',
     code_licence="unknown",
     departures=(
-        "Stands for the ESCK-DRKD of the AnyAD table; no paper of that exact name was found.",
+        "Represents ESCK-DRKD of the AnyAD table; no paper of that exact name was found.",
         MISSING_ZERO,
         LITE_BLOCKS,
-        "Training ends after its last pass; the publication stops early and selects on test data.",
-        "The side of a pasted patch scales with the input; the publication knows 256 pixels only.",
-        "Masked filters are masked in the product, not in the stored weights.",
+        "Training runs to its last pass; the publication stops early and selects on test data.",
+        "The side of a pasted patch scales with the input; the publication has 256 pixels only.",
+        "Centre-masked filters are masked in the product, not in the stored weights.",
     ),
     families=("table",),
 )

@@ -24,17 +24,17 @@ _DA = "src/denoising.py of AntanasKascenas/DenoisingAE"
 DAE = MethodDescriptor(
     name="dae",
     title="DAE",
-    summary="A U-Net learns to take coarse noise off normal slices; what it changes at test is abnormal.",
+    summary="A U-Net learns to remove coarse noise from normal slices; whatever it changes in testing is abnormal.",
     factory="anyadbench_baselines.dae:Dae",
     params=(
         image_size(128, _DA, 8),
         *training(16, 0, 67200, _DA),
         Param("width", 64, "Channels of the finest level; src/unet.py.", minimum=8, multiple_of=8),
-        positive("lr", 1e-4, f"Learning rate of Adam at its top; {_DA}."),
+        positive("lr", 1e-4, f"Peak learning rate of Adam; {_DA}."),
         positive("weight_decay", 1e-5, f"Weight decay; {_DA}."),
         positive("clip_norm", 0.5, f"Total gradient norm to clip to, 0 for none; {_DA}."),
-        Param("rate_every", 32, f"Steps per pseudo-epoch, at which the learning rate moves; {_DA}.", minimum=1),
-        Param("rate_period", 100, f"Pseudo-epochs from the top of the learning rate to 0; {_DA}.", minimum=1),
+        Param("rate_every", 32, f"Steps per pseudo-epoch, after which the learning rate changes; {_DA}.", minimum=1),
+        Param("rate_period", 100, f"Pseudo-epochs from the peak learning rate to 0; {_DA}.", minimum=1),
         positive("noise_std", 0.2, f"Standard deviation of the noise, in intensity units; {_DA}."),
         Param("noise_grid", 16, f"Side of the coarse grid of the noise; {_DA}.", minimum=1),
         Param("median_size", 5, f"Side of the median filter of the map; {_DA}.", choices=(1, 3, 5, 7)),
@@ -67,23 +67,23 @@ _GA = "main.py of WentianZhang-ML/GatingAno"
 GATINGANO = MethodDescriptor(
     name="gatingano",
     title="GatingAno",
-    summary="An adversarial autoencoder of slices and their gradient pictures whose skips close while it trains.",
+    summary="An adversarial autoencoder of slices and their gradient images, whose skips close during training.",
     factory="anyadbench_baselines.gatingano:GatingAno",
     params=(
         image_size(256, _GA, 16),
-        *training(32, 600, 0, f"{_GA}, whose 200 passes hold every picture three times", drop_last=True),
+        *training(32, 600, 0, f"{_GA}, whose 200 passes contain every image three times", drop_last=True),
         Param("width", 64, "Channels of the finest level of both networks; models.py.", minimum=4),
         positive("lr", 1e-3, f"Learning rate of both Adams; {_GA} (the configuration's 1e-4 is unused)."),
         positive("weight_decay", 5e-5, f"Weight decay of both; {_GA}."),
         positive("adversarial_weight", 0.05, "Weight of the adversarial losses; train_func.py."),
-        positive("gate_rate1", 0.05, f"What the deepest skip's gate loses per published pass; {_GA}."),
-        positive("gate_rate2", 0.04, f"What the second skip's gate loses per published pass; {_GA}."),
-        positive("gate_rate3", 0.03, f"What the third skip's gate loses per published pass; {_GA}."),
-        positive("gate_rate4", 0.02, f"What the finest skip's gate loses per published pass; {_GA}."),
+        positive("gate_rate1", 0.05, f"Decrease of the deepest skip's gate per published pass; {_GA}."),
+        positive("gate_rate2", 0.04, f"Decrease of the second skip's gate per published pass; {_GA}."),
+        positive("gate_rate3", 0.03, f"Decrease of the third skip's gate per published pass; {_GA}."),
+        positive("gate_rate4", 0.02, f"Decrease of the finest skip's gate per published pass; {_GA}."),
         Param(
             "image_score",
             "features",
-            "Image score: features (distance of re-encoded features; evaluate.py takes its deviation over nine "
+            "Image score: features (distance of re-encoded features; evaluate.py uses its deviation over nine "
             "patches, which one slice does not have), top or max of the map; choice.",
             choices=("features", "top", "max"),
         ),
@@ -100,11 +100,11 @@ GATINGANO = MethodDescriptor(
     departures=(
         BLACK,
         SHOWN_ONLY,
-        "The released code does not run as it is; its class and option names are mended.",
-        "A whole slice takes the place of nine patches of a 768 px picture, so the image score is the distance of "
-        "re-encoded features and not its deviation over patches.",
-        "Gradient pictures are computed at the input size for each sequence, with cells of 4, 8 or 16 px drawn per "
-        "slice; the publication lists every patch three times, once with each, so that three passes here are one of "
+        "The released code does not run as is; its class and option names are corrected.",
+        "A whole slice replaces nine patches of a 768 px image, so the image score is the distance of "
+        "re-encoded features, not its deviation over patches.",
+        "Gradient images are computed at the input size for each sequence, with cells of 4, 8 or 16 px drawn per "
+        "slice; the publication lists every patch three times, once with each, so three passes here equal one of "
         "its.",
         "The map averages absolute errors over channels, as meant; the released call reduces another axis on current "
         "PyTorch.",
@@ -118,7 +118,7 @@ _AE = "the paper as quoted in pimpraat/ae_flow"
 AEFLOW = MethodDescriptor(
     name="aeflow",
     title="AE-Flow",
-    summary="An autoencoder of a frozen network's features whose code passes a normalising flow.",
+    summary="An autoencoder of a frozen network's features whose code passes through a normalising flow.",
     factory="anyadbench_baselines.aeflow:AeFlow",
     params=(
         BACKBONE,
@@ -160,13 +160,13 @@ AEFLOW = MethodDescriptor(
         "No official code exists; three re-implementations disagree, and choices are marked in the parameters.",
         "The likelihood is divided by the number of dimensions and ln 2, as all re-implementations do.",
         "The image score takes the logarithm of the density per dimension; the paper's density itself underflows to 0.",
-        "Slices are reconstructed between -1 and 1 while the encoder gets them normalised for its weights.",
-        "The encoder's batch norm keeps its statistics; in the re-implementations it drifts.",
+        "Slices are reconstructed between -1 and 1 while the encoder's input is normalised for its weights.",
+        "The encoder's batch norm keeps its statistics; in the re-implementations they drift.",
         "The decoder has no batch norm and a ReLU after every convolution, as in pimpraat/ae_flow.",
         "The paper shows residuals without a rule for a map; here it is the mean absolute error, smoothed.",
-        "The similarity in the image score is that of pictures in [0, 1], in windows of 11 px weighted by a Gaussian "
-        "of 1.5 px; the paper gives no more than the window.",
-        "Where T1 and T1ce are both shown, they share a channel, whose error counts once.",
+        "The image score's similarity is computed on images in [0, 1], in windows of 11 px weighted by a Gaussian "
+        "of 1.5 px; the paper gives only the window.",
+        "If T1 and T1ce are both shown, they share a channel, whose error counts once.",
     ),
     families=("table",),
 )

@@ -1,8 +1,8 @@
 """The trained blocks of INP-Former: MLP, prototype extractor, and decoder block with ReLU attention.
 
 Attribute names are those of the published checkpoints. Both attentions have only M prototypes (six) on one side, so
-per-head projections are moved to that side; the algebra is the same, and per token about two matrix products of width
-D become products of width heads times M.
+per-head projections are moved to that side. The algebra is the same, but about two matrix products of width D per token
+become products of width heads times M.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EPS = 1e-8
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between."""
+    """Two linear layers with a GELU in between."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Mlp(nn.Module):
 
 
 class _Projections(nn.Module):
-    """The four projections that both attentions have."""
+    """The four projections of both attentions."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The frozen DINOv2 encoder whose blocks 2 to 9 are tapped and averaged in two groups."""
+"""The frozen DINOv2 encoder; the outputs of its blocks 2 to 9 are averaged in two groups."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TAPS = ((2, 3, 4, 5), (6, 7, 8, 9))
 """Blocks (from 0) whose outputs are averaged, by group: ``models/uad.py`` of luow23/INP-Former."""
 
 DEPTH = 12
-"""Blocks of the encoders that these taps are for; the publication taps larger ones elsewhere."""
+"""Number of blocks of the encoders that these taps are for; the publication uses other taps for larger ones."""
 
 _WIDTHS = {"tiny": (192, 3), "small": (384, 6), "base": (768, 12)}
 _ARCHITECTURE = re.compile(r"vit_(tiny|small|base)_patch(\d+)_(?:reg(\d+)_)?dinov2")
@@ -61,7 +61,7 @@ class ViTConfig:
         match = _ARCHITECTURE.match(architecture)
         if match is None:
             raise UserError(
-                f"INP-Former taps blocks 2 to 9 of a twelve-block DINOv2 transformer, and the weights are for "
+                f"INP-Former taps blocks 2 to 9 of a twelve-block DINOv2 transformer, but the weights are for "
                 f"{architecture!r}; use e.g. vit_small_patch14_dinov2 or vit_base_patch14_reg4_dinov2."
             )
         width, heads = _WIDTHS[match[1]]
@@ -69,7 +69,7 @@ class ViTConfig:
 
     @staticmethod
     def like(state: Mapping[str, Tensor]) -> ViTConfig:
-        """Return the sizes that a state dict in timm's naming has; DINOv2 has 64 channels a head."""
+        """Return the sizes of a state dict in timm's naming; DINOv2 has 64 channels per head."""
         width, patch = int(state["cls_token"].shape[-1]), int(state["patch_embed.proj.weight"].shape[-1])
         depth = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
         registers = int(state["reg_token"].shape[1]) if "reg_token" in state else 0
@@ -90,7 +90,7 @@ class Encoder(nn.Module):
         self.config = config
         if config.depth != DEPTH:
             raise UserError(
-                f"INP-Former taps blocks 2 to 9 of an encoder of {DEPTH} blocks, and this one has {config.depth}; "
+                f"INP-Former taps blocks 2 to 9 of an encoder of {DEPTH} blocks, but this one has {config.depth}; "
                 "use weights of a DINOv2 ViT-S/14 or ViT-B/14."
             )
         self.vit = VisionTransformer(
@@ -119,8 +119,8 @@ class Encoder(nn.Module):
     def positions(self, height: int, width: int) -> Float[Tensor, "1 N D"]:
         """Return the position table at ``height`` times ``width`` patches.
 
-        Bicubic with the scale factor (n + 0.1) / table side, as DINOv2 does; resizing to exactly n patches, as timm
-        does, gives visibly different features. Single precision, as there.
+        Bicubic with the scale factor (n + 0.1) / table side, as in DINOv2; resizing to exactly n patches, as in timm,
+        gives visibly different features. Single precision, as in DINOv2.
         """
         table, side = self.vit.get_parameter("pos_embed"), self.config.grid
         if (height, width) == (side, side):
@@ -137,7 +137,7 @@ class Encoder(nn.Module):
         """
         patch, projection = self.config.patch, self.vit.patch_embed.proj
         batch, channels, height, width = pixels.shape
-        rows, columns = int(height) // patch, int(width) // patch  # plain numbers in a traced graph too
+        rows, columns = int(height) // patch, int(width) // patch  # plain numbers also in a traced graph
         cells = pixels.reshape(batch, channels, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
         cells = cells.reshape(batch, rows * columns, channels * patch * patch)
         return F.linear(cells, projection.weight.flatten(1), projection.bias) + self.positions(rows, columns)

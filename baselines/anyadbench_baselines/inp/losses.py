@@ -1,4 +1,4 @@
-"""The two losses of INP-Former: mined reconstruction and gathering of tokens around prototypes."""
+"""The two losses of INP-Former: mined reconstruction, and gathering of tokens around prototypes."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def _wide(x: Tensor) -> Tensor:
 def mined_cosine(
     target: Float[Tensor, "B N D"], decoded: Float[Tensor, "B N D"], power: float = 3.0
 ) -> Float[Tensor, " B"]:
-    """Return 1 - cosine of each slice's flattened features, with the gradient of easy places turned down.
+    """Return 1 - cosine of each slice's flattened features, with the gradient of easy positions scaled down.
 
-    The gradient at a place is multiplied by (d / mean d) ** ``power``, where d is 1 - cosine there and the mean runs
-    over batch and space (soft mining loss, ``global_cosine_hm_adaptive``). Both inner products of a place are
-    scaled instead of its D features, which gives the same gradient.
+    The gradient at a position is multiplied by (d / mean d) ** ``power``, where d is 1 - cosine there and the mean runs
+    over batch and space (soft mining loss, ``global_cosine_hm_adaptive``). Scaling both inner products of a position
+    instead of its D features gives the same gradient.
     """
     target, decoded = _wide(target).detach(), _wide(decoded)
     across = (target * decoded).sum(-1)

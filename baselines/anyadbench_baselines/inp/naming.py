@@ -1,4 +1,4 @@
-"""State dicts of the authors and of timm, and loading them strictly."""
+"""State dicts in the authors' and timm's naming, and strict loading."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anyadbench.errors import UserError
 
 
 def fold_class_position(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return an encoder state with the class token's position added to the token and taken off the table.
+    """Return an encoder state with the class token's position added to the token and removed from the table.
 
     A table without that position, as timm stores DINOv2 with registers, is square and left alone. DINOv2 reads its
     positions in single precision, whatever the precision of the rest.
@@ -28,7 +28,7 @@ def fold_class_position(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a whole INP-Former or AnyAD state dict, or one of Meta's DINOv2 below ``encoder.``, to ours.
 
-    DINOv2's mask token serves only its own pretraining and is left out.
+    DINOv2's mask token is used only in pretraining and is dropped.
     """
     encoder = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
     trained = {name: value for name, value in state.items() if not name.startswith("encoder.")}
@@ -44,7 +44,7 @@ def published_encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the encoder of a whole published state dict in timm's naming.
 
     Raises:
-        UserError: If it lacks what tells the encoder's sizes.
+        UserError: If it lacks the entries that determine the encoder's sizes.
     """
     prefix = "encoder.vit."
     renamed = from_published(single_state(state))
@@ -59,7 +59,7 @@ def published_encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def published_name(name: str) -> str:
-    """Return the authors' name of one of our entries."""
+    """Return the authors' name for one of our entries."""
     return name.replace("encoder.vit.", "encoder.").replace("reg_token", "register_tokens")
 
 
@@ -67,13 +67,13 @@ def single_state(states: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the one state dict in a checkpoint: the mapping itself, or its only entry ``model``.
 
     Raises:
-        UserError: If there are other parts, or an entry is no tensor.
+        UserError: If there are other parts, or an entry is not a tensor.
     """
     inner = states["model"] if set(states) == {"model"} else states
     wrong = [name for name, value in inner.items() if not isinstance(value, Tensor)] if inner else ["(nothing)"]
     if wrong:
         raise UserError(
-            f"The published checkpoint holds {wrong[0]!r}, which is no tensor of a network; give the state dict that "
+            f"The published checkpoint contains {wrong[0]!r}, which is not a tensor; give the state dict that "
             "the authors' training saves, or a mapping with that state dict under 'model'."
         )
     return dict(inner)
@@ -82,13 +82,13 @@ def single_state(states: Mapping[str, Any]) -> dict[str, Tensor]:
 def load_strictly(
     module: nn.Module, state: Mapping[str, Tensor], what: str, name_in_file: Callable[[str], str] = str
 ) -> None:
-    """Copy ``state`` into ``module``: nothing missing, nothing left over, every shape equal.
+    """Copy ``state`` into ``module``: nothing missing, nothing unused, every shape equal.
 
     Args:
         module: Network to fill.
         state: Values under the module's own names.
-        what: Begins the sentence of an error.
-        name_in_file: Turns one of these names into the one that the user's file has.
+        what: Beginning of the error sentence.
+        name_in_file: Maps such a name to its name in the user's file.
 
     Raises:
         UserError: One sentence that begins with ``what`` and names the first entry that does not fit.
@@ -98,18 +98,18 @@ def load_strictly(
     if missing:
         raise UserError(
             f"{what} lacks {name_in_file(missing[0])!r} ({len(missing)} missing); give a complete checkpoint, or set "
-            "the method's parameters (e.g. registers) to those of the checkpoint."
+            "the method's parameters (e.g. registers) to match the checkpoint."
         )
     if extra:
         raise UserError(
-            f"{what} has {name_in_file(extra[0])!r}, which this network has no place for ({len(extra)} left over); "
-            "check that the method and its parameters (e.g. registers) are those of the checkpoint."
+            f"{what} has {name_in_file(extra[0])!r}, which this network does not have ({len(extra)} unused); "
+            "check that the method and its parameters (e.g. registers) match the checkpoint."
         )
     for name, value in own.items():
         wanted, found = tuple(value.shape), tuple(state[name].shape)
         if found != wanted:
             raise UserError(
-                f"{what} has {name_in_file(name)!r} of shape {found} where {wanted} is needed; "
+                f"{what} has {name_in_file(name)!r} of shape {found}, but {wanted} is needed; "
                 "use weights of the same architecture."
             )
     with torch.no_grad():

@@ -22,7 +22,7 @@ DECODER_BLOCKS = 8
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the frozen encoder says of a batch, possibly adapted.
+    """Output of the frozen encoder for a batch, possibly adapted.
 
     Attributes:
         groups: Mean tokens of the shallow and the deep group of blocks.
@@ -32,7 +32,7 @@ class Encoded:
 
     @property
     def tokens(self) -> Float[Tensor, "B N D"]:
-        """Mean of all taps, which is the mean of the groups since they are of one size."""
+        """Mean of all taps, which is the mean of the groups since they have one size."""
         return _mean(self.groups)
 
     def detach(self) -> Encoded:
@@ -42,7 +42,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What the trained parts make of it.
+    """Output of the trained parts.
 
     Attributes:
         groups: Reconstruction of each encoder group.
@@ -100,10 +100,10 @@ def build_network(weights: ResolvedWeights, *, prototypes: int, registers: bool)
     """Return the network with the encoder's weights loaded.
 
     Args:
-        weights: Resolved weights in timm's naming; of kind ``random`` they leave the encoder at its random start, and
-            of kind ``checkpoint`` only the sizes are taken from them, for the harness to load the whole network.
+        weights: Resolved weights in timm's naming. Kind ``random`` leaves the encoder at its random start; from kind
+            ``checkpoint`` only the sizes are used, and the harness loads the whole network.
         prototypes: Number of prototypes.
-        registers: Whether to use the register tokens that the weights have.
+        registers: Whether to use the weights' register tokens.
 
     Raises:
         UserError: If the weights are not for a DINOv2 transformer of at least ten blocks.

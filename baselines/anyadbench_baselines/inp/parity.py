@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anyadbench.testing.parity import ParityFixture
 
 MAP_SIZE, WARMUP, TOTAL, LR, LR_FINAL, CLIP, GATHER = 96, 3, 10, 1e-3, 1e-4, 0.1, 0.2
-"""Settings that all fixtures of this kind share."""
+"""Settings shared by all fixtures of this kind."""
 
 
 def fixture_network(fixture: ParityFixture) -> InpNetwork:

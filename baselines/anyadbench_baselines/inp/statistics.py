@@ -1,4 +1,4 @@
-"""Per-channel statistics of features, merged batch by batch, and the distance between two of them."""
+"""Per-channel statistics of features, merged batch by batch, and a distance between two of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class ChannelStatistics:
     """Running count, mean and sum of squared deviations per channel (Chan, Golub and LeVeque's merge).
 
-    AnyAD's release keeps the features of the whole training set in memory (2.4 MB a slice) for the same two vectors.
+    AnyAD's release holds the features of the whole training set in memory (2.4 MB per slice) for the same two vectors.
     """
 
     count: int = 0
@@ -25,7 +25,7 @@ class ChannelStatistics:
     squares: Float[Tensor, " D"] | None = None
 
     def update(self, features: Float[Tensor, "B N D"]) -> None:
-        """Merge one batch of tokens, in double precision where the device has it."""
+        """Merge one batch of tokens, in double precision if the device supports it."""
         wide = torch.float32 if features.device.type == "mps" else torch.float64
         values = features.flatten(0, -2).to(wide)
         count, mean = values.shape[0], values.mean(0)

@@ -1,4 +1,4 @@
-"""What methods on pretrained features have in common: input, maps to scores, published states."""
+"""Common parts of methods on pretrained features: input, maps to scores, published states."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class FeatureMethod(GraphMethod):
         self.missing = "zero-norm" if context.missing == "native" else context.missing
 
     def pixels(self, images: Float[Tensor, "B S H W"], shown: Bool[Tensor, "B S"]) -> Float[Tensor, "B 3 h w"]:
-        """Resize slices and normalise them as the backbone's weights want it."""
+        """Resize slices and normalise them for the backbone's weights."""
         weights = self.context.weights
         return as_rgb(resize(images, self.image_size), shown, self.missing, weights.mean, weights.std)
 
     def inputs(self, batch: Batch) -> Float[Tensor, "B 3 h w"]:
-        """Return the shown sequences of a batch as the backbone takes them."""
+        """Return the shown sequences of a batch in the form of the backbone's input."""
         return self.pixels(batch.inputs, batch.shown)
 
     @property
@@ -46,7 +46,7 @@ class FeatureMethod(GraphMethod):
         return self.image_size, self.image_size
 
     def scores(self, maps: Float[Tensor, "B h w"]) -> Scores:
-        """Smooth maps and take the image score that ``image_score`` names: ``max``, or ``top`` (highest 1 %)."""
+        """Smooth maps and compute the image score named by ``image_score``: ``max``, or ``top`` (highest 1 %)."""
         return to_scores(gaussian(maps, self.sigma), self.image_score)
 
 
@@ -59,18 +59,18 @@ def load_module(module: nn.Module, state: Mapping[str, Any], name: str) -> None:
     """Load one module of a published checkpoint strictly.
 
     Raises:
-        UserError: If an entry is missing, left over, or of another shape.
+        UserError: If an entry is missing, unused, or of another shape.
     """
     own = module.state_dict()
     missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     if missing or extra:
-        what = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r}, which this network has no place for"
+        what = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r}, which this network does not have"
         raise UserError(f"The published checkpoint's {name!r} {what}; give one trained with this backbone.")
     for key, value in state.items():
         if not isinstance(value, Tensor) or value.shape != own[key].shape:
             shape = tuple(getattr(value, "shape", ()))
             raise UserError(
-                f"The published checkpoint's {name!r} has {key!r} of shape {shape} where this network has "
+                f"The published checkpoint's {name!r} has {key!r} of shape {shape}, but this network has "
                 f"{tuple(own[key].shape)}; give one trained with this backbone."
             )
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Cosine distances between feature pyramids: as losses, and as maps."""
+"""Cosine distances between feature pyramids, as losses and as maps."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Levels = Sequence[Tensor]
 
 
 def wide(x: Tensor) -> Tensor:
-    """Return ``x`` in at least single precision: half-precision cosines cancel."""
+    """Return ``x`` in at least single precision: in half precision cosines cancel."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def distance(target: Float[Tensor, "B C h w"], decoded: Float[Tensor, "B C h w"]) -> Float[Tensor, "B h w"]:
-    """Return 1 - cosine over channels at every place."""
+    """Return 1 - cosine over channels at every position."""
     return 1 - F.cosine_similarity(wide(target), wide(decoded), dim=1)
 
 
@@ -35,15 +35,15 @@ def flat_distance(targets: Levels, decoded: Levels) -> Float[Tensor, ""]:
 
 
 def mean_distance(targets: Levels, decoded: Levels) -> Float[Tensor, ""]:
-    """Return the sum over the levels of the mean over slices and places of 1 - cosine over channels."""
+    """Return the sum over the levels of the mean over slices and positions of 1 - cosine over channels."""
     return torch.stack([distance(t, d).mean() for t, d in zip(targets, decoded, strict=True)]).sum()
 
 
 def mined_distance(targets: Levels, decoded: Levels, alpha: float) -> Float[Tensor, ""]:
-    """Return the mean over the levels of the flattened distance, without the gradient of easy places.
+    """Return the mean over the levels of the flattened distance, without the gradient of easy positions.
 
-    At places whose distance lies below mean + ``alpha`` standard deviations (over slices and places) nothing flows
-    back; ``global_cosine_hm`` of guojiajeremy/ReContrast. Targets are detached.
+    Positions whose distance is below mean + ``alpha`` standard deviations (over slices and positions) get no gradient;
+    ``global_cosine_hm`` of guojiajeremy/ReContrast. Targets are detached.
     """
     parts = []
     for target, output in zip(targets, decoded, strict=True):
@@ -61,7 +61,7 @@ def _gate(target: Tensor, output: Tensor, alpha: float) -> _Gate:
 
 
 class _Gate:
-    """Passes the gradient of chosen places on."""
+    """Passes on the gradient of chosen positions."""
 
     def __init__(self, keep: Tensor) -> None:
         self.keep = keep

@@ -1,4 +1,4 @@
-"""Pictures of histograms of oriented gradients, as scikit-image draws them, for whole batches."""
+"""Images of histograms of oriented gradients, as drawn by scikit-image, for whole batches."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ORIENTATIONS = 9
 def hog_picture(images: Float[Tensor, "B C H W"], cell: int) -> Float[Tensor, "B C H W"]:
     """Draw the orientation histogram of every cell as a star of lines.
 
-    The same as ``skimage.feature.hog(..., orientations=9, pixels_per_cell=(cell, cell), cells_per_block=(1, 1),
-    visualize=True)[1]`` for each channel; the picture shows histograms before block normalisation. Rows and columns
+    Equals ``skimage.feature.hog(..., orientations=9, pixels_per_cell=(cell, cell), cells_per_block=(1, 1),
+    visualize=True)[1]`` for each channel; the image shows histograms before block normalisation. Rows and columns
     beyond the last whole cell are 0.
 
     Args:
-        images: Grey pictures.
+        images: Grey images.
         cell: Side of a cell in pixels, at least 4.
     """
     down, across = torch.zeros_like(images), torch.zeros_like(images)

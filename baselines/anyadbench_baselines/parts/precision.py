@@ -1,4 +1,4 @@
-"""Parts of a computation that never run in half precision, whatever the harness's policy."""
+"""Computations that never run in half precision, whatever the harness's policy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Output = TypeVar("Output")
 def full_precision(function: Callable[Inputs, Output]) -> Callable[Inputs, Output]:
     """Return the function with autocast off on the device of its first tensor.
 
-    Products would otherwise be rounded to half precision, in which distances cancel.
+    Otherwise products would be rounded to half precision, in which distances cancel.
     """
 
     @wraps(function)

@@ -1,4 +1,4 @@
-"""Convolutional feature pyramids of pretrained networks, and what their shape says about decoders for them."""
+"""Convolutional feature pyramids of pretrained networks, and the matching shape of decoders for them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ if TYPE_CHECKING:
 class Pyramid(nn.Module):
     """Features at strides 4, 8, 16 and, with four levels, 32; in a ResNet the outputs of ``layer1`` to ``layer4``.
 
-    Frozen pyramids stay in eval mode, so that batch norm keeps the statistics of the pretraining, and record no
-    gradient.
+    Frozen pyramids stay in eval mode, so that batch norm keeps its pretrained statistics, and record no gradient.
 
     Args:
         weights: Resolved weights of a convolutional network.
-        levels: How many levels, from stride 4 on.
+        levels: Number of levels, starting at stride 4.
         frozen: Whether the network is fixed.
 
     Raises:
-        UserError: If the network is no convolutional one with these strides.
+        UserError: If the network is not convolutional or lacks these strides.
     """
 
     def __init__(self, weights: ResolvedWeights, levels: int = 3, *, frozen: bool = True) -> None:
@@ -59,19 +58,19 @@ class Pyramid(nn.Module):
 
 def _unfit(architecture: str) -> str:
     return (
-        f"The backbone {architecture} has no features at strides 4, 8 and 16 (and 32 where the method needs it); use a "
+        f"The backbone {architecture} has no features at strides 4, 8 and 16 (and 32 if the method needs it); use a "
         "convolutional network such as resnet18, wide_resnet50_2 or efficientnet_lite0."
     )
 
 
 def untrained(weights: ResolvedWeights) -> ResolvedWeights:
-    """Return the same architecture with timm's random initialisation in place of the weights."""
+    """Return the same architecture with timm's random initialisation instead of the weights."""
     return replace(weights, name=f"random:{weights.architecture}", kind="random", path=None, sha256=None)
 
 
 @dataclass(frozen=True)
 class Residual:
-    """Which residual blocks mirror a backbone.
+    """The kind of residual blocks that mirror a backbone.
 
     Attributes:
         basic: Two 3x3 convolutions per block instead of a bottleneck of three.
@@ -95,9 +94,9 @@ MIRRORED = {
     "wide_resnet50_2": Residual(False, 0.5, 3, (3, 4, 6)),
     "wide_resnet101_2": Residual(False, 0.5, 3, (3, 4, 23)),
 }
-"""A ResNet's own blocks in mirrored order, as ``resnet.py`` and ``de_resnet.py`` of hq-deng/RD4AD build them."""
+"""A ResNet's own blocks in mirrored order, as in ``resnet.py`` and ``de_resnet.py`` of hq-deng/RD4AD."""
 
 
 def residual_for(architecture: str) -> Residual:
-    """Return the blocks for a backbone; one that is not in ``MIRRORED`` gets basic ones, which is a choice."""
+    """Return the blocks for a backbone; one missing from ``MIRRORED`` gets basic ones, which is a choice."""
     return MIRRORED.get(architecture.partition(".")[0], Residual())

@@ -89,7 +89,7 @@ class Block(nn.Module):
 class OneClassBottleneck(nn.Module):
     """Fuses three levels into one small code (``BN_layer``): multi-scale fusion, then residual blocks.
 
-    ``conv4`` and ``bn4`` are in published checkpoints but never called; ``used`` leaves them out.
+    ``conv4`` and ``bn4`` are in published checkpoints but never called; ``used`` omits them.
 
     Args:
         channels: Channels of the levels, finest first.
@@ -111,7 +111,7 @@ class OneClassBottleneck(nn.Module):
         initialise(self)
 
     def used(self) -> list[nn.Parameter]:
-        """Return the parameters that take part in the forward pass."""
+        """Return the parameters used in the forward pass."""
         return [p for name, p in self.named_parameters() if not name.startswith(("conv4.", "bn4."))]
 
     def forward(self, levels: Sequence[Tensor]) -> Float[Tensor, "B D h w"]:
@@ -144,12 +144,12 @@ class ReverseDecoder(nn.Module):
     def forward(
         self, code: Float[Tensor, "B D h w"], skips: Sequence[Tensor | None] = (None, None), *, rectify: bool = False
     ) -> list[Float[Tensor, "B C h w"]]:
-        """Return the reconstructed levels, finest first, as they are before any skip is added.
+        """Return the reconstructed levels, finest first, before any skip is added.
 
         Args:
             code: Output of the bottleneck, or the coarsest features.
-            skips: What is added to the input of the second and of the third stage; ``None`` for nothing.
-            rectify: Whether such a sum goes through a ReLU.
+            skips: Added to the input of the second and of the third stage; ``None`` for nothing.
+            rectify: Whether such a sum passes through a ReLU.
         """
         outputs = [self.get_submodule("layer1")(code)]
         for name, skip in zip(("layer2", "layer3"), skips, strict=True):

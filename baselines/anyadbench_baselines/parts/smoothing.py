@@ -1,4 +1,4 @@
-"""Gaussian smoothing of maps as scipy does it, and median filtering, both on the device."""
+"""Gaussian smoothing of maps as in scipy, and median filtering, both on the device."""
 
 from __future__ import annotations
 
@@ -49,6 +49,6 @@ def median(maps: Float[Tensor, "B H W"], size: int) -> Float[Tensor, "B H W"]:
     windows = padded[:, 0].unfold(1, size, 1).unfold(2, size, 1)
     values = windows.flatten(3)
     if torch.compiler.is_exporting():
-        # ONNX has no median; the highest half ends in it.
+        # ONNX has no median; it is the last value of the highest half.
         return values.topk(size * size // 2 + 1, dim=-1).values[..., -1]
     return values.median(dim=-1).values

@@ -1,4 +1,4 @@
-"""Transformers on single sequences: one grey picture per sequence that is shown."""
+"""Transformers on single sequences: one grey image per shown sequence."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def build_vit(context: Context, image_size: int, position_offset: float = 0.0) -
     ``position_offset`` is as in ``anyadbench.weights.positions.resize_positions``.
 
     Raises:
-        UserError: If the weights are those of no transformer, or the size is no multiple of its patch.
+        UserError: If the weights are not those of a transformer, or the size is not a multiple of its patch.
     """
     vit = build_backbone(context.weights, img_size=image_size, position_offset=position_offset)
     patch = patch_of(vit)
     if not patch:
         raise UserError(
-            f"The weights {context.weights.architecture} are those of no transformer, which this method needs; "
+            f"The weights {context.weights.architecture} are not a transformer's, but this method needs one; "
             "give --weights published or package."
         )
     if image_size % patch:
         near = max(image_size // patch, 1) * patch
         raise UserError(
-            f"Parameter image_size is {image_size}, which is no multiple of the encoder's patch of {patch} pixels; "
+            f"Parameter image_size is {image_size}, not a multiple of the encoder's patch of {patch} pixels; "
             f"use {near}."
         )
     vit.requires_grad_(False)
@@ -47,9 +47,9 @@ def patch_of(vit: nn.Module) -> int:
 
 
 def shown_pictures(batch: Batch, context: Context, image_size: int) -> Float[Tensor, "N 3 h w"]:
-    """Return every shown sequence of every slice as a picture of its own, grey on three channels, normalised.
+    """Return every shown sequence of every slice as its own image, grey on three channels, normalised.
 
-    Pictures stand in the order of ``batch.shown.nonzero()``: by slice, then by sequence.
+    Images are in the order of ``batch.shown.nonzero()``: by slice, then by sequence.
     """
     pictures = resize(batch.inputs, image_size)[batch.shown][:, None].expand(-1, 3, -1, -1)
     return normalise(pictures, context.weights.mean, context.weights.std)

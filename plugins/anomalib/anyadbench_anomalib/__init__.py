@@ -1,1 +1,1 @@
-"""Every image model of anomalib that learns from normal pictures, as a method ``anomalib:NAME``."""
+"""Every image model of anomalib that learns from normal images, as a method ``anomalib:NAME``."""

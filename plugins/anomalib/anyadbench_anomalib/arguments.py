@@ -1,4 +1,4 @@
-"""From the parameters of a method to the arguments of anomalib's module."""
+"""From a method's parameters to the arguments of anomalib's module."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Arguments = dict[str, Any]
 
 
 def arguments(model: Model, context: Context) -> Arguments:
-    """Return the arguments that anomalib's module is built with; its post-processing and metrics are off."""
+    """Return the arguments for building anomalib's module; its post-processing and metrics are off."""
     found: Arguments = {param.name: context.params[param.name] for param in model.own}
     found |= {name: base_name(context) for name in model.architecture}
     argument, stages = model.levels
     if argument:
-        # Numbers name the same strides in any network of timm: layer1 of a ResNet is its feature map 1.
+        # Numbers denote the same strides in any timm network: layer1 of a ResNet is its feature map 1.
         named = [f"layer{stage}" if "resnet" in base_name(context) else stage for stage in stages]
         found[argument] = named if argument == "layers" else named[0]
     if model.name in SPECIAL:
@@ -35,7 +35,7 @@ def arguments(model: Model, context: Context) -> Arguments:
 
 
 def pre_processor(model: Model, context: Context) -> Any:
-    """Return a pre-processor of the input's size; modules read sizes and normalisation from it, nothing calls it."""
+    """Return a pre-processor of the input's size; modules only read its sizes and normalisation."""
     from anomalib.pre_processing import PreProcessor
     from torchvision.transforms.v2 import Compose, Normalize, Resize
 
@@ -56,7 +56,7 @@ def _size(context: Context) -> int:
 
 
 def _one_of(names: tuple[str, ...], context: Context) -> str:
-    """Return the backbone's name if anomalib offers it here, else one whose code takes any network with strides."""
+    """Return the backbone's name if anomalib offers it here, else one whose code accepts any network with strides."""
     return base_name(context) if base_name(context) in names else "resnet18"
 
 
@@ -88,7 +88,7 @@ def _uflow(found: Arguments, context: Context) -> Arguments:
         return {"backbone": _one_of(("resnet18", "wide_resnet50_2"), context)}
     if _size(context) != 448:
         raise UserError(
-            "anomalib:uflow takes 448 pixels with its own backbone; set anomalib:uflow.image_size=448, or "
+            "anomalib:uflow needs 448 pixels with its own backbone; set anomalib:uflow.image_size=448, or "
             "anomalib:uflow.backbone=resnet18 for another size."
         )
     return {"backbone": "mcait"}
@@ -99,7 +99,7 @@ def _foundad(found: Arguments, context: Context) -> Arguments:
     name = re.match(r"vit_(small|base|large)_patch(\d+)_(?:reg4_)?(dinov[23])", context.weights.architecture)
     if context.weights.architecture and name is None:
         raise UserError(
-            f"anomalib:foundad takes DINOv2 and DINOv3 transformers, and {context.weights.architecture} is none; give "
+            f"anomalib:foundad accepts DINOv2 and DINOv3 transformers, not {context.weights.architecture}; give "
             "--weights published or package."
         )
     encoder = f"{name[3]}_vit_{name[1]}_{name[2]}" if name else "dinov2_vit_base_14"
@@ -133,8 +133,8 @@ def _winclip(found: Arguments, context: Context) -> Arguments:
     sides = [int(side) if side.strip().isdecimal() else 0 for side in given.split(",")]
     if not all(1 <= side <= most for side in sides):
         raise UserError(
-            f"Parameter anomalib:winclip.scales is {given!r}; give whole numbers from 1 to {most} with commas between "
-            "them, e.g. anomalib:winclip.scales=2,3."
+            f"Parameter anomalib:winclip.scales is {given!r}; give integers from 1 to {most} separated by "
+            "commas, e.g. anomalib:winclip.scales=2,3."
         )
     return {"class_name": str(found["class_name"]) or None, "scales": tuple(sides)}
 

@@ -11,24 +11,24 @@ from anyadbench_anomalib.catalogue import MODELS
 from anyadbench_anomalib.catalogue.entry import RELEASE, Model
 
 FILES = "ANYADBENCH_ANOMALIB_FILES"
-"""Environment variable with the folder of files that some models need."""
+"""Environment variable for the folder of files that some models need."""
 
 _CHANNELS = ("stack", "spread", "grey")
 
 _GENERAL = (
-    "Missing sequences are 0 after normalisation; anomalib's pictures have three natural colour channels.",
+    "Missing sequences are 0 after normalisation; anomalib's images have three natural colour channels.",
     "Slices are resized bilinearly without antialiasing.",
     "The last step's model is scored; anomalib's examples may stop early on test data.",
 )
-_NO_MAP = "The model has no map: the whole slice has its image score, so its pixel metrics say nothing."
+_NO_MAP = "The model has no map: the whole slice has its image score, so its pixel metrics are meaningless."
 _SCHEDULE = (
-    "The learning rate changes once per pass where schedule_per is epoch, as anomalib does; its schedules for "
+    "The learning rate changes once per pass if schedule_per is epoch, as in anomalib; its schedules for "
     "Dinomaly, INP-Former, U-Flow and EfficientAD are written for steps, all others for passes."
 )
 
 
 def installed() -> bool:
-    """Whether anomalib is there; it is not imported."""
+    """Whether anomalib is installed; does not import it."""
     return find_spec("anomalib") is not None
 
 
@@ -37,14 +37,12 @@ def params(model: Model) -> tuple[Param, ...]:
     if model.cannot:
         return ()
     least = model.least or model.multiple
-    side = f"Side in pixels that slices are resized to; anomalib {RELEASE}."
+    side = f"Side in pixels to which slices are resized; anomalib {RELEASE}."
     batch, epochs, steps = model.training
     found = [
         Param("anomalib", RELEASE, "Release of anomalib that computes the numbers.", choices=(RELEASE,)),
         Param("image_size", model.size, side, minimum=least, maximum=model.most, multiple_of=model.multiple),
-        Param(
-            "channels", "stack", "How sequences meet three channels, see anyadbench.methods.inputs; choice.", _CHANNELS
-        ),
+        Param("channels", "stack", "How sequences map to channels, see anyadbench.methods.inputs; choice.", _CHANNELS),
         Param("batch_size", batch, "Slices per step, or per batch of a pass; anomalib's data modules.", minimum=1),
     ]
     if model.trained:
@@ -53,7 +51,7 @@ def params(model: Model) -> tuple[Param, ...]:
             Param("steps", steps, f"Training steps, 0 to count epochs; {model.source}.", minimum=0),
         ]
     if model.scheduled:
-        doc = "Whether the learning rate changes once per pass, as anomalib does, or per step; choice."
+        doc = "Whether the learning rate changes once per pass, as in anomalib, or per step; choice."
         found.append(Param("schedule_per", "epoch", doc, choices=("epoch", "step")))
     if model.backbones or "backbone" in model.architecture:
         doc = "Pretrained network: 'profile' for that of the weights profile, a short name, or a timm name with its tag"
@@ -95,4 +93,4 @@ def describe(model: Model) -> MethodDescriptor:
 
 
 METHODS = SimpleNamespace(**{name: describe(model) for name, model in MODELS.items()})
-"""One descriptor per model, as the entry points name them."""
+"""One descriptor per model, named as in the entry points."""

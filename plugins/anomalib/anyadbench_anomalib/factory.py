@@ -1,4 +1,4 @@
-"""Builds a method from one of anomalib's models."""
+"""Building a method from one of anomalib's models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from anyadbench_anomalib.weights import replaced, supplied
 
 
 def build(context: Context) -> AnomalibMethod:
-    """Build the method of the model that the parameter ``model`` names.
+    """Build the method for the model named by the parameter ``model``.
 
     Raises:
         UserError: If the model cannot be run, or anomalib, weights or files are missing.
@@ -36,7 +36,7 @@ def build(context: Context) -> AnomalibMethod:
     if context.weights.kind == "none" and any(model.weights.values()):
         raise UserError(
             f"{owner} starts from a pretrained network that no package carries; give --weights published or "
-            "file:PATH, or --weights random for a row that is marked."
+            "file:PATH, or --weights random for a marked row."
         )
     cls = _imported(model)
     given = arguments(model, context)
@@ -49,18 +49,18 @@ def build(context: Context) -> AnomalibMethod:
 def _check_installed(owner: str) -> None:
     fix = f"'pip install \"anomalib=={RELEASE}.*\"'"
     if not installed():
-        raise UserError(f"{owner} needs the package anomalib, which is not installed; {fix} adds it.")
+        raise UserError(f"{owner} needs the package anomalib, which is not installed; run {fix}.")
     if not version("anomalib").startswith(f"{RELEASE}."):
         raise UserError(
-            f"{owner} is written for anomalib {RELEASE}, and {version('anomalib')} is installed; use {fix}."
+            f"{owner} is written for anomalib {RELEASE}, but {version('anomalib')} is installed; run {fix}."
         )
 
 
 def _imported(model: Model) -> Any:
-    """Return the class of anomalib's Lightning module, and leave Python's random numbers where they were.
+    """Return the class of anomalib's Lightning module, and leave the state of Python's random numbers unchanged.
 
-    The package rich, which anomalib imports, draws one when it is imported: only the first model of a process would
-    train with other numbers than the rest.
+    The package rich, which anomalib imports, draws a number on import: only the first model of a process would
+    then train with different numbers than the rest.
     """
     drawn = random.getstate()
     try:
@@ -113,32 +113,31 @@ def _efficientnet_b5(path: Path) -> Any:
 
 
 def _clip(network: Any, path: Path) -> Any:
-    """Build the CLIP that anomalib would download, with the weights of a file."""
-    library = network.open_clip  # None where anomalib could not import it
+    """Build the CLIP that anomalib would download, with weights from a file."""
+    library = network.open_clip  # None if anomalib could not import it
     if library is None:
         raise UserError(
-            "anomalib:winclip needs the package open_clip, which is not installed; 'pip install open-clip-torch' adds "
-            "it."
+            "anomalib:winclip needs the package open_clip, which is not installed; run 'pip install open-clip-torch'."
         )
-    # Not create_model, which warns of random weights where it is given none.
+    # Not create_model, which warns about random weights if it gets none.
     clip = library.CLIP(**library.get_model_config(network.BACKBONE))
     _fill(clip, path, MODELS["winclip"])
     return clip
 
 
 def _fill(network: nn.Module, path: Path, model: Model) -> None:
-    """Load a file of weights that the model asked for into one of its networks.
+    """Load a file of weights into one of the model's networks.
 
     Raises:
-        UserError: If the file cannot be read or holds another network.
+        UserError: If the file cannot be read or contains another network.
     """
     own = network.state_dict()
     found = {name.removeprefix("module."): tensor for name, tensor in read_tensors(path).items()}
-    # Older files do not count batches.
+    # Older files lack num_batches_tracked.
     names = {name for name in own.keys() | found if not name.endswith("num_batches_tracked")}
     bad = sorted(n for n in names if n not in own or n not in found or own[n].shape != found[n].shape)
     if bad:
         raise UserError(
-            f"anomalib:{model.name}: {path} does not fit ({bad[0]}); put there {'; '.join(model.files.values())}."
+            f"anomalib:{model.name}: {path} does not fit ({bad[0]}); replace it by {'; '.join(model.files.values())}."
         )
     network.load_state_dict({name: found[name] for name in names}, strict=False)

@@ -1,4 +1,4 @@
-"""Files that some models need and that no package carries."""
+"""Files that some models need and no package carries."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from anyadbench_anomalib.descriptors import FILES
 
 
 def needed(params: Mapping[str, Value]) -> dict[str, Path]:
-    """Return the files and folders that a model reads, by their names in the folder of files.
+    """Return the files and folders that a model reads, by name in the folder of files.
 
     Args:
         params: Resolved parameters of the method.
 
     Raises:
-        UserError: If no folder is named, or something is not in it.
+        UserError: If no folder is given, or something is missing from it.
     """
     model = MODELS[str(params["model"])]
     if not model.files:
@@ -29,7 +29,7 @@ def needed(params: Mapping[str, Value]) -> dict[str, Path]:
     wanted = "; ".join(f"{name}: {what}" for name, what in model.files.items())
     if not named:
         raise UserError(
-            f"{owner} needs files that no package carries ({wanted}); put them into a folder and name it with "
+            f"{owner} needs files that no package carries ({wanted}); put them into a folder and give it with "
             f"--set {owner}.files=DIR or the environment variable {FILES}."
         )
     folder = Path(os.path.expanduser(named)).absolute()

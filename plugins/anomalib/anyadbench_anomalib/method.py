@@ -1,4 +1,4 @@
-"""One adapter between the harness and anomalib's models."""
+"""The adapter between the harness and anomalib's models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NO_MAP_SIDE = 8
 class AnomalibMethod(GraphMethod):
     """A model of anomalib: its own network, losses and optimisers, in the harness's loop.
 
-    Everything runs in float32, which is what anomalib's engine does by default.
+    Everything runs in float32, the default of anomalib's engine.
     """
 
     def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
@@ -40,14 +40,14 @@ class AnomalibMethod(GraphMethod):
         self.stage = Stage()
         attach(module, self.stage, context.device)
         self.frozen = tuple(f"module.model.{prefix}" for prefix in model.fixed)
-        # Lightning leaves parts in eval mode that were so when training began.
+        # Lightning keeps parts in eval mode that were in it when training began.
         self._kept_in_eval = {name for name, part in self.named_modules() if name and not part.training}
         self.slices: Tensor
         self.register_buffer("slices", torch.zeros((), dtype=torch.long))
         self.train()
 
     def train(self, mode: bool = True) -> AnomalibMethod:
-        """Switch the mode; parts that anomalib puts into eval mode when it builds the model stay in it."""
+        """Switch the mode; parts that anomalib sets to eval mode when it builds the model stay in it."""
         super().train(mode)
         if mode:
             for name, part in self.named_modules():
@@ -57,12 +57,12 @@ class AnomalibMethod(GraphMethod):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run anomalib's code as anomalib would: in float32, with its way of resizing position tables."""
+        """Run anomalib's code as anomalib would: in float32, resizing position tables in its own way."""
         with resized_positions(self.supply), torch.autocast(self.slices.device.type, enabled=False):
             yield
 
     def normalisation(self) -> tuple[Sequence[float], Sequence[float]]:
-        """Return the mean and deviation of each channel that pixels are normalised by."""
+        """Return each channel's mean and standard deviation for normalising pixels."""
         if not self.entry.normalised:
             return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         weights = self.context.weights
@@ -92,7 +92,7 @@ class AnomalibMethod(GraphMethod):
             self.start(normals)
 
     def start(self, normals: Normals) -> None:
-        """Do what the model does when training starts; nothing here."""
+        """Run the model's work at the start of training; nothing by default."""
 
     def optimizers(self) -> Mapping[str, OptimizerSpec]:
         """Return anomalib's optimisers with its schedules and its gradient clipping."""
@@ -103,7 +103,7 @@ class AnomalibMethod(GraphMethod):
         specs = {}
         for index, (optimiser, scheduler) in enumerate(optimisers(self.module)):
             restore_rates(optimiser)
-            # Lightning never advances schedules of modules that step by themselves.
+            # Lightning never advances schedules of modules with manual optimisation.
             scheduled = scheduler is not None and self.module.automatic_optimization
             specs[f"optimizer{index}"] = OptimizerSpec(optimiser, self._schedule(index) if scheduled else None, clip)
         held = [spec.optimizer for spec in specs.values()]
@@ -148,14 +148,14 @@ class AnomalibMethod(GraphMethod):
 
 
 class Stepping(AnomalibMethod):
-    """A model that steps its optimisers itself."""
+    """A model that steps its own optimisers."""
 
     def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
         super().__init__(context, model, module, supply)
         self.manual_step = self.alternate
 
     def alternate(self, batch: Batch, loop: Loop) -> Mapping[str, float]:
-        """Run anomalib's training step, which back-propagates and steps."""
+        """Run anomalib's training step, which backpropagates and steps."""
         return {name: float(value.detach().sum()) for name, value in self.own_step(batch, loop.step).items()}
 
 
@@ -175,16 +175,16 @@ class Cfa(AnomalibMethod):
 
     def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
         super().__init__(context, model, module, supply)
-        # It asks for gradients that no optimiser uses, and through one graph in every step.
+        # It requests gradients that no optimiser uses, through the same graph in every step.
         module.loss.radius = module.loss.radius.detach()
 
     def start(self, normals: Normals) -> None:
-        """Average the features of the normals at every place."""
+        """Average the features of the normals at every position."""
         self.module.model.initialize_centroid(self.loader(normals))
 
 
 class Patchcore(AnomalibMethod):
-    """PatchCore: distances that do not depend on what is scored together."""
+    """PatchCore: distances that do not depend on the batch."""
 
     def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
         super().__init__(context, model, module, supply)
@@ -192,7 +192,7 @@ class Patchcore(AnomalibMethod):
         module.model.nearest_neighbors = self.nearest
 
     def nearest(self, embedding: Float[Tensor, "N D"], n_neighbors: int) -> tuple[Tensor, Tensor]:
-        """Find neighbours in the bank as anomalib does, and take the distance of the nearest from the difference."""
+        """Find neighbours as anomalib does, but compute the distance to the nearest from the difference."""
         distances, places = self._search(embedding, n_neighbors)
         if n_neighbors == 1:
             distances = (embedding - self.module.model.memory_bank[places]).norm(dim=1)
@@ -200,7 +200,7 @@ class Patchcore(AnomalibMethod):
 
 
 class Cflow(Stepping):
-    """CFLOW-AD: a map that does not depend on what is scored together."""
+    """CFLOW-AD: a map that does not depend on the batch."""
 
     def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
         super().__init__(context, model, module, supply)
@@ -210,7 +210,7 @@ class Cflow(Stepping):
 def likelihood_map(
     distribution: list[Tensor], height: list[int], width: list[int], image_size: tuple[int, int]
 ) -> Float[Tensor, "B H W"]:
-    """Return minus the sum of the levels' likelihoods, as anomalib's generator is called."""
+    """Return minus the sum of the levels' likelihoods, with the signature of anomalib's generator."""
     total: Tensor | None = None
     for level, rows, columns in zip(distribution, height, width, strict=True):
         likelihood = level.exp().reshape(-1, 1, rows, columns)
@@ -221,7 +221,7 @@ def likelihood_map(
 
 
 class Glass(Stepping):
-    """GLASS: the centre of the normals is taken again at the start of every pass."""
+    """GLASS: the centre of the normals is recomputed at the start of every pass."""
 
     def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
         super().__init__(context, model, module, supply)
@@ -229,7 +229,7 @@ class Glass(Stepping):
         self.register_buffer("centre", torch.zeros(0))
 
     def alternate(self, batch: Batch, loop: Loop) -> Mapping[str, float]:
-        """Take the centre where a pass starts, then step."""
+        """Compute the centre if a pass starts, then step."""
         self.stage.plan(self.context.params, int(self.slices))
         if loop.step % self.stage.batches == 0:
             with self.running():
@@ -240,7 +240,7 @@ class Glass(Stepping):
         return super().alternate(batch, loop)
 
     def load_saved_state(self, state: Mapping[str, Tensor]) -> None:
-        """Load a centre of any shape, then as any method."""
+        """Load a centre of any shape, then the rest as usual."""
         if "centre" in state:
             self.centre = torch.zeros_like(state["centre"], device=self.centre.device)
         super().load_saved_state(state)
@@ -254,11 +254,11 @@ class EfficientAd(AnomalibMethod):
         self.manual_step = self.step_and_range
 
     def start(self, normals: Normals) -> None:
-        """Take the mean and deviation of the teacher's channels."""
+        """Compute the mean and deviation of the teacher's channels."""
         self.module.model.mean_std.update(self.module.teacher_channel_mean_std(self.loader(normals)))
 
     def step_and_range(self, batch: Batch, loop: Loop) -> Mapping[str, float]:
-        """Train on a slice and a picture of ImageNette; after the last step, take the quantiles."""
+        """Train on a slice and an image of ImageNette; after the last step, compute the quantiles."""
         if not hasattr(self.module, "imagenet_iterator"):
             self.module.prepare_imagenette_data(self.images(batch).shape[-2:])
         loss = self.own_step(batch, loop.step)["loss"]
@@ -271,7 +271,7 @@ class EfficientAd(AnomalibMethod):
 
 
 class WinClip(AnomalibMethod):
-    """WinCLIP: embeddings of sentences, and of a few normal slices if ``k_shot`` asks for them."""
+    """WinCLIP: embeddings of sentences, and of ``k_shot`` normal slices."""
 
     def __init__(self, context: Context, model: Model, module: Any, supply: Supply) -> None:
         super().__init__(context, model, module, supply)
@@ -287,7 +287,7 @@ class WinClip(AnomalibMethod):
         inner = self.module.model
         inner.setup(self.module.class_name or "object", self.references(normals))
         inner.reference_images = None
-        # As they are when they are loaded: the order in memory decides the last digits of a product.
+        # As after loading: the memory layout decides the last digits of a product.
         inner._visual_embeddings = [level.contiguous() for level in inner._visual_embeddings]
         inner._patch_embeddings = inner._patch_embeddings.contiguous()
 
@@ -302,13 +302,13 @@ class WinClip(AnomalibMethod):
         return torch.cat(found)[:count] if found else None
 
     def load_saved_state(self, state: Mapping[str, Tensor]) -> None:
-        """Load the embeddings, which say how many normal slices there were."""
+        """Load the embeddings, whose shape gives the number of normal slices."""
         super().load_saved_state(state)
         self.module.model.k_shot = len(self.module.model._patch_embeddings)
 
 
 def keep_lists(inner: Any) -> None:
-    """Keep the number of scales with this model; anomalib keeps it in a class that every model of a process shares."""
+    """Store the number of scales in this model; anomalib stores it in a class shared by all models of a process."""
     from anomalib.models.components.base.buffer_list import BufferListDescriptor
 
     lists = {name: BufferListDescriptor(name, len(inner.scales)) for name in ("masks", "_visual_embeddings")}
@@ -316,10 +316,10 @@ def keep_lists(inner: Any) -> None:
 
 
 def keep_windows_apart(inner: Any) -> None:
-    """Let tokens attend to those of their own window alone.
+    """Let tokens attend only to those of their own window.
 
-    anomalib hands windows over with the tokens first, as transformers of open_clip took them before 2.26.1. Those of
-    later releases take windows first, and would attend across windows and pictures instead.
+    anomalib passes windows with the tokens first, as open_clip's transformers expected before 2.26.1. Later releases
+    expect windows first, and would attend across windows and images instead.
     """
     transformer, own = inner.clip.visual.transformer, inner._get_window_embeddings
     if not getattr(transformer, "batch_first", False):

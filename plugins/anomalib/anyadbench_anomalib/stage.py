@@ -1,4 +1,4 @@
-"""What anomalib's Lightning modules expect around them, without Lightning's trainer."""
+"""The surroundings that anomalib's Lightning modules expect, without Lightning's trainer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Stage:
-    """Stands in for Lightning's trainer: the few numbers that anomalib's modules ask it for.
+    """Replaces Lightning's trainer: the few numbers for which anomalib's modules ask it.
 
     Attributes:
         max_epochs: Passes over the normals.
@@ -40,15 +40,15 @@ class Stage:
 
     @property
     def datamodule(self) -> Stage:
-        """Stands in for the data module."""
+        """Replaces the data module."""
         return self
 
     def train_dataloader(self) -> range:
-        """Return something of the length of the training's loader."""
+        """Return an object with the length of the training loader."""
         return range(self.batches)
 
     def plan(self, params: Mapping[str, Value], slices: int) -> None:
-        """Take over how long the training lasts."""
+        """Set the length of the training."""
         steps, epochs = int(params.get("steps", 0)), int(params.get("epochs", 0))
         self.batches = max(1, math.ceil(slices / int(params["batch_size"])))
         self.max_steps = steps or -1
@@ -60,7 +60,7 @@ class Stage:
 
 
 def as_batch(images: Float[Tensor, "B 3 h w"]) -> SimpleNamespace:
-    """Return normal pictures as anomalib's modules take a batch, with empty masks."""
+    """Return normal images as a batch for anomalib's modules, with empty masks."""
     count, _, height, width = images.shape
     return SimpleNamespace(
         image=images,
@@ -71,7 +71,7 @@ def as_batch(images: Float[Tensor, "B 3 h w"]) -> SimpleNamespace:
 
 @dataclass(frozen=True)
 class Loader:
-    """The training normals as anomalib's modules take a data loader."""
+    """The training normals as a data loader for anomalib's modules."""
 
     normals: Normals
     batch_size: int
@@ -86,15 +86,15 @@ class Loader:
 
 
 def attach(module: Any, stage: Stage, device: torch.device) -> None:
-    """Give a Lightning module what it asks its trainer for; nothing is logged."""
+    """Give a Lightning module what it expects from its trainer; nothing is logged."""
     module.trainer = stage
-    module._device = device  # Lightning learns it from .to() on the module itself, which is never called
+    module._device = device  # Lightning sets it in .to() of the module itself, which is never called
     module.log = module.log_dict = lambda *args, **options: None
     module.manual_backward = lambda loss, *args, **options: loss.backward(*args, **options)
 
 
 def optimisers(module: Any) -> list[tuple[torch.optim.Optimizer, Any]]:
-    """Return a module's optimisers, each with its scheduler or ``None``, in whatever form anomalib gives them."""
+    """Return a module's optimisers, each with its scheduler or ``None``, whatever form anomalib returns."""
     given = module.configure_optimizers()
     if isinstance(given, torch.optim.Optimizer):
         return [(given, None)]
@@ -111,17 +111,17 @@ def _pair(given: Mapping[str, Any]) -> tuple[torch.optim.Optimizer, Any]:
 
 
 def restore_rates(optimiser: torch.optim.Optimizer) -> None:
-    """Undo what a scheduler did to the learning rates when it was made."""
+    """Undo a scheduler's initial change of the learning rates."""
     for group in optimiser.param_groups:
         group["lr"] = group.get("initial_lr", group["lr"])
 
 
 def rates(optimiser: torch.optim.Optimizer, scheduler: Any, count: int) -> list[float]:
-    """Return the factors on the learning rate that a scheduler gives ``count`` times in a row."""
+    """Return a scheduler's first ``count`` factors on the learning rate."""
     group = optimiser.param_groups[0]
     found = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the optimiser has not stepped is meant
+        warnings.simplefilter("ignore")  # intentionally, the optimiser has not stepped
         for _ in range(count):
             found.append(float(group["lr"]) / float(group["initial_lr"]))
             scheduler.step()

@@ -1,4 +1,4 @@
-"""Hands the harness's weights to networks that anomalib would download."""
+"""Supplying the harness's weights to networks that anomalib would download."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _POSITIONS = "resample_abs_pos_embed"
 _TORCHVISION = ("resnet18", "resnet34", "resnet50", "wide_resnet50_2", "vgg19_bn")
 _HEADS = ("fc.", "classifier.")
 _SECOND = {"cait_s24_224": "cait_s24_224.fb_dist_in1k"}
-"""Networks that a model needs beside that of its weights."""
+"""Networks that a model needs besides the one of its weights."""
 
 
 @dataclass
 class Supply:
-    """What came of building a model.
+    """What building a model produced besides the model.
 
     Attributes:
-        positions: The function by which timm is to resize position tables while the model runs; ``None`` for its own.
+        positions: Function with which timm resizes position tables while the model runs; ``None`` for its own.
     """
 
     positions: Callable[..., Any] | None = None
@@ -36,7 +36,7 @@ class Supply:
 
 @contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Set an attribute for a while."""
+    """Set an attribute temporarily."""
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -49,13 +49,13 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 def supplied(weights: ResolvedWeights, owner: str) -> Iterator[Supply]:
     """Answer every request for a pretrained network of timm or torchvision with ``weights``.
 
-    anomalib asks both for networks by name, and both would download. The name that it asks for is not looked at where
-    it stands for the model's one backbone, so that models which offer two names take a network of any name whose
-    features they can use. anomalib also switches off antialiasing of position tables in timm for good; here it is off
-    while its model runs, so that other methods of the process are what they were.
+    anomalib asks both for networks by name, and both would download. If the requested name is that of the model's one
+    backbone, it is ignored, so that models which offer two names accept any network whose features they can use.
+    anomalib also switches off antialiasing of position tables in timm for good; here it is off only while its model
+    runs, so that other methods of the process are unaffected.
 
     Args:
-        weights: Resolved weights; ``none`` only for a model that asks for no such network.
+        weights: Resolved weights; ``none`` only for a model that requests no such network.
         owner: Name of the method, for error messages.
     """
     supply, own = Supply(), getattr(vision_transformer, _POSITIONS)
@@ -113,7 +113,7 @@ def _builder(build: Callable[..., nn.Module], weights: ResolvedWeights, owner: s
 
 @torch.no_grad()
 def _fill_torchvision(network: nn.Module, weights: ResolvedWeights, owner: str) -> None:
-    """Load weights in timm's naming, which for ResNets and VGG is torchvision's but for the head."""
+    """Load weights in timm's naming, which for ResNets and VGG is torchvision's except for the head."""
     if weights.kind == "random":
         return
     state = weights.state_dict()
@@ -122,7 +122,7 @@ def _fill_torchvision(network: nn.Module, weights: ResolvedWeights, owner: str) 
     bad = sorted(k for k in own.keys() - counters if k not in state or state[k].shape != own[k].shape)
     if bad:
         raise UserError(
-            f"{owner} takes networks as torchvision builds them, and {weights.architecture} does not fit ({bad[0]}); "
+            f"{owner} needs a network as built by torchvision, and {weights.architecture} does not fit ({bad[0]}); "
             "choose one of its backbones."
         )
     network.load_state_dict({key: state[key] for key in own if key in state}, strict=False)

@@ -1,7 +1,7 @@
-"""Forms of AnyAD's distribution alignment: what of an incomplete input is pulled towards full-modality input.
+"""Forms of AnyAD's distribution alignment: which features of an incomplete input are pulled towards the full input.
 
-The published form compares features of a frozen encoder, so no parameter receives a gradient from it. The others put
-the same idea on something that trains; they are extensions, not the published method.
+The published form compares features of a frozen encoder, so no parameter gets a gradient from it. The other forms apply
+the same idea to something that trains; they are extensions, not the published method.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ GROUPS = 2
 
 @dataclass(frozen=True)
 class Pair:
-    """One training batch as shown and, if a form asks for it, as it would be with everything the scans have.
+    """One training batch as shown and, if a form needs it, with every sequence that the scans have.
 
     Attributes:
         shown: Encoder output of the shown sequences, after ``Alignment.adapt``.
-        decoded: What the network makes of it.
+        decoded: Output of the network for it.
         full: Encoder output of the full input, without gradient.
         network: The network.
         mining_power: Exponent of the soft mining factor.
@@ -76,7 +76,7 @@ class Alignment(nn.Module):
 class EncoderAlignment(Alignment):
     """The published form: batch statistics of the deep encoder group against those of the training set.
 
-    The encoder is frozen, so the value moves with the batch but has no gradient.
+    The encoder is frozen, so the value changes with the batch but has no gradient.
     """
 
     needs_target = True
@@ -113,7 +113,7 @@ class TeacherAlignment(Alignment):
 class AdapterAlignment(Alignment):
     """A small residual MLP on each encoder group, trained on the published statistics alone.
 
-    It gets no gradient from the other losses: they could be lowered by making all features alike.
+    The other losses give it no gradient: making all features alike would lower them.
     """
 
     needs_target = True

@@ -1,4 +1,4 @@
-"""Descriptors of AnyAD and its two other readings; importing this module imports neither torch nor a method."""
+"""Descriptors of AnyAD and its two other versions; importing this module imports neither torch nor a method."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def _params(align: str, forms: tuple[str, ...], *, registers: bool) -> tuple[Par
         "registers": Param(
             "registers",
             registers,
-            "Whether register tokens that the weights have are used; vit_encoder.load drops them.",
+            "Whether to use the weights' register tokens; vit_encoder.load drops them.",
         ),
     }
-    form = "What is aligned with full-modality input, see anyadbench_anyad.alignment; 'encoder' is " + _SOURCE + "."
+    form = "What is aligned with the full input, see anyadbench_anyad.alignment; 'encoder' is " + _SOURCE + "."
     return (
         *(published.get(param.name, param) for param in INP_PARAMS),
         Param("align", align, form, choices=forms),
@@ -38,7 +38,7 @@ _SELECTION = "The last step's model is scored; the release keeps the epoch that 
 ANYAD = MethodDescriptor(
     name="anyad",
     title="AnyAD",
-    summary="INP-Former trained on random subsets of sequences with an alignment with full input that trains.",
+    summary="INP-Former trained on random subsets of sequences, with a trainable alignment to the full input.",
     factory="anyadbench_anyad.method:AnyAd",
     params=_params("teacher", _FORMS, registers=True),
     budgets=INP_BUDGETS,
@@ -63,7 +63,7 @@ ANYAD_INTENDED = replace(
     ANYAD,
     name="anyad-intended",
     title="AnyAD (as described)",
-    summary="AnyAD with sequences really hidden and the published alignment, which has no gradient.",
+    summary="AnyAD with sequences actually hidden and the published alignment, which has no gradient.",
     params=_params("encoder", ("encoder",), registers=True),
     departures=(
         *INP_DEPARTURES,

@@ -1,4 +1,4 @@
-"""AnyAD: INP-Former on incomplete input, with an alignment towards full-modality input."""
+"""AnyAD: INP-Former on incomplete input, with an alignment towards the full input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class AnyAd(InpFormer):
-    """AnyAD (Wu et al., arXiv 2512.21264); parameter ``align`` says which form of alignment."""
+    """AnyAD (Wu et al., arXiv 2512.21264); parameter ``align`` selects the form of alignment."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -32,22 +32,22 @@ class AnyAd(InpFormer):
         return self.alignment.adapt(super().encode(batch), batch.shown)
 
     def encode_training(self, batch: Batch) -> Encoded:
-        """Encode a training batch; the released method does it otherwise."""
+        """Encode a training batch; the released method overrides this."""
         return self.encode(batch)
 
     def encode_full(self, batch: Batch) -> Encoded:
-        """Encode everything that the scans of a training batch have."""
+        """Encode every sequence that the scans of a training batch have."""
         assert batch.targets is not None and batch.present is not None
         return self.network.encode(self.pixels(batch.targets, batch.present))
 
     @torch.no_grad()
     def prepare(self, normals: Normals) -> None:
-        """Collect channel statistics of both encoder groups over the full-modality training normals."""
+        """Collect channel statistics of both encoder groups over the full input of the training normals."""
         if not self.alignment.needs_target:
             return
         groups = [ChannelStatistics() for _ in self.alignment.target_mean]
         size = int(self.context.params["batch_size"])
-        for batch in normals.batches(size, description="full-modality statistics"):
+        for batch in normals.batches(size, description="full-input statistics"):
             for statistics, features in zip(groups, self.encode_full(batch).groups, strict=True):
                 statistics.update(features)
         for index, statistics in enumerate(groups):
@@ -71,7 +71,7 @@ class AnyAd(InpFormer):
 
 
 class AnyAdReleased(AnyAd):
-    """What the released code does: full input, with image row i blank while sequence i is hidden.
+    """What the released code does: full input, with image row i blank if sequence i is hidden.
 
     Its masking indexes the second axis of a single picture (channels, rows, columns), so it blanks rows.
     """

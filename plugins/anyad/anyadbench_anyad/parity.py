@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def reproduce(fixture: ParityFixture) -> dict[str, np.ndarray]:
-    """Return every entry of a fixture of kind ``inp``, the alignment from AnyAD's own classes."""
+    """Return every entry of a fixture of kind ``inp``, with the alignment from AnyAD's own classes."""
     return reproduce_network(fixture) | _alignment(fixture)
 
 

@@ -1,4 +1,4 @@
-"""One Ray task per cell. Every node has to see the folder of runs and the data under the same paths."""
+"""One Ray task per cell. Every node must see the folder of runs and the data under the same paths."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from anyadbench.errors import UserError
 from anyadbench.launch.launchers import LaunchOptions, cell_command, known_settings, recorded_outcome
 
 POLL = 2.0
-"""Seconds between two looks at the tasks."""
+"""Seconds between two polls of the tasks."""
 
 LOST = 20
-"""How often the task of a lost node is put onto another one."""
+"""How often the task of a lost node is moved to another one."""
 
 SETTINGS = ("address",)
 
@@ -25,8 +25,8 @@ SETTINGS = ("address",)
 def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
     """Run every job as a task of one GPU, or of as many CPUs as the cell has threads.
 
-    Ray itself puts tasks of a lost node onto another one, where they go on from the last checkpoint. The first Ctrl-C
-    lets running cells write a checkpoint and drops the others.
+    Ray itself moves tasks of a lost node to another one, where they resume from the last checkpoint. After the first
+    Ctrl-C, running cells write a checkpoint and the others are dropped.
 
     Raises:
         UserError: If no cluster answers.
@@ -55,7 +55,7 @@ def _connect(address: str) -> None:
 
 
 def _knock(address: str) -> None:
-    """Raise at once where nothing listens: Ray itself would try for minutes."""
+    """Raise at once if nothing listens: Ray itself would retry for minutes."""
     host, separator, port = address.rpartition(":")
     if separator and port.isdigit():
         with socket.create_connection((host.strip("[]"), int(port)), timeout=10):
@@ -63,7 +63,7 @@ def _knock(address: str) -> None:
 
 
 def _run_cell(command: list[str]) -> str:
-    """Run a cell's command on a node; return the end of what it said if it failed."""
+    """Run a cell's command on a node; return the end of its output if it failed."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         said = process.communicate()[1]
@@ -100,7 +100,7 @@ def _wait(tasks: list[ray.ObjectRef], options: LaunchOptions) -> None:
 
 
 def _said(task: ray.ObjectRef) -> str:
-    """Return what a task said; what Ray itself says where it did not come to an end."""
+    """Return a task's output, or Ray's own message if the task did not finish."""
     try:
         return str(ray.get(task))
     except (ray.exceptions.RayError, KeyboardInterrupt) as error:

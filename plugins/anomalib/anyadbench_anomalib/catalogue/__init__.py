@@ -1,4 +1,4 @@
-"""What is known of anomalib's models without importing anomalib, which takes ten seconds."""
+"""Facts on anomalib's models, available without importing anomalib, which takes ten seconds."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ from anyadbench_anomalib.catalogue.other import OTHER
 from anyadbench_anomalib.catalogue.simulated import SIMULATED
 
 MODELS: dict[str, Model] = {model.name: model for model in (*BANKS, *FEATURES, *FLOWS, *SIMULATED, *LANGUAGE, *OTHER)}
-"""Every image model by the name of its folder in ``anomalib/models/image``."""
+"""Every image model, by the name of its folder in ``anomalib/models/image``."""

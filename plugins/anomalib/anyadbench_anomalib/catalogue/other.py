@@ -1,4 +1,4 @@
-"""Models that cannot learn from normal pictures alone; they are listed with the reason."""
+"""Models that cannot learn from normal images alone; they are listed with the reason."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ OTHER = (
         name="vlm_ad",
         cls="VlmAd",
         title="VLM-AD",
-        summary="Asks a large vision-language model whether a picture is normal.",
-        citation="A model of anomalib; not published apart from it.",
+        summary="Asks a large vision-language model whether an image is normal.",
+        citation="A model of anomalib; not published separately.",
         cannot="it asks a vision-language model (Ollama, OpenAI or a Hugging Face model), learns nothing from the "
         "training normals, and answers yes or no",
     ),
@@ -18,19 +18,19 @@ OTHER = (
         name="anomalyvfm",
         cls="AnomalyVFM",
         title="AnomalyVFM",
-        summary="A vision foundation model adapted to find anomalies in any picture.",
+        summary="A vision foundation model adapted to find anomalies in any image.",
         citation='"AnomalyVFM: Transforming Vision Foundation Models into Zero-Shot Anomaly Detectors", CVPR 2026, '
         "arXiv 2601.20524.",
-        cannot="its weights were trained on anomalies and are a download, and it learns nothing from the training "
+        cannot="its weights were trained on anomalies and must be downloaded, and it learns nothing from the training "
         "normals",
     ),
     Model(
         name="cfm",
         cls="CFM",
         title="CFM",
-        summary="Maps features of a picture to features of its point cloud and back.",
+        summary="Maps features of an image to features of its point cloud and back.",
         citation='Costanzino et al., "Multimodal Industrial Anomaly Detection by Crossmodal Feature Mapping", CVPR '
         "2024, arXiv 2312.04521.",
-        cannot="it needs a point cloud with every picture, which slices do not have",
+        cannot="it needs a point cloud for every image, which slices do not have",
     ),
 )

@@ -1,4 +1,4 @@
-"""Models that learn to find anomalies which they make themselves."""
+"""Models that learn to find anomalies that they simulate themselves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIMULATED = (
         cls="Supersimplenet",
         fixed=("feature_extractor.",),
         title="SuperSimpleNet",
-        summary="Segments Gaussian noise that is added to features in random blobs.",
+        summary="Segments Gaussian noise added to features in random blobs.",
         citation='Rolih et al., "SuperSimpleNet: Unifying Unsupervised and Supervised Learning for Fast and Reliable '
         'Surface Defect Detection", ICPR 2024, arXiv 2408.03143.',
         weights=convolutional("wide_resnet50_2.tv_in1k"),
@@ -40,7 +40,7 @@ SIMULATED = (
         cls="GeneralAD",
         fixed=("feature_extractor.",),
         title="GeneralAD",
-        summary="An attention discriminator tells features of normal patches from distorted ones.",
+        summary="An attention discriminator separates features of normal patches from distorted ones.",
         citation='Strater et al., "GeneralAD: Anomaly Detection Across Domains by Attending to Distorted Features", '
         "ECCV 2024, arXiv 2407.12427.",
         size=518,
@@ -50,13 +50,13 @@ SIMULATED = (
         own=(
             own("hidden_dim", 2048, "Width inside the discriminator", 1),
             own("lr", 5e-4, "Learning rate of AdamW", 0),
-            own("lr_decay_factor", 0.2, "Last learning rate, by the first", 0),
+            own("lr_decay_factor", 0.2, "Last learning rate, relative to the first", 0),
             own("weight_decay", 1e-5, "Weight decay", 0),
             own("noise_std", 0.25, "Standard deviation of the noise on features", 0),
             own("dsc_layers", 1, "Layers of the discriminator", 1),
             own("dsc_heads", 4, "Heads of the discriminator", 1),
             own("dsc_dropout", 0.1, "Dropout of the discriminator", 0),
-            own("num_fake_patches", -1, "Patches distorted, -1 for all"),
+            own("num_fake_patches", -1, "Number of distorted patches, -1 for all"),
             Param(
                 "fake_feature_type",
                 "random",
@@ -70,14 +70,14 @@ SIMULATED = (
         scheduled=True,
         tiny={"image_size": 56, "batch_size": 2, "epochs": 0, "steps": 2, "hidden_dim": 32},
         demo=_demo(168, 8, 150),
-        departures=("The features are those of the encoder's last block, the 24th of anomalib's ViT-L.",),
+        departures=("The features come from the encoder's last block, which in anomalib's ViT-L is the 24th.",),
     ),
     Model(
         name="glass",
         cls="Glass",
         fixed=("forward_modules.feature_aggregator.",),
         title="GLASS",
-        summary="Tells normal features from ones that are moved towards the edge of the normal by gradient ascent.",
+        summary="Separates normal features from features moved by gradient ascent towards the edge of the normal ones.",
         citation='Chen et al., "A Unified Anomaly Synthesis Strategy with Gradient Ascent for Industrial Anomaly '
         'Detection and Localization", ECCV 2024, arXiv 2407.09359.',
         size=288,
@@ -86,13 +86,13 @@ SIMULATED = (
         architecture=("backbone",),
         levels=("layers", (2, 3)),
         own=(
-            own("pretrain_embed_dim", 1536, "Width that each level is pooled to", 1),
+            own("pretrain_embed_dim", 1536, "Width to which each level is pooled", 1),
             own("target_embed_dim", 1536, "Width of a patch's feature", 1),
             own("discriminator_hidden", 1024, "Width inside the discriminator", 1),
             own("learning_rate", 1e-4, "Learning rate of the projection; the discriminator's is twice that", 0),
             own("step", 20, "Steps of gradient ascent", 1),
             own("gaussian_noise_std", 0.015, "Standard deviation of the noise on features", 0),
-            own("radius_quantile", 0.75, "Quantile of the distances that bounds the normal", 0),
+            own("radius_quantile", 0.75, "Quantile of the distances that bounds the normal features", 0),
             own("mining", True, "Whether gradient ascent is used"),
         ),
         training=(32, 100, 0),
@@ -101,15 +101,14 @@ SIMULATED = (
         demo=_demo(128, 4, 100, pretrain_embed_dim=256, target_embed_dim=256, discriminator_hidden=256),
         departures=(
             LITE_LEVELS,
-            "Pasted textures are noise, as in anomalib where no folder of textures is given; the publication pastes "
-            "DTD.",
+            "Pasted textures are noise, as in anomalib without a folder of textures; the publication pastes DTD.",
         ),
     ),
     Model(
         name="draem",
         cls="Draem",
         title="DRAEM",
-        summary="Repairs pasted textures and segments them from picture and repair.",
+        summary="Repairs pasted textures and segments them from the image and its repair.",
         citation='Zavrtanik et al., "DRAEM: A Discriminatively Trained Reconstruction Embedding for Surface Anomaly '
         'Detection", ICCV 2021, arXiv 2108.07610.',
         own=(own("enable_sspcab", False, "Whether the SSPCAB block is used"),),
@@ -131,7 +130,7 @@ SIMULATED = (
         "ECCV 2022.",
         own=(
             own("latent_anomaly_strength", 0.2, "Strength of the simulated anomalies", 0),
-            own("upsampling_train_ratio", 0.7, "Part of the training before the upsampling module's", 0),
+            own("upsampling_train_ratio", 0.7, "Fraction of the training before the upsampling module is trained", 0),
         ),
         training=(32, 700, 0),
         source=CHOICE,
@@ -162,8 +161,8 @@ SIMULATED = (
         tiny={"image_size": 256, "steps": 2},
         demo=_demo(256, 1, 50),
         departures=(
-            "Maps are ranged by quantiles over the training normals at the last step; anomalib takes normal pictures "
-            "of its validation set, which may be test pictures.",
+            "Maps are normalised by quantiles over the training normals at the last step; anomalib uses normal images "
+            "of its validation set, which may be test images.",
         ),
         files={
             "efficientad_pretrained_weights": "anomalib's archive of that name unpacked, with "
