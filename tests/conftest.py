@@ -1,4 +1,4 @@
-"""Fixtures shared by the tests: a tiny phantom, its protocol, and a cache of their own."""
+"""Fixtures shared by the tests: a tiny phantom, its protocol, and a cache for the tests alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # before numpy and torch are imported
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell without job control starts background jobs so, and every process that a test starts would inherit it.
+    # A shell without job control starts background jobs this way; every process of a test would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from pathlib import Path
@@ -38,16 +38,16 @@ SHARED = (
     "protocols/test_runs",
     "anomalib/test_models",
 )
-"""Test files whose slow tests are independent and take long together; ``make test-all`` deals them out one by one."""
+"""Files with long, independent slow tests; ``make test-all`` distributes them one by one."""
 
 COSTLY = {"options", "tiny_phantom", "toys", "toy_site", "trained_cells", "tiny_protocol"}
-"""Fixtures of tests that train, or start processes."""
+"""Fixtures of tests that train or start processes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files with the most work first, counted in tests, those that train ten times.
+    """Put the files with the most work first: the number of tests, times ten if they train.
 
-    Two processes of pytest take whole files each; a long file that comes last would keep the other process waiting.
+    The two pytest processes take whole files; a long file that comes last would keep the other process waiting.
     """
     work: dict[Path, int] = {}
     for item in items:
@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class DealtOut(LoadScopeScheduling):
-    """Keeps the tests of a file together, but for those of the shared files."""
+    """Keeps the tests of a file together, except for those of the shared files."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -65,7 +65,7 @@ class DealtOut(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> DealtOut | None:
-    """Deal out by :class:`DealtOut` for ``--dist loadscope``: pytest-xdist 3.8 loses its groups under pytest 9.2."""
+    """Use :class:`DealtOut` for ``--dist loadscope``: pytest-xdist 3.8 loses its groups under pytest 9.2."""
     return DealtOut(config, log) if config.getoption("dist") == "loadscope" else None
 
 
@@ -74,7 +74,7 @@ _CTYPE = locale.setlocale(locale.LC_CTYPE)
 
 @pytest.fixture(autouse=True)
 def process_as_before() -> Iterator[None]:
-    """Undo what libraries and trained cells change for the whole process: its locale, and flushing of subnormals."""
+    """Undo what libraries and trained cells change for the whole process: its locale and the flushing of subnormals."""
     yield
     locale.setlocale(locale.LC_CTYPE, _CTYPE)
     if "torch" in sys.modules:
@@ -107,7 +107,7 @@ def tiny_protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def options(tiny_phantom: Path, tiny_protocol: Path) -> list[str]:
-    """What a command needs to run the tiny protocol."""
+    """The options for a command to run the tiny protocol."""
     return ["--protocol", str(tiny_protocol), "--data", str(tiny_phantom)]
 
 

@@ -1,4 +1,4 @@
-"""What the ids of fits and cells depend on of the harness's own files."""
+"""Which of the harness's own files the ids of fits and cells depend on."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def edit(path: Path) -> None:
     path.write_text(path.read_text() + "# edited\n")
 
 
-def test_what_counts_is_folders_of_the_package() -> None:
+def test_what_counts_are_folders_of_the_package() -> None:
     counted = (*identity.FIT_PARTS, *identity.SCORING_PARTS)
     assert len(counted) <= 8
     for part in counted:
         assert (identity.PACKAGE / part).is_dir() or part == "sequences.py", part
 
 
-def test_neither_the_place_nor_what_lies_about_matters(package: Path) -> None:
+def test_neither_the_location_nor_other_files_matter(package: Path) -> None:
     assert hashes(package) == hashes(identity.PACKAGE)
     for name in (
         "metrics/core/__pycache__/image.pyc",
@@ -74,19 +74,19 @@ def test_ids_follow_the_files_that_can_change_a_number(
 
 
 def one_file_of_each_folder(package: Path) -> list[str]:
-    """The last Python file of every folder of the package, and the files beside its folders."""
+    """Return the last Python file of every folder of the package, and the files next to its folders."""
     folders = {path.parent for path in package.rglob("*.py") if path.parent != package}
     chosen = [sorted(folder.glob("*.py"))[-1] for folder in sorted(folders)] + sorted(package.glob("*.py"))
     return [path.relative_to(package).as_posix() for path in chosen]
 
 
 def counted(name: str) -> str:
-    """The part that a file counts by; empty for a file that no id depends on."""
+    """Return the part by which a file counts; empty for a file that no id depends on."""
     parts = (*identity.FIT_PARTS, *identity.SCORING_PARTS)
     return next((part for part in parts if name == part or name.startswith(f"{part}/")), "")
 
 
-def test_a_fit_that_is_chosen_on_test_data_depends_on_the_scoring(
+def test_a_fit_that_is_selected_on_test_data_depends_on_the_scoring(
     package: Path, tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity, "own_hash", lambda parts: identity.harness_hash(parts, package))

@@ -1,4 +1,4 @@
-"""``anyadbench runs`` on folders made by hand: nothing is trained here."""
+"""``anyadbench runs`` on hand-made folders: nothing is trained here."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_show_finds_a_cell_by_the_beginning_of_its_id(tmp_path: Path, capsys: py
     assert json.loads(call(capsys, "runs", "show", ID, "--runs", tmp_path, "--json")[1])["error"] == "no luck"
 
 
-def test_a_name_that_fits_no_cell_or_two_is_said(tmp_path: Path) -> None:
+def test_a_name_that_fits_no_cell_or_two_is_refused(tmp_path: Path) -> None:
     cell(tmp_path, "failed")
     cell(tmp_path, "failed", seed=1, ident="0999")
     with pytest.raises(UserError, match="holds no cell 'zzz'"):
@@ -87,7 +87,7 @@ def test_a_name_that_fits_no_cell_or_two_is_said(tmp_path: Path) -> None:
         inventory.find_cell(tmp_path, "mine")
 
 
-def test_prune_tells_what_would_go_and_removes_it_only_with_yes(
+def test_prune_lists_what_it_would_remove_and_removes_it_only_with_yes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed, kept = cell(tmp_path, "failed"), cell(tmp_path, "interrupted", seed=1, ident="aaaa")
@@ -145,7 +145,7 @@ def test_pruning_follows_no_link_out_of_the_folder(tmp_path: Path) -> None:
     assert (outside / "precious").read_text() == "x"
 
 
-def test_rerun_wants_to_know_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rerun_needs_to_know_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cell(tmp_path, "failed")
     code, _, err = call(capsys, "runs", "rerun", "--runs", tmp_path)
     assert code == 2
@@ -178,7 +178,7 @@ def test_durations_have_units(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-1s", "1d", "1e3", "nan"])
-def test_a_duration_that_is_none_is_said(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     from anyadbench.cli.run import parse_duration
 
     with pytest.raises(UserError, match="--time-limit .* is no duration; give seconds, or e.g. 90s"):

@@ -1,4 +1,4 @@
-"""A cell that is killed at any moment ends with the same bits as one that was left alone."""
+"""A cell that is killed at any moment ends with the same bits as one that is never interrupted."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ STEPS = 12
 """Training steps of the toy method."""
 
 SEED = int(os.environ.get("ANYADBENCH_KILL_SEED", random.randrange(10**6)))
-"""Other moments at every run of the tests; a failure names the seed."""
+"""A different seed, hence different moments, in every run of the tests; a failure reports it."""
 
 
 def finish(
     runs: Path, site: Path, protocol: Path, data: Path, moments: list[tuple[str, int]], *, to_the_end: bool = True
 ) -> list[int]:
-    """Run the cell through its moments of death, and to its end; return how each process ended."""
+    """Run the cell, killed at the given moments, to its end; return how each process ended."""
     script = HELPERS / "kill_runner.py"
     command = [sys.executable, str(script), str(protocol), str(data), str(runs), "toy", json.dumps(moments)]
     command += ["once more"] if to_the_end else []
@@ -36,13 +36,13 @@ def finish(
 
 
 def moments(count: int, seed: int) -> list[tuple[str, int]]:
-    """Random moments in the order in which a run comes by them, of as many phases as there are moments."""
+    """Return random moments, in the order in which a run reaches them, of as many phases as there are moments."""
     draw = random.Random(seed)
     phases = draw.sample(PHASES, min(count, len(PHASES)))
     phases += [draw.choice(PHASES[2:]) for _ in range(count - len(phases))]
     drawn = [(phase, draw.randrange(STEPS)) for phase in sorted(phases, key=PHASES.index)]
-    # Training, and the writing of checkpoints in it, go forward: later moments in later steps. The last steps write no
-    # checkpoint, so that these moments come by for certain.
+    # Training, and writing checkpoints in it, only move forward: later moments fall in later steps. The last steps
+    # write no checkpoint, so that these moments are certain to be reached.
     training = sorted(number for phase, number in drawn if phase == "training")
     before = [(phase, number % 4) for phase, number in drawn if phase in ("checkpoint", "seal")]
     first = [moment for moment in drawn if PHASES.index(moment[0]) < 3]

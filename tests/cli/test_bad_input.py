@@ -135,7 +135,7 @@ LONG = "n" * 300
         (["--method", "anyad", "--weights", f"file:{LONG}"], f"{LONG}: File name too long; give another path"),
     ],
 )
-def test_a_path_that_cannot_be_is_named(
+def test_an_impossible_path_is_named(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = check(capsys, tmp_path / "runs", *arguments, "--protocol", "brats-7subsets")
@@ -143,7 +143,7 @@ def test_a_path_that_cannot_be_is_named(
 
 
 @pytest.mark.parametrize("cell", ["~nosuch/c", LONG])
-def test_a_cell_that_cannot_be_is_named(cell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_impossible_cell_is_named(cell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, said = call(capsys, "predict", "--cell", cell, "--flair", "f.nii.gz", "--out", tmp_path / "out")
     assert code == 2
     assert said.startswith("Error: ") and said.count("\n") == 1 and cell in said
@@ -261,7 +261,7 @@ def test_a_disk_that_is_full_while_writing_ends_in_one_sentence(
     assert "Traceback" not in done.stderr
 
 
-def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_sentence(tmp_path: Path) -> None:
     from anyadbench.errors import UserError
     from anyadbench.files import explain_os_error
 
@@ -271,7 +271,7 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path) -> None:
     assert "it resumes" in str(said)
 
 
-def test_a_folder_that_cannot_be_written_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_in_one_sentence(tmp_path: Path) -> None:
     from anyadbench.errors import UserError
     from anyadbench.files import explain_os_error
 

@@ -50,7 +50,7 @@ def test_an_unknown_data_set_gets_a_suggestion() -> None:
     assert "Did you mean 'brats2018'" in done.stderr
 
 
-def test_doctor_tells_versions_device_cache_and_weights() -> None:
+def test_doctor_reports_versions_device_cache_and_weights() -> None:
     done = run("doctor", "--json")
     found = {item["what"]: item for item in json.loads(done.stdout)}
     assert {"anyadbench", "torch", "cpu", "cache", "methods"} <= set(found)

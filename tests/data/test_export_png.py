@@ -1,4 +1,4 @@
-"""Writing the AnyAD release's tree, and reading it back."""
+"""Writing the AnyAD release's tree and reading it back."""
 
 from __future__ import annotations
 

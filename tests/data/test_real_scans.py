@@ -1,4 +1,4 @@
-"""The data layer on small real samples, where they are at hand."""
+"""The data layer on small real samples, if available."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_samples_have_no_errors(problems: dict[str, list[Problem]], name: st
     assert errors(problems[name]) == []
 
 
-def test_label_3_of_brats_2013_is_only_warned_of(problems: dict[str, list[Problem]]) -> None:
+def test_label_3_of_brats_2013_only_triggers_a_warning(problems: dict[str, list[Problem]]) -> None:
     odd = [problem for problem in problems["brats2018"] if "labels that" in problem.cause]
     assert {problem.scan[:12] for problem in odd} == {"Brats18_2013"} and len(odd) == 4
 
@@ -64,7 +64,7 @@ def test_stored_values_are_the_files(stores: dict[str, SliceStore], name: str) -
     tools: Any = nibabel
     array = np.asarray(tools.as_closest_canonical(tools.loadsave.load(file)).dataobj)
     values, _ = store.read(np.array([row]), ("flair",))
-    # In RAS+ order both in-plane axes run the other way.
+    # In RAS+ order both in-plane axes run in the opposite direction.
     np.testing.assert_array_equal(values[0, 0], array[::-1, ::-1, entry["slice"]].T)
 
 

@@ -22,7 +22,7 @@ def test_a_stopped_training_ends_with_the_same_bits(tmp_path: Path, stop: int) -
     with pytest.raises(Interrupted):
         first.run()
     second = trainer(tmp_path / "cut")
-    torch.rand(100)  # whatever the generators did meanwhile
+    torch.rand(100)  # the generators have moved on meanwhile
     second.run()
     assert second.step == whole.step == 20
     assert second.method.prepared == 0

@@ -1,4 +1,4 @@
-"""What a method may not see cannot influence it: hidden sequences are rewritten and no score changes by a bit."""
+"""A method is not influenced by what it may not see: hidden sequences are rewritten and no bit of a score changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METHODS = [name for name, descriptor in load_methods().items() if "table" in des
 """Every method of the comparison table and its controls."""
 
 FAST = ("anyad", "inpformer", "pixelstats", "stfpm", "dae")
-"""Methods that stand for the kinds there are; all the others are tried by ``make test-all``."""
+"""Methods that represent each kind; ``make test-all`` runs all the others."""
 
 
 def each_method() -> list[Any]:
@@ -28,7 +28,7 @@ def each_method() -> list[Any]:
 
 
 def rewritten(store: SliceStore, folder: Path, change: Any) -> SliceStore:
-    """Return a copy of the store whose pixels are changed in place, with its tables left as they are."""
+    """Return a copy of the store with changed pixels and unchanged tables."""
     shutil.copytree(store.path, folder)
     images = np.lib.format.open_memmap(folder / "images.npy", mode="r+")
     change(images)
@@ -83,7 +83,7 @@ def test_no_score_depends_on_a_hidden_sequence_and_every_score_on_a_shown_one(
 ) -> None:
     fitting = parts(name, protocol, store, tmp_path)
     method = fitting.build().eval()
-    if not method.optimizers():  # what a method without training knows comes from its pass over the normals
+    if not method.optimizers():  # a method without training learns only in its pass over the normals
         method.prepare(training_feed(fitting, "none"))
     original = scores(fitting, method, replace(protocol, as_available=False))
     for subset in protocol.subsets:
@@ -126,7 +126,7 @@ def test_training_never_sees_what_the_protocol_excludes_or_the_scan_lacks(
 
 
 @pytest.mark.parametrize("mask", ["per-sample", "per-epoch"])
-def test_what_the_training_draw_hides_never_stands_in_the_inputs(
+def test_what_the_training_mask_hides_never_reaches_the_inputs(
     mask: str, store: SliceStore, protocol: Protocol, tmp_path: Path
 ) -> None:
     feed = training_feed(parts("anyad", protocol, store, tmp_path), mask)

@@ -1,4 +1,4 @@
-"""The numeric policy: recorded, applied, and what becomes of ``torch.compile``."""
+"""The numeric policy: recorded and applied, and the handling of ``torch.compile``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Listening(Reporter):
 
 
 def failing(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A compiler that draws random numbers and then gives up."""
+    """A compiler that draws random numbers and then fails."""
 
     def compiled(*arguments: Any) -> Any:
         torch.rand(10)
@@ -40,7 +40,7 @@ def failing(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
-def test_a_failing_compiler_is_said_aloud_and_changes_no_number(
+def test_a_failing_compiler_is_reported_and_changes_no_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = trainer(tmp_path / "plain")
@@ -58,7 +58,7 @@ def test_a_failing_compiler_is_said_aloud_and_changes_no_number(
 
 
 class Counting(Toy):
-    """A toy with a running mean, which a step that is done twice would move twice."""
+    """A toy with a running mean, which a step that runs twice would update twice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Counting(Toy):
 
 
 def refusing_later(calls: int) -> Callable[..., Any]:
-    """A compiler that takes the first calls, and then runs the function and gives up."""
+    """A compiler that handles the first calls, then runs the function and fails."""
 
     def compiler(function: Callable[..., Any]) -> Callable[..., Any]:
         left = [calls]
@@ -93,7 +93,7 @@ def refusing_later(calls: int) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("calls", [0, 1, 3])
-def test_a_compiler_that_fails_at_a_later_call_is_said_once_and_changes_no_number(
+def test_a_compiler_that_fails_at_a_later_call_is_reported_once_and_changes_no_number(
     calls: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch, "compile", refusing_later(calls))
@@ -121,7 +121,7 @@ def test_scoring_copies_no_state_once_it_is_compiled(monkeypatch: pytest.MonkeyP
     assert (compiled.state, method.saved) == ("fell back", 1)
 
 
-def test_a_compiler_that_refuses_at_once_is_said_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_refuses_at_once_is_reported_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def refusing(function: Callable[..., Any]) -> Callable[..., Any]:
         raise RuntimeError("not on this interpreter")
 
@@ -195,7 +195,7 @@ def test_a_cell_planned_for_a_gpu_is_refused_where_there_is_none() -> None:
 
 
 def can_compile() -> bool:
-    """Whether what torch.compile needs on the CPU is here: a C++ compiler and the interpreter's headers."""
+    """Whether torch.compile's requirements on the CPU are met: a C++ compiler and the interpreter's headers."""
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     return compiler is not None and Path(sysconfig.get_path("include"), "Python.h").is_file()
 
@@ -203,7 +203,7 @@ def can_compile() -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("state", ["on", "fell back"])
-def test_the_result_says_what_was_asked_for_and_what_came_of_it(
+def test_the_result_records_the_request_and_the_outcome(
     state: str, toys: Path, tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if state == "fell back":

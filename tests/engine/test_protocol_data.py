@@ -1,4 +1,4 @@
-"""What a fit and a cell depend on is in their hashes, and nothing else is."""
+"""The hashes of a fit and a cell cover everything that they depend on, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing is trained on and tested, under whatever name, and nothing is read that was changed by hand."""
+"""No scan is both trained and tested on, whatever its name, and no store that was changed by hand is read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TINY = (16, 16, 8)
 
 
 def test_a_scan_of_the_test_set_that_was_trained_on_is_named(tmp_path: Path) -> None:
-    """Every scan of one set under another name in the other: some train on one side and are tested on the other."""
+    """Every scan of one set has another name in the other set: some train on one side and are tested on the other."""
     data = {name: make_tree(name, tmp_path / name, 6) for name in ("brats2018", "mu")}
     with pytest.raises(
         UserError, match=r"PatientID_\S+ of mu, which cross-brats-mu tests, holds the same image as Brats"
@@ -61,8 +61,8 @@ def png_protocol(folder: Path) -> Path:
     return folder / "png.toml"
 
 
-def test_a_slice_that_stands_in_train_and_test_is_named(tmp_path: Path) -> None:
-    """Of one patient, where no check of patients would object."""
+def test_a_slice_in_train_and_test_is_named(tmp_path: Path) -> None:
+    """Two slices of one patient, to which no check of patients would object."""
     tree = make_tree("anyad-png", tmp_path / "tree", 3)
     for name in ("flair", "t1", "t2"):
         source = tree / "train" / name / "Brats18_CBICA_A001_1_slice7.png"

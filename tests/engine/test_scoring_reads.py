@@ -23,7 +23,7 @@ from anyadbench.protocols.reader import read_protocol
 
 
 class Counting:
-    """An array that counts which of its slices are taken."""
+    """An array that counts which of its slices are read."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array, self.taken = array, Counter[Any]()
@@ -35,7 +35,7 @@ class Counting:
 
 
 class Plain:
-    """A method that scores what it is shown by its brightness."""
+    """A method that scores shown sequences by their brightness."""
 
     def __init__(self) -> None:
         self.scored = 0

@@ -1,4 +1,4 @@
-"""What a protocol does to a method's maps on the scoring grid."""
+"""How a protocol processes a method's maps on the scoring grid."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_methods_own_filter_is_off_where_the_protocol_filters(protocol: Protoc
     assert method_params(descriptor, filtered, "tiny")[off] == {"smoothing_size": 1, "smoothing_sigma": 0.0}[off]
     own = method_params(descriptor, protocol, "tiny")
     assert own != method_params(descriptor, filtered, "tiny")
-    assert method_params(descriptor, filtered, "tiny", {off: own[off]}) == own  # who asks for both gets both
+    assert method_params(descriptor, filtered, "tiny", {off: own[off]}) == own  # both apply if both are requested
 
 
 def test_the_image_score_is_the_mean_of_the_highest_part(protocol: Protocol) -> None:

@@ -1,4 +1,4 @@
-"""Choosing among the states of a training."""
+"""Selection among the states of a training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from anyadbench.methods.contract import Method
 
 
 class Toy(nn.Module):
-    """As much of a method as a selector needs."""
+    """The part of a method that a selector needs."""
 
     validate = manual_step = None
 
@@ -132,7 +132,7 @@ def test_a_stopped_training_ends_with_the_same_choice(tmp_path: Path, stop: int)
 
 
 class Picture:
-    """One slice of one value."""
+    """One slice with one value."""
 
     def __init__(self, value: float) -> None:
         self.inputs = torch.full((1, 1), value)

@@ -1,4 +1,4 @@
-"""Maps of another program become a marked row: the same numbers as if a method had made them."""
+"""Maps of another program become a marked row, with the numbers that a method with these maps would get."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, options: list[str]) -> Pa
 
 @pytest.fixture(scope="module")
 def kept(measured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its maps as another program would write them: an array per slice, and the slices' scores."""
+    """The cell's maps as another program would write them: an array per slice, and the slices' scores."""
     folder = tmp_path_factory.mktemp("maps")
     with np.load(measured / "scores/maps.npz") as data:
         info, maps = json.loads(str(data["info"].item())), data["maps"]

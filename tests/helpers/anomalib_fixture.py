@@ -1,4 +1,4 @@
-"""Builds anomalib's models on random weights, and the files that some of them need."""
+"""Building anomalib's models on random weights, and the files that some of them need."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ DESCRIPTORS = {
 }
 RUNNABLE = [name for name, descriptor in DESCRIPTORS.items() if "Cannot be run" not in descriptor.summary]
 FAST = ("padim", "stfpm")
-"""Models that every test run tries; the others are slow together."""
+"""Models in every test run; the others are slow together."""
 
 installed = pytest.mark.skipif(not DESCRIPTORS or find_spec("anomalib") is None, reason="anomalib is not installed")
 
 
 def tried(names: list[str]) -> list[Any]:
-    """Return parameters of a test: all but a few models are slow."""
+    """Return parameters of a test; all but a few models are marked slow."""
     return [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in names]
 
 
 def needed_files(folder: Path) -> Path:
-    """Write stand-ins for the files that models need: random weights and pictures of noise."""
+    """Write substitutes for the files that models need: random weights and images of noise."""
     from anomalib.models.image.dsr.torch_model import DsrModel
     from anomalib.models.image.efficient_ad.torch_model import SmallPatchDescriptionNetwork
     from torchvision.io import write_png
@@ -44,7 +44,7 @@ def needed_files(folder: Path) -> Path:
     torch.manual_seed(1)
     torch.save(SmallPatchDescriptionNetwork(out_channels=384).state_dict(), teacher / "pretrained_teacher_small.pth")
     autoencoder = DsrModel().discrete_latent_model
-    for part in autoencoder.modules():  # the library's own start lets features die away
+    for part in autoencoder.modules():  # the library's own initialisation makes features vanish
         if isinstance(part, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
             torch.nn.init.normal_(part.weight, std=1.44 * part.weight[0].numel() ** -0.5)
     torch.save(autoencoder.state_dict(), folder / "dsr" / "vq_model_pretrained_128_4096.pckl")
@@ -65,7 +65,7 @@ def needed_files(folder: Path) -> Path:
 
 
 def _clip_file(path: Path) -> None:
-    """Write random weights as open_clip's training saved them: half as wide, with a prefix, beside other entries."""
+    """Write random weights as saved by open_clip's training: in half precision, with a prefix, beside other entries."""
     if find_spec("open_clip") is None:
         return
     import open_clip

@@ -1,4 +1,4 @@
-"""Builds the baselines on random weights and trains them for a few steps, as the harness would."""
+"""Building the baselines on random weights and training them for a few steps, as the harness would."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from anyadbench.weights import ResolvedWeights, resolve
 def random_weights(
     descriptor: MethodDescriptor, profile: str = "package", backbone: str = "profile"
 ) -> ResolvedWeights:
-    """Return random weights of the backbone that a profile stands for."""
+    """Return random weights of a profile's backbone."""
     return resolve("random", descriptor.weights_for({"backbone": backbone}) or {"none": None}, profile=profile)
 
 
@@ -32,7 +32,7 @@ def build(
     sequences: tuple[str, ...] = SEQUENCES,
     **overrides: Value,
 ) -> Method:
-    """Build a method on random weights, after seeding."""
+    """Build a method on random weights, with a fixed seed."""
     torch.manual_seed(0)
     params = descriptor.resolve(budget, overrides)
     weights = random_weights(descriptor, profile, str(params.get("backbone", "profile")))
@@ -41,7 +41,7 @@ def build(
 
 @dataclass
 class Loop:
-    """The harness's loop, as far as a method sees it."""
+    """The part of the harness's loop that a method sees."""
 
     method: Method
     total: int
@@ -62,7 +62,7 @@ class Loop:
         spec.optimizer.step()
 
     def run(self, batch: Batch) -> Loop:
-        """Train on one batch over and over."""
+        """Train on one batch repeatedly."""
         while self.step < self.total:
             self.method.train()
             if self.method.manual_step is not None:
@@ -91,11 +91,11 @@ def fitted(descriptor: MethodDescriptor, steps: int = 1, **options: object) -> M
 
 
 def maps_of(method: Method, images: Tensor, *shown: bool) -> Tensor:
-    """Return the maps of slices of which only some sequences are shown."""
+    """Return the maps of slices with only the given sequences shown."""
     mask = torch.tensor([shown])
     return method.score(Batch(images * mask[:, :, None, None], mask)).maps
 
 
 def count(module: torch.nn.Module) -> int:
-    """Return how many numbers a module's parameters have."""
+    """Return the number of values in a module's parameters."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -1,4 +1,4 @@
-"""A runs folder as the runner leaves it, made in a moment: phantom-like slices, plausible scores, honest metrics."""
+"""A quickly made runs folder in the runner's form: phantom-like slices, plausible scores, real metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METRICS = ("image_auroc", "image_ap", "image_f1", "pixel_auroc", "pixel_ap", "pi
 
 @dataclass
 class FakeMethod:
-    """What to fake: a method with a level of quality (0 is chance)."""
+    """A fake method with a level of quality (0 is chance)."""
 
     name: str
     title: str
@@ -188,7 +188,7 @@ def _sizes(auroc: float, abnormal: int) -> list[dict[str, Any]]:
 
 
 def write_resamples(folder: Path, rows: list[dict[str, Any]], rng: np.random.Generator) -> None:
-    """Write ``scores/bootstrap.npz``: what all methods share when a subject is drawn, and a little of their own."""
+    """Write ``scores/bootstrap.npz``: a part shared by all methods when a subject is drawn, and a part of their own."""
     names = [name for name in METRICS if name != "dice"]
     shared = np.random.default_rng(5).normal(0, 0.03, (len(rows), len(names), 1000))
     points = np.array([[row["metrics"][name] for name in names] for row in rows])
@@ -231,7 +231,7 @@ def _curves(tests: tuple[str, ...], skill: float) -> dict[str, Any]:
 
 
 def result_data(method: FakeMethod, seed: int, rows: list[dict[str, Any]], protocol: str) -> dict[str, Any]:
-    """Return what ``result.json`` holds."""
+    """Return the content of ``result.json``."""
     data: dict[str, Any] = {
         "schema_version": 2,
         "kind": "measured",

@@ -1,4 +1,4 @@
-"""A descriptor that imports torch, and takes its time."""
+"""A descriptor that imports torch and takes a long time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods that each break one check of the conformance kit, and nothing else."""
+"""Methods that each break exactly one check of the conformance kit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEPT: dict[str, float] = {}
 
 
 class Good(Method):
-    """The distance from the mean of the training normals; the others change one thing about it."""
+    """The distance from the mean of the training normals; each of the others changes one thing in it."""
 
     mean: Tensor
 
@@ -79,7 +79,7 @@ class BatchRanged(Good):
 
 
 class BatchRangedSmall(Good):
-    """Its maps are so small that what others change in them is less than 1e-5."""
+    """Its maps are so small that other slices change them by less than 1e-5."""
 
     def score(self, batch: Batch) -> Scores:
         maps = self.maps(batch)
@@ -87,7 +87,7 @@ class BatchRangedSmall(Good):
 
 
 class Remembering(Good):
-    """Keeps what it says of a whole scan, and finds it again by any one of its sequences."""
+    """Remembers its maps of a whole scan and recognises the scan by any one of its sequences."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -139,7 +139,7 @@ class OpensTheTree(Good):
 
 
 class PeeksAtTestSlices(Good):
-    """Goes through the callers' variables until it finds the store."""
+    """Searches the callers' variables for the store."""
 
     def prepare(self, normals: Normals) -> None:
         super().prepare(normals)

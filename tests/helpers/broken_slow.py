@@ -1,4 +1,4 @@
-"""A descriptor whose module works when it is imported."""
+"""A descriptor whose module does work at import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages in a real browser, Debian's chromium."""
+"""Pages in a real browser, Debian's Chromium."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FLAGS = (
 
 
 def browse(tmp_path: Path, address: str, *options: str) -> tuple[str, list[str]]:
-    """Open a page; return what is on standard output and the console messages."""
+    """Open a page; return its standard output and the console messages."""
     command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", *options, address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     shutil.rmtree(tmp_path / "profile", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Changing the files of a cell: its JSON edited in place, and its hashes made to fit again."""
+"""Changing the files of a cell: its JSON is edited in place, and its hashes are updated to match."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from anyadbench.hashing import sha256_file
 
 
 def change_json(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    """Let ``edit`` change what a JSON file holds."""
+    """Let ``edit`` change the content of a JSON file."""
     data = json.loads(path.read_text())
     edit(data)
     path.write_text(json.dumps(data), encoding="utf-8")
 
 
 def reseal(cell: Path) -> None:
-    """Make the hashes of all files that are there fit again, as somebody would who knows where they are."""
+    """Update the hashes of all present files, as a forger who knows where they are stored would."""
     present = [path.relative_to(cell).as_posix() for path in cell.rglob("*.*")]
 
     def rehash(data: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The documents, their blocks, and a folder with small trees under the names that they use."""
+"""The documents, their code blocks, and a folder with small trees under the names that they use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from places import ROOT
 
 WORKED = "\npip install --editable"
-"""Documents with this line in them build a package; ``test_docs_packages.py`` follows them step by step."""
+"""Documents that contain this line build a package; ``test_docs_packages.py`` follows them step by step."""
 
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -29,7 +29,7 @@ def make_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from anyadbench.data.phantom import PhantomSpec, generate
 
     folder = tmp_path_factory.mktemp("docs")
-    # Slices as thin as the default phantom's: the built-in rules count margins in slices and match heights in mm.
+    # As thin as the default phantom's slices: the built-in rules count margins in slices and match heights in mm.
     spec = PhantomSpec("phantom-docs", subjects=10, shape=(48, 48, 62), spacing=(4.5, 4.5, 2.5))
     tree = generate(folder / "phantom", spec)
     for number, scan in enumerate(sorted((tree / "HGG").iterdir()), 1):

@@ -1,4 +1,4 @@
-"""Running small grids of the toy plugin through the command line, and comparing what comes out."""
+"""Running small grids of the toy plugin through the command line, and comparing the results."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def state(runs: Path, method: str) -> dict[str, Any]:
 
 
 def content(runs: Path) -> dict[str, bytes]:
-    """Every byte of every finished cell that has to be the same however it was run."""
+    """Every byte of every finished cell that must not depend on how it was run."""
     found: dict[str, bytes] = {}
     for cell in cells(runs):
         for path in sorted(cell.rglob("*")):
@@ -54,7 +54,7 @@ def content(runs: Path) -> dict[str, bytes]:
             ):
                 found[f"{cell.name}/{path.relative_to(cell)}"] = path.read_bytes()
         result = json.loads((cell / "result.json").read_text())
-        # The manifest tells timings and memory too.
+        # The manifest also contains timings and memory.
         del result["timings"], result["memory"], result["files"]["manifest.json"]
         found[f"{cell.name}/result.json"] = json.dumps(result, sort_keys=True).encode()
     return found

@@ -1,4 +1,4 @@
-"""Imports of the harness as a graph: every import counts, also one inside a function or for a type checker only."""
+"""Imports of the harness as a graph: every import counts, even inside a function or for a type checker only."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ WIDTH = 64
 
 @dataclass
 class TinyWeights:
-    """What a method asks of resolved weights, with a transformer of width 64 in timm's naming."""
+    """The part of resolved weights that a method uses, with a transformer of width 64 in timm's naming."""
 
     registers: int = 4
     depth: int = 12
@@ -30,7 +30,7 @@ class TinyWeights:
     architecture: str = "vit_tiny_patch14_reg4_dinov2"
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return random weights, large enough that features of a picture differ from place to place."""
+        """Return random weights, large enough that the features of an image vary with position."""
         generator = torch.Generator().manual_seed(7)
         vit = VisionTransformer(
             img_size=70,

@@ -1,4 +1,4 @@
-"""Runs whole cells in this process: what the command line does, without its subprocesses."""
+"""Running whole cells in this process: as on the command line, without its subprocesses."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def plan(
 
 
 def protocol_file(protocol: str | Path) -> Path:
-    """Return the file of a protocol that is named, or given as its file."""
+    """Return the file of a protocol given by name or file."""
     from anyadbench.protocols import protocol_files
 
     return Path(protocol) if isinstance(protocol, Path) else protocol_files()[protocol]

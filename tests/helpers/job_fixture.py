@@ -1,4 +1,4 @@
-"""A planned cell of no method in particular."""
+"""A planned cell of an arbitrary method."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Runs one cell in forked processes, each of which kills itself at a given moment, until it is finished.
+"""Run one cell in forked processes, each of which kills itself at a given moment, until the cell is finished.
 
 ``python kill_runner.py PROTOCOL DATA RUNS METHOD MOMENTS [MORE]`` with moments as JSON: ``[["training", 3], …]`` in the
-order in which a run comes by them; with MORE, a last process is left alone. Forking from a process with torch loaded
-spares its import for every moment. Prints how each process ended.
+order in which a run reaches them; with MORE, a last process is not killed. Forking from a process that has loaded torch
+avoids importing it for every moment. Prints how each process ended.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def die() -> None:
 
 
 def at_call(owner: Any, name: str, number: int, *, after: bool = False) -> None:
-    """Kill the process at the ``number``-th call (from 0) of a function, before or after it does its work."""
+    """Kill the process at the ``number``-th call (from 0) of a function, before or after it runs."""
     plain: Callable[..., Any] = getattr(owner, name)
     calls = 0
 
@@ -56,7 +56,7 @@ def at_step(number: int) -> None:
 
 
 def in_the_middle_of_write(number: int) -> None:
-    """Kill the process when half of a piece of a checkpoint is written."""
+    """Kill the process after half of a piece of a checkpoint is written."""
     from anyadbench.engine.checkpoints import _HashingWriter
 
     write = _HashingWriter.write
@@ -92,7 +92,7 @@ def arm(phase: str, number: int) -> None:
         at_step(number)
     elif phase == "checkpoint":
         in_the_middle_of_write(number)
-    elif phase == "seal":  # between the checkpoint, its hash, and its name
+    elif phase == "seal":  # between writing the checkpoint, its hash, and its name
         at_call(checkpoints, "write_text", 0, after=bool(number % 2))
     elif phase == "weights":
         at_call(*((fit, "save_weights") if number % 3 else (WorkFolder, "complete")), 0, after=bool(number % 2))
@@ -127,7 +127,7 @@ def attempt(protocol: str, data: str, runs: str, method: str, moment: tuple[str,
 
 
 def main(protocol: str, data: str, runs: str, method: str, moments: str, more: str = "") -> None:
-    # Whatever takes long to import is imported once, before forking.
+    # Slow imports happen once, before forking.
     for module in ("nibabel", "pandas", "torch._dynamo", "anyadbench.cells.scored_cell", "anyadbench.launch.plan"):
         importlib.import_module(module)
 

@@ -8,6 +8,6 @@ from anyadbench.testing import Finding, Limits, check_method
 
 
 def failures(target: str) -> list[Finding]:
-    """Return what a method fails, however long it takes: that depends on what else the machine does."""
+    """Return a method's failures, except for time limits, which depend on other load on the machine."""
     report = check_method(target, limits=Limits(seconds=math.inf, patience=1200))
     return [finding for finding in report.findings if not finding.ok]

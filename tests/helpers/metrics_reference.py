@@ -1,6 +1,6 @@
 """Slow, plain versions of the pixel and image metrics: one pass over the data for every distinct score.
 
-Written without sharing anything with the package, as a check on it.
+Written independently of the package, to check it.
 """
 
 from __future__ import annotations
@@ -94,12 +94,12 @@ def pixel_metrics(maps: np.ndarray, masks: np.ndarray) -> dict[str, float]:
 
 
 def cases() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return small maps and masks that metric code gets wrong; all have lesion and normal pixels."""
+    """Return small maps and masks that are hard for metric code; all have lesion and normal pixels."""
     rng = np.random.default_rng(5)
     shape = (5, 14, 13)
     masks = np.zeros(shape, dtype=bool)
     masks[0, 0:3, 0:4] = True  # at the corner of the field
-    masks[0, 3, 4] = True  # touches it by a corner only: one component of eight-connected pixels
+    masks[0, 3, 4] = True  # touches it only at a corner: one 8-connected component
     masks[0, 13, 12] = True  # one pixel, at the border
     masks[2, 5:11, 2:9] = True
     masks[2, 1, 6] = True

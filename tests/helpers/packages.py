@@ -1,4 +1,4 @@
-"""Building and 'installing' packages without an index: a wheel unpacked into a folder on the path."""
+"""Building packages and 'installing' them without an index: a wheel is unpacked into a folder on the path."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def environment(*sites: Path, **more: str) -> dict[str, str]:
 
 
 def anyadbench(*arguments: str, sites: tuple[Path, ...] = (), cwd: Path | None = None) -> str:
-    """Run a command that has to succeed, and return what it printed."""
+    """Run a command that must succeed, and return its output."""
     command = [sys.executable, "-m", "anyadbench", *arguments]
     done = subprocess.run(command, env=environment(*sites), cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
@@ -54,6 +54,6 @@ def anyadbench(*arguments: str, sites: tuple[Path, ...] = (), cwd: Path | None =
 
 
 def forget() -> None:
-    """Let this process look for plugins again."""
+    """Make this process look for plugins again."""
     plugins.method_entries.cache_clear()
     plugins.hooks.cache_clear()

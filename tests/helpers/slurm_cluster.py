@@ -1,4 +1,4 @@
-"""A real SLURM of one node, started and stopped by a test."""
+"""A real SLURM cluster of one node, started and stopped by a test."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10
 
 
 def missing() -> str:
-    """Why no SLURM can be started here; empty if one can."""
+    """Return why no SLURM can be started here; empty if it can."""
     lacking = [name for name in NEEDED if shutil.which(name) is None and not Path("/usr/sbin", name).exists()]
     if lacking:
         return f"SLURM is not installed ({', '.join(lacking)}): apt-get install slurm-wlm munge"
@@ -62,7 +62,7 @@ def missing() -> str:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[dict[str, str]]:
-    """Run a controller and one node of two CPUs; yields the environment that reaches them."""
+    """Run a controller and one node with two CPUs; yield the environment that reaches them."""
     for name in ("ctld", "d"):
         (folder / name).mkdir(parents=True)
     folder.chmod(0o755)
@@ -97,7 +97,7 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def _munge(folder: Path, path: str) -> subprocess.Popen[bytes]:
-    """Start munged with a key and a socket of its own."""
+    """Start munged with its own key and socket."""
     own = folder / "munge"
     own.mkdir(mode=0o700)
     key = own / "key"

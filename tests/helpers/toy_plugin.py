@@ -1,4 +1,4 @@
-"""A plugin with a small trained method, and one for everything that a method can do wrong."""
+"""A plugin with a small trained method, and one method for each thing that can go wrong."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def misbehave(do):
 
 
 def install(site: Path) -> Path:
-    """Write the plugin as an installed distribution into ``site``, which goes onto ``PYTHONPATH``."""
+    """Install the plugin as a distribution into ``site``, which is put on ``PYTHONPATH``."""
     site.mkdir(parents=True, exist_ok=True)
     (site / "toy_methods.py").write_text(MODULE)
     info = site / "toy_methods-1.0.dist-info"

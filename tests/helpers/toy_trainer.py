@@ -1,4 +1,4 @@
-"""A trainer of a network of one layer, for what training itself does."""
+"""A trainer with a one-layer network, for tests of the training itself."""
 
 from __future__ import annotations
 

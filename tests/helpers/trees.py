@@ -1,4 +1,4 @@
-"""Tiny trees with the names of the real releases, their known faults included."""
+"""Tiny trees with the names of the real releases, including their known faults."""
 
 from __future__ import annotations
 
@@ -67,19 +67,19 @@ def lesion(layout: str, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def save(path: Path, array: np.ndarray, affine: np.ndarray = LPS) -> Path:
-    """Write an image with its sform set, making folders."""
+    """Write an image with its sform set, creating folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     nifti.nifti1.Nifti1Image(array, affine).to_filename(path)
     return path
 
 
 def values_of(path: Path) -> np.ndarray:
-    """Return a file's values in its own order."""
+    """Return a file's values in their stored order."""
     return np.asarray(nifti.loadsave.load(path).dataobj)
 
 
 def save_as(path: Path, lps: np.ndarray, axes: str) -> Path:
-    """Write an LPS array in another orientation, the affine changed with it."""
+    """Write an LPS array in another orientation, with the affine to match."""
     orient = nifti.orientations
     turn = orient.ornt_transform(orient.axcodes2ornt("LPS"), orient.axcodes2ornt(axes))
     turned = orient.apply_orientation(lps, turn)
@@ -94,14 +94,14 @@ def make_tree(
     faults: Iterable[str] = (),
     ending: str = ".nii.gz",
 ) -> Path:
-    """Write a tree in a layout's real names and return its root.
+    """Write a tree with a layout's real names and return its root.
 
     Args:
         layout: Name of a layout, or ``mslub-short`` for MSLUB under its other names.
-        root: Folder to make.
-        subjects: How many, or their numbers.
+        root: Folder to create.
+        subjects: Number of subjects, or their numbers.
         shape: Size of every volume.
-        faults: Known faults to put in, see :data:`FAULTS`; each strikes the first subject, or those of the release.
+        faults: Known faults to add, see :data:`FAULTS`; each affects the first subject, or those of the release.
         ending: ``.nii`` or ``.nii.gz``.
     """
     numbers = list(range(1, subjects + 1)) if isinstance(subjects, int) else list(subjects)
@@ -134,7 +134,7 @@ def _make_msd(root: Path, numbers: list[int], shape: tuple[int, int, int], endin
 
 
 def save_png(path: Path, image: np.ndarray) -> Path:
-    """Write a grey PNG, making folders."""
+    """Write a grey PNG, creating folders."""
     import cv2
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""``anyadbench protocols show NAME --data DIR``: what will be trained and tested, and what it will cost."""
+"""``anyadbench protocols show NAME --data DIR``: what will be trained and tested, and at what cost."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_times_can_be_measured(
     assert cost["fit_seconds"] > 0 and cost["score_seconds"] > 0
 
 
-def test_people_get_tables(
+def test_the_default_output_is_tables(
     done: Done, tiny_phantom: Path, tiny_protocol: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = show(capsys, tiny_protocol, "--data", tiny_phantom, "--method", "pixelstats", "--budget", "tiny")

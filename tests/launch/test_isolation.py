@@ -1,4 +1,4 @@
-"""Methods that do everything wrong: each fails alone, says why, and its siblings finish."""
+"""Methods that misbehave in every way: each fails alone with its reason, and its siblings finish."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_a_long_log_loses_its_middle(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 class Sleeper(Supervisor):
-    """A worker that says what it does and then sleeps, with or without an ear for SIGTERM."""
+    """A worker that prints what it does and then sleeps, with or without handling SIGTERM."""
 
     deaf = False
 

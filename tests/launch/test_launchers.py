@@ -35,7 +35,7 @@ def options(options: list[str]) -> list[object]:
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory, toy_site: Path, options: list[object]) -> dict[str, bytes]:
-    """What one slot of the local launcher makes."""
+    """The result of one slot of the local launcher."""
     runs = tmp_path_factory.mktemp("expected") / "runs"
     done = run("run", *options, "--runs", runs, env={**os.environ, "PYTHONPATH": str(toy_site)})
     assert done.returncode == 0, done.stderr
@@ -98,7 +98,7 @@ def test_ctrl_c_twice_ends_at_once_and_leaves_a_cell_that_resumes(
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     time.sleep(1)
-    assert process.poll() is None  # the step sleeps for a minute before the worker looks up
+    assert process.poll() is None  # the step sleeps for a minute before the worker checks for a stop
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -130,7 +130,7 @@ def jobs(runs: Path, device: str, count: int) -> list[Job]:
 
 @pytest.fixture
 def pinned(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
-    """The device of every cell, in the order in which they begin; nothing is run."""
+    """The device of every cell, in the order in which the cells start; nothing is run."""
     seen: list[str | None] = []
 
     class Pinned(local.Supervisor):
@@ -163,13 +163,13 @@ def test_cells_on_the_cpu_are_pinned_to_no_device(
 
 @pytest.fixture
 def asked(tmp_path: Path) -> Job:
-    """A cell that nobody has planned yet."""
+    """A cell that has not been planned yet."""
     (tmp_path / "tiny.toml").write_text("the protocol")
     return planned(tmp_path / "runs", protocol_file=str(tmp_path / "tiny.toml"))
 
 
 def execute(job: Job, monkeypatch: pytest.MonkeyPatch, then: Callable[[Job], None] = lambda job: None) -> list[str]:
-    """Run a job through a launcher that only does ``then``; return what was said."""
+    """Run a job through a launcher that only calls ``then``; return the messages."""
 
     def launch(todo: list[Job], options: LaunchOptions) -> list[Outcome]:
         for one in todo:
@@ -230,7 +230,7 @@ def test_a_worker_sees_its_own_device_only(tmp_path: Path, monkeypatch: pytest.M
     assert worker_environment(job, None)["OMP_NUM_THREADS"] == "1"
 
 
-def test_an_unknown_launcher_or_setting_is_said(tmp_path: Path) -> None:
+def test_an_unknown_launcher_or_setting_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Unknown launcher 'locall'. Did you mean 'local'"):
         find_launcher("locall")
     with pytest.raises(UserError, match="the launcher shell has no such setting. It takes none"):
@@ -339,7 +339,7 @@ def test_a_cancelled_task_resumes_with_the_next_command(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_preempted_task_goes_on_by_itself(
+def test_a_preempted_task_resumes_by_itself(
     running: tuple[Path, subprocess.Popen[str]], expected: dict[str, bytes]
 ) -> None:
     runs, process = running

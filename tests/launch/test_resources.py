@@ -1,4 +1,4 @@
-"""Memory does not grow with the number of slices, and the plan says beforehand what will be needed."""
+"""Memory does not grow with the number of slices, and the plan states in advance what will be needed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Plain(torch.nn.Module):
 
 
 def peak(work: Callable[[], object]) -> int:
-    """Most bytes that Python and NumPy held at once."""
+    """Return the largest number of bytes that Python and NumPy held at once."""
     tracemalloc.start()
     try:
         work()
@@ -69,7 +69,7 @@ def test_scoring_ten_times_the_slices_takes_no_more_memory_than_their_table(
 
         return work
 
-    peak(score(1))  # what is cached at the first use
+    peak(score(1))  # fills what is cached on first use
     once, often = peak(score(1)), peak(score(10))
     slices = 9 * (len(normals) + len(abnormals))
     one_slice = int(np.prod(data.stores["phantom"].shape)) * 4

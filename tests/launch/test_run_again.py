@@ -1,4 +1,4 @@
-"""Grids that do not go through at once: methods left out, failed cells, and finished ones that kept too few maps."""
+"""Grids that need a second run: methods left out, failed cells, and finished ones that kept too few maps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anyadbench.errors import UserError
 
 
 @pytest.mark.slow
-def test_a_failed_cell_is_run_again_once_the_cause_is_mended(
+def test_a_failed_cell_is_run_again_once_the_cause_is_fixed(
     toys: Path, tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["run", "--method", "toy", "--protocol", tiny_protocol, "--data", tiny_phantom, "--runs"]

@@ -57,7 +57,7 @@ def random_weights(name: str) -> ResolvedWeights:
 
 
 def pattern(size: int) -> Tensor:
-    """Return a fixed picture 1x3xHxW that anyone can rebuild: sin(0.01 n) over the flat index n."""
+    """Return a fixed image 1x3xHxW that anyone can reproduce: sin(0.01 n) over the flat index n."""
     return torch.from_numpy(np.sin(0.01 * np.arange(3 * size * size)).reshape(1, 3, size, size)).float()
 
 
@@ -142,8 +142,8 @@ def test_features_of_chosen_blocks_are_those_of_the_whole_vit(focus: ResolvedWei
 
 
 def test_efficientnet_lite0_computes_what_its_authors_code_does(lite: ResolvedWeights) -> None:
-    # Pooled features of efficientnet-lite-pytorch 0.1.0 with the same file on the same picture. With symmetric padding
-    # (timm's efficientnet_lite0) the same tensors give others.
+    # Pooled features of efficientnet-lite-pytorch 0.1.0 with the same file on the same image. With symmetric padding
+    # (timm's efficientnet_lite0) the same tensors give different features.
     model = build_backbone(lite).eval()
     with torch.no_grad():
         pooled = model(pattern(224))[0]

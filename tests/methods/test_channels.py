@@ -1,4 +1,4 @@
-"""How one to four sequences meet the three channels of a pretrained encoder."""
+"""How one to four sequences map to the three channels of a pretrained encoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ POLICIES = ("zero-norm", "black", "replicate")
 
 
 def one_pixel(values: list[float], shown: list[bool], layout: str, policy: str = "zero-norm") -> list[float]:
-    """Return the three channels of a picture of one pixel before normalisation."""
+    """Return the three channels of a one-pixel image before normalisation."""
     mask = torch.tensor([shown])
     images = torch.tensor(values).view(1, -1, 1, 1) * mask[:, :, None, None]
     return as_channels(images, mask, policy, layout)[0].flatten().tolist()

@@ -103,7 +103,7 @@ def test_an_unknown_method_gets_a_suggestion_and_a_way_to_install() -> None:
         plugins.find_method("anyadd")
 
 
-def test_nobody_is_told_to_install_a_guessed_name() -> None:
+def test_no_advice_installs_a_guessed_name() -> None:
     with pytest.raises(UserError) as raised:
         plugins.find_method("numpyx")
     assert "pip install" not in str(raised.value)

@@ -1,6 +1,6 @@
 """Every command block of the documents runs: on generated trees, with the smallest budget and without weights.
 
-Blocks of ``make`` are run by ``.ci/run`` itself. Whatever trains outside the README is left to ``make test-all``.
+Blocks of ``make`` are run by ``.ci/run`` itself. Training outside the README is left to ``make test-all``.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ def run_line(line: str, place: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", *words], cwd=place, env=environment, capture_output=True, text=True, check=False
     )
-    # The doctor ends with 1 where the machine itself has a problem, such as a disk that is nearly full.
+    # The doctor exits with 1 if the machine itself has a problem, such as an almost full disk.
     assert done.returncode in ((0, 1) if words[1] == "doctor" else (0,)), done.stderr
     _DONE.add(line)
 
 
 def run_before(name: str, place: Path) -> None:
-    """Run what a document trains, so that each of its lines can be tested alone."""
+    """Run the training in a document, so that each of its lines can be tested alone."""
     for document, line in commands():
         if document == name and line.startswith("anyadbench run ") and line not in _DONE:
             run_line(line, place)

@@ -1,6 +1,6 @@
-"""The documents that describe a whole package, followed step by step: files written, built, put on the path, and used.
+"""The documents that describe a whole package, followed step by step: files are written, built, put on the path, used.
 
-Only the installation differs from what a reader does: the wheel is built here, without an index, and unpacked.
+Only the installation differs from the reader's: the wheel is built here, without an index, and unpacked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Follower:
-    """Goes through one document and keeps what each command printed."""
+    """Goes through one document and keeps the output of each command."""
 
     def __init__(self, name: str, folder: Path, place: Path, package: Path | None = None) -> None:
         self.blocks = BLOCK.findall((ROOT / "docs" / name).read_text())
@@ -57,7 +57,7 @@ class Follower:
         assert words[0] == "anyadbench", line
         tiny = environment(self.site, ANYADBENCH_RUN_BUDGET="tiny", ANYADBENCH_RUN_WEIGHTS="random")
         if "phantom-7subsets" in words:
-            tiny["ANYADBENCH_RUN_DATA"] = str(self.place / "phantom")  # a smaller one than the default
+            tiny["ANYADBENCH_RUN_DATA"] = str(self.place / "phantom")  # smaller than the default
         command = [sys.executable, "-m", *words]
         done = subprocess.run(command, cwd=self.place, env=tiny, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
@@ -110,11 +110,12 @@ def test_a_metric_of_a_plugin_is_a_column(tmp_path: Path, place: Path) -> None:
     assert any(float(row["worst_patient"]) < float(row["pixel_auroc"]) for row in rows)
     page = (place / "boards" / "brats-7subsets" / "report.html").read_text()
     assert (
-        "found_at_95: Sensitivity for slices at a specificity of 95 %. A plugin&#39;s metric, without interval." in page
+        "found_at_95: Sensitivity for slices at a specificity of 95 %. A plugin&#39;s metric, without an interval."
+        in page
     )
 
 
-def test_a_report_section_of_a_plugin_stands_on_the_page(tmp_path: Path, place: Path) -> None:
+def test_a_report_section_of_a_plugin_is_on_the_page(tmp_path: Path, place: Path) -> None:
     Follower("plugins/report-section.md", tmp_path, place).follow()
     page = (place / "boards" / "brats-7subsets" / "report.html").read_text()
     assert '<h2 id="added-1-title">Weakest subset</h2>' in page

@@ -1,4 +1,4 @@
-"""The documentation as a site: built strictly, whole, and with nothing loaded from elsewhere."""
+"""The documentation as a site: built strictly and completely, without loading anything from elsewhere."""
 
 from __future__ import annotations
 

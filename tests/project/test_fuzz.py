@@ -1,4 +1,4 @@
-"""Mutated NIfTI, TOML and JSON files: a clear error or a correct reading; no crash, no hang, no growth of memory."""
+"""Mutated NIfTI, TOML and JSON files: a clear error or a correct result; no crash, no hang, no growth of memory."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from anyadbench.protocols.reader import read_protocol
 from anyadbench.results.read import read_cells
 
 MEMORY = 48 << 20
-"""Bytes that reading one of these small files may take at most."""
+"""Largest number of bytes that reading one of these small files may allocate."""
 
 SECONDS = 20
-"""Longer than any reading, on a loaded machine too: what takes longer hangs."""
+"""Longer than reading takes even on a loaded machine: anything longer is a hang."""
 
 WORDS = (
     b"null", b"-1", b"1e999", b"NaN", b"0", b"99999999999999999999", b'"\\u0000"', b"[]", b"{}", b"true", b"\xff\xfe",
@@ -37,7 +37,7 @@ WORDS = (
 
 
 def mutate(data: bytes, draw: random.Random) -> bytes:
-    """Return bytes with one to four things wrong."""
+    """Return bytes with one to four random faults."""
     changed = bytearray(data)
     for _ in range(draw.randint(1, 4)):
         at = draw.randrange(len(changed) or 1)
@@ -54,14 +54,14 @@ def mutate(data: bytes, draw: random.Random) -> bytes:
             changed[at : at + draw.randint(0, 8)] = draw.choice(WORDS)
         elif kind == 5:
             changed[at:at] = changed[at : at + draw.randint(1, 200)]
-        elif changed:  # the header, where the numbers are that decide about shape and type
+        elif changed:  # the header, which contains the numbers for shape and type
             changed[draw.randrange(min(len(changed), 352))] = draw.choice((0, 1, 127, 128, 255))
     return bytes(changed)
 
 
 @contextmanager
 def watched(what: str) -> Iterator[None]:
-    """Fail if the body hangs or takes much memory."""
+    """Fail if the body hangs or uses much memory."""
 
     def late(number: int, frame: FrameType | None) -> None:
         raise AssertionError(f"{what} hangs")
@@ -79,7 +79,7 @@ def watched(what: str) -> Iterator[None]:
 
 
 def check(read: Callable[[], object], what: str) -> bool:
-    """Read something; return whether that went well. Anything but a reading or a sentence is a failure."""
+    """Read something; return whether it succeeded. Anything but a result or a sentence is a failure."""
     with watched(what):
         try:
             read()
@@ -148,7 +148,7 @@ def test_mutated_records_of_cells(count: int, tmp_path: Path) -> None:
     assert 0 < read < count
 
 
-def test_a_packed_file_that_swells_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+def test_a_file_that_unpacks_to_too_much_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
     plain = save(tmp_path / "a.nii", anatomy(1, (10, 8, 6), "t1")).read_bytes()
     path = tmp_path / "bomb.nii.gz"
     path.write_bytes(gzip.compress(plain + bytes(200 << 20), 1))

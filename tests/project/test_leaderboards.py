@@ -1,4 +1,4 @@
-"""The published boards are what their stored results give."""
+"""The published boards follow from their stored results."""
 
 from __future__ import annotations
 
@@ -95,11 +95,11 @@ def test_a_cell_that_fails_its_check_is_not_published(tmp_path: Path) -> None:
     (cell / "scores/slices.csv").write_text((cell / "scores/slices.csv").read_text() + "\n")
     with pytest.raises(UserError, match="cannot be published: .*slices.csv: its hash is not the one in result.json"):
         publish_cells(tmp_path / "runs", tmp_path / "out")
-    with pytest.raises(UserError, match="holds no finished cell of what was asked for"):
+    with pytest.raises(UserError, match="has no finished cell that matches"):
         publish_cells(tmp_path / "runs", tmp_path / "out", methods=["none"])
 
 
-def test_the_path_of_the_weights_stays_behind(tmp_path: Path) -> None:
+def test_the_path_of_the_weights_is_not_published(tmp_path: Path) -> None:
     cell = one_cell(tmp_path / "runs")
     path = "/home/somebody/weights.bin"
     change_json(cell / "manifest.json", lambda manifest: manifest["weights"].update(path=path))

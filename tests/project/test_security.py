@@ -1,4 +1,4 @@
-"""What comes from others is data: names, paths, results and plans of a hostile folder do nothing."""
+"""Foreign content is only data: names, paths, results and plans in a hostile folder have no effect."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_nothing_unpickles_evaluates_or_starts_a_shell(path: Path) -> None:
 
 
 def test_a_plan_works_in_the_folder_that_it_was_found_in(tmp_path: Path) -> None:
-    """Its own word for the runs folder may point anywhere."""
+    """Its own entry for the runs folder may point anywhere."""
     work = planned(tmp_path / "runs").save()
     plan = json.loads((work / "plan.json").read_text())
     (work / "plan.json").write_text(json.dumps(plan | {"runs": "/etc"}))

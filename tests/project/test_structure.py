@@ -1,4 +1,4 @@
-"""The shape of the harness: folders of a size that a person can take in, and imports that go one way."""
+"""The structure of the harness: folders of a manageable size, and imports in one direction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALLOWED_CIRCLES = 2
 """``Prediction.write`` and the lazy reading of ``ResolvedWeights``: methods that load their module when called."""
 
 
-def test_imports_go_round_in_at_most_two_places() -> None:
+def test_imports_have_at_most_two_circles() -> None:
     found = circles(imports(modules(PACKAGE)))
     assert len(found) <= ALLOWED_CIRCLES, found
 

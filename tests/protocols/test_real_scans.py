@@ -1,4 +1,4 @@
-"""Protocols on small samples of real scans, where they are at hand."""
+"""Protocols on small samples of real scans, if available."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ SHARED_FITS = [
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("sets")
-    # Other numbers are other heads: the sets must not share an image.
+    # Different numbers give different heads: the sets must not share an image.
     return {name: make_tree(name, root / name, range(10 * i + 1, 10 * i + 7)) for i, name in enumerate(SETS)}
 
 

@@ -51,7 +51,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def found(samples: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run a method through the checks that need no process of their own."""
+    """Run a method through the checks that do not need their own process."""
     from anyadbench.testing.conformance.bench import Bench
     from anyadbench.testing.conformance.worker import run_checks
 
@@ -142,7 +142,7 @@ def test_a_method_of_this_project_conforms(name: str) -> None:
 
 
 OTHERS = {entry.name for entry in method_entries() if entry.distribution != "anyadbench-anomalib"} - set(FAST)
-"""The rest; test_anomalib.py puts anomalib's models to the kit."""
+"""The rest; test_anomalib.py runs the kit on anomalib's models."""
 
 
 @pytest.mark.slow

@@ -25,16 +25,16 @@ FOLDER = FIXTURES / "parity"
 
 
 def tiny_claimant(fixture: ParityFixture) -> dict[str, np.ndarray]:
-    """Stand in for a method: the sum of the weights and of the images."""
+    """Return the sum of the weights and of the images, in place of a method's numbers."""
     return {"sum": np.asarray(fixture.state("net")["a.weight"].sum()), "images": fixture.images[0, 0, 0, :1]}
 
 
 def no_numbers(fixture: ParityFixture) -> None:
-    """Stand in for a method that returns nothing."""
+    """Return nothing, in place of a method's numbers."""
 
 
 def raising(fixture: ParityFixture) -> dict[str, np.ndarray]:
-    """Stand in for a method with a defect."""
+    """Raise, like a method with a defect."""
     raise RuntimeError("first\n  second")
 
 
@@ -43,7 +43,7 @@ TINY = MethodDescriptor("tiny", "Tiny", "A test.", "x:y", parity="test_parity:ti
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with one fixture that the stand-in reproduces."""
+    """A folder with one fixture that the substitute reproduces."""
     entry = {"method": "tiny", "batch": 1, "steps": 1, "image_size": 4}
     (tmp_path / "manifest.json").write_text(json.dumps({"seed": 5, "dtype": "float64", "fixtures": {"one": entry}}))
     (tmp_path / "one.names.json").write_text(json.dumps({"net": {"a.weight": [3, 2]}}))
@@ -54,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def add_copy(folder: Path, method: str = "tiny") -> None:
-    """Add a fixture ``two`` with the files of ``one``, which its images do not fit."""
+    """Add a fixture ``two`` with the files of ``one``, whose images do not match it."""
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["fixtures"]["two"] = {**manifest["fixtures"]["one"], "method": method}
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -118,7 +118,7 @@ def test_numbers_that_are_not_finite_fail(folder: Path) -> None:
     assert not report.ok and report.results["one"][0].note == "not finite"
 
 
-def test_a_folder_that_nobody_claims_is_told_and_does_not_pass(folder: Path) -> None:
+def test_a_folder_that_no_method_claims_is_reported_and_does_not_pass(folder: Path) -> None:
     report = run_parity(folder, [])
     assert report.unclaimed == {"one": "tiny"} and not report.ok
 
@@ -138,7 +138,7 @@ def test_a_folder_that_nobody_claims_is_told_and_does_not_pass(folder: Path) -> 
         ("one.safetensors", "damaged", "one.safetensors cannot be read as safetensors .*; copy it again"),
     ],
 )
-def test_a_damaged_folder_is_told_in_one_sentence(folder: Path, file: str, text: str | None, sentence: str) -> None:
+def test_a_damaged_folder_is_reported_in_one_sentence(folder: Path, file: str, text: str | None, sentence: str) -> None:
     (folder / file).unlink()
     if text is not None:
         (folder / file).write_text(text)
@@ -252,7 +252,7 @@ def test_the_command_ends_with_1_above_the_tolerance(folder: Path, monkeypatch: 
     assert bad.exit_code == 1 and json.loads(bad.output)["results"]["one"][0]["error"] > 1e-6
 
 
-def test_the_command_tells_what_nobody_claims(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_reports_what_no_method_claims(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("anyadbench.plugins.load_methods", dict)
     result = CliRunner().invoke(parity, [str(folder)])
     assert result.exit_code == 1

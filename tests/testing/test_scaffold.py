@@ -1,4 +1,4 @@
-"""``plugin new`` writes a package that is complete: it builds, installs, passes its own tests and is found."""
+"""``plugin new`` writes a complete package: it builds, installs, passes its own tests and is found."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
 
 
 class Fresh:
-    """A virtual environment of its own with the harness, the distributions of this project and one package."""
+    """A virtual environment with the harness, the distributions of this project and one package."""
 
     def __init__(self, folder: Path) -> None:
         self.uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")

@@ -1,4 +1,4 @@
-"""The embedded phantom: what it looks like, and that it is the same every time."""
+"""The embedded phantom: its appearance, and that it is the same every time."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_complete_tree_is_left_alone(tree: Path) -> None:
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-100])])
 @pytest.mark.parametrize("kind", ["flair", "seg"])
-def test_a_lost_or_truncated_file_is_made_again_and_no_other(
+def test_only_a_lost_or_truncated_file_is_made_again(
     damage: Callable[[Path], object], kind: str, tree: Path, tmp_path: Path
 ) -> None:
     root = Path(shutil.copytree(tree, tmp_path / "tree"))
@@ -161,14 +161,14 @@ def test_a_subject_that_another_process_finished_first_is_kept(tree: Path, tmp_p
     assert {path: path.stat().st_ino for path in root.rglob("*")} == before
 
 
-def test_phantom_json_tells_the_specification(tree: Path) -> None:
+def test_phantom_json_contains_the_specification(tree: Path) -> None:
     written = json.loads((tree / "phantom.json").read_text(encoding="utf-8"))
     assert written["digest"] == digest(TINY)
     assert written["spec"]["shape"] == [48, 48, 20]
     assert not (tree / "phantom.begun.json").exists()
 
 
-def test_digests_tell_specifications_apart() -> None:
+def test_digests_differ_between_specifications() -> None:
     specs = [TINY, PhantomSpec(), PhantomSpec.tiny(seed=1), PhantomSpec.tiny(shift=True), PhantomSpec.tiny(subjects=9)]
     assert len({digest(spec) for spec in specs}) == len(specs)
 
@@ -255,7 +255,7 @@ def test_lesions_are_plain_in_flair_and_t2() -> None:
 
 
 def test_lesions_are_subtle_in_t1() -> None:
-    # Darker than most tissue, far less plainly than they are bright in FLAIR.
+    # Darker than most tissue, but far less clearly than they are bright in FLAIR.
     assert 0.2 < lesion_ranking(MEDIUM, "t1") < 0.45
 
 
@@ -356,7 +356,7 @@ def test_a_nilearn_without_the_maps_is_named(monkeypatch: pytest.MonkeyPatch) ->
         synthesise(TINY, 1)
 
 
-def test_a_disk_that_fills_up_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_is_reported_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
     from anyadbench.data.phantom import write

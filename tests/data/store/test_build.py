@@ -1,4 +1,4 @@
-"""Building a store: the same bytes every time, whatever happens in between."""
+"""Building a store: the same bytes every time, whatever happens along the way."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_nothing_but_the_store_is_left(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["store"]
 
 
-def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     tree = make_tree("brats2018", tmp_path / "source", 8, (48, 48, 20))
     code = (
         "import sys; from anyadbench.data.store.build import prepare\n"
@@ -199,7 +199,7 @@ def test_a_full_disk_is_one_sentence_and_resumable(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_writing_an_array_tells_of_a_full_disk() -> None:
+def test_writing_an_array_reports_a_full_disk() -> None:
     with pytest.raises(OSError) as caught:
         write_array(Path("/dev/full"), np.zeros((4, 4)))
     assert caught.value.errno == errno.ENOSPC
@@ -247,7 +247,7 @@ def test_a_broken_link_is_a_missing_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["brats2018", "anyad-png"])
 def test_memory_does_not_grow_with_the_patients(tmp_path: Path, name: str) -> None:
-    """Twenty patients more cost a small part of their pixels: their rows of the tables."""
+    """Twenty more patients cost a small part of their pixels: their lines in the tables."""
     import tracemalloc
 
     layout, peaks, sizes = get_layout(name), [], []

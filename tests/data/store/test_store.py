@@ -1,4 +1,4 @@
-"""What stands in a slice store, and what becomes of one that was changed."""
+"""The content of a slice store, and the handling of a changed one."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_labels_a_layout_calls_not_abnormal_do_not_count(tmp_path: Path) -> None
     assert store.slices["lesion_px"].max() == 1 == store.abnormal(np.arange(len(store))).sum(axis=(1, 2)).max()
 
 
-def test_the_table_tells_areas_and_distances(store: SliceStore) -> None:
+def test_the_table_contains_areas_and_distances(store: SliceStore) -> None:
     table = store.slices[store.slices["scan"] == "Brats18_CBICA_A001_1"].set_index("slice")
     labels = lesion("brats2018", TINY)
     assert table.loc[2, "lesion_px"] == (labels[:, :, 2] > 0).sum() == 64

@@ -91,7 +91,7 @@ def test_junk_is_skipped(tmp_path: Path) -> None:
     assert len(found.scans) == 1 and not found.problems
 
 
-def test_apple_files_and_strangers_are_warned_of(tmp_path: Path) -> None:
+def test_apple_files_and_unknown_files_trigger_a_warning(tmp_path: Path) -> None:
     found = survey(make_tree("brats2018", tmp_path, 1, TINY, faults=["apple", "stray"]), get_layout("brats2018"))
     assert {problem.file for problem in found.problems} == {"._leftover.nii.gz", "average.nii.gz"}
     assert {problem.severity for problem in found.problems} == {"warning"}
@@ -196,7 +196,7 @@ def test_every_layout_says_where_it_comes_from(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_the_command_tells_it_all(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_everything(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     layout = LAYOUTS[name]
     with pytest.raises(SystemExit) as ended:
         main(["datasets", "show", name])

@@ -57,7 +57,7 @@ def test_the_trees_own_parts_are_kept(tree: Path) -> None:
     assert store.abnormal(selection.test_abnormals).any(axis=(1, 2)).all()
 
 
-def test_time_points_are_told_from_subjects(tmp_path: Path) -> None:
+def test_time_points_are_separated_from_subjects(tmp_path: Path) -> None:
     for time in (1, 2):
         image = np.full((8, 8), time, np.uint8)
         save_png(tmp_path / f"train/flair/PatientID_0054_Timepoint_{time}_slice100.png", image)
@@ -109,7 +109,7 @@ def test_one_slice_in_two_parts(tree: Path) -> None:
     assert any("is in test/abnormal as well as in test/normal" in problem.cause for problem in problems(tree))
 
 
-def test_a_patient_in_train_and_test_is_warned_of(tree: Path) -> None:
+def test_a_patient_in_train_and_test_triggers_a_warning(tree: Path) -> None:
     for name in ("flair", "t1", "t2"):
         save_png(tree / "train" / name / "Brats18_CBICA_A002_1_slice1.png", np.full((16, 20), 9, np.uint8) + len(name))
     (warning,) = [problem for problem in problems(tree) if problem.severity == "warning"]

@@ -1,4 +1,4 @@
-"""Reading volumes: one orientation, and one sentence for each thing that can be wrong."""
+"""Reading volumes: one orientation, and one sentence for each possible fault."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_affines_are_compared_in_millimetres(tmp_path: Path, shift: float, fine:
             check_siblings(first, other)
 
 
-def test_channels_of_a_4d_image_are_told_apart(tmp_path: Path) -> None:
+def test_channels_of_a_4d_image_are_separated(tmp_path: Path) -> None:
     stack = np.stack([anatomy(1, SHAPE, kind) for kind in ("flair", "t2")], axis=-1)
     volumes = read_channels(save(tmp_path / "a.nii", stack), ("flair", "t2"))
     np.testing.assert_array_equal(volumes["t2"].array, stack[..., 1])

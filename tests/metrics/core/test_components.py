@@ -45,7 +45,7 @@ def test_lesion_pixels_know_the_area_of_their_component() -> None:
     assert found.count == labels.max()
 
 
-def test_labels_that_start_anew_in_each_slice_are_told_apart() -> None:
+def test_labels_that_restart_in_each_slice_are_made_distinct() -> None:
     stack = masks(0.05)
     anew = np.stack([components(mask) for mask in stack])
     found, expected = lesion_pixels(stack, anew), lesion_pixels(stack)
@@ -70,7 +70,7 @@ def test_keys_sort_like_scores_and_join_the_zeros() -> None:
 
 
 @pytest.mark.parametrize("threshold", [*VALUES, 0.1, -0.1, 1e-46, -1e-46, 1e300, -1e300])
-def test_the_key_of_a_threshold_parts_scores_as_the_threshold_does(threshold: float) -> None:
+def test_the_key_of_a_threshold_separates_scores_as_the_threshold_does(threshold: float) -> None:
     values = np.asarray([*VALUES, 0.1, -0.1], dtype=np.float32)
     above = float32_keys(values) > threshold_key(threshold)
     assert above.tolist() == (values.astype(np.float64) > threshold).tolist()

@@ -1,4 +1,4 @@
-"""The exact pixel metrics against scikit-learn and a plain reference, and their independence of order and scale."""
+"""The exact pixel metrics, compared with scikit-learn and a plain reference, and independent of order and scale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resizing and blurring by matrices against torch and scipy."""
+"""Resizing and blurring by matrices, compared with torch and scipy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The streaming state: error within its bound, the same bits in any order, on the host and through torch."""
+"""The streaming state: error within its bound, and the same bits in any order, on the host and through torch."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_error_stays_within_the_bound(name: str, bits: int) -> None:
         assert abs(value - truth[metric]) <= bounds[metric] + ROUNDING
 
 
-def test_a_bound_is_not_empty_talk() -> None:
+def test_a_bound_is_not_vacuous() -> None:
     state = state_of(*CASES["plain"], bits=24)
     assert max(state.error_bound.values()) < 1e-2
     assert state_of(*CASES["plain"], bits=12).error_bound["pixel_ap"] > state.error_bound["pixel_ap"]
@@ -132,7 +132,7 @@ def test_flushing_subnormal_floats_changes_nothing() -> None:
     assert len(plain.to_arrays()["bins"]) > 3
 
 
-def test_arrays_make_the_state_again() -> None:
+def test_arrays_restore_the_state() -> None:
     state = state_of(*many())
     arrays = state.to_arrays()
     assert arrays["bins"].dtype == np.uint32

@@ -47,7 +47,7 @@ def test_each_resample_has_the_values_of_the_drawn_subjects() -> None:
     for number, draw in enumerate(draws):
         chosen = [rows[i] for i in np.repeat(np.arange(len(rows)), draw.astype(int))]
         expected = evaluate(*(np.concatenate(parts) for parts in zip(*chosen, strict=True)))
-        # Bins of 20 bits tie neighbours that rounding to one decimal leaves close to zero.
+        # Bins of 20 bits tie neighbouring scores close to zero, even after rounding to one decimal.
         assert {name: values[name][number] for name in METRICS} == pytest.approx(expected, abs=2e-3)
 
 
@@ -146,7 +146,7 @@ def test_metrics_without_lesions_have_no_interval() -> None:
     assert np.isnan(list(subject_bootstrap(*statistics(rows), n_resamples=10).values())).all()
 
 
-def test_a_better_method_is_told_from_a_worse_one() -> None:
+def test_a_better_method_is_separated_from_a_worse_one() -> None:
     worse, better = statistics(cohort()), statistics(cohort(strength=3.0, seed=9))
     effect = paired_bootstrap(better, worse, n_resamples=200)["pixel_auroc"]
     assert 0 < effect.low < effect.effect < effect.high

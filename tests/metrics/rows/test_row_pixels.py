@@ -1,4 +1,4 @@
-"""Stored pixel statistics give the metrics of the maps bit for bit, exact or in bins, and refuse what cannot be."""
+"""Stored pixel statistics give the metrics of the maps bit for bit, exact or binned; impossible ones are refused."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_what_is_stored_gives_the_same_numbers_bit_for_bit(name: str, tmp_path: 
     assert Row(test="t", subset="F", sequences=["flair"], **ours[0]).metrics == values
 
 
-def test_every_metric_stands_flushing_negative_zero_and_outliers_at_once(flushing: None) -> None:
+def test_every_metric_survives_flushing_negative_zero_and_outliers_at_once(flushing: None) -> None:
     rng = np.random.default_rng(8)
     masks = np.zeros((6, 12, 12), bool)
     masks[::2, 3:6, 4:9] = True
@@ -140,7 +140,7 @@ def test_impossible_statistics_are_refused(name: str, change: object, sentence: 
         from_arrays(arrays)
 
 
-def test_statistics_of_the_first_version_are_told_apart() -> None:
+def test_statistics_of_the_first_version_are_recognised() -> None:
     with pytest.raises(UserError, match="damaged or incomplete"):
         from_arrays({"index": np.array("[]x")})
     with pytest.raises(UserError, match="earlier version without exact counts"):
