@@ -132,7 +132,8 @@ def test_a_metric_of_a_plugin_is_a_column(tmp_path: Path, place: Path) -> None:
     assert any(float(row["worst_patient"]) < float(row["pixel_auroc"]) for row in rows)
     page = (place / "boards" / "brats-7subsets" / "report.html").read_text()
     assert (
-        "found_at_95: Sensitivity for slices at a specificity of 95 %. A plugin&#39;s metric, without interval." in page
+        "found_at_95: Sensitivity for slices at a specificity of 95 %. A plugin&#39;s metric, without an interval."
+        in page
     )
 
 
