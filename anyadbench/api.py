@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from anyadbench.boards.aggregate.report_section import ReportSection
     from anyadbench.cells.job import Job, Outcome
     from anyadbench.data.trees.layouts import FOUR_D, REGIONS, SEGMENTATION, SKIP, Layout
+    from anyadbench.data.trees.problems import BadFile, Problem
+    from anyadbench.data.trees.reader import TreeReader
+    from anyadbench.data.trees.readers.volume_tree import VolumeReader
+    from anyadbench.data.trees.volume import Volume, canonical
     from anyadbench.errors import UserError
     from anyadbench.launch.launchers import (
         Launcher,
@@ -108,6 +112,7 @@ __all__ = [
     "SKIP",
     "TRAINING_MASKS",
     "AddedMetric",
+    "BadFile",
     "Batch",
     "Board",
     "Budget",
@@ -129,6 +134,7 @@ __all__ = [
     "Outcome",
     "Param",
     "ParityFixture",
+    "Problem",
     "Protocol",
     "Pyramid",
     "Report",
@@ -138,13 +144,17 @@ __all__ = [
     "Scores",
     "SubjectPixels",
     "Subset",
+    "TreeReader",
     "UserError",
     "Value",
+    "Volume",
+    "VolumeReader",
     "all_subsets",
     "as_channels",
     "as_rgb",
     "at_least_single",
     "backbone",
+    "canonical",
     "cell_command",
     "channel_table",
     "check_method",
@@ -188,6 +198,10 @@ _NAMES = {
     "boards.aggregate.report_section": "ReportSection",
     "cells.job": "Job Outcome",
     "data.trees.layouts": "FOUR_D REGIONS SEGMENTATION SKIP Layout",
+    "data.trees.problems": "BadFile Problem",
+    "data.trees.reader": "TreeReader",
+    "data.trees.readers.volume_tree": "VolumeReader",
+    "data.trees.volume": "Volume canonical",
     "errors": "UserError",
     "launch.launchers": "Launcher LaunchOptions cell_command known_settings recorded_outcome",
     "launch.supervisor": "worker_environment worker_outcome",

@@ -34,7 +34,7 @@ def load_strictly(
         )
     if extra:
         raise UserError(
-            f"{what} has {name_in_file(extra[0])!r}, which this network has no place for ({len(extra)} left over); "
+            f"{what} has {name_in_file(extra[0])!r}, which this network does not have ({len(extra)} unused); "
             "check that the method and its parameters (e.g. registers) are those of the checkpoint."
         )
     for name, value in own.items():

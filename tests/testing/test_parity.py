@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from anyadbench.cli.parity import parity
 from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import MethodDescriptor
-from anyadbench.testing.parity import ParityFixture, ParityReport, fill, images, normal, run_parity
+from anyadbench.testing.parity import ParityReport, fill, images, normal, run_parity
 from anyadbench_anyad.descriptors import ANYAD
 from anyadbench_baselines.catalogue.distillation import RD4AD
 from anyadbench_baselines.descriptors import INPFORMER
@@ -24,21 +24,7 @@ from anyadbench_baselines.descriptors import INPFORMER
 FOLDER = FIXTURES / "parity"
 
 
-def tiny_claimant(fixture: ParityFixture) -> dict[str, np.ndarray]:
-    """Return the sum of the weights and of the images, in place of a method's numbers."""
-    return {"sum": np.asarray(fixture.state("net")["a.weight"].sum()), "images": fixture.images[0, 0, 0, :1]}
-
-
-def no_numbers(fixture: ParityFixture) -> None:
-    """Return nothing, in place of a method's numbers."""
-
-
-def raising(fixture: ParityFixture) -> dict[str, np.ndarray]:
-    """Raise, like a method with a defect."""
-    raise RuntimeError("first\n  second")
-
-
-TINY = MethodDescriptor("tiny", "Tiny", "A test.", "x:y", parity="test_parity:tiny_claimant")
+TINY = MethodDescriptor("tiny", "Tiny", "A test.", "x:y", parity="parity_claimants:tiny_claimant")
 
 
 @pytest.fixture
@@ -225,9 +211,12 @@ def test_a_setting_or_module_that_is_missing_fails_its_fixture_alone(folder: Pat
     ("path", "note"),
     [
         ("pkg.missing:f", "pkg.missing:f failed with ModuleNotFoundError: No module named 'pkg'"),
-        ("test_parity:absent", "test_parity:absent failed with AttributeError: module 'test_parity' has no attribute"),
-        ("test_parity:raising", "test_parity:raising failed with RuntimeError: first second"),
-        ("test_parity:no_numbers", "test_parity:no_numbers failed with AttributeError: 'NoneType'"),
+        (
+            "parity_claimants:absent",
+            "parity_claimants:absent failed with AttributeError: module 'parity_claimants' has no attribute",
+        ),
+        ("parity_claimants:raising", "parity_claimants:raising failed with RuntimeError: first second"),
+        ("parity_claimants:no_numbers", "parity_claimants:no_numbers failed with AttributeError: 'NoneType'"),
     ],
 )
 def test_a_broken_method_fails_its_fixtures_alone(

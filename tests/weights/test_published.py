@@ -100,7 +100,7 @@ def test_a_moved_file_is_given_by_its_path_and_recognised_by_its_hash(
         assert predictor.own
     finally:
         moved.rename(file)
-    with pytest.raises(UserError, match=r"this file does not exist"):
+    with pytest.raises(UserError, match=r"there is no such file"):
         anyadbench.load(cell, weights="file:nowhere.pth")
 
 
