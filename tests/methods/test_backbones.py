@@ -297,7 +297,7 @@ def test_a_transformers_patches_and_tokens(focus: ResolvedWeights) -> None:
         (
             "vit_small_patch14_dinov2.lvd142m",
             {"image_size": 100},
-            "no multiple of the encoder's patch of 14 pixels",
+            "not a multiple of the encoder's patch of 14 pixels",
         ),
         ("", {}, "starts from a pretrained network, and the chosen weights have none for it; give --weights published"),
     ],
