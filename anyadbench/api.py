@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from anyadbench.boards.aggregate.model import Board
     from anyadbench.boards.aggregate.report_section import ReportSection
     from anyadbench.cells.job import Job, Outcome
+    from anyadbench.data.trees.files import Match, ScanFiles, SliceFiles, Survey
     from anyadbench.data.trees.layouts import FOUR_D, REGIONS, SEGMENTATION, SKIP, Layout
     from anyadbench.data.trees.problems import BadFile, Problem
     from anyadbench.data.trees.reader import TreeReader
     from anyadbench.data.trees.readers.volume_tree import VolumeReader
-    from anyadbench.data.trees.volume import Volume, canonical
+    from anyadbench.data.trees.scan_slices import Part
+    from anyadbench.data.trees.volume import Volume
+    from anyadbench.data.trees.volume import canonical as canonical_volume
     from anyadbench.errors import UserError
     from anyadbench.launch.launchers import (
         Launcher,
@@ -127,6 +130,7 @@ __all__ = [
     "Limits",
     "Loop",
     "Losses",
+    "Match",
     "Method",
     "MethodDescriptor",
     "Normals",
@@ -134,6 +138,7 @@ __all__ = [
     "Outcome",
     "Param",
     "ParityFixture",
+    "Part",
     "Problem",
     "Protocol",
     "Pyramid",
@@ -141,9 +146,12 @@ __all__ = [
     "ReportSection",
     "ResolvedWeights",
     "RowScores",
+    "ScanFiles",
     "Scores",
+    "SliceFiles",
     "SubjectPixels",
     "Subset",
+    "Survey",
     "TreeReader",
     "UserError",
     "Value",
@@ -154,7 +162,7 @@ __all__ = [
     "as_rgb",
     "at_least_single",
     "backbone",
-    "canonical",
+    "canonical_volume",
     "cell_command",
     "channel_table",
     "check_method",
@@ -197,11 +205,13 @@ _NAMES = {
     "boards.aggregate.model": "Board",
     "boards.aggregate.report_section": "ReportSection",
     "cells.job": "Job Outcome",
+    "data.trees.files": "Match ScanFiles SliceFiles Survey",
     "data.trees.layouts": "FOUR_D REGIONS SEGMENTATION SKIP Layout",
     "data.trees.problems": "BadFile Problem",
     "data.trees.reader": "TreeReader",
     "data.trees.readers.volume_tree": "VolumeReader",
-    "data.trees.volume": "Volume canonical",
+    "data.trees.scan_slices": "Part",
+    "data.trees.volume": "Volume canonical_volume",
     "errors": "UserError",
     "launch.launchers": "Launcher LaunchOptions cell_command known_settings recorded_outcome",
     "launch.supervisor": "worker_environment worker_outcome",
@@ -237,7 +247,7 @@ _NAMES = {
 """Names by the module below ``anyadbench`` that has them."""
 
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
-_CALLED = {"resolve_weights": "resolve"}
+_CALLED = {"canonical_volume": "canonical", "resolve_weights": "resolve"}
 """What a name is called in its module, where that is another one."""
 
 

@@ -27,6 +27,12 @@ FOLDER = FIXTURES / "parity"
 TINY = MethodDescriptor("tiny", "Tiny", "A test.", "x:y", parity="parity_claimants:tiny_claimant")
 
 
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the functions of this file be imported as those of a method's package are."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with one fixture that the substitute reproduces."""
