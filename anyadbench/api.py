@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from anyadbench.boards.aggregate.model import Board
     from anyadbench.boards.aggregate.report_section import ReportSection
     from anyadbench.cells.job import Job, Outcome
+    from anyadbench.data.store.encoding import encode, fit_coding
     from anyadbench.data.trees.files import Match, ScanFiles, SliceFiles, Survey
     from anyadbench.data.trees.layouts import FOUR_D, REGIONS, SEGMENTATION, SKIP, Layout
+    from anyadbench.data.trees.nifti_scan import hash_array
     from anyadbench.data.trees.problems import BadFile, Problem
     from anyadbench.data.trees.reader import TreeReader
     from anyadbench.data.trees.readers.volume_tree import VolumeReader
-    from anyadbench.data.trees.scan_slices import Part
-    from anyadbench.data.trees.volume import Volume
-    from anyadbench.data.trees.volume import canonical as canonical_volume
+    from anyadbench.data.trees.scan_slices import Part, lesion_distance, sequence_columns
+    from anyadbench.data.trees.volume import Volume, canonical_volume
     from anyadbench.errors import UserError
     from anyadbench.launch.launchers import (
         Launcher,
@@ -168,19 +169,23 @@ __all__ = [
     "check_method",
     "cosine_distance",
     "distance_map",
+    "encode",
     "enlarge",
     "evaluate",
     "exclude_from_cells",
     "fill_backbone",
     "fill_missing",
+    "fit_coding",
     "flat_cosine_loss",
     "format_subset",
     "freeze",
     "full_precision",
     "gaussian_filter",
+    "hash_array",
     "hookimpl",
     "in_graph",
     "known_settings",
+    "lesion_distance",
     "load_strictly",
     "mean_cosine_loss",
     "median_filter",
@@ -194,6 +199,7 @@ __all__ = [
     "recorded_outcome",
     "resize",
     "resolve_weights",
+    "sequence_columns",
     "shown_pictures",
     "to_scores",
     "untrained",
@@ -205,12 +211,14 @@ _NAMES = {
     "boards.aggregate.model": "Board",
     "boards.aggregate.report_section": "ReportSection",
     "cells.job": "Job Outcome",
+    "data.store.encoding": "encode fit_coding",
     "data.trees.files": "Match ScanFiles SliceFiles Survey",
     "data.trees.layouts": "FOUR_D REGIONS SEGMENTATION SKIP Layout",
+    "data.trees.nifti_scan": "hash_array",
     "data.trees.problems": "BadFile Problem",
     "data.trees.reader": "TreeReader",
     "data.trees.readers.volume_tree": "VolumeReader",
-    "data.trees.scan_slices": "Part",
+    "data.trees.scan_slices": "Part lesion_distance sequence_columns",
     "data.trees.volume": "Volume canonical_volume",
     "errors": "UserError",
     "launch.launchers": "Launcher LaunchOptions cell_command known_settings recorded_outcome",
@@ -247,7 +255,7 @@ _NAMES = {
 """Names by the module below ``anyadbench`` that has them."""
 
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
-_CALLED = {"canonical_volume": "canonical", "resolve_weights": "resolve"}
+_CALLED = {"resolve_weights": "resolve"}
 """What a name is called in its module, where that is another one."""
 
 
