@@ -70,7 +70,7 @@ if TYPE_CHECKING:
         fill_missing,
         normalise,
         resize,
-        shown_pictures,
+        shown_images,
     )
     from anyadbench.methods.maps import distance_map, enlarge, to_scores
     from anyadbench.methods.params import CHANNEL_LAYOUTS, Param, Value
@@ -194,7 +194,7 @@ __all__ = [
     "recorded_outcome",
     "resize",
     "resolve_weights",
-    "shown_pictures",
+    "shown_images",
     "to_scores",
     "untrained",
     "worker_environment",
@@ -223,7 +223,7 @@ _NAMES = {
     "methods.freezing": "exclude_from_cells freeze",
     "methods.graph": "GraphMethod in_graph",
     "methods.inputs": (
-        "IMAGENET_MEAN IMAGENET_STD as_channels as_rgb channel_table fill_missing normalise resize shown_pictures"
+        "IMAGENET_MEAN IMAGENET_STD as_channels as_rgb channel_table fill_missing normalise resize shown_images"
     ),
     "methods.maps": "distance_map enlarge to_scores",
     "methods.params": "CHANNEL_LAYOUTS Param Value",
