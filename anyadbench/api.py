@@ -71,7 +71,7 @@ if TYPE_CHECKING:
         fill_missing,
         normalise,
         resize,
-        shown_pictures,
+        shown_images,
     )
     from anyadbench.methods.maps import distance_map, enlarge, to_scores
     from anyadbench.methods.params import CHANNEL_LAYOUTS, Param, Value
@@ -200,7 +200,7 @@ __all__ = [
     "resize",
     "resolve_weights",
     "sequence_columns",
-    "shown_pictures",
+    "shown_images",
     "to_scores",
     "untrained",
     "worker_environment",
@@ -231,7 +231,7 @@ _NAMES = {
     "methods.freezing": "exclude_from_cells freeze",
     "methods.graph": "GraphMethod in_graph",
     "methods.inputs": (
-        "IMAGENET_MEAN IMAGENET_STD as_channels as_rgb channel_table fill_missing normalise resize shown_pictures"
+        "IMAGENET_MEAN IMAGENET_STD as_channels as_rgb channel_table fill_missing normalise resize shown_images"
     ),
     "methods.maps": "distance_map enlarge to_scores",
     "methods.params": "CHANNEL_LAYOUTS Param Value",
