@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from anyadbench.boards.aggregate.model import Board
     from anyadbench.boards.aggregate.report_section import ReportSection
     from anyadbench.cells.job import Job, Outcome
+    from anyadbench.data.store.encoding import encode, fit_coding
+    from anyadbench.data.trees.files import Match, ScanFiles, SliceFiles, Survey
     from anyadbench.data.trees.layouts import FOUR_D, REGIONS, SEGMENTATION, SKIP, Layout
+    from anyadbench.data.trees.nifti_scan import hash_array
+    from anyadbench.data.trees.problems import BadFile, Problem
+    from anyadbench.data.trees.reader import TreeReader
+    from anyadbench.data.trees.readers.volume_tree import VolumeReader
+    from anyadbench.data.trees.scan_slices import Part, lesion_distance, sequence_columns
+    from anyadbench.data.trees.volume import Volume, canonical_volume
     from anyadbench.errors import UserError
     from anyadbench.launch.launchers import (
         Launcher,
@@ -63,7 +71,7 @@ if TYPE_CHECKING:
         fill_missing,
         normalise,
         resize,
-        shown_pictures,
+        shown_images,
     )
     from anyadbench.methods.maps import distance_map, enlarge, to_scores
     from anyadbench.methods.params import CHANNEL_LAYOUTS, Param, Value
@@ -108,6 +116,7 @@ __all__ = [
     "SKIP",
     "TRAINING_MASKS",
     "AddedMetric",
+    "BadFile",
     "Batch",
     "Board",
     "Budget",
@@ -122,6 +131,7 @@ __all__ = [
     "Limits",
     "Loop",
     "Losses",
+    "Match",
     "Method",
     "MethodDescriptor",
     "Normals",
@@ -129,40 +139,53 @@ __all__ = [
     "Outcome",
     "Param",
     "ParityFixture",
+    "Part",
+    "Problem",
     "Protocol",
     "Pyramid",
     "Report",
     "ReportSection",
     "ResolvedWeights",
     "RowScores",
+    "ScanFiles",
     "Scores",
+    "SliceFiles",
     "SubjectPixels",
     "Subset",
+    "Survey",
+    "TreeReader",
     "UserError",
     "Value",
+    "Volume",
+    "VolumeReader",
     "all_subsets",
     "as_channels",
     "as_rgb",
     "at_least_single",
     "backbone",
+    "canonical_volume",
     "cell_command",
     "channel_table",
     "check_method",
     "cosine_distance",
     "distance_map",
+    "encode",
     "enlarge",
     "evaluate",
     "exclude_from_cells",
     "fill_backbone",
     "fill_missing",
+    "fit_coding",
     "flat_cosine_loss",
     "format_subset",
     "freeze",
     "full_precision",
     "gaussian_filter",
+    "hash_array",
     "hookimpl",
     "in_graph",
     "known_settings",
+    "lesion_distance",
     "load_strictly",
     "mean_cosine_loss",
     "median_filter",
@@ -176,7 +199,8 @@ __all__ = [
     "recorded_outcome",
     "resize",
     "resolve_weights",
-    "shown_pictures",
+    "sequence_columns",
+    "shown_images",
     "to_scores",
     "untrained",
     "worker_environment",
@@ -187,7 +211,15 @@ _NAMES = {
     "boards.aggregate.model": "Board",
     "boards.aggregate.report_section": "ReportSection",
     "cells.job": "Job Outcome",
+    "data.store.encoding": "encode fit_coding",
+    "data.trees.files": "Match ScanFiles SliceFiles Survey",
     "data.trees.layouts": "FOUR_D REGIONS SEGMENTATION SKIP Layout",
+    "data.trees.nifti_scan": "hash_array",
+    "data.trees.problems": "BadFile Problem",
+    "data.trees.reader": "TreeReader",
+    "data.trees.readers.volume_tree": "VolumeReader",
+    "data.trees.scan_slices": "Part lesion_distance sequence_columns",
+    "data.trees.volume": "Volume canonical_volume",
     "errors": "UserError",
     "launch.launchers": "Launcher LaunchOptions cell_command known_settings recorded_outcome",
     "launch.supervisor": "worker_environment worker_outcome",
@@ -199,7 +231,7 @@ _NAMES = {
     "methods.freezing": "exclude_from_cells freeze",
     "methods.graph": "GraphMethod in_graph",
     "methods.inputs": (
-        "IMAGENET_MEAN IMAGENET_STD as_channels as_rgb channel_table fill_missing normalise resize shown_pictures"
+        "IMAGENET_MEAN IMAGENET_STD as_channels as_rgb channel_table fill_missing normalise resize shown_images"
     ),
     "methods.maps": "distance_map enlarge to_scores",
     "methods.params": "CHANNEL_LAYOUTS Param Value",

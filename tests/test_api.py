@@ -20,7 +20,7 @@ from anyadbench.methods.contract import Context
 from anyadbench.weights import resolve
 
 PAGE = ROOT / "docs" / "reference" / "api.md"
-HEAVY_SECTIONS = ("Writing a method", "Input", "Pretrained networks", "From features to maps")
+HEAVY_SECTIONS = ("Writing a method", "Input", "Pretrained networks", "From features to maps", "From files to slices")
 HEAVY_NAMES = ("evaluate", "ParityFixture")
 OUTSIDE = (
     *(path for part in ("baselines", "plugins") for path in (ROOT / part).rglob("*.py")),

@@ -42,7 +42,7 @@ def backbone(
         family: The kind of network that the method can use; others are refused with a sentence.
         image_size: Side in pixels of the method's input. A transformer's has to be a multiple of its patch, and the
             position table of a plain one is resized to it once; ``None`` resizes it at every forward pass.
-        stages: Return feature maps BxCxHxW of these stages (or, in a transformer, blocks) in place of the whole
+        stages: Return feature maps BxCxHxW of these stages (or, in a transformer, blocks) instead of the whole
             network's output. For the levels at strides 4, 8, 16 and 32, ``Pyramid`` is shorter.
         trainable: ``False`` freezes the network (see ``freeze``): it stays in eval mode, takes no gradients, and no
             cell stores it. ``True`` leaves it to be trained, and stores it.
@@ -54,7 +54,7 @@ def backbone(
 
     Raises:
         UserError: If there are no pretrained weights, they are of another family, cannot be read or do not fit, or the
-            image size is no multiple of the patch.
+            image size is not a multiple of the patch.
     """
     weights = context.weights
     if weights.kind == "none":
@@ -83,12 +83,12 @@ def backbone(
 def _check_family(architecture: str, family: Family) -> None:
     if family == "transformer" and not _is_transformer(architecture):
         raise UserError(
-            f"The weights {architecture} are those of no transformer, which this method needs; give --weights "
+            f"The weights {architecture} are not for a transformer, which this method needs; give --weights "
             "published or package."
         )
     if family == "convolutional" and _is_transformer(architecture):
         raise UserError(
-            f"The weights {architecture} are those of a transformer, and this method needs a convolutional network; "
+            f"The weights {architecture} are for a transformer, and this method needs a convolutional network; "
             "give --weights published or package."
         )
 
@@ -97,7 +97,7 @@ def _check_size(architecture: str, image_size: int) -> None:
     patch = _patch(architecture)
     if patch and image_size % patch:
         raise UserError(
-            f"Parameter image_size is {image_size}, which is not a multiple of the encoder's patch of {patch} pixels; "
+            f"Parameter image_size is {image_size}, not a multiple of the encoder's patch of {patch} pixels; "
             f"use {max(image_size // patch, 1) * patch}."
         )
 

@@ -1,4 +1,4 @@
-"""Cosine distances between features of several levels: at each place, and as losses."""
+"""Cosine distances between features of several levels: at each position, and as losses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Levels = Sequence[Tensor]
 
 
 def cosine_distance(target: Float[Tensor, "B C h w"], decoded: Float[Tensor, "B C h w"]) -> Float[Tensor, "B h w"]:
-    """Return 1 - cosine over channels at every place."""
+    """Return 1 - cosine over channels at every position."""
     return 1 - F.cosine_similarity(at_least_single(target), at_least_single(decoded), dim=1)
 
 
@@ -33,12 +33,12 @@ def flat_cosine_loss(targets: Levels, decoded: Levels) -> Float[Tensor, ""]:
 
 
 def mean_cosine_loss(targets: Levels, decoded: Levels) -> Float[Tensor, ""]:
-    """Return the sum over the levels of the mean over slices and places of 1 - cosine over channels."""
+    """Return the sum over the levels of the mean over slices and positions of 1 - cosine over channels."""
     return torch.stack([cosine_distance(t, d).mean() for t, d in zip(targets, decoded, strict=True)]).sum()
 
 
 def mined_cosine_loss(targets: Levels, decoded: Levels, alpha: float) -> Float[Tensor, ""]:
-    """Return the mean over the levels of the flattened distance, without the gradient of easy places.
+    """Return the mean over the levels of the flattened distance, without the gradient of easy positions.
 
     Positions whose distance is below mean + ``alpha`` standard deviations (over slices and positions) get no gradient;
     ``global_cosine_hm`` of guojiajeremy/ReContrast. Targets are detached.

@@ -137,10 +137,10 @@ def as_rgb(
     return normalise(rgb, mean, std, keep=visible if policy == "zero-norm" else None)
 
 
-def shown_pictures(batch: Batch, context: Context, image_size: int) -> Float[Tensor, "N 3 h w"]:
-    """Return every shown sequence of every slice as a picture of its own, grey on three channels, normalised.
+def shown_images(batch: Batch, context: Context, image_size: int) -> Float[Tensor, "N 3 h w"]:
+    """Return every shown sequence of every slice as an image of its own, grey on three channels, normalised.
 
-    Pictures are in the order of ``batch.shown.nonzero()``: by slice, then by sequence.
+    Images are in the order of ``batch.shown.nonzero()``: by slice, then by sequence.
     """
-    pictures = resize(batch.inputs, image_size)[batch.shown][:, None].expand(-1, 3, -1, -1)
-    return normalise(pictures, context.weights.mean, context.weights.std)
+    images = resize(batch.inputs, image_size)[batch.shown][:, None].expand(-1, 3, -1, -1)
+    return normalise(images, context.weights.mean, context.weights.std)

@@ -21,7 +21,7 @@ def enlarge(maps: Float[Tensor, "B h w"], size: tuple[int, int]) -> Float[Tensor
 
 
 def distance_map(targets: Levels, decoded: Levels, size: tuple[int, int]) -> Float[Tensor, "B H W"]:
-    """Return the sum over the levels of the cosine distances at every place, each enlarged to ``size``."""
+    """Return the sum over the levels of the cosine distances at every position, each enlarged to ``size``."""
     parts = [enlarge(cosine_distance(t, d), size) for t, d in zip(targets, decoded, strict=True)]
     return torch.stack(parts).sum(0)
 

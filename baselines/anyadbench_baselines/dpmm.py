@@ -20,7 +20,7 @@ from anyadbench.api import (
     full_precision,
     in_graph,
     patch_tokens,
-    shown_pictures,
+    shown_images,
     to_scores,
 )
 
@@ -116,7 +116,7 @@ class Dpmm(GraphMethod):
 
     def features(self, batch: Batch) -> Float[Tensor, "N P D"]:
         """Return unit patch features of every shown sequence, by slice and then by sequence."""
-        pixels = shown_pictures(batch, self.context, self.image_size)
+        pixels = shown_images(batch, self.context, self.image_size)
         return F.normalize(patch_tokens(self.encoder, pixels).float(), dim=-1)
 
     def prepare(self, normals: Normals) -> None:

@@ -18,7 +18,7 @@ from anyadbench.api import (
     Scores,
     backbone,
     patch_size,
-    shown_pictures,
+    shown_images,
 )
 from anyadbench_baselines.dae import coarse_noise, foreground
 from anyadbench_baselines.gatingano import cosine_by_epoch
@@ -63,7 +63,7 @@ class Mmrad(GraphMethod):
 
     def masks(self, batch: Batch) -> tuple[Float[Tensor, "N h w"], Float[Tensor, " B"]]:
         """Return mask logits of every shown sequence (by slice, then sequence) and the slices' logits."""
-        pixels = shown_pictures(batch, self.context, self.image_size)
+        pixels = shown_images(batch, self.context, self.image_size)
         logits, fusion = self.decoder(encode(self.encoder, self.prompts, pixels))
         owners = batch.shown.nonzero()[:, 0]
         total = fusion.new_zeros(batch.shown.shape[0], fusion.shape[1]).index_add(0, owners, fusion)

@@ -282,6 +282,21 @@ def test_three_models_cannot_be_run() -> None:
     assert sorted(set(DESCRIPTORS) - set(RUNNABLE)) == ["anomalyvfm", "cfm", "vlm_ad"]
 
 
+def test_the_pattern_of_every_model_leaves_out_what_cannot_run_here(
+    tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ANYADBENCH_ANOMALIB_FILES")
+    where = ["--protocol", str(tiny_protocol), "--data", str(tiny_phantom), "--runs", str(tmp_path)]
+    asked = ["run", "--method", "anomalib:*", *where, "--weights", "random", "--launcher", "shell"]
+    done = subprocess.run([sys.executable, "-m", "anyadbench", *asked], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    files = {name for name, descriptor in DESCRIPTORS.items() if descriptor.files}
+    lacking = sorted({"anomalyvfm", "cfm", "vlm_ad"} | files)
+    assert f"{', '.join(f'anomalib:{name}' for name in lacking)}." in done.stderr
+    assert "anomalib:cfm: left out: anomalib:cfm cannot be run: it needs a point cloud" in done.stderr
+    assert len(done.stdout.splitlines()) == len(RUNNABLE) - len(files)
+
+
 def test_without_anomalib_models_are_listed_and_running_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     from anyadbench_anomalib import descriptors
 
@@ -296,7 +311,7 @@ def test_another_release_of_anomalib_is_refused(monkeypatch: pytest.MonkeyPatch)
     from anyadbench_anomalib import factory
 
     monkeypatch.setattr(factory, "version", lambda name: "3.0.1")
-    with pytest.raises(UserError, match=r"written for anomalib 2\.7, but 3\.0\.1 is installed; run 'pip install"):
+    with pytest.raises(UserError, match=r"written for anomalib 2\.7, and 3\.0\.1 is installed; use 'pip install"):
         build(DESCRIPTORS["padim"])
 
 

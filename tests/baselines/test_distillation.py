@@ -172,7 +172,7 @@ def test_a_published_checkpoint_is_loaded_strictly() -> None:
     with pytest.raises(UserError, match=r"checkpoint's 'bn' lacks 'conv4.weight' \(1 missing\); give a complete"):
         method.load_published(states)
     states["bn"]["conv4.weight"] = torch.zeros(1)
-    with pytest.raises(UserError, match=r"'bn' has 'conv4.weight' of shape \(1,\) where \(1024, 2048, 1, 1\) is n"):
+    with pytest.raises(UserError, match=r"'bn' has 'conv4.weight' of shape \(1,\), but \(224, 448, 1, 1\) is need"):
         method.load_published(states)
     with pytest.raises(UserError, match=r"'bn' has 'more', which this network does not have"):
         method.load_published({**states, "bn": {**states["bn"], "more": torch.zeros(1)}})

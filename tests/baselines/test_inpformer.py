@@ -151,9 +151,9 @@ def test_a_published_checkpoint_without_registers_needs_the_switch() -> None:
     [
         (lambda s: s.pop("decoder.3.attn.learn_scale"), r"lacks 'decoder.3.attn.learn_scale' \(1 missing\)"),
         (lambda s: s.update(extra=torch.zeros(1)), r"has 'extra', which this network does not have \(1 unused\)"),
-        (lambda s: s.update(prototype_token=torch.zeros(4, 64)), r"'prototype_token' of shape \(4, 64\) where"),
+        (lambda s: s.update(prototype_token=torch.zeros(4, 64)), r"'prototype_token' of shape \(4, 64\), but"),
         (lambda s: s.update(epoch=3), r"contains 'epoch', which is not a tensor; give the state dict"),
-        (lambda s: s.clear(), r"holds '\(nothing\)'"),
+        (lambda s: s.clear(), r"contains '\(nothing\)'"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(change, sentence) -> None:  # type: ignore[no-untyped-def]

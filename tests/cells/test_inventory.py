@@ -178,7 +178,7 @@ def test_durations_have_units(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-1s", "1d", "1e3", "nan"])
-def test_a_duration_that_is_none_is_said(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     from anyadbench.cli.options import parse_duration
 
     with pytest.raises(UserError, match="--time-limit .* is not a duration; give seconds, or e.g. 90s"):

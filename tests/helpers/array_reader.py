@@ -10,15 +10,24 @@ from pathlib import Path
 import numpy as np
 from trees import LPS, anatomy, lesion
 
-from anyadbench.data.store.encoding import fit_coding
-from anyadbench.data.trees.files import Match, ScanFiles, Survey
-from anyadbench.data.trees.layouts import FOUR_D, Layout
-from anyadbench.data.trees.nifti_scan import hash_array
-from anyadbench.data.trees.problems import BadFile, Problem
-from anyadbench.data.trees.reader import TreeReader
-from anyadbench.data.trees.readers.volume_tree import VolumeReader
-from anyadbench.data.trees.scan_slices import Part, lesion_distance, sequence_columns
-from anyadbench.data.trees.volume import Volume, canonical
+from anyadbench.api import (
+    FOUR_D,
+    BadFile,
+    Layout,
+    Match,
+    Part,
+    Problem,
+    ScanFiles,
+    Survey,
+    TreeReader,
+    Volume,
+    VolumeReader,
+    canonical_volume,
+    fit_coding,
+    hash_array,
+    lesion_distance,
+    sequence_columns,
+)
 
 SEQUENCES = ("flair", "t1", "t2")
 PATH = "array_reader:ARRAYS"
@@ -36,7 +45,7 @@ class ArrayReader(VolumeReader):
             array = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise BadFile(path, f"cannot be read ({error})", "write it again") from error
-        return canonical(path, array, LPS)
+        return canonical_volume(path, array, LPS)
 
 
 ARRAYS = ArrayReader()

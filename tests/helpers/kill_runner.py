@@ -97,7 +97,7 @@ def arm(phase: str, number: int) -> None:
     elif phase == "weights":
         at_call(*((fit, "save_weights") if number % 3 else (WorkFolder, "complete")), 0, after=bool(number % 2))
     elif phase == "scoring":
-        at_call(Evaluator, "_score_rows", number % 2, after=number % 4 > 1)
+        at_call(Evaluator, "_score_slices", number % 2, after=number % 4 > 1)
     elif phase == "results":
         names = ("write_slices", "save_arrays", "write_json", "write_text", "_write_manifest", "link_or_copy")
         at_call(cell, names[number % len(names)], 0, after=number % 12 >= 6)
@@ -116,9 +116,7 @@ def attempt(protocol: str, data: str, runs: str, method: str, moment: tuple[str,
         from anyadbench.launch.plan import Request, make_plan
         from anyadbench.protocols.reader import read_protocol
 
-        request = Request(
-            (method,), read_protocol(Path(protocol)), Path(protocol), Path(runs), data=(data,), checkpoint_seconds=0.0
-        )
+        request = Request((method,), read_protocol(Path(protocol)), Path(runs), data=(data,), checkpoint_seconds=0.0)
         (job,) = make_plan(request, lambda done, total, label: None).jobs
         (job.save() / "protocol.toml").write_text(Path(protocol).read_text())
         code = worker.main([str(job.cell.work)])

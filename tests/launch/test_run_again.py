@@ -79,7 +79,7 @@ def test_a_cell_without_its_maps_says_how_to_get_them(tiny_protocol: Path, tiny_
     assert not (cell / "scores/maps.npz").exists()
     said = run(*command, "--keep-maps", "all")
     assert said.returncode == 0
-    found = re.search(r"as --keep-maps none says, not all\. .*: anyadbench (.*), then this command", said.stderr)
+    found = re.search(r"with --keep-maps none, not all\. .*: anyadbench (.*), then this command", said.stderr)
     assert found, said.stderr
     assert run(*shlex.split(found[1])).returncode == 0
     fits = sorted((runs / "fits").iterdir())

@@ -68,7 +68,7 @@ def test_a_pattern_ends_well_where_all_that_can_run_did(site: Path, options: lis
     assert "here:cloud: left out: here:cloud cannot be run: it needs a point cloud." in done.stderr
     assert "here:files: left out: here:files needs the file teacher.pth; download it." in done.stderr
     assert "here:weights: left out: here:weights starts from pretrained weights" in done.stderr
-    assert "Left out, as said above: here:cloud, here:files, here:weights." in done.stderr
+    assert "Left out for the reasons above: here:cloud, here:files, here:weights." in done.stderr
     assert "here:runs" in done.stdout or "Pixel statistics" in done.stdout
 
 
@@ -97,4 +97,4 @@ def test_a_setting_that_is_wrong_is_not_taken_for_something_that_is_not_here(
 ) -> None:
     done = command(site, "run", "--method", "here:*", "--set", "here:files.image_size=16", *options)
     assert done.returncode == 2
-    assert "Left out, as said above: here:cloud, here:files, here:weights." in done.stderr
+    assert "Left out for the reasons above: here:cloud, here:files, here:weights." in done.stderr

@@ -292,12 +292,12 @@ def test_a_transformers_patches_and_tokens(focus: ResolvedWeights) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("resnet18.tv_in1k", {"family": "transformer"}, "those of no transformer, which this method needs"),
+        ("resnet18.tv_in1k", {"family": "transformer"}, "not for a transformer, which this method needs"),
         ("vit_small_patch14_dinov2.lvd142m", {"family": "convolutional"}, "and this method needs a convolutional netw"),
         (
             "vit_small_patch14_dinov2.lvd142m",
             {"image_size": 100},
-            "no multiple of the encoder's patch of 14 pixels",
+            "not a multiple of the encoder's patch of 14 pixels",
         ),
         ("", {}, "starts from a pretrained network, and the chosen weights have none for it; give --weights published"),
     ],

@@ -342,8 +342,8 @@ def test_folders_that_fit_no_layout_or_have_no_volumes_are_refused(tmp_path: Pat
     [
         ((), "There is no scan; give scans of one patient"),
         (("--flair", "f", "--table", "t"), "--table and --flair cannot be combined"),
-        (("--flair", "f", "--threshold", "nan"), "The threshold nan is no finite number; give one in units of the map"),
-        (("--flair", "f", "--threshold", "-inf"), "The threshold -inf is no finite number"),
+        (("--flair", "f", "--threshold", "nan"), "The threshold nan is not a finite number; give one in units of the"),
+        (("--flair", "f", "--threshold", "-inf"), "The threshold -inf is not a finite number"),
         (("--flair", "f", "--flair", "g"), "--flair is given 2 times; give one scan of each sequence"),
         (("--flair", "f", "--dataset", "phantom"), "--dataset names the layout of --data"),
         (("--flair", "f.nii.gz"), "there is no such folder; give the folder of a finished cell"),

@@ -97,7 +97,7 @@ def test_a_data_set_of_a_plugin_is_verified_and_prepared(tmp_path: Path, place: 
     printed = follower.follow()
     assert "ward: 10 scans can be used" in printed["anyadbench data verify ward --source ward"]
     assert (place / "ward-store" / "store.json").is_file()
-    assert "tree (nested as you like, .npy):" in printed["anyadbench datasets show shelf"]
+    assert "tree (at any depth, .npy):" in printed["anyadbench datasets show shelf"]
     assert "shelf: 10 scans can be used" in printed["anyadbench data verify shelf --source shelf"]
     shelf, ward = (open_store(place / f"{name}-store") for name in ("shelf", "ward"))
     np.testing.assert_array_equal(shelf.images, ward.images)
@@ -132,7 +132,8 @@ def test_a_metric_of_a_plugin_is_a_column(tmp_path: Path, place: Path) -> None:
     assert any(float(row["worst_patient"]) < float(row["pixel_auroc"]) for row in rows)
     page = (place / "boards" / "brats-7subsets" / "report.html").read_text()
     assert (
-        "found_at_95: Sensitivity for slices at a specificity of 95 %. A plugin&#39;s metric, without interval." in page
+        "found_at_95: Sensitivity for slices at a specificity of 95 %. A plugin&#39;s metric, without an interval."
+        in page
     )
 
 

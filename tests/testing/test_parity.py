@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from anyadbench.cli.parity import parity
 from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import MethodDescriptor
-from anyadbench.testing.parity import ParityFixture, ParityReport, fill, images, normal, run_parity
+from anyadbench.testing.parity import ParityReport, fill, images, normal, run_parity
 from anyadbench_anyad.descriptors import ANYAD
 from anyadbench_baselines.catalogue.distillation import RD4AD
 from anyadbench_baselines.descriptors import INPFORMER
@@ -24,21 +24,13 @@ from anyadbench_baselines.descriptors import INPFORMER
 FOLDER = FIXTURES / "parity"
 
 
-def tiny_claimant(fixture: ParityFixture) -> dict[str, np.ndarray]:
-    """Return the sum of the weights and of the images, in place of a method's numbers."""
-    return {"sum": np.asarray(fixture.state("net")["a.weight"].sum()), "images": fixture.images[0, 0, 0, :1]}
+TINY = MethodDescriptor("tiny", "Tiny", "A test.", "x:y", parity="parity_claimants:tiny_claimant")
 
 
-def no_numbers(fixture: ParityFixture) -> None:
-    """Return nothing, in place of a method's numbers."""
-
-
-def raising(fixture: ParityFixture) -> dict[str, np.ndarray]:
-    """Raise, like a method with a defect."""
-    raise RuntimeError("first\n  second")
-
-
-TINY = MethodDescriptor("tiny", "Tiny", "A test.", "x:y", parity="test_parity:tiny_claimant")
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the functions of this file be imported as those of a method's package are."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
 @pytest.fixture
@@ -130,8 +122,8 @@ def test_a_folder_that_no_method_claims_is_reported_and_does_not_pass(folder: Pa
         ("manifest.json", "{", "manifest.json cannot be read as JSON .*; copy it again"),
         ("manifest.json", "{}", "is not a manifest of parity fixtures .*'seed'.* it needs 'seed' and 'fixtures'"),
         ("manifest.json", '{"seed": 0, "fixtures": {"one": {}}}', "KeyError: 'method'"),
-        ("manifest.json", '{"seed": -1, "fixtures": {}}', "manifest.json is no manifest .*negative"),
-        ("manifest.json", '{"seed": 0, "dtype": "long", "fixtures": 3}', "manifest.json is no manifest"),
+        ("manifest.json", '{"seed": -1, "fixtures": {}}', "manifest.json is not a manifest .*negative"),
+        ("manifest.json", '{"seed": 0, "dtype": "long", "fixtures": 3}', "manifest.json is not a manifest"),
         ("one.names.json", None, "one.names.json does not exist"),
         ("one.names.json", '{"net": 3}', "does not map modules to entries with shapes; copy it again"),
         ("one.safetensors", None, "one.safetensors does not exist; copy the whole folder"),
@@ -225,9 +217,12 @@ def test_a_setting_or_module_that_is_missing_fails_its_fixture_alone(folder: Pat
     ("path", "note"),
     [
         ("pkg.missing:f", "pkg.missing:f failed with ModuleNotFoundError: No module named 'pkg'"),
-        ("test_parity:absent", "test_parity:absent failed with AttributeError: module 'test_parity' has no attribute"),
-        ("test_parity:raising", "test_parity:raising failed with RuntimeError: first second"),
-        ("test_parity:no_numbers", "test_parity:no_numbers failed with AttributeError: 'NoneType'"),
+        (
+            "parity_claimants:absent",
+            "parity_claimants:absent failed with AttributeError: module 'parity_claimants' has no attribute",
+        ),
+        ("parity_claimants:raising", "parity_claimants:raising failed with RuntimeError: first second"),
+        ("parity_claimants:no_numbers", "parity_claimants:no_numbers failed with AttributeError: 'NoneType'"),
     ],
 )
 def test_a_broken_method_fails_its_fixtures_alone(

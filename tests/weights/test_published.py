@@ -100,7 +100,7 @@ def test_a_moved_file_is_given_by_its_path_and_recognised_by_its_hash(
         assert predictor.own
     finally:
         moved.rename(file)
-    with pytest.raises(UserError, match=r"this file does not exist"):
+    with pytest.raises(UserError, match=r"there is no such file"):
         anyadbench.load(cell, weights="file:nowhere.pth")
 
 
@@ -123,7 +123,7 @@ def test_a_published_network_can_replace_the_trained_state_of_a_cell(
         (lambda s: s.pop("decoder.3.attn.learn_scale"), "lacks 'decoder.3.attn.learn_scale' (1 missing)"),
         (lambda s: s.pop("encoder.cls_token"), "lacks 'encoder.cls_token'; give the whole state dict"),
         (lambda s: s.update(extra=torch.zeros(1)), "has 'extra', which this network does not have"),
-        (lambda s: s.update(prototype_token=torch.zeros(4, 64)), "'prototype_token' of shape (4, 64) where"),
+        (lambda s: s.update(prototype_token=torch.zeros(4, 64)), "'prototype_token' of shape (4, 64), but"),
     ],
 )
 def test_a_network_that_does_not_fit_fails_with_one_sentence(

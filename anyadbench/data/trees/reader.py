@@ -103,6 +103,6 @@ def _checked(found: object, named: str, layout: Layout) -> TreeReader[Any]:
     if not isinstance(found, TreeReader):
         raise UserError(
             f"The tree reader {named} of the data set {layout.name!r} is a {type(found).__name__}, not an instance of "
-            "anyadbench.data.trees.reader.TreeReader; fix the plugin that adds it."
+            "anyadbench.api.TreeReader; fix the plugin that adds it."
         )
     return found

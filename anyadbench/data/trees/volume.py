@@ -251,10 +251,10 @@ def _header_size(data: bytes) -> int:
 
 
 def _canonical(path: Path, image: Any, array: np.ndarray) -> Volume:
-    return canonical(path, array, _affine(path, image))
+    return canonical_volume(path, array, _affine(path, image))
 
 
-def canonical(path: Path, array: Shaped[np.ndarray, "x y z"], affine: Float[np.ndarray, "4 4"]) -> Volume:
+def canonical_volume(path: Path, array: Shaped[np.ndarray, "x y z"], affine: Float[np.ndarray, "4 4"]) -> Volume:
     """Return an image, as a file of any format gives it, as a volume in LPS order.
 
     Args:

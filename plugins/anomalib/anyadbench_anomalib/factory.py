@@ -45,7 +45,7 @@ def build(context: Context) -> AnomalibMethod:
 def _check_release(owner: str) -> None:
     if not version("anomalib").startswith(f"{RELEASE}."):
         raise UserError(
-            f"{owner} is written for anomalib {RELEASE}, and {version('anomalib')} is installed; use {INSTALL}."
+            f"{owner} is written for anomalib {RELEASE}, but {version('anomalib')} is installed; run {INSTALL}."
         )
 
 

@@ -105,4 +105,4 @@ def test_the_command_prints_tables_or_json(runs: Path) -> None:
     assert "Good minus Poor, phantom-7subsets" in done.stdout and "\x1b" not in done.stdout
     assert "mean of the subsets" in done.stdout
     rows = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)["rows"]
-    assert len(rows) == 8 * 8
+    assert len(rows) == 8 * 7

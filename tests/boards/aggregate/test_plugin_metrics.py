@@ -108,7 +108,7 @@ def test_a_damaged_slice_table_costs_the_column_and_not_the_board(
     ("items", "sentence"),
     [
         ([3], "A plugin's metric is a int, not an AddedMetric"),
-        ([AddedMetric("aupro", "D.", abnormal_share)], "is called 'aupro', as a built-in one is; it was left out"),
+        ([AddedMetric("aupro", "D.", abnormal_share)], "has the name of a built-in metric, 'aupro'; it was left out"),
         ([AddedMetric("a", "A.", abnormal_share)] * 2, "Two plugins add a metric 'a'; the second was left out"),
     ],
 )

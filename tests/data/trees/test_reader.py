@@ -146,7 +146,7 @@ def test_a_format_without_4d_images_says_so(tmp_path: Path) -> None:
             "cannot be loaded (ModuleNotFoundError: No module named 'no_such_package'); inst",
         ),
         ("array_reader:NOTHING", "cannot be loaded (AttributeError: "),
-        ("array_reader:SEQUENCES", "is a tuple, not an instance of anyadbench.data.trees.reader.TreeReader; fix"),
+        ("array_reader:SEQUENCES", "is a tuple, not an instance of anyadbench.api.TreeReader; fix"),
         ("array_reader:ArrayReader", "is a ABCMeta, not an instance of"),
     ],
 )

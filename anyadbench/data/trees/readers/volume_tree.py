@@ -26,7 +26,7 @@ class VolumeReader(TreeReader["Scan"]):
 
     @abc.abstractmethod
     def volume(self, path: Path) -> Volume:
-        """Return a file's 3D image in LPS order; ``anyadbench.data.trees.volume.canonical`` makes one of an array.
+        """Return a file's 3D image in LPS order; ``canonical_volume`` makes one of an array.
 
         Raises:
             BadFile: If the file cannot be used.

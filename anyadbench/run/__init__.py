@@ -1,1 +1,0 @@
-"""Planning, running and storing fits and cells."""
