@@ -25,7 +25,7 @@ BOARD_FACTOR = 1.0
 """On the degrees of freedom that all pairs of a board share."""
 
 BOARD_FACTORS = dict.fromkeys(("pixel_auroc", "pixel_ap", "pixel_f1", "dice", "aupro"), 1.25)
-"""Likewise, of metrics over pixels, whose largest difference has a shorter tail (docs/statistics.md)."""
+"""Likewise, of metrics over pixels: simulated boards of equal methods err less often in them (docs/statistics.md)."""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def test_the_drop_of_one_method_pairs_its_seeds() -> None:
 def test_reasons_for_no_test() -> None:
     first, second = two(0.05, 7)
     found = paired(line(first), line(second), "aupro")
-    assert found.reason == "No p-value: 7 test subjects, and the test holds its level from 8."
+    assert found.reason == "No p-value: 7 test subjects, and a test needs 8."
     assert np.isnan(found.p) and found.difference == pytest.approx((first - second).mean())
     eight = line(two(0.0, 8)[0])
     assert paired(eight, eight, "aupro").reason == "No test: the difference is the same without any of the subjects."
