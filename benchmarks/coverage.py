@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 from simulated_cohorts import (
-    HELD_OUT,
+    FURTHER,
     METRICS,
     OFFSETS,
     SETTINGS,
@@ -144,7 +144,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for n in arguments.subjects:
         rows: dict[tuple[str, str, str], list[float]] = {}
-        for setting in (*SETTINGS, *HELD_OUT):
+        for setting in (*SETTINGS, *FURTHER):
             found = simulate(setting, n, arguments.simulations, arguments.resamples)
             share = {key: float(np.nanmean(np.concatenate(parts))) for key, parts in found.items()}
             without = {key: float(np.isnan(np.concatenate(parts)).mean()) for key, parts in found.items()}

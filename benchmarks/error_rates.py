@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import stats
 from simulated_cohorts import (
-    HELD_OUT,
+    FURTHER,
     METRICS,
     OFFSETS,
     SETTINGS,
@@ -110,7 +110,7 @@ def single_table(sizes: list[int], simulations: int) -> None:
     print("\nTwo equally good methods: p at most .05 for one subset / for the mean of 7 / any of the 8 after Holm\n")
     print("| N, setting | " + " | ".join(METRICS) + " |\n" + "|---" * (len(METRICS) + 1) + "|")
     for n in sizes:
-        for number, setting in enumerate((*SETTINGS, *HELD_OUT)):
+        for number, setting in enumerate((*SETTINGS, *FURTHER)):
             rates = single_rates(setting, setting, n, simulations, number)
             cells = [" / ".join(f"{rate:.3f}" for rate in rates[name]) for name in METRICS]
             print(f"| {n}, {setting.name} | " + " | ".join(cells) + " |", flush=True)
@@ -121,7 +121,7 @@ def unequal_table(sizes: list[int], simulations: int) -> None:
     wanted = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
     print("\nMethods of different spread, same true value, one subset\n")
     print("| N, setting | " + " | ".join(wanted) + " |\n" + "|---" * (len(wanted) + 1) + "|")
-    for setting in (*SETTINGS, *HELD_OUT):
+    for setting in (*SETTINGS, *FURTHER):
         others = {name: equal_value(setting, name) for name in wanted}
         for n in sizes:
             cells = []
@@ -171,7 +171,7 @@ def board_table(sizes: list[int], boards: int, methods: int) -> None:
     print("of equals / if only the leader is tested, with Holm for the others / by max-T of sign flips\n")
     print("| N, setting | " + " | ".join(wanted) + " |\n" + "|---" * (len(wanted) + 1) + "|")
     for n in sizes:
-        for setting in (*SETTINGS, *HELD_OUT):
+        for setting in (*SETTINGS, *FURTHER):
             rng, hits = np.random.default_rng([n, 3]), {name: [] for name in wanted}  # type: ignore[var-annotated]
             steps = np.repeat(np.linspace(-1.5, 1.5, 10), methods // 10)
             same = steps[:, None] == steps[None, :]

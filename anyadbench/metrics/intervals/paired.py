@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 MIN_SUBJECTS = 8
-"""With fewer subjects there is no p-value: the simulated level was not held (docs/statistics.md)."""
+"""With fewer subjects there is no p-value: the level of the test was simulated from 8 on (docs/statistics.md)."""
 
 FACTOR = 0.75
 """On the degrees of freedom of a single comparison."""
@@ -136,7 +136,7 @@ def no_test(n: int) -> str:
     """Return why there is no p-value at N subjects; empty if there is one."""
     if n >= MIN_SUBJECTS:
         return ""
-    return f"No p-value: {n} test subject{'s' if n != 1 else ''}, and the test holds its level from {MIN_SUBJECTS}."
+    return f"No p-value: {n} test subject{'s' if n != 1 else ''}, and a test needs {MIN_SUBJECTS}."
 
 
 def _tested(

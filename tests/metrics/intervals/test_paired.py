@@ -13,7 +13,7 @@ from anyadbench.errors import UserError
 from anyadbench.metrics.intervals.groups import rank_intervals, tie_groups
 from anyadbench.metrics.intervals.jackknife import Replicates
 from anyadbench.metrics.intervals.paired import METHODS, MODELS, Paired, paired, step_down, subjects_needed
-from anyadbench.metrics.intervals.pairs import ALPHA, BOARD_FACTOR, all_pairs
+from anyadbench.metrics.intervals.pairs import ALPHA, BOARD_FACTOR, BOARD_FACTORS, all_pairs
 from anyadbench.metrics.intervals.scales import ARCSINE, effective_subjects, freedom, influences, variance
 
 
@@ -80,7 +80,7 @@ def test_the_drop_of_one_method_pairs_its_seeds() -> None:
 def test_reasons_for_no_test() -> None:
     first, second = two(0.05, 7)
     found = paired(line(first), line(second), "aupro")
-    assert found.reason == "No p-value: 7 test subjects, and the test holds its level from 8."
+    assert found.reason == "No p-value: 7 test subjects, and a test needs 8."
     assert np.isnan(found.p) and found.difference == pytest.approx((first - second).mean())
     eight = line(two(0.0, 8)[0])
     assert paired(eight, eight, "aupro").reason == "No test: the difference is the same without any of the subjects."
@@ -142,7 +142,7 @@ def test_all_pairs_are_the_single_comparisons_with_shared_freedom() -> None:
         parts = [influences(lines[k].point[0, 0], lines[k].jack[0, :, 0], ARCSINE) for k in (i, j)]
         centres.append(float(values[0] - values[1]))
         apart.append(parts[0] - parts[1])
-    df = freedom(np.median([effective_subjects(shares) for shares in apart]), 12, BOARD_FACTOR)
+    df = freedom(np.median([effective_subjects(shares) for shares in apart]), 12, BOARD_FACTORS["aupro"])
     p = [2 * stats.t.sf(abs(c) / np.sqrt(variance(s)), df) for c, s in zip(centres, apart, strict=True)]
     assert [found.p[pair] for pair in pairs] == pytest.approx(p)
     assert [found.adjusted[j, i] for i, j in pairs] == pytest.approx(plain_holm([float(value) for value in p]))
@@ -151,6 +151,14 @@ def test_all_pairs_are_the_single_comparisons_with_shared_freedom() -> None:
     )
     assert found.difference[0, 5] == pytest.approx(-found.difference[5, 0]) and np.isnan(np.diag(found.p)).all()
     assert (found.beats.sum(), found.beats[0].tolist()) == (12, [False, False, True, True, True, True])
+
+
+def test_image_metrics_have_fewer_degrees_of_freedom_on_a_board() -> None:
+    lines = board()
+    images = [replace(item, metrics=("image_auroc",)) for item in lines]
+    assert min(BOARD_FACTORS.values()) > BOARD_FACTOR
+    wider, pixels = all_pairs(images, "image_auroc").p, all_pairs(lines, "aupro").p
+    assert (wider > pixels)[np.triu_indices(6, 1)].all()
 
 
 def test_seeds_are_in_the_tests_of_a_board() -> None:
