@@ -43,7 +43,7 @@ def swept_detections(scan: Scan, ranking: Ranking, targets: Targets, rule: Rule)
     At every threshold t, a score that occurs, the clusters of {score >= t} are matched with the lesions by the rule. A
     lesion's score is the highest threshold at which it is found. The score of the k-th false alarm is the highest
     threshold at which the scan has at least k false alarms at once. So at a threshold the curve counts the lesions
-    found there or at a higher one, against the most false alarms that stood at once there or at a higher one: both
+    found there or at a higher one, against the most simultaneous false alarms there or at a higher one: both
     only rise as the threshold falls, no score of a candidate has to be made up, and any strictly increasing change of
     the scores leaves the curve as it is.
 
