@@ -311,7 +311,7 @@ def test_another_release_of_anomalib_is_refused(monkeypatch: pytest.MonkeyPatch)
     from anyadbench_anomalib import factory
 
     monkeypatch.setattr(factory, "version", lambda name: "3.0.1")
-    with pytest.raises(UserError, match=r"written for anomalib 2\.7, and 3\.0\.1 is installed; use 'pip install"):
+    with pytest.raises(UserError, match=r"written for anomalib 2\.7, but 3\.0\.1 is installed; run 'pip install"):
         build(DESCRIPTORS["padim"])
 
 

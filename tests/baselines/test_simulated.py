@@ -145,7 +145,7 @@ def test_mmrad_trains_prompts_and_decoder_only() -> None:
 
 def test_an_input_size_that_does_not_fit_the_encoder_is_refused() -> None:
     with pytest.raises(
-        UserError, match="image_size is 100, which is not a multiple of the encoder's patch of 14 pixels; use 98"
+        UserError, match="image_size is 100, not a multiple of the encoder's patch of 14 pixels; use 98"
     ):
         build(MMRAD, image_size=100)
 
