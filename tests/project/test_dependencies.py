@@ -73,7 +73,7 @@ def test_every_import_is_a_dependency(package: str) -> None:
 
 
 def test_contributing_gives_each_reason() -> None:
-    page = (ROOT / "CONTRIBUTING.md").read_text().lower()
+    page = (ROOT / "CONTRIBUTING.md").read_text().lower().partition("## dependencies")[2]
     named = set(
         re.findall(r"[a-z0-9][a-z0-9-]*", " ".join(line.split("|")[1] for line in page.splitlines() if "|" in line))
     )
