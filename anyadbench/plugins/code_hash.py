@@ -6,8 +6,6 @@ from importlib.metadata import requires
 from importlib.util import find_spec
 from pathlib import Path
 
-from packaging.requirements import Requirement
-
 from anyadbench.hashing import python_files, sha256_code
 from anyadbench.plugins.entry_points import normal_name
 from anyadbench.plugins.methods import MethodEntry, method_entries
@@ -48,5 +46,7 @@ def _code_files(entry: MethodEntry, factory: str = "") -> list[tuple[Path, Path]
 
 
 def _requirements(name: str) -> list[str]:
+    from packaging.requirements import Requirement  # costs a command that only lists plugins 20 ms
+
     needed = [Requirement(text) for text in requires(name) or []]
     return [normal_name(one.name) for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
