@@ -79,6 +79,8 @@ if TYPE_CHECKING:
     from anyadbench.methods.pyramid import Pyramid, untrained
     from anyadbench.methods.smoothing import gaussian_filter, median_filter
     from anyadbench.metrics.core.evaluation import evaluate
+    from anyadbench.metrics.lesions.cohort import cohort_numbers
+    from anyadbench.metrics.lesions.record import score_scan
     from anyadbench.metrics.rows.plugin_metrics import AddedMetric, RowScores, SubjectPixels
     from anyadbench.plugins.hookspecs import hookimpl
     from anyadbench.protocols.model import Protocol
@@ -167,6 +169,7 @@ __all__ = [
     "cell_command",
     "channel_table",
     "check_method",
+    "cohort_numbers",
     "cosine_distance",
     "distance_map",
     "encode",
@@ -199,6 +202,7 @@ __all__ = [
     "recorded_outcome",
     "resize",
     "resolve_weights",
+    "score_scan",
     "sequence_columns",
     "shown_images",
     "to_scores",
@@ -239,6 +243,8 @@ _NAMES = {
     "methods.pyramid": "Pyramid untrained",
     "methods.smoothing": "gaussian_filter median_filter",
     "metrics.core.evaluation": "evaluate",
+    "metrics.lesions.cohort": "cohort_numbers",
+    "metrics.lesions.record": "score_scan",
     "metrics.rows.plugin_metrics": "AddedMetric RowScores SubjectPixels",
     "plugins.hookspecs": "hookimpl",
     "protocols.model": "Protocol",

@@ -21,7 +21,7 @@ from anyadbench.weights import resolve
 
 PAGE = ROOT / "docs" / "reference" / "api.md"
 HEAVY_SECTIONS = ("Writing a method", "Input", "Pretrained networks", "From features to maps", "From files to slices")
-HEAVY_NAMES = ("evaluate", "ParityFixture")
+HEAVY_NAMES = ("evaluate", "ParityFixture", "cohort_numbers", "score_scan")
 OUTSIDE = (
     *(path for part in ("baselines", "plugins") for path in (ROOT / part).rglob("*.py")),
     *(ROOT / "anyadbench/testing/template").glob("*.j2"),
