@@ -29,6 +29,8 @@ from anyadbench.methods.descriptor import RETRAIN
 from anyadbench.metrics import METRIC_VERSION
 from anyadbench.metrics.core.ranking import curve_points
 from anyadbench.metrics.core.thresholds import Quantile
+from anyadbench.metrics.rows.replicates import RowReplicates
+from anyadbench.metrics.rows.replicates import to_arrays as replicate_arrays
 from anyadbench.metrics.rows.row_numbers import row_numbers
 from anyadbench.metrics.rows.row_pixels import RowPixels, to_arrays
 from anyadbench.plugins import code_hash
@@ -36,7 +38,7 @@ from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.protocols.reader import read_protocol
 from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo
 from anyadbench.results.arrays import save_arrays
-from anyadbench.results.cellfiles import HASHED, SLICE_COLUMNS
+from anyadbench.results.cellfiles import HASHED, SLICE_COLUMNS, RowKey
 from anyadbench.sequences import AS_AVAILABLE, SHORT, format_subset, parse_subset
 
 if TYPE_CHECKING:
@@ -83,27 +85,30 @@ def run_cell(job: Job, reporter: Reporter) -> None:
 def write_scores(
     scores: Path, data: ProtocolData, states: States, thresholds: Mapping[str, Quantile], reporter: Reporter
 ) -> list[Row]:
-    """Write the slice table, the pixel statistics, the resamples and the curves, and return the resulting rows."""
+    """Write the slice table, pixel statistics, values without a subject and curves; return the resulting rows."""
     make_folder(scores)
     rows: list[Row] = []
     kept: list[RowPixels] = []
-    resampled: list[np.ndarray] = []
+    replicates: dict[RowKey, RowReplicates] = {}
     curves: dict[str, Any] = {}
-    drawn_from = {test.name: test_subjects(data, test) for test, _ in states}
+    full = format_subset(data.protocol.sequences)
     for test, by_label in states:
+        complete = sorted({str(record["subject"]) for record in by_label[full].records}) if full in by_label else []
         for label, state in by_label.items():
             reporter.check()
             pixels = state.pixels(test.name, thresholds.get(label))
-            row, values = build_row(test, state, pixels, data.protocol.sequences, drawn_from[test.name])
+            row, values = build_row(test, state, pixels, data.protocol.sequences, complete)
             rows.append(row)
-            resampled.append(values)
+            if values is not None:
+                replicates[test.name, label] = values
             if pixels is not None:
                 kept.append(pixels)
                 curves[f"{test.name}|{label}"] = curve_points(pixels.steps)
             reporter.progress(len(rows), sum(map(len, (by for _, by in states))), "metrics and intervals")
     write_slices(scores / "slices.csv", (state for _, by_label in states for state in by_label.values()))
-    save_arrays(scores / "pixels.npz", to_arrays(kept, drawn_from))
-    save_arrays(scores / "bootstrap.npz", {"values": np.stack(resampled)}, compress=False)
+    subjects = {test.name: test_subjects(data, test) for test, _ in states}
+    save_arrays(scores / "pixels.npz", to_arrays(kept, subjects))
+    save_arrays(scores / "jackknife.npz", replicate_arrays(replicates))
     write_json(scores / "curves.json", curves)
     return rows
 
@@ -127,17 +132,25 @@ def build_row(
     state: RowState,
     pixels: RowPixels | None,
     sequences: tuple[str, ...],
-    drawn_from: Sequence[str],
-) -> tuple[Row, np.ndarray]:
-    """Return the row of one subset, with a reason for each undefined value, and the resamples of its metrics."""
+    complete: Sequence[str],
+) -> tuple[Row, RowReplicates | None]:
+    """Return the row of one subset, with a reason for each undefined value, and its metrics without each subject.
+
+    Args:
+        test: Test set.
+        state: The scores.
+        pixels: Their pixel statistics; ``None`` for a row without slices.
+        sequences: Those of the protocol.
+        complete: Subjects that have all of them.
+    """
     subset = sequences if state.label == AS_AVAILABLE else parse_subset(state.label)
-    numbers, resampled = row_numbers(pixels, state.records, drawn_from)
+    numbers, replicates = row_numbers(pixels, state.records, complete)
     numbers["n_emptied"] = state.emptied
     if not state.records:
         names = " and ".join(SHORT[name] for name in subset)
         numbers["reasons"] = {"row": f"No test scan of {test.name} has {names}."}
     row = Row(test=test.name, subset=state.label, sequences=list(subset), feed=dict(test.feed), **numbers)
-    return row, resampled
+    return row, replicates
 
 
 def write_slices(path: Path, states: Iterable[RowState]) -> None:
@@ -171,7 +184,7 @@ def build_result(
     descriptor, entry = fitting.found
     weights = fitting.weights
     return CellResult(
-        kind="oracle" if protocol.oracle else "measured",
+        kind="control" if descriptor.is_control else "oracle" if protocol.oracle else "measured",
         cell_id=job.cell_id,
         fit_id=job.fit_id,
         method=MethodInfo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from anyadbench.cli.options import json_option, runs_option
 if TYPE_CHECKING:
     from anyadbench.boards.aggregate.compare import Comparison
 
-_HEADER = ("subset", "first", "second", "effect", "95 % interval", "p", "p (Holm)")
+_HEADER = ("subset", "subj.", "first", "second", "effect", "95 % interval", "p", "p (Holm)", "subj. needed")
 
 
 @click.command()
@@ -23,10 +24,11 @@ _HEADER = ("subset", "first", "second", "effect", "95 % interval", "p", "p (Holm
 @click.option("--metric", "metrics", multiple=True, help="Only this metric; may be repeated.")
 @json_option("all comparisons")
 def compare(first: str, second: str, runs: Path, protocol: str | None, metrics: tuple[str, ...], as_json: bool) -> None:
-    """Compare two methods, resampling the test subjects of both together.
+    """Compare two methods by a paired test over the test subjects.
 
     A METHOD is a method's name, its label on the board, or the beginning of its key. The effect is the first minus the
-    second. The last column is corrected by Holm's method over all subsets of a metric.
+    second. "p (Holm)" is corrected by Holm's method over all subsets of a metric. "subj. needed" is about how many test
+    subjects would separate the two with a power of 80 %, if the difference is what was seen.
     """
     from dataclasses import asdict
 
@@ -52,17 +54,31 @@ def compare(first: str, second: str, runs: Path, protocol: str | None, metrics: 
                 click.echo()
                 click.echo(clean(f"{metric_label(metric)} on {test}"))
                 print_table(_HEADER, [_cells(row) for row in listed])
-    if any(row.low is None for row in found):
-        click.echo()
-        click.echo("-: no interval; one needs 5 test subjects and cells of schema version 2 (run the methods again).")
+    click.echo()
+    for said in dict.fromkeys(_remarks(found)):
+        click.echo(clean(said))
+
+
+def _remarks(found: Sequence[Comparison]) -> Iterator[str]:
+    if any(row.claim == "methods" for row in found):
+        yield "Both methods have several seeds, and their noise is in the test."
+    if any(row.claim == "models" and row.p_value is not None for row in found):
+        yield "A method has one seed: the test is about these trained models, and another seed may reverse it."
+    for row in found:
+        if row.reason:
+            yield f"-: {row.reason}"
 
 
 def _cells(row: Comparison) -> list[str]:
     from anyadbench.boards.render.text import decimal, span
 
     values = [decimal(value) for value in (row.first, row.second, row.effect)]
-    return [row.subset, *values, span(row.low, row.high) or "-", _p_text(row.p_value), _p_text(row.p_holm)]
+    ends = span(row.low, row.high) or "-"
+    needed = "-" if row.needed is None else str(row.needed)
+    return [row.subset, str(row.n), *values, ends, _p_text(row.p_value), _p_text(row.p_holm), needed]
 
 
 def _p_text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    if value is None:
+        return "-"
+    return "<.001" if value < 0.0005 else f"{value:.3f}"

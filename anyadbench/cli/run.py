@@ -74,6 +74,12 @@ STATUSES = ("done", "cached", "failed", "interrupted")
 @click.option("--compile", is_flag=True, help="Use torch.compile; a failure is reported and recorded.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads per cell; the protocol's by default.")
 @keep_maps_option
+@click.option(
+    "--controls/--no-controls",
+    default=True,
+    show_default=True,
+    help="Also score the untrained controls, brain mask and brightness.",
+)
 @launcher_options
 @click.option("--time-limit", default="0", metavar="DURATION", help="End a cell as failed after e.g. 90s, 30m or 2h.")
 @click.option(
@@ -99,6 +105,7 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
     from anyadbench.launch.plan import Request, make_plan
     from anyadbench.launch.progress import Display
     from anyadbench.launch.resources import check_fits, estimate
+    from anyadbench.plugins import find_method
     from anyadbench.protocols import find_protocol
 
     stop_on_signals()
@@ -121,7 +128,9 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
         needed = max((estimate(job, plan.data) for job in jobs), key=lambda one: one.memory)
         if not request.elsewhere and launcher != "shell":
             check_fits(jobs, needed, len(devices(jobs, slots)))
-        display.note(f"plan: {len(jobs)} cells; {needed.sentence}")
+        extra = sum(find_method(job.method)[0].is_control for job in jobs)
+        cells = f"{len(jobs)} cells, of which {extra} are controls" if extra else f"{len(jobs)} cells"
+        display.note(f"plan: {cells}; {needed.sentence}")
         outcomes = execute(jobs, launcher, LaunchOptions(display, slots, settings))
     report(outcomes, runs, found.name, as_json)
     end(outcomes, plan.left_out, plan.refused)

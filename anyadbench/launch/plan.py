@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from anyadbench.cells.identity import identify, method_params, weights_of
 from anyadbench.cells.job import CHECKPOINT_SECONDS, RETRIES, Job
@@ -17,6 +18,7 @@ from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN, Budget, MethodDescriptor
 from anyadbench.methods.params import Value
 from anyadbench.plugins import MethodEntry, find_method, how_to_install, load_methods
+from anyadbench.plugins.methods import CONTROLS
 from anyadbench.progress import Progress
 from anyadbench.protocols.model import Protocol
 from anyadbench.weights import ResolvedWeights
@@ -26,7 +28,7 @@ from anyadbench.weights import ResolvedWeights
 class Request:
     """A user's request; ``None`` leaves a choice to the protocol.
 
-    ``elsewhere`` means that the cells run on machines other than this one.
+    ``elsewhere`` means that the cells run on machines other than this one; ``controls`` adds the controls' cells.
     """
 
     methods: tuple[str, ...]
@@ -48,6 +50,7 @@ class Request:
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     retries: int = RETRIES
     elsewhere: bool = False
+    controls: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Plan:
     """The cells of a request.
 
     Attributes:
-        jobs: One per method and seed.
+        jobs: One per method and seed, then one per control.
         data: The protocol's data.
         left_out: Why a method that only a group or a pattern asked for cannot run here, by its name: its descriptor
             says so, or the profile has no weights for it, or files that it needs are missing.
@@ -109,22 +112,43 @@ def make_plan(request: Request, progress: Progress) -> Plan:
     stores = open_stores(protocol, locate(protocol, request.data), progress)
     data = ProtocolData(protocol, stores)
     data.check_apart()
-    jobs = []
-    for method in methods:
-        for seed in request.seeds:
-            training = Training(method.params, budget, request.missing, seed, policy)
-            ids = identify(method.descriptor, method.entry, training, data, method.weights)
-            jobs.append(
-                Job(
-                    runs=os.path.abspath(request.runs), cell_id=ids.cell, fit_id=ids.fit,
-                    method=method.descriptor.name, protocol=protocol.name, protocol_file=str(protocol.file), seed=seed,
-                    params=method.params, budget=budget, missing=request.missing, weights=profile,
-                    policy=policy.to_dict(), keep_maps=request.keep_maps, time_limit=request.time_limit,
-                    checkpoint_seconds=request.checkpoint_seconds, retries=request.retries,
-                    stores={dataset: str(store.path.resolve()) for dataset, store in stores.items()},
-                )
-            )  # fmt: skip
+    trained = Training({}, budget, request.missing, 0, policy)
+    jobs = [
+        _job(request, method, replace(trained, params=method.params, seed=seed), data, profile)
+        for method in methods
+        for seed in request.seeds
+    ]
+    if request.controls:
+        # A control has one row whatever the seed, the budget and the precision of the methods beside it.
+        plain = replace(policy, dtype="float32", tf32=False, compile=False)
+        jobs += [
+            _job(request, control, Training(control.params, "paper", "native", 0, plain), data, profile)
+            for control in _controls(request, profile)
+        ]
     return Plan(jobs, data, left_out, refused)
+
+
+def _job(request: Request, method: _Planned, training: Training, data: ProtocolData, profile: str) -> Job:
+    protocol = request.protocol
+    ids = identify(method.descriptor, method.entry, training, data, method.weights)
+    return Job(
+        runs=os.path.abspath(request.runs), cell_id=ids.cell, fit_id=ids.fit,
+        method=method.descriptor.name, protocol=protocol.name, protocol_file=str(protocol.file), seed=training.seed,
+        params=training.params, budget=cast(Budget, training.budget), missing=training.missing, weights=profile,
+        policy=training.policy.to_dict(), keep_maps=request.keep_maps, time_limit=request.time_limit,
+        checkpoint_seconds=request.checkpoint_seconds, retries=request.retries,
+        stores={dataset: str(store.path.resolve()) for dataset, store in data.stores.items()},
+    )  # fmt: skip
+
+
+def _controls(request: Request, profile: str) -> list[_Planned]:
+    """Return the controls that the request does not name itself."""
+    found = []
+    for name in (name for name, _ in CONTROLS if name not in request.methods):
+        descriptor, entry = find_method(name)
+        params = method_params(descriptor, request.protocol, "paper")
+        found.append(_Planned(descriptor, entry, params, weights_of(descriptor, params, profile, request.protocol)))
+    return found
 
 
 def _methods(request: Request, budget: Budget, profile: str) -> tuple[list[_Planned], dict[str, str], dict[str, str]]:

@@ -31,6 +31,9 @@ MISSING = ("native", "zero-norm", "black", "replicate")
 RETRAIN = "retrain"
 """What the harness can do instead for any method: train one model per subset of sequences."""
 
+CONTROL = "control"
+"""Family of the untrained rows that the harness adds to every run; boards never rank them."""
+
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(:[a-z0-9_]+)?")
 
 
@@ -65,7 +68,7 @@ class MethodDescriptor:
             are none.
         departures: Where this implementation departs from the publication, one sentence each.
         parity: ``"package.module:callable"`` that computes this method's numbers for a parity fixture, or empty.
-        families: Groups that ``--method`` may name: ``"table"`` (the comparison table and its controls).
+        families: Groups: ``"table"`` (the comparison table, which ``--method all`` means), ``"control"``.
         unavailable: Why the method cannot be run, as the end of a sentence without its full stop, e.g. ``"it needs the
             package X; 'pip install X' adds it"``; empty if it can. Such a method is listed with the reason, refused
             if it is asked for by name, and left out of ``all`` and of patterns.
@@ -108,6 +111,11 @@ class MethodDescriptor:
             unknown = sorted(set(values) - set(names))
             if unknown:
                 raise ValueError(f"{self.name}: budget {budget!r} sets the unknown parameter {unknown[0]!r}")
+
+    @property
+    def is_control(self) -> bool:
+        """Whether its rows are controls."""
+        return CONTROL in self.families
 
     def resolve(self, budget: str, overrides: Mapping[str, Value] | None = None) -> dict[str, Value]:
         """Return every parameter's value: defaults, then the budget's, then ``overrides``.

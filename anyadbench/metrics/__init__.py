@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from anyadbench.metrics.core.ranking import Steps
     from anyadbench.metrics.core.streaming import PixelState
     from anyadbench.metrics.core.thresholds import at_threshold, threshold_from_normals
-    from anyadbench.metrics.intervals.bootstrap import PairedEffect, holm, paired_bootstrap, subject_bootstrap
+    from anyadbench.metrics.intervals.from_states import paired_tests, subject_intervals
+    from anyadbench.metrics.intervals.interval import Interval
+    from anyadbench.metrics.intervals.paired import Paired, step_down
 
 _HOMES = {
-    "PairedEffect": "intervals.bootstrap",
+    "Interval": "intervals.interval",
+    "Paired": "intervals.paired",
     "PixelState": "core.streaming",
     "PixelStats": "core.exact",
     "ScoreError": "core.ordered_bits",
@@ -31,11 +34,11 @@ _HOMES = {
     "component_areas": "core.components",
     "components": "core.components",
     "evaluate": "core.evaluation",
-    "holm": "intervals.bootstrap",
     "image_metrics": "core.image",
     "lesion_size_metrics": "core.image",
-    "paired_bootstrap": "intervals.bootstrap",
-    "subject_bootstrap": "intervals.bootstrap",
+    "paired_tests": "intervals.from_states",
+    "step_down": "intervals.paired",
+    "subject_intervals": "intervals.from_states",
     "threshold_from_normals": "core.thresholds",
     "top_fraction_mean": "core.image",
     "undefined_reasons": "core.evaluation",
@@ -44,7 +47,8 @@ _HOMES = {
 __all__ = [
     "METRICS",
     "METRIC_VERSION",
-    "PairedEffect",
+    "Interval",
+    "Paired",
     "PixelState",
     "PixelStats",
     "ScoreError",
@@ -53,11 +57,11 @@ __all__ = [
     "component_areas",
     "components",
     "evaluate",
-    "holm",
     "image_metrics",
     "lesion_size_metrics",
-    "paired_bootstrap",
-    "subject_bootstrap",
+    "paired_tests",
+    "step_down",
+    "subject_intervals",
     "threshold_from_normals",
     "top_fraction_mean",
     "undefined_reasons",

@@ -19,3 +19,7 @@ METRICS: tuple[str, ...] = (
     "aupro",
 )
 """Names of the metrics, in the order of the boards. ``pixel_f1`` is the highest pooled Dice over all thresholds."""
+
+BALANCED: tuple[str, ...] = ("image_ap_balanced", "image_f1_balanced")
+"""Image AP and F1 with normal slices weighted to the same total as abnormal ones, so that data sets and subsets with
+different shares of abnormal slices can be compared."""

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from anyadbench.hashing import python_files, sha256_code
 from anyadbench.plugins.entry_points import normal_name
-from anyadbench.plugins.methods import MethodEntry, method_entries
+from anyadbench.plugins.methods import HARNESS, MethodEntry, method_entries
 
 
 def code_hash(entry: MethodEntry, factory: str = "") -> str:
     """Return the sha256 over the Python files of a method's distribution and of the plugins that it builds on.
 
     The files of every required distribution that offers methods itself are included, since a change there changes
-    this method's numbers; so are those of the factory's package.
+    this method's numbers; so are those of the factory's package. Of a control, which the harness itself offers, the
+    files of its own folder are; those of the harness that change numbers are part of every id already.
 
     Args:
         entry: Where the method comes from.
@@ -25,8 +26,11 @@ def code_hash(entry: MethodEntry, factory: str = "") -> str:
 
 
 def _code_files(entry: MethodEntry, factory: str = "") -> list[tuple[Path, Path]]:
+    if entry.distribution == HARNESS:
+        folder = Path(__file__).parents[1]
+        return [(path, folder) for path in python_files(folder / "controls")]
     by_distribution: dict[str, set[str]] = {}
-    for other in method_entries():
+    for other in (one for one in method_entries() if one.distribution != HARNESS):
         module = other.entry_point.value.partition(":")[0].partition(".")[0]
         by_distribution.setdefault(normal_name(other.distribution), set()).add(module)
     wanted = [normal_name(entry.distribution)]

@@ -13,6 +13,12 @@ from importlib.metadata import EntryPoint
 from anyadbench.errors import UserError, close_names, suggest
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.plugins.entry_points import METHODS_GROUP, BrokenPlugin, entry_points, normal_name
+from anyadbench.version import __version__
+
+HARNESS = "anyadbench"
+"""The harness's own distribution."""
+CONTROLS = (("control:brain", "BRAIN"), ("control:intensity", "INTENSITY"))
+"""Names of the controls, and of their descriptors."""
 
 _BASELINES = (
     "aeflow", "anypatchcore", "dae", "dpmm", "esckdrkd", "gatingano", "inpformer", "mmrad", "pixelstats", "rd4ad",
@@ -37,12 +43,19 @@ class MethodEntry:
 
 @cache
 def method_entries() -> tuple[MethodEntry, ...]:
-    """Return every method entry point, sorted by name and distribution; imports nothing."""
-    entries = [
+    """Return the controls and every method entry point, sorted by name and distribution; imports nothing."""
+    entries = [*_controls()]
+    entries += [
         MethodEntry(entry_point.name, distribution.metadata["Name"], distribution.version, entry_point)
         for distribution, entry_point in entry_points(METHODS_GROUP)
     ]
     return tuple(sorted(entries, key=lambda entry: (entry.name, entry.distribution)))
+
+
+def _controls() -> list[MethodEntry]:
+    """Return entries of the harness's own controls, which are there whatever is installed."""
+    points = [EntryPoint(name, f"anyadbench.controls.descriptors:{place}", METHODS_GROUP) for name, place in CONTROLS]
+    return [MethodEntry(point.name, HARNESS, __version__, point) for point in points]
 
 
 def _load(entry: MethodEntry) -> MethodDescriptor | BrokenPlugin:

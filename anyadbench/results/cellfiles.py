@@ -16,7 +16,7 @@ HASHED = (
     "protocol.toml",
     "scores/slices.csv",
     "scores/pixels.npz",
-    "scores/bootstrap.npz",
+    "scores/jackknife.npz",
     "scores/curves.json",
     "scores/maps.npz",
 )

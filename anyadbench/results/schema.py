@@ -10,9 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
-Kind = Literal["measured", "oracle", "external", "reported"]
+Kind = Literal["measured", "oracle", "external", "reported", "control"]
 Number = float | None
 
 
@@ -121,7 +121,7 @@ class Row(_Strict):
         pixels: ``exact``, or ``streaming`` for a 24-bit histogram, whose error ``error_bound`` then limits.
         metrics: Value by metric name; ``None`` where it is undefined.
         reasons: One sentence for each undefined metric, and for a row without scans (key ``row``).
-        intervals: Lower and upper end of the 95 % subject-level bootstrap interval by metric name.
+        intervals: Lower and upper end of the 95 % interval over subjects by metric name; absent where there is none.
         sizes: Image metrics by lesion size; empty in results of schema version 1.
     """
 

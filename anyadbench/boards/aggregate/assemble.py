@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from anyadbench.boards.aggregate.controls import control_lines
+from anyadbench.boards.aggregate.agreement import agreements
+from anyadbench.boards.aggregate.controls import against_controls, hardest_subsets, means_against_controls
 from anyadbench.boards.aggregate.lines import variant_lines
 from anyadbench.boards.aggregate.model import KINDS, Board, Line, Summary, Variant, headline_metric
-from anyadbench.boards.aggregate.ranks import summarise
+from anyadbench.boards.aggregate.ranks import add_tests, summarise
 from anyadbench.boards.aggregate.reported import NOT_STATED
-from anyadbench.boards.aggregate.uncertainty import Resamples, add_uncertainty
+from anyadbench.boards.aggregate.uncertainty import Replicated, summary_intervals, with_intervals
 from anyadbench.boards.aggregate.variants import group_variants
 from anyadbench.errors import UserError
 from anyadbench.metrics import METRICS
@@ -22,8 +23,7 @@ from anyadbench.sequences import AS_AVAILABLE, format_subset
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Version = tuple[str, str]
-
-_NO_CONTROL = "No cell has a readable slice table, so brain area could not be scored."
+Hardest = Mapping[tuple[str, str], str]
 
 
 def make_boards(
@@ -62,7 +62,7 @@ def make_boards(
         newest = max(groups, key=lambda version: (max((c.finished for c in groups[version]), default=""), version))
         for version in sorted(groups):
             slug = name if version == newest else f"{name}@{_short(version)}"
-            board = _board(slug, groups[version], published[name], failures, unreadable)
+            board = _board(slug, groups[version], published[name], failures, unreadable, reported)
             boards.append(_with_siblings(board, len(groups)))
     return boards
 
@@ -104,6 +104,7 @@ def _board(
     reported: Sequence[CellRecord],
     failures: Sequence[CellRecord],
     unreadable: Sequence[CellRecord],
+    tables: Sequence[CellRecord],
 ) -> Board:
     cells = [*measured, *reported]
     variants = sorted(group_variants(cells), key=lambda variant: KINDS.index(variant.kind))
@@ -126,10 +127,17 @@ def _board(
             )
     full = format_subset(info.sequences)
     summaries, strangers = summarise(variants, lines, tests, subsets, full, metrics)
-    resamples = Resamples()
-    lines, summaries = add_uncertainty(lines, summaries, variants, full, resamples)
-    notices += [f"Resamples could not be read: {problem}" for problem in dict.fromkeys(resamples.problems)]
-    control = control_lines(cells, tests, subsets)
+    replicated = Replicated()
+    lines = with_intervals(lines, replicated)
+    summaries, means = summary_intervals(summaries, lines, full, replicated)
+    summaries, pairs = add_tests(summaries, variants, means)
+    lines = against_controls(lines, variants, replicated, headline_metric(metrics))
+    summaries = means_against_controls(summaries, variants, means)
+    required = {(item.test, item.metric): set(item.subsets) for item in summaries}
+    hardest = hardest_subsets(lines, variants, metrics, required)
+    index = {(line.variant, line.test, line.subset): line for line in lines}
+    summaries = [_with_hardest(item, index, hardest) for item in summaries]
+    notices += [f"No intervals: {problem}" for problem in dict.fromkeys(replicated.problems)]
     return Board(
         slug=slug,
         protocol=info,
@@ -138,11 +146,12 @@ def _board(
         subsets=subsets,
         full=full,
         metrics=metrics,
-        variants=_ordered(variants, summaries, tests, metrics),
+        variants=_ordered(variants, summaries, lines, tests, metrics),
         lines=tuple(_marked(line, strangers) for line in lines),
         summaries=tuple(summaries),
-        control=tuple(control),
-        control_problem="" if control or not measured else _NO_CONTROL,
+        pairs=pairs,
+        hardest=hardest,
+        agreements=agreements(variants, summaries, tables),
         failures=tuple(failures),
         unreadable=tuple(unreadable),
         notices=tuple(notices),
@@ -159,18 +168,32 @@ def _marked(line: Line, strangers: dict[str, set[str]]) -> Line:
 
 
 def _ordered(
-    variants: Sequence[Variant], summaries: Iterable[Summary], tests: Sequence[str], metrics: Sequence[str]
+    variants: Sequence[Variant],
+    summaries: Iterable[Summary],
+    lines: Iterable[Line],
+    tests: Sequence[str],
+    metrics: Sequence[str],
 ) -> tuple[Variant, ...]:
-    """Order variants by kind, then by rank for the headline metric on the first test set, unranked ones last."""
+    """Order variants by kind, then by rank for the headline metric on the first test set, then by its value."""
     headline = headline_metric(metrics)
-    ranks = {
-        item.variant: item.rank
-        for item in summaries
-        if tests and item.test == tests[0] and item.metric == headline and item.rank is not None
+    first = {item.variant: item for item in summaries if tests and (item.test, item.metric) == (tests[0], headline)}
+    unstated = {
+        line.variant: line.value(headline)
+        for line in lines
+        if tests and (line.test, line.subset) == (tests[0], NOT_STATED)
     }
 
-    def place(variant: Variant) -> tuple[int, int, str, str]:
-        rank = ranks.get(variant.key, len(variants) + 1)
-        return KINDS.index(variant.kind), rank, variant.label.casefold(), variant.key
+    def place(variant: Variant) -> tuple[int, int, float, str, str]:
+        item = first.get(variant.key)
+        rank = item.rank if item is not None and item.rank is not None else len(variants) + 1
+        value = item.mean if item is not None and item.mean is not None else unstated.get(variant.key)
+        return KINDS.index(variant.kind), rank, -(value or 0.0), variant.label.casefold(), variant.key
 
     return tuple(sorted(variants, key=place))
+
+
+def _with_hardest(item: Summary, lines: Mapping[tuple[str, str, str], Line], hardest: Hardest) -> Summary:
+    subset = hardest.get((item.test, item.metric))
+    line = lines.get((item.variant, item.test, subset)) if subset is not None else None
+    estimate = line.metrics.get(item.metric) if line is not None else None
+    return item if estimate is None or estimate.value is None else replace(item, hardest=estimate)

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 from anyadbench.boards.aggregate.load import load_boards
 from anyadbench.boards.aggregate.model import Board, Line, Variant
-from anyadbench.boards.aggregate.uncertainty import Resamples
+from anyadbench.boards.aggregate.uncertainty import Replicated
 from anyadbench.errors import UserError, suggest
 from anyadbench.results.cellfiles import RowKey, SliceRecord, read_slice_table
 
 if TYPE_CHECKING:
-    import numpy as np
-    from jaxtyping import Float64
+    from anyadbench.metrics.intervals.jackknife import Replicates
 
 MEAN = "mean of the subsets"
 
@@ -32,8 +31,14 @@ class Comparison:
         effect: First minus second.
         low: Low end of the effect's 95 % interval; ``None`` if there are too few subjects.
         high: High end.
-        p_value: Two-sided, by paired resampling of subjects (and of seeds if a method has several).
+        p_value: Two-sided, of the paired test by subject; ``None`` without one.
         p_holm: Corrected by Holm's method over all subsets, and their mean, of this metric and test set.
+        n: Subjects of the comparison.
+        needed: About how many subjects would separate the two, if the effect is what was seen; ``None`` if no number
+            would, or there is no test.
+        claim: ``methods`` if seeds are in the test, which then is about the methods; ``models`` if it is about these
+            trained models only, since one of the two has a single seed.
+        reason: Why there is no p-value.
     """
 
     test: str
@@ -45,7 +50,11 @@ class Comparison:
     low: float | None
     high: float | None
     p_value: float | None
-    p_holm: float | None
+    p_holm: float | None = None
+    n: int = 0
+    needed: int | None = None
+    claim: str = ""
+    reason: str = ""
 
 
 def compare(
@@ -69,11 +78,11 @@ def compare(
     unknown = sorted(set(metrics) - set(board.metrics))
     if unknown:
         raise UserError(f"Unknown metric {unknown[0]!r}.{suggest(unknown[0], board.metrics)}")
-    resamples, found = Resamples(), []
+    replicated, found = Replicated(), []
     for test in board.tests:
         pairs = _pairs(board, test, first, second)
         for metric in metrics or board.metrics:
-            found += _compared(board, test, metric, pairs, resamples)
+            found += _compared(board, test, metric, pairs, replicated)
     if not found:
         raise UserError(f"{first.label} and {second.label} share no subset with a number; run both on one protocol.")
     return board, (first, second), found
@@ -134,54 +143,49 @@ def _slices(folder: Path) -> dict[RowKey, list[SliceRecord]]:
 
 
 def _compared(
-    board: Board, test: str, metric: str, pairs: dict[str, tuple[Line, Line]], resamples: Resamples
+    board: Board, test: str, metric: str, pairs: dict[str, tuple[Line, Line]], replicated: Replicated
 ) -> list[Comparison]:
-    import numpy as np
-
-    from anyadbench.metrics import holm
+    from anyadbench.metrics import step_down
+    from anyadbench.metrics.intervals.jackknife import mean_of
 
     rows: list[Comparison] = []
-    kept: list[tuple[float, float, Float64[np.ndarray, " r"], Float64[np.ndarray, " r"]] | None] = []
+    kept: list[tuple[float, float, Replicates, Replicates]] = []
+    counted = [subset for subset in board.protocol.subsets if subset in board.subsets]
     for subset, (ours, theirs) in pairs.items():
         one, other = ours.value(metric), theirs.value(metric)
         if one is None or other is None:
             continue
-        values = resamples.metric(ours, metric), resamples.metric(theirs, metric)
-        row, drawn = _row(test, subset, metric, one, other, *values)
-        rows.append(row)
-        if subset in _counted(board):
-            kept.append(drawn)
-    if len(kept) == len(_counted(board)) > 1 and all(item is not None for item in kept):
-        whole = [item for item in kept if item is not None]
-        points = np.mean([item[:2] for item in whole], axis=0).tolist()
-        drawn_means = [np.mean(part, axis=0) for part in ([item[2] for item in whole], [item[3] for item in whole])]
-        rows.append(_row(test, MEAN, metric, points[0], points[1], drawn_means[0], drawn_means[1])[0])
-    adjusted = holm({row.subset: math.nan if row.p_value is None else row.p_value for row in rows})
-    return [_with_holm(row, adjusted[row.subset]) for row in rows]
+        values = replicated.own(ours), replicated.own(theirs)
+        rows.append(_row(test, subset, metric, one, other, *values))
+        if subset in counted and values[0] is not None and values[1] is not None:
+            kept.append((one, other, values[0], values[1]))
+    if len(kept) == len(counted) > 1:
+        one, other = sum(item[0] for item in kept) / len(kept), sum(item[1] for item in kept) / len(kept)
+        try:
+            means = mean_of([item[2] for item in kept]), mean_of([item[3] for item in kept])
+            rows.append(_row(test, MEAN, metric, one, other, *means))
+        except UserError as error:
+            rows.append(_untested(test, MEAN, metric, one, other, f"No test: {error}"))
+    adjusted = step_down([math.nan if row.p_value is None else row.p_value for row in rows]).tolist()
+    return [
+        replace(row, p_holm=None if math.isnan(value) else value) for row, value in zip(rows, adjusted, strict=True)
+    ]
 
 
-def _counted(board: Board) -> list[str]:
-    return [subset for subset in board.protocol.subsets if subset in board.subsets]
+def _untested(test: str, subset: str, metric: str, one: float, other: float, reason: str) -> Comparison:
+    return Comparison(test, subset, metric, one, other, one - other, None, None, None, reason=reason)
 
 
 def _row(
-    test: str,
-    subset: str,
-    metric: str,
-    one: float,
-    other: float,
-    ours: Float64[np.ndarray, " r"] | None,
-    theirs: Float64[np.ndarray, " r"] | None,
-) -> tuple[Comparison, tuple[float, float, Float64[np.ndarray, " r"], Float64[np.ndarray, " r"]] | None]:
-    from anyadbench.metrics.intervals.bootstrap import paired_effect
+    test: str, subset: str, metric: str, one: float, other: float, ours: Replicates | None, theirs: Replicates | None
+) -> Comparison:
+    from anyadbench.metrics.intervals.paired import paired, subjects_needed
 
-    if ours is None or theirs is None:
-        return Comparison(test, subset, metric, one, other, one - other, None, None, None, None), None
-    effect = paired_effect(one, other, ours, theirs)
-    low, high, p_value = (None if math.isnan(value) else value for value in (effect.low, effect.high, effect.p_value))
-    row = Comparison(test, subset, metric, one, other, effect.effect, low, high, p_value, None)
-    return row, (one, other, ours, theirs)
-
-
-def _with_holm(row: Comparison, p_value: float) -> Comparison:
-    return replace(row, p_holm=None if math.isnan(p_value) else p_value)
+    if ours is None or theirs is None or metric not in ours.metrics or metric not in theirs.metrics:
+        return _untested(test, subset, metric, one, other, "No test: there are no values without each subject.")
+    found = paired(ours, theirs, metric)
+    low, high, p_value = (None if math.isnan(value) else value for value in (found.low, found.high, found.p))
+    return Comparison(
+        test, subset, metric, one, other, one - other, low, high, p_value, n=found.n, needed=subjects_needed(found),
+        claim=found.claim, reason=found.reason,
+    )  # fmt: skip

@@ -1,69 +1,144 @@
-"""The control row: what the brain area of a slice alone predicts about lesions.
-
-Slices low and high in the head hold less brain and fewer lesions, so this number alone can score well above chance. A
-method that does not beat it has learned where lesions are common, not what they look like.
-"""
+"""Every number against the best control on the same slices: what the brain's outline or plain brightness reaches."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from anyadbench.boards.aggregate.model import Estimate, Line
+from anyadbench.boards.aggregate.model import Against, Line, Summary, Variant, Verdict
 from anyadbench.errors import UserError
-from anyadbench.results.cellfiles import RowKey, SliceRecord, read_slice_table
-from anyadbench.results.read import CellRecord
 
-CONTROL = "control:brain-area"
-"""Key of the control, used like a variant's key."""
+if TYPE_CHECKING:
+    from anyadbench.boards.aggregate.uncertainty import Replicated
+    from anyadbench.metrics.intervals.jackknife import Replicates
 
-LABEL = "Brain area (control)"
-_IMAGE = ("image_auroc", "image_ap", "image_f1")
+ALPHA = 0.05
+BRIGHTNESS = "control:intensity"
+"""Method whose lowest subset is the one that a board calls the hardest."""
+
+NOT_ABOVE = "not above the controls"
+"""Flag of a line that no test shows to be better than the best control in the headline metric."""
 
 
-def control_lines(cells: Iterable[CellRecord], tests: Sequence[str], subsets: Sequence[str]) -> list[Line]:
-    """Compute the control for every test set and subset in any cell's slice table.
+def against_controls(
+    lines: Sequence[Line], variants: Sequence[Variant], replicated: Replicated, headline: str
+) -> list[Line]:
+    """Compare every line with the best control of its test set and subset, metric by metric."""
+    keys = {variant.key for variant in variants if variant.kind == "control"}
+    tested = {variant.key for variant in variants if variant.kind not in ("control", "reported")}
+    controls: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        if line.variant in keys and line.covered:
+            controls.setdefault((line.test, line.subset), []).append(line)
+    done = []
+    for line in lines:
+        rivals = controls.get((line.test, line.subset), [])
+        if line.variant not in tested or not rivals or not line.covered:
+            done.append(line)
+            continue
+        found = {}
+        for metric in line.metrics:
+            best = _best({rival.variant: rival.value(metric) for rival in rivals})
+            ours = line.value(metric)
+            if best is None or ours is None:
+                continue
+            key, value = best
+            mine = replicated.own(line)
+            theirs = replicated.own(next(rival for rival in rivals if rival.variant == key))
+            found[metric] = compared(key, ours - value, mine, theirs, metric)
+        flagged = headline in found and found[headline].verdict != "better"
+        flags = (*line.flags, NOT_ABOVE) if flagged else line.flags
+        done.append(replace(line, against=found, flags=flags))
+    return done
 
-    Tables are read only until every row is filled, since cells of one protocol share their slices.
+
+def means_against_controls(
+    summaries: Sequence[Summary],
+    variants: Sequence[Variant],
+    means: Mapping[tuple[str, str, str], Replicates],
+) -> list[Summary]:
+    """Compare every mean over subsets with that of the best control on the same subsets.
+
+    Args:
+        summaries: Of all variants.
+        variants: All variants.
+        means: Values without a subject of each mean, by variant, test set and metric.
     """
-    wanted = {(test, subset) for test in tests for subset in subsets}
-    found: dict[RowKey, Line] = {}
-    for cell in cells:
-        if len(found) == len(wanted):
-            break
-        if cell.result is None or cell.result.kind == "reported":
+    kinds = {variant.key: variant.kind for variant in variants}
+    controls: dict[tuple[str, str], dict[str, Summary]] = {}
+    for item in summaries:
+        if kinds[item.variant] == "control" and item.mean is not None:
+            controls.setdefault((item.test, item.metric), {})[item.variant] = item
+    done = []
+    for item in summaries:
+        rivals = controls.get((item.test, item.metric), {})
+        same = {key: one.mean for key, one in rivals.items() if one.subsets == item.subsets}
+        best = _best(same)
+        if kinds[item.variant] in ("control", "reported") or item.mean is None or best is None:
+            done.append(item)
             continue
-        served = {(row.test, row.subset) for row in cell.result.rows if row.n_slices}
-        if not (served & wanted) - found.keys():
-            continue
+        key, value = best
+        mine, theirs = (means.get((name, item.test, item.metric)) for name in (item.variant, key))
+        done.append(replace(item, against=compared(key, item.mean - value, mine, theirs, item.metric)))
+    return done
+
+
+def compared(
+    control: str, difference: float, mine: Replicates | None, theirs: Replicates | None, metric: str
+) -> Against:
+    """Return the paired comparison of a number with a control's."""
+    from anyadbench.metrics.intervals.paired import paired
+
+    test, reason = None, "No test: there are no values without each subject."
+    if mine is not None and theirs is not None and metric in mine.metrics and metric in theirs.metrics:
         try:
-            table = read_slice_table(cell.folder)
-        except UserError:  # the next cell of the protocol has the same slices
-            continue
-        for place in sorted(served & wanted & table.keys() - found.keys()):
-            found[place] = _line(place, table[place])
-    return [found[test, subset] for test in tests for subset in subsets if (test, subset) in found]
+            test = paired(mine, theirs, metric)
+            reason = test.reason
+        except UserError:
+            reason = "No test: the control was scored on other subjects."
+    p = _number(test.p) if test is not None else None
+    low, high = (None, None) if test is None else (_number(test.low), _number(test.high))
+    return Against(control, difference, low, high, p, _verdict(difference, p), reason)
 
 
-def _line(place: RowKey, slices: Sequence[SliceRecord]) -> Line:
-    from anyadbench.metrics import image_metrics
+def hardest_subsets(
+    lines: Iterable[Line],
+    variants: Iterable[Variant],
+    metrics: Sequence[str],
+    required: Mapping[tuple[str, str], set[str]],
+) -> dict[tuple[str, str], str]:
+    """Return, by test set and metric, the required subset on which the brightness control is lowest.
 
-    scores, labels = [row["brain"] for row in slices], [bool(row["label"]) for row in slices]
-    values = image_metrics(scores, labels)
-    undefined = "This subset has only one kind of slice (with or without a lesion)."
-    metrics = {
-        name: Estimate(values[name]) if math.isfinite(values[name]) else Estimate(None, reason=undefined)
-        for name in _IMAGE
-    }
-    return Line(
-        variant=CONTROL,
-        test=place[0],
-        subset=place[1],
-        n_subjects=len({row["subject"] for row in slices}),
-        n_scans=len({(row["subject"], row["scan"]) for row in slices}),
-        n_slices=len(slices),
-        n_normal=labels.count(False),
-        n_abnormal=labels.count(True),
-        metrics=metrics,
-        covered=any(estimate.value is not None for estimate in metrics.values()),
-    )
+    Args:
+        lines: Of all variants.
+        variants: All variants.
+        metrics: Names of the metrics.
+        required: Required subsets by test set and metric.
+    """
+    keys = {variant.key for variant in variants if variant.method.name == BRIGHTNESS}
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for line in lines:
+        for metric in metrics if line.variant in keys else ():
+            value = line.value(metric)
+            if value is not None and line.subset in required.get((line.test, metric), ()):
+                found.setdefault((line.test, metric), {})[line.subset] = value
+    return {place: min(values, key=lambda name: values[name]) for place, values in found.items()}
+
+
+def _best(values: Mapping[str, float | None]) -> tuple[str, float] | None:
+    known = {key: value for key, value in values.items() if value is not None}
+    return max(known.items(), key=lambda item: (item[1], item[0])) if known else None
+
+
+def _verdict(difference: float, p: float | None) -> Verdict:
+    if difference <= 0:
+        return "below"
+    if p is None:
+        return "untested"
+    return "better" if p <= ALPHA else "not better"
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -12,8 +12,11 @@ MIN_SUBJECTS = 5
 _EXACT = 1e-12
 _FLOOR = 1e-9
 
+RANDOM = "random weights"
+"""Flag of a variant whose pretrained network is random."""
+
 EXPLANATIONS: Mapping[str, str] = {
-    "random weights": "The pretrained network was replaced by random numbers, on request.",
+    RANDOM: "The pretrained network was replaced by random numbers, on request.",
     "published checkpoint": "The authors' trained network, not trained here; it may have seen these test subjects.",
     "tiny budget": "Trained for seconds to test the program; the numbers do not measure the method.",
     "demo budget": "Trained with a smaller network, image or number of steps than published.",
@@ -25,6 +28,7 @@ EXPLANATIONS: Mapping[str, str] = {
     "few subjects": f"Fewer than {MIN_SUBJECTS} test subjects, so there is no interval.",
     "other test slices": "Scored on a different number of slices than the other methods, and therefore not ranked.",
     "external maps": "Maps of another program, scored here; how it was trained is unknown.",
+    "not above the controls": "No test shows this to be better than the best of brain mask and brightness.",
     "lesions out of view": "Some abnormal slices have no lesion pixel on the scoring grid: cropped away or too small.",
     "other sequence fed": "The test set puts another sequence into a slot of the method.",
 }
@@ -39,7 +43,7 @@ def variant_flags(result: CellResult) -> tuple[str, ...]:
     """Return the flags that apply to every number of a cell."""
     found = []
     if result.weights.marked or result.weights.kind == "random":
-        found.append("random weights")
+        found.append(RANDOM)
     if result.weights.kind == "checkpoint":
         found.append("published checkpoint")
     if result.kind == "measured" and result.method.budget != "paper":

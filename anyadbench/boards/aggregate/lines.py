@@ -79,17 +79,8 @@ def _estimate(name: str, found: Sequence[Found]) -> Estimate:
             reason = row.reasons.get(name) or row.reasons.get("row") or "The result gives no reason."
             return Estimate(None, reason=reason if len(found) == 1 else f"Seed {result.seed}: {reason}")
     values = [value for _, row, *_ in found if (value := row.metrics[name]) is not None]
-    ends = [row.intervals.get(name, (None, None)) for _, row, *_ in found]
-    lows = [low for low, _ in ends if low is not None]
-    highs = [high for _, high in ends if high is not None]
-    complete = len(lows) == len(highs) == len(found)
-    return Estimate(
-        value=sum(values) / len(values),
-        low=min(lows) if complete else None,
-        high=max(highs) if complete else None,
-        seed_min=min(values),
-        seed_max=max(values),
-    )
+    low, high = found[0][1].intervals.get(name, (None, None)) if len(found) == 1 else (None, None)
+    return Estimate(sum(values) / len(values), low, high, seed_min=min(values), seed_max=max(values))
 
 
 def _sizes(rows: Sequence[Row]) -> tuple[Size, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import MethodInfo, ProtocolInfo, Threshold, WeightsInfo
@@ -11,8 +12,13 @@ from anyadbench.results.schema import MethodInfo, ProtocolInfo, Threshold, Weigh
 Ends = tuple[float | None, float | None]
 """Low and high end of an interval."""
 
-KINDS = ("measured", "oracle", "external", "reported")
+KINDS = ("measured", "oracle", "external", "reported", "control")
 """Kinds of rows, in the order of their sections; they are never ranked together."""
+
+RANKED = ("measured", "external")
+"""Kinds that are ranked, each for itself."""
+
+Verdict = Literal["better", "not better", "below", "untested"]
 
 
 @dataclass(frozen=True)
@@ -21,13 +27,12 @@ class Estimate:
 
     Attributes:
         value: Mean over seeds; ``None`` if any seed lacks it.
-        low: Low end of the 95 % subject-level interval. For several seeds, the interval of their mean, with seeds and
-            subjects resampled; if cells store no resamples, the lowest of theirs, which makes it too wide.
-        high: High end, likewise.
+        low: Low end of the 95 % interval over test subjects, and over seeds if there are several.
+        high: High end.
         seed_min: Smallest value over seeds.
         seed_max: Largest value over seeds.
         reason: Why there is no value.
-        nested: Whether the interval is that of a mean over seeds.
+        no_interval: Why there is a value but no interval.
     """
 
     value: float | None
@@ -36,7 +41,65 @@ class Estimate:
     seed_min: float | None = None
     seed_max: float | None = None
     reason: str = ""
-    nested: bool = False
+    no_interval: str = ""
+
+
+@dataclass(frozen=True)
+class Against:
+    """A number compared with that of the best control on the same slices, by subject.
+
+    Attributes:
+        control: Key of the control.
+        difference: The number less the control's.
+        low: Low end of the difference's 95 % interval; ``None`` without one.
+        high: High end.
+        p: Two-sided p-value of this one comparison; ``None`` without a test.
+        verdict: ``better`` if p is at most .05 and the difference positive, ``below`` if it is not positive,
+            ``untested`` without a test, else ``not better``.
+        reason: Why there is no test.
+    """
+
+    control: str
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """Which method beats which, in one metric on one test set, with the family-wise error of all pairs.
+
+    Attributes:
+        keys: Variants, in order of rank.
+        beats: Whether the i-th is significantly better than the j-th.
+        adjusted: p-values after Holm's correction for all pairs; ``None`` without a test.
+        reason: Why there is no test.
+    """
+
+    keys: tuple[str, ...]
+    beats: tuple[tuple[bool, ...], ...] = ()
+    adjusted: tuple[tuple[float | None, ...], ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Rank correlation of the methods here with those of a publication's table.
+
+    Attributes:
+        source: Protocol that the table reports.
+        metric: Metric of both.
+        rho: Spearman's coefficient.
+        n: Methods that both have.
+    """
+
+    source: str
+    metric: str
+    rho: float
+    n: int
 
 
 @dataclass(frozen=True)
@@ -103,6 +166,7 @@ class Line:
         reason: Why there is no number, for a line without numbers.
         flags: Warnings that apply to this line alone.
         sources: The cell of each seed, and the index of the row in its result.
+        against: Comparison with the best control by metric; empty for controls and without any.
     """
 
     variant: str
@@ -125,6 +189,7 @@ class Line:
     cell_ids: tuple[str, ...] = ()
     fit_ids: tuple[str, ...] = ()
     sources: tuple[tuple[CellRecord, int], ...] = field(default=(), repr=False, compare=False)
+    against: Mapping[str, Against] = field(default_factory=dict)
 
     def value(self, metric: str) -> float | None:
         """Return the mean over seeds, or ``None``."""
@@ -138,18 +203,25 @@ class Summary:
 
     Attributes:
         mean: Mean over all required subsets; ``None`` if one is missing, because nothing is imputed.
-        worst: Smallest value over the required subsets, on the same condition.
+        worst: Smallest value over the required subsets, on the same condition. It has no interval: the smallest of
+            several numbers is too small by chance, most of all where all are equal.
         full: Value with all sequences of the protocol.
-        drops: For each subset, ``full`` minus the subset's value.
+        drops: For each subset, the value with all sequences minus the subset's, both on the subjects that have all.
         covered: Number of required subsets with a value.
         required: Number of subsets that the test set can serve.
         rank: Rank among complete variants of the same kind (ties share the better rank), or ``None``.
         reason: Why there is no rank.
         subsets: The required subsets.
-        group: Tie group, from 1: a paired test does not separate a variant from the first of its group.
-        mean_interval: 95 % subject-level interval of the mean.
-        worst_interval: Likewise, of the worst in each resample.
-        drop_intervals: Likewise, of each drop.
+        group: Tie group, from 1: no test separates a variant from the first of its group.
+        ranks: Best and worst rank that the tests leave open.
+        needed: About how many subjects would separate the variant from the first in rank, compared alone, if the
+            difference is what was seen; ``None`` if no number would, or there is no test.
+        mean_interval: 95 % interval of the mean over subjects, and over seeds if there are several.
+        no_interval: Why the mean has no interval.
+        hardest: Value and interval on the subset that is hardest for the brightness control: a fixed subset, chosen
+            without looking at any method.
+        drop_intervals: 95 % interval of each drop.
+        against: Comparison of the mean with that of the best control.
     """
 
     variant: str
@@ -166,9 +238,13 @@ class Summary:
     reason: str = ""
     subsets: tuple[str, ...] = ()
     group: int | None = None
+    ranks: tuple[int, int] | None = None
+    needed: int | None = None
     mean_interval: Ends = (None, None)
-    worst_interval: Ends = (None, None)
+    no_interval: str = ""
+    hardest: Estimate | None = None
     drop_intervals: Mapping[str, Ends] = field(default_factory=dict)
+    against: Against | None = None
 
 
 def headline_metric(metrics: Sequence[str]) -> str:
@@ -185,8 +261,9 @@ class Board:
         subsets: The protocol's subsets, followed by "as available" if a result has that row.
         full: Label of the subset with all sequences.
         metrics: Names of the metrics that occur, built-in ones first.
-        control: Lines of the brain-area control.
-        control_problem: Why there is no control, if so.
+        pairs: Which method beats which, by kind, test set and metric.
+        hardest: Subset on which the brightness control is lowest, by test set and metric.
+        agreements: Rank correlations with tables of publications.
         failures: Cells of this protocol without a result.
         unreadable: Cells whose files are damaged.
         notices: Sentences on what was left out and why.
@@ -202,8 +279,9 @@ class Board:
     variants: tuple[Variant, ...]
     lines: tuple[Line, ...]
     summaries: tuple[Summary, ...]
-    control: tuple[Line, ...] = ()
-    control_problem: str = ""
+    pairs: Mapping[tuple[str, str, str], PairTable] = field(default_factory=dict)
+    hardest: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    agreements: tuple[Agreement, ...] = ()
     failures: tuple[CellRecord, ...] = ()
     unreadable: tuple[CellRecord, ...] = ()
     notices: tuple[str, ...] = ()
@@ -221,13 +299,18 @@ class Board:
         return next(variant for variant in self.variants if variant.key == key)
 
     @property
+    def controls(self) -> tuple[Variant, ...]:
+        """The controls."""
+        return tuple(variant for variant in self.variants if variant.kind == "control")
+
+    @property
     def headline(self) -> str:
         """The metric that orders tables unless the reader picks another."""
         return headline_metric(self.metrics)
 
     def __post_init__(self) -> None:
         """Index lines and summaries, since every format looks them up one by one."""
-        index = {(line.variant, line.test, line.subset): line for line in (*self.lines, *self.control)}
+        index = {(line.variant, line.test, line.subset): line for line in self.lines}
         object.__setattr__(self, "_index", index)
         by_metric = {(item.variant, item.test, item.metric): item for item in self.summaries}
         object.__setattr__(self, "_summary_index", by_metric)

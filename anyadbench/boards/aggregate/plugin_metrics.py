@@ -9,12 +9,13 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from anyadbench.errors import UserError
-from anyadbench.metrics import METRICS
+from anyadbench.metrics.names import BALANCED, METRICS
 from anyadbench.metrics.rows.plugin_metrics import AddedMetric, RowScores
 from anyadbench.plugins import collect
 from anyadbench.results.cellfiles import SLICE_COLUMNS, RowKey, SliceRecord, read_slice_table
 from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import Row
+from anyadbench.sequences import format_subset
 
 if TYPE_CHECKING:
     from anyadbench.metrics.core.ranking import Steps
@@ -31,7 +32,7 @@ def added_metrics() -> tuple[list[AddedMetric], list[str]]:
     for metric in (metric for metrics in offered for metric in metrics):
         if not isinstance(metric, AddedMetric):
             problems.append(f"A plugin's metric is a {type(metric).__name__}, not an AddedMetric; it was left out.")
-        elif metric.name in METRICS:
+        elif metric.name in (*METRICS, *BALANCED):
             problems.append(f"A plugin's metric has the name of a built-in metric, {metric.name!r}; it was left out.")
         elif metric.name in found:
             problems.append(f"Two plugins add a metric {metric.name!r}; the second was left out.")
@@ -82,6 +83,7 @@ class _Stored:
 
     def __init__(self, record: CellRecord) -> None:
         self._folder = record.folder
+        self._full = format_subset(record.result.protocol.sequences) if record.result is not None else ""
 
     def scores(self, test: str, subset: str) -> RowScores:
         """Return one row's scores.
@@ -105,7 +107,7 @@ class _Stored:
         """Pixel statistics of every row."""
         from anyadbench.boards.aggregate.recompute import read_statistics
 
-        return read_statistics(self._folder).pixels
+        return read_statistics(self._folder, self._full).pixels
 
 
 class _Pixels(Mapping[str, "Steps"]):

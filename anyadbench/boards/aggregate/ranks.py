@@ -1,12 +1,17 @@
-"""The any-modality summary: mean and worst over subsets, the drop from all sequences, and ranks."""
+"""The any-modality summary: mean and worst over subsets, the drop from all sequences, ranks, and who beats whom."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from anyadbench.boards.aggregate.model import Line, Summary, Variant
+from anyadbench.boards.aggregate.flags import RANDOM
+from anyadbench.boards.aggregate.model import Line, PairTable, Summary, Variant
+from anyadbench.boards.aggregate.reported import NOT_STATED
+from anyadbench.boards.aggregate.uncertainty import Means
+from anyadbench.errors import UserError
 from anyadbench.sequences import AS_AVAILABLE
 
 Lines = dict[tuple[str, str, str], Line]
@@ -29,7 +34,7 @@ def summarise(
         The summaries, and for each test set the keys of variants that were scored on a different number of slices.
     """
     index = {(line.variant, line.test, line.subset): line for line in lines}
-    counted = [subset for subset in subsets if subset != AS_AVAILABLE]
+    counted = [subset for subset in subsets if subset not in (AS_AVAILABLE, NOT_STATED)]
     summaries: list[Summary] = []
     strangers: dict[str, set[str]] = {}
     names = list(metrics)
@@ -42,7 +47,7 @@ def summarise(
                 if kind == "external":
                     required = _owed(variants, index, test, counted, metric)
                 rows = [_summary(variant, index, test, metric, required, full) for variant in group]
-                summaries += _ranked(rows, strangers[test])
+                summaries += _ranked(rows, strangers[test], {v.key: _unranked(v) for v in group})
     return summaries, strangers
 
 
@@ -113,14 +118,79 @@ def _summary(variant: Variant, index: Lines, test: str, metric: str, required: l
     )
 
 
-def _ranked(rows: list[Summary], strangers: set[str]) -> list[Summary]:
-    eligible = [row.mean for row in rows if row.mean is not None and row.variant not in strangers]
+def _unranked(variant: Variant) -> str:
+    """Return why a variant is never ranked; empty if it is."""
+    if variant.kind == "oracle":
+        return "Selected on test data: shown, never ranked."
+    if variant.kind == "control":
+        return "A control: shown, never ranked."
+    if variant.kind == "reported":
+        return "Reported by a publication: shown, never ranked."
+    return "Random weights: shown, never ranked." if RANDOM in variant.flags else ""
+
+
+def _ranked(rows: list[Summary], strangers: set[str], unranked: Mapping[str, str]) -> list[Summary]:
+    eligible = [
+        row.mean for row in rows if row.mean is not None and row.variant not in strangers and not unranked[row.variant]
+    ]
     ranked = []
     for row in rows:
         if row.mean is None:
             ranked.append(row)
+        elif unranked[row.variant]:
+            ranked.append(replace(row, reason=unranked[row.variant]))
         elif row.variant in strangers:
             ranked.append(replace(row, reason="Scored on a different number of slices than the other methods."))
         else:
             ranked.append(replace(row, rank=1 + sum(mean > row.mean for mean in eligible)))
     return ranked
+
+
+def add_tests(
+    summaries: Sequence[Summary], variants: Sequence[Variant], means: Means
+) -> tuple[list[Summary], dict[tuple[str, str, str], PairTable]]:
+    """Return the summaries with tie groups and rank intervals, and who beats whom by kind, test set and metric.
+
+    All pairs of the ranked variants of one kind are tested at once (`anyadbench.metrics.intervals.pairs`).
+    """
+    kinds = {variant.key: variant.kind for variant in variants}
+    places: dict[tuple[str, str, str], list[int]] = {}
+    for number, item in enumerate(summaries):
+        if item.rank is not None:
+            places.setdefault((kinds[item.variant], item.test, item.metric), []).append(number)
+    done, tables = list(summaries), {}
+    for place, numbers in places.items():
+        ordered = sorted(numbers, key=lambda n: (summaries[n].rank or 0, summaries[n].variant))
+        items, tables[place] = _tested([summaries[n] for n in ordered], means)
+        for n, item in zip(ordered, items, strict=True):
+            done[n] = item
+    return done, tables
+
+
+def _tested(items: Sequence[Summary], means: Means) -> tuple[list[Summary], PairTable]:
+    from anyadbench.metrics.intervals.groups import rank_intervals, tie_groups
+    from anyadbench.metrics.intervals.paired import paired, subjects_needed
+    from anyadbench.metrics.intervals.pairs import all_pairs
+
+    keys, metric = tuple(item.variant for item in items), items[0].metric
+    lines = [line for item in items if (line := means.get((item.variant, item.test, metric))) is not None]
+    if len(lines) < len(items):
+        return list(items), PairTable(keys, reason="No test: a method stores no values without each subject.")
+    try:
+        pairs = all_pairs(lines, metric)
+    except UserError as error:
+        return list(items), PairTable(keys, reason=f"No test: {error}")
+    if pairs.reason:
+        return list(items), PairTable(keys, reason=pairs.reason)
+    groups, (best, last) = tie_groups(pairs.point, pairs.beats), rank_intervals(pairs.beats)
+    found = [
+        replace(
+            item,
+            group=int(groups[n]) or None,
+            ranks=(int(best[n]), int(last[n])),
+            needed=None if n == 0 else subjects_needed(paired(lines[0], lines[n], metric)),
+        )
+        for n, item in enumerate(items)
+    ]
+    adjusted = tuple(tuple(None if math.isnan(value) else value for value in row) for row in pairs.adjusted.tolist())
+    return found, PairTable(keys, tuple(map(tuple, pairs.beats.tolist())), adjusted)

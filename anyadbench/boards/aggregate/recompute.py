@@ -1,4 +1,4 @@
-"""Numbers, resamples and curves of a cell, recomputed from its slice table and pixel statistics."""
+"""Numbers, values without a subject, and curves of a cell, recomputed from its slice table and pixel statistics."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from anyadbench.errors import UserError
 from anyadbench.results.cellfiles import RowKey, SliceRecord, read_slice_table
 from anyadbench.results.read import inside
 from anyadbench.results.schema import CellResult
+from anyadbench.sequences import format_subset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
-    from jaxtyping import Float32
-
+    from anyadbench.metrics.rows.replicates import RowReplicates
     from anyadbench.metrics.rows.row_pixels import RowPixels
 
 
@@ -28,21 +27,28 @@ class Statistics:
         slices: The slice table by test set and subset.
         pixels: Pixel statistics by test set and subset.
         subjects: All subjects of each test set.
+        full: Label of the subset with all sequences of the protocol.
     """
 
     slices: Mapping[RowKey, list[SliceRecord]]
     pixels: Mapping[RowKey, RowPixels]
     subjects: Mapping[str, tuple[str, ...]]
+    full: str
 
-    def row(self, place: RowKey) -> tuple[dict[str, Any], Float32[np.ndarray, "m r"]]:
-        """Return the numbers and the resamples of one row."""
+    def row(self, place: RowKey) -> tuple[dict[str, Any], RowReplicates | None]:
+        """Return the numbers of one row, and its metrics without each subject."""
         from anyadbench.metrics.rows.row_numbers import row_numbers
 
-        return row_numbers(self.pixels.get(place), self.slices.get(place, []), self.subjects.get(place[0], ()))
+        complete = {record["subject"] for record in self.slices.get((place[0], self.full), [])}
+        return row_numbers(self.pixels.get(place), self.slices.get(place, []), sorted(complete))
 
 
-def read_statistics(folder: Path) -> Statistics:
+def read_statistics(folder: Path, full: str = "") -> Statistics:
     """Read and check the statistics of a cell.
+
+    Args:
+        folder: The cell.
+        full: Label of the subset with all sequences of its protocol; drops need it.
 
     Raises:
         UserError: If a file is missing or damaged, or the files contradict each other or themselves.
@@ -66,28 +72,26 @@ def read_statistics(folder: Path) -> Statistics:
             raise UserError(f"{name}: no statistics of {', '.join(place)}; run the cell again.")
         if {record["subject"] for record in records} != set(pixels[place].subjects):
             raise UserError(f"{name}: {', '.join(place)} has other subjects than slices.csv; run the cell again.")
-    return Statistics(slices, pixels, subjects)
+    return Statistics(slices, pixels, subjects, full)
 
 
-def read_replicates(folder: Path, result: CellResult) -> Float32[np.ndarray, "rows m r"]:
-    """Return the resamples of every row, from the cell's file if it exists, else from its statistics.
+def read_replicates(folder: Path, result: CellResult) -> dict[RowKey, RowReplicates]:
+    """Return the values without a subject of every row with slices, from their file or else from the statistics.
 
     Raises:
         UserError: If neither can be read.
     """
-    import numpy as np
-
-    from anyadbench.metrics.intervals.bootstrap import RESAMPLES
-    from anyadbench.metrics.rows.row_numbers import REPLICATED
+    from anyadbench.metrics.rows.replicates import from_arrays
     from anyadbench.results.arrays import load_arrays
 
-    name = "scores/bootstrap.npz"
+    name = "scores/jackknife.npz"
     path = inside(folder, name)
-    shape = (len(result.rows), len(REPLICATED), RESAMPLES)
     if path is None:
-        statistics = read_statistics(folder)
-        return np.stack([statistics.row((row.test, row.subset))[1] for row in result.rows])
-    values = load_arrays(path, f"{folder.name}/{name}").get("values")
-    if values is None or values.shape != shape or values.dtype != np.float32:
-        raise UserError(f"{folder.name}/{name} is damaged; run the cell again.")
-    return values
+        statistics = read_statistics(folder, format_subset(result.protocol.sequences))
+        found = {(row.test, row.subset): statistics.row((row.test, row.subset))[1] for row in result.rows}
+        return {place: row for place, row in found.items() if row is not None}
+    try:
+        return from_arrays(load_arrays(path, f"{folder.name}/{name}"))
+    except UserError as error:
+        text = str(error)
+        raise UserError(text if text.startswith(folder.name) else f"{folder.name}/{name}: {text}") from None

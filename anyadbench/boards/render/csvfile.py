@@ -7,8 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from anyadbench.boards.aggregate.controls import CONTROL, LABEL
-from anyadbench.boards.aggregate.model import Board, Line, Variant
+from anyadbench.boards.aggregate.model import Against, Board, Line, Variant
 from anyadbench.boards.aggregate.reported import NOT_STATED
 from anyadbench.boards.render.text import clean, six
 from anyadbench.sequences import AS_AVAILABLE
@@ -20,6 +19,8 @@ _METHOD = (
     "weights_kind", "weights_sha256", "weights_marked", "missing", "training_mask", "dtype",
 )  # fmt: skip
 _PROTOCOL = ("protocol", "protocol_version", "protocol_hash", "metric_version")
+_ESTIMATE = ("low", "high", "seed_min", "seed_max")
+_AGAINST = ("control", "above_control", "above_control_low", "above_control_high", "above_control_p", "verdict")
 _THRESHOLD = ("value", "dice", "sensitivity", "specificity", "precision", "tp", "fp", "fn", "tn")
 
 
@@ -33,10 +34,10 @@ def safe_text(value: str) -> str:
 
 
 def leaderboard_csv(board: Board) -> str:
-    """Return one row per variant, test set and subset, then the control, with every number's interval and origin."""
+    """Return one row per variant, test set and subset, controls last, with every number's interval and origin."""
     columns = [*_METHOD, "test", "subset", "sequences", "feed", "seeds", *_COUNTS]
     for metric in board.metrics:
-        columns += [metric, f"{metric}_low", f"{metric}_high", f"{metric}_seed_min", f"{metric}_seed_max"]
+        columns += [metric, *(f"{metric}_{name}" for name in (*_ESTIMATE, *_AGAINST))]
     columns += [f"threshold_{name}" for name in _THRESHOLD]
     columns += list(dict.fromkeys(name for line in board.lines for name in _size_cells(line)))
     columns += ["flags", "reasons", "cell_ids", "fit_ids", "source", *_PROTOCOL]
@@ -47,16 +48,15 @@ def leaderboard_csv(board: Board) -> str:
                 line = board.line(variant.key, test, subset)
                 assert line is not None
                 rows.append(_method_cells(variant) | _line_cells(board, line, variant.flags) | _protocol_cells(board))
-    for line in board.control:
-        rows.append(_control_cells() | _line_cells(board, line, ()) | _protocol_cells(board))
     return _write(columns, rows)
 
 
 def summary_csv(board: Board) -> str:
     """Return one row per variant, test set and metric, with a column for each subset."""
     columns = [
-        *_METHOD, "test", "metric", "rank", "tie_group", "mean", "mean_low", "mean_high", "worst", "worst_low",
-        "worst_high", "worst_subset", "full_subset", *(f"value {subset}" for subset in board.subsets),
+        *_METHOD, "test", "metric", "rank", "rank_best", "rank_worst", "tie_group", "mean", "mean_low", "mean_high",
+        *(f"mean_{name}" for name in _AGAINST), "subjects_needed", "worst", "worst_subset", "hardest", "hardest_low",
+        "hardest_high", "hardest_subset", "full_subset", *(f"value {subset}" for subset in board.subsets),
         *(f"drop {subset}{end}" for subset in _partial(board) for end in ("", " low", " high")),
         "subsets_covered", "subsets_required", "seeds", "flags", "reason", "departures", "source", *_PROTOCOL,
     ]  # fmt: skip
@@ -65,16 +65,6 @@ def summary_csv(board: Board) -> str:
         for test in board.tests:
             for metric in board.metrics:
                 rows.append(_method_cells(variant) | _summary_cells(board, variant, test, metric))
-    for test in board.tests:
-        for metric in board.metrics:
-            lines = {line.subset: line for line in board.control if line.test == test}
-            if any(line.value(metric) is not None for line in lines.values()):
-                values = {f"value {subset}": six(line.value(metric)) for subset, line in lines.items()}
-                reason = {"reason": "A control is never ranked."}
-                rows.append(
-                    _control_cells() | {"test": safe_text(test), "metric": safe_text(metric)} | values | reason
-                    | _protocol_cells(board)
-                )  # fmt: skip
     return _write(columns, rows)
 
 
@@ -114,10 +104,6 @@ def _method_cells(variant: Variant) -> dict[str, str]:
     }
 
 
-def _control_cells() -> dict[str, str]:
-    return {"kind": "control", "method": CONTROL, "title": LABEL, "variant": LABEL}
-
-
 def _protocol_cells(board: Board) -> dict[str, str]:
     info = board.protocol
     return {
@@ -143,13 +129,25 @@ def _line_cells(board: Board, line: Line, flags: Sequence[str]) -> dict[str, str
     cells |= {name: str(getattr(line, name)) for name in _COUNTS}
     for metric, estimate in line.metrics.items():
         cells[safe_text(metric)] = six(estimate.value)
-        for name in ("low", "high", "seed_min", "seed_max"):
+        for name in _ESTIMATE:
             cells[safe_text(f"{metric}_{name}")] = six(getattr(estimate, name))
+        cells |= _against_cells(board, metric, line.against.get(metric))
     if line.threshold is not None:
         for name in _THRESHOLD:
             value = getattr(line.threshold, name)
             cells[f"threshold_{name}"] = str(value) if isinstance(value, int) else six(value)
     return cells | _size_cells(line)
+
+
+def _against_cells(board: Board, name: str, found: Against | None) -> dict[str, str]:
+    """Return the comparison of a number with the best control: how far above it, with interval, p-value and verdict."""
+    if found is None:
+        return {}
+    values = (
+        board.variant(found.control).method.name, six(found.difference), six(found.low), six(found.high), six(found.p),
+        found.verdict,
+    )  # fmt: skip
+    return {safe_text(f"{name}_{part}"): value for part, value in zip(_AGAINST, values, strict=True)}
 
 
 def _size_cells(line: Line) -> dict[str, str]:
@@ -178,13 +176,14 @@ def _summary_cells(board: Board, variant: Variant, test: str, metric: str) -> di
         "test": safe_text(test),
         "metric": safe_text(metric),
         "rank": "" if item.rank is None else str(item.rank),
+        "rank_best": "" if item.ranks is None else str(item.ranks[0]),
+        "rank_worst": "" if item.ranks is None else str(item.ranks[1]),
         "tie_group": "" if item.group is None else str(item.group),
         "mean": six(item.mean),
         "mean_low": six(item.mean_interval[0]),
         "mean_high": six(item.mean_interval[1]),
+        "subjects_needed": "" if item.needed is None else str(item.needed),
         "worst": six(item.worst),
-        "worst_low": six(item.worst_interval[0]),
-        "worst_high": six(item.worst_interval[1]),
         "worst_subset": safe_text(item.worst_subset),
         "full_subset": safe_text(board.full),
         "subsets_covered": str(item.covered),
@@ -194,6 +193,11 @@ def _summary_cells(board: Board, variant: Variant, test: str, metric: str) -> di
         "reason": safe_text(item.reason),
         "departures": safe_text(" | ".join(variant.method.departures)),
     }
+    cells |= _against_cells(board, "mean", item.against)
+    if item.hardest is not None:
+        ends = {"hardest": item.hardest.value, "hardest_low": item.hardest.low, "hardest_high": item.hardest.high}
+        cells |= {name: six(value) for name, value in ends.items()}
+        cells["hardest_subset"] = safe_text(board.hardest[test, metric])
     for subset, line in lines.items():
         cells[safe_text(f"value {subset}")] = six(line.value(metric)) if line else ""
     for subset in _partial(board):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from anyadbench.boards.aggregate.controls import CONTROL, LABEL
 from anyadbench.boards.aggregate.flags import EXPLANATIONS
 from anyadbench.boards.aggregate.model import KINDS, Board, Line, Summary, Variant
+from anyadbench.boards.render.page_tables import compared_with
 from anyadbench.boards.render.text import (
     DASH,
     KIND_TITLES,
@@ -20,6 +20,7 @@ from anyadbench.boards.render.text import (
     seed_text,
     span,
 )
+from anyadbench.boards.render.verdicts import verdicts
 from anyadbench.results.read import CellRecord
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#!|~$@])")
@@ -39,14 +40,16 @@ def board_markdown(board: Board) -> str:
         f"# {escape(info.title)}",
         f"Protocol {escape(board.slug)}, version {info.version}, hash {escape(info.hash)}; "
         f"metrics version {escape(board.metric_version)}. Higher is better. Brackets contain 95 % intervals over test "
-        "subjects; for several seeds, the value is their mean, and seeds are resampled too. Ranks need a number for "
-        "every subset. Letters after ranks are tie groups: a paired test over subjects, with Holm's correction, "
-        "does not separate a method from the first of its group.",
+        "subjects, and over seeds if there are several. Ranks need a number for every subset. Letters after ranks are "
+        "tie groups: paired tests of all pairs over subjects, with Holm's correction, do not separate a method from "
+        "the first of its group.",
+        *(escape(text) for text in verdicts(board)),
     ]
     for test in board.tests:
         for kind in KINDS:
             group = [variant for variant in board.variants if variant.kind == kind]
-            if group:
+            if group and kind != "control":
+                group += compared_with(board, kind)
                 parts.append(f"## {escape(test)}: {KIND_TITLES[kind].lower()}")
                 parts.append(_summary_table(board, group, test))
                 parts += [_subset_table(board, group, test, metric) for metric in board.metrics]
@@ -66,6 +69,7 @@ def _name(variant: Variant) -> str:
 
 
 def _summary_table(board: Board, group: Sequence[Variant], test: str) -> str:
+    """Return one row per method, controls last."""
     heads = ["Method", "Seeds", "Weights", "Missing", "Coverage"]
     heads += [f"{metric_short(metric)} mean" for metric in board.metrics] + [f"Rank ({metric_short(board.headline)})"]
     rows = []
@@ -98,9 +102,6 @@ def _subset_table(board: Board, group: Sequence[Variant], test: str, metric: str
         cells = [_cell(board.line(variant.key, test, subset), metric) for subset in board.subsets]
         ends = [decimal(item.mean), decimal(item.worst)] if item else [DASH, DASH]
         rows.append([_name(variant), *cells, *ends])
-    control = [board.line(CONTROL, test, subset) for subset in board.subsets]
-    if any(line is not None and line.value(metric) is not None for line in control):
-        rows.append([LABEL, *(_cell(line, metric) for line in control), "", ""])
     heads = ["Method", *(escape(subset) for subset in board.subsets), "Mean", "Worst"]
     return f"### {escape(metric_label(metric))}\n\n" + _grid(heads, rows)
 
@@ -158,12 +159,8 @@ def _notes(board: Board) -> list[str]:
     special = [f"{v.label}: {flag}. {EXPLANATIONS.get(flag, '')}" for v in board.variants for flag in v.flags]
     failures = [_failure(record) for record in board.failures]
     unreadable = [record.problem or "" for record in board.unreadable]
-    control = [board.control_problem] if board.control_problem else [
-        "Brain area (control) scores a slice only by the share of it that is brain."
-    ]  # fmt: skip
     sections = {
         "Test data": sizes,
-        "Control": control,
         f"Missing numbers ({DASH})": list(missing),
         "Flags": [*special, *flagged],
         "Departures from the publications": departures,

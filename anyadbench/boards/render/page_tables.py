@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from anyadbench.boards.aggregate.controls import CONTROL, LABEL
 from anyadbench.boards.aggregate.model import KINDS, Board, Estimate, Line, Summary, Variant
 from anyadbench.boards.render.cell_details import read_manifest
 from anyadbench.boards.render.csvfile import leaderboard_csv, summary_csv
@@ -49,6 +48,11 @@ def kinds(board: Board) -> list[tuple[str, list[Variant]]]:
     """Return the variants of each kind that occurs."""
     found = [(kind, [variant for variant in board.variants if variant.kind == kind]) for kind in KINDS]
     return [(kind, group) for kind, group in found if group]
+
+
+def compared_with(board: Board, kind: str) -> tuple[Variant, ...]:
+    """Return the controls that stand below the rows of a kind: those of numbers that were computed here."""
+    return () if kind in ("reported", "control") else board.controls
 
 
 def largest_lines(board: Board) -> dict[tuple[str, str], Line]:
@@ -130,15 +134,15 @@ def ranking(board: Board) -> list[dict[str, Any]]:
     """Return a ranked table for each kind, test set and metric."""
     found = []
     for kind, group in kinds(board):
-        for test in board.tests:
+        for test in board.tests if kind != "control" else ():
             for metric in board.metrics:
                 items = [item for variant in group if (item := board.summary(variant.key, test, metric)) is not None]
-                items.sort(key=lambda item: (item.rank is None, item.rank or 0))
+                items.sort(key=lambda item: (item.rank is None, item.rank or 0, -(item.mean or 0.0)))
+                controls = [board.summary(one.key, test, metric) for one in compared_with(board, kind)]
+                items += [item for item in controls if item is not None]
                 rows = [(board.variant(item.variant), item, _largest_drop(item)) for item in items]
-                control = [board.line(CONTROL, test, subset) for subset in board.subsets]
-                values = [v for line in control if line is not None and (v := line.value(metric)) is not None]
-                mean = sum(values) / len(values) if values and kind == "measured" else None
-                found.append({"kind": kind, "test": test, "metric": metric, "rows": rows, "control": mean})
+                hardest = board.hardest.get((test, metric), "")
+                found.append({"kind": kind, "test": test, "metric": metric, "rows": rows, "hardest": hardest})
     return found
 
 
@@ -147,7 +151,7 @@ def _largest_drop(item: Summary) -> tuple[str, float] | None:
 
 
 def results(board: Board) -> list[dict[str, Any]]:
-    """Return all lines by kind, with the control last in its own section."""
+    """Return all lines by kind."""
     found: list[dict[str, Any]] = []
     for kind, group in kinds(board):
         rows = []
@@ -158,8 +162,6 @@ def results(board: Board) -> list[dict[str, Any]]:
                     if line is not None:
                         rows.append((variant.label, line, [*variant.flags, *line.flags]))
         found.append({"kind": kind, "rows": rows})
-    if board.control:
-        found.append({"kind": "control", "rows": [(LABEL, line, []) for line in board.control]})
     return found
 
 
@@ -167,11 +169,12 @@ def heat_maps(board: Board) -> list[HeatMap]:
     """Return methods against subsets for each metric, or metrics against subsets if there is only one method."""
     found = []
     for kind, group in kinds(board):
-        for test in board.tests:
-            if len(group) == 1:
-                found.append(_heat_of_one(board, group[0], test))
+        for test in board.tests if kind != "control" else ():
+            rows = [*group, *compared_with(board, kind)]
+            if len(rows) == 1:
+                found.append(_heat_of_one(board, rows[0], test))
             else:
-                found += [_heat_of_many(board, kind, group, test, metric) for metric in board.metrics]
+                found += [_heat_of_many(board, kind, rows, test, metric) for metric in board.metrics]
     return found
 
 
@@ -262,9 +265,9 @@ def coverage(board: Board) -> list[dict[str, Any]]:
 
 def missing(board: Board) -> list[str]:
     """Return a sentence for each missing number, or one for a line whose numbers share a reason."""
-    labels = {variant.key: variant.label for variant in board.variants} | {CONTROL: LABEL}
+    labels = {variant.key: variant.label for variant in board.variants}
     found: dict[str, None] = {}
-    for line in (*board.lines, *board.control):
+    for line in board.lines:
         where = f"{labels[line.variant]}, {line.test}, {line.subset}"
         if not line.covered and line.reason:
             found[f"{where}: {line.reason}"] = None
@@ -276,8 +279,6 @@ def missing(board: Board) -> list[str]:
                 by_reason.setdefault(estimate.reason, []).append(metric_label(metric))
         for reason, names in by_reason.items():
             found[f"{where}, {', '.join(names)}: {reason}"] = None
-    if board.control:
-        found[f"{LABEL}: it scores slices only, so it has no pixel metrics."] = None
     return list(found)
 
 

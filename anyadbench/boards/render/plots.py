@@ -11,7 +11,7 @@ from markupsafe import Markup
 from anyadbench.boards.aggregate.model import Board, Variant
 from anyadbench.boards.render import svg
 from anyadbench.boards.render.cell_details import CURVES, CurvePoints, read_curves
-from anyadbench.boards.render.page_tables import kinds
+from anyadbench.boards.render.page_tables import compared_with, kinds
 from anyadbench.boards.render.text import decimal, metric_label
 
 PRO_LIMIT = 0.3
@@ -35,9 +35,9 @@ def intervals(board: Board) -> list[dict[str, Any]]:
     """Return an interval plot for each kind, test set and metric that has values."""
     found = []
     for kind, group in kinds(board):
-        for test in board.tests:
+        for test in board.tests if kind != "control" else ():
             for metric in board.metrics:
-                marks = _marks(board, group[:MAX_DRAWN], test, metric)
+                marks = _marks(board, [*group[:MAX_DRAWN], *compared_with(board, kind)], test, metric)
                 if marks:
                     title = f"{metric_label(metric)} with intervals on {test}, {kind}"
                     found.append(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from anyadbench.boards.aggregate.controls import CONTROL, LABEL
 from anyadbench.boards.aggregate.flags import EXPLANATIONS
 from anyadbench.boards.aggregate.model import KINDS, Board, Line, Variant
+from anyadbench.boards.render.page_tables import compared_with
 from anyadbench.boards.render.text import (
     DASH,
     KIND_TITLES,
@@ -18,6 +18,8 @@ from anyadbench.boards.render.text import (
     plural,
     seed_text,
 )
+from anyadbench.boards.render.verdicts import verdicts
+from anyadbench.metrics.names import BALANCED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,19 +58,22 @@ def print_board(
     """
     out = console or plain_console()
     shown = [variant for variant in board.variants if method is None or variant.method.name == method]
+    trained = [variant for variant in shown if variant.kind != "control"]
     _say(out, f"{board.protocol.title} ({board.slug}, protocol version {board.protocol.version})")
     reasons: dict[str, None] = {}
-    if len(shown) == 1:
+    if len(trained or shown) == 1:
         for test in board.tests:
-            _print_one(board, shown[0], test, out, reasons)
+            _print_one(board, (trained or shown)[0], test, out, reasons)
     else:
         names = [name for name in metrics or TABLE_METRICS if name in board.metrics] or list(board.metrics[:1])
         for test in board.tests:
             for kind in KINDS:
                 group = [variant for variant in shown if variant.kind == kind]
-                for metric in names if group else []:
-                    _print_many(board, group, test, metric, out, reasons)
-    _print_notes(board, shown, out, reasons)
+                for metric in names if group and kind != "control" else []:
+                    _print_many(board, [*group, *compared_with(board, kind)], test, metric, out, reasons)
+    for text in verdicts(board):
+        _say(out, text)
+    _print_notes(board, trained or shown, out, reasons)
 
 
 def _say(out: Console, text: str) -> None:
@@ -110,23 +115,25 @@ def _values(line: Line | None, metrics: Sequence[str], reasons: dict[str, None])
 
 def _print_one(board: Board, variant: Variant, test: str, out: Console, reasons: dict[str, None]) -> None:
     rows = []
+    metrics = [name for name in board.metrics if name not in BALANCED]
     for subset in board.subsets:
         line = board.line(variant.key, test, subset)
         counts = [str(line.n_subjects), str(line.n_slices)] if line else ["0", "0"]
-        rows.append([subset, *counts, *_values(line, board.metrics, reasons)])
+        rows.append([subset, *counts, *_values(line, metrics, reasons)])
     for name in ("mean", "worst"):
         cells = []
-        for metric in board.metrics:
+        for metric in metrics:
             item = board.summary(variant.key, test, metric)
             cells.append(decimal(getattr(item, name) if item else None))
         rows.append([f"{name} of the subsets", "", "", *cells])
-    control = board.line(CONTROL, test, board.full)
-    if control is not None:
-        cells = [decimal(control.value(metric)) for metric in board.metrics]
-        reasons[f"{LABEL}: it scores slices, not pixels."] = None
-        rows.append([LABEL, str(control.n_subjects), str(control.n_slices), *cells])
+    for control in compared_with(board, variant.kind):
+        for name in ("mean", "worst"):
+            items = [board.summary(control.key, test, metric) for metric in metrics]
+            rows.append(
+                [f"{control.label}, {name}", "", "", *(decimal(getattr(i, name) if i else None) for i in items)]
+            )
     seeds = f"seed{'' if len(variant.seeds) == 1 else 's'} {seed_text(variant.seeds)}"
-    heads = ["subj.", "slices", *(metric_short(metric) for metric in board.metrics)]
+    heads = ["subj.", "slices", *(metric_short(metric) for metric in metrics)]
     _table(out, f"{variant.label} on {test}, {seeds}", "subset", heads, rows)
 
 
@@ -134,7 +141,6 @@ def _print_many(
     board: Board, group: Sequence[Variant], test: str, metric: str, out: Console, reasons: dict[str, None]
 ) -> None:
     title = f"{metric_label(metric)} on {test}. {KIND_TITLES[group[0].kind]}"
-    control = {line.subset: line for line in board.control if line.test == test and line.value(metric) is not None}
     if len(board.subsets) > _MANY_SUBSETS:
         for start in range(0, len(group), _METHODS_PER_BLOCK):
             block = group[start : start + _METHODS_PER_BLOCK]
@@ -151,9 +157,6 @@ def _print_many(
         cells = [_values(board.line(variant.key, test, subset), [metric], reasons)[0] for subset in board.subsets]
         ends = [_summary(board, variant, test, metric, name) for name in ("mean", "worst", "rank")]
         rows.append([variant.label + ("*" if variant.flags else ""), *cells, *ends])
-    if control:
-        cells = [decimal(control[subset].value(metric)) if subset in control else DASH for subset in board.subsets]
-        rows.append([LABEL, *cells, "", "", ""])
     heads = ["all avail." if subset == "as available" else subset for subset in board.subsets]
     _table(out, title, "method", [*heads, "mean", "worst", "rank"], rows)
 
@@ -171,10 +174,11 @@ def _print_notes(board: Board, shown: Sequence[Variant], out: Console, reasons: 
         _say(out, f"{DASH} {reason}")
     for variant in shown:
         _print_flags(board, variant, out, explain=len(shown) == 1)
-        for text in variant.method.departures:
-            _say(out, f"{variant.label} departs from its publication: {text}")
-    if board.control_problem:
-        _say(out, board.control_problem)
+        count = len(variant.method.departures)
+        if count and variant.kind != "reported":
+            _say(
+                out, f"{variant.label} departs from its publication in {plural(count, 'point')}; the report lists them."
+            )
     for notice in board.notices:
         _say(out, notice)
     if board.failures:

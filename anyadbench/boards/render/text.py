@@ -15,6 +15,8 @@ _LABELS = {
     "pixel_ap": "Pixel AP",
     "pixel_f1": "Pixel F1-max (best Dice)",
     "aupro": "AUPRO",
+    "image_ap_balanced": "Image AP at a prevalence of ½",
+    "image_f1_balanced": "Image F1-max at a prevalence of ½",
 }
 _SHORT = {
     "image_auroc": "I-AUROC",
@@ -24,12 +26,15 @@ _SHORT = {
     "pixel_ap": "P-AP",
     "pixel_f1": "P-F1",
     "aupro": "AUPRO",
+    "image_ap_balanced": "I-AP½",
+    "image_f1_balanced": "I-F1½",
 }
 KIND_TITLES = {
     "measured": "Measured",
     "oracle": "Oracle: selected on test data",
     "external": "Scored from maps of other programs",
     "reported": "Reported in publications",
+    "control": "Controls: untrained",
 }
 # C0 and C1 controls, and characters that reorder or hide text on screen.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")

@@ -10,6 +10,7 @@ from typing import Any
 from anyadbench.boards.aggregate.recompute import Statistics, read_replicates, read_statistics
 from anyadbench.errors import UserError
 from anyadbench.hashing import sha256_file
+from anyadbench.metrics.names import BALANCED
 from anyadbench.results.cellfiles import NEEDED, RowKey
 from anyadbench.results.read import inside, load_result, read_json
 from anyadbench.results.schema import CellResult, Row
@@ -17,7 +18,7 @@ from anyadbench.sequences import AS_AVAILABLE, format_subset
 
 EXACT = 1e-12
 RESAMPLED = 1e-9
-"""Resampled values may differ between processors in the last bits; everything else is identical."""
+"""Values from matrix products may differ between processors in the last bits; everything else is identical."""
 
 _POLICY = ("device", "dtype", "tf32", "deterministic", "threads")
 _SAME = ("test", "subset", "sequences", "feed", "n_emptied")
@@ -61,12 +62,12 @@ def check_cell(folder: Path) -> CellReport:
     _check_identity(report, result, head if isinstance(head, dict) else {})
     _check_rows(report, result)
     try:
-        statistics = read_statistics(folder)
+        statistics = read_statistics(folder, format_subset(result.protocol.sequences))
     except UserError as error:
         report.problems.append(str(error))
         return report
     _check_coverage(report, result, statistics)
-    _check_numbers(report, result, statistics)
+    _check_numbers(report, result, statistics, data.get("schema_version", 1))
     _check_derived(report, result, statistics)
     _check_kept(report, statistics)
     return report
@@ -222,7 +223,7 @@ def _check_scans(report: CellReport, result: CellResult, statistics: Statistics)
             report.note("scores/slices.csv", text)
 
 
-def _check_numbers(report: CellReport, result: CellResult, statistics: Statistics) -> None:
+def _check_numbers(report: CellReport, result: CellResult, statistics: Statistics, version: int) -> None:
     for row in result.rows:
         numbers, _ = statistics.row((row.test, row.subset))
         wanted = Row(**{name: getattr(row, name) for name in _SAME}, **numbers).model_dump()
@@ -230,28 +231,18 @@ def _check_numbers(report: CellReport, result: CellResult, statistics: Statistic
             report.note("result.json", f"{row.test}, {row.subset}: more abnormal slices are emptied than exist.")
         if row.n_slices == 0 or result.kind == "external":
             wanted["reasons"] = row.reasons  # they describe files that were missing
+        if version < 4:  # without intervals by the jackknife and without balanced metrics
+            wanted["intervals"] = {}
+            wanted["metrics"] = {name: wanted["metrics"][name] for name in row.metrics if name in wanted["metrics"]}
+            wanted["reasons"] = {name: text for name, text in wanted["reasons"].items() if name not in BALANCED}
         where = f"{row.test}, {row.subset}: "
         _compare(report, "result.json", "slices and pixel statistics", where, wanted, row.model_dump())
 
 
 def _check_derived(report: CellReport, result: CellResult, statistics: Statistics) -> None:
-    import numpy as np
-
     from anyadbench.metrics.core.ranking import curve_points
-    from anyadbench.metrics.rows.row_numbers import REPLICATED
 
-    if inside(report.folder, "scores/bootstrap.npz") is not None:
-        try:
-            stored = read_replicates(report.folder, result)
-        except UserError as error:
-            report.problems.append(str(error))
-            stored = None
-        for row, kept in zip(result.rows, [] if stored is None else stored, strict=False):
-            again = statistics.row((row.test, row.subset))[1]
-            for name, ours, theirs in zip(REPLICATED, again, kept, strict=True):
-                report.numbers += len(ours)
-                if not np.allclose(ours, theirs, rtol=0, atol=1e-6, equal_nan=True):
-                    report.note("scores/bootstrap.npz", f"{row.test}, {row.subset}: the resamples of {name} differ.")
+    _check_replicates(report, result, statistics)
     if inside(report.folder, "scores/curves.json") is not None:
         curves = {f"{test}|{label}": curve_points(part.steps) for (test, label), part in statistics.pixels.items()}
         try:
@@ -265,6 +256,33 @@ def _check_derived(report: CellReport, result: CellResult, statistics: Statistic
             )
         except UserError as error:
             report.problems.append(str(error))
+
+
+def _check_replicates(report: CellReport, result: CellResult, statistics: Statistics) -> None:
+    """Check that the values without a subject, if they are stored, are those of the statistics."""
+    import numpy as np
+
+    name = "scores/jackknife.npz"
+    if inside(report.folder, name) is None:
+        return
+    try:
+        stored = read_replicates(report.folder, result)
+    except UserError as error:
+        report.problems.append(str(error))
+        return
+    for row in result.rows:
+        place = (row.test, row.subset)
+        again, kept = statistics.row(place)[1], stored.get(place)
+        if again is None or kept is None:
+            if again is not kept:
+                report.note(name, f"{', '.join(place)} is only in one of it and slices.csv.")
+            continue
+        for ours, theirs in ((again.own, kept.own), (again.common, kept.common)):
+            report.numbers += ours.jack.size
+            same = (ours.subjects, ours.metrics) == (theirs.subjects, theirs.metrics)
+            if not same or not np.allclose(ours.jack, theirs.jack, rtol=0, atol=RESAMPLED, equal_nan=True):
+                report.note(name, f"{', '.join(place)}: the values without a subject differ from the statistics'.")
+                break
 
 
 def _check_kept(report: CellReport, statistics: Statistics) -> None:

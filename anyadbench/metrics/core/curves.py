@@ -8,7 +8,7 @@ per resample, and every function here works along the last axis.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,9 +53,11 @@ def auroc(curve: Curve) -> Float64[np.ndarray, "*batch"]:
 
 def average_precision(curve: Curve) -> Float64[np.ndarray, "*batch"]:
     """Step-wise average precision, as in scikit-learn: the sum of precision times gain in recall."""
-    flagged = np.maximum(curve.found + curve.reached, 1)
+    flagged = curve.found + curve.reached
     gained = _steps(curve.found) / curve.lesions[..., None]
-    value: Float64[np.ndarray, "*batch"] = _total(gained * (curve.found / flagged))
+    # A resample without the items of the first steps flags nothing there.
+    precision = np.divide(curve.found, flagged, out=np.zeros(np.shape(flagged)), where=flagged > 0)
+    value: Float64[np.ndarray, "*batch"] = _total(gained * precision)
     return value
 
 
@@ -64,6 +66,27 @@ def f1_max(curve: Curve) -> Float64[np.ndarray, "*batch"]:
     f1: Float64[np.ndarray, "*batch k"] = 2.0 * curve.found / (curve.found + curve.reached + curve.lesions[..., None])
     best: Float64[np.ndarray, "*batch"] = f1.max(axis=-1)
     return best
+
+
+def balanced(curve: Curve) -> Curve:
+    """Return the curve with normal items weighted so that they count as much as the lesion items in total."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weight = (curve.lesions / curve.normals)[..., None]
+    return replace(
+        curve, above=curve.above * weight, reached=curve.reached * weight, normals=np.asarray(curve.lesions * 1.0)
+    )
+
+
+def image_values(curve: Curve) -> dict[str, Float64[np.ndarray, "*batch"]]:
+    """Return the image metrics of one or several curves of slices, and AP and F1 at a prevalence of one half."""
+    even = balanced(curve)
+    return {
+        "image_auroc": auroc(curve),
+        "image_ap": average_precision(curve),
+        "image_f1": f1_max(curve),
+        "image_ap_balanced": average_precision(even),
+        "image_f1_balanced": f1_max(even),
+    }
 
 
 def aupro(curve: Curve, limit: float = FPR_LIMIT) -> Float64[np.ndarray, "*batch"]:

@@ -12,12 +12,15 @@ from anyadbench.errors import UserError
 from anyadbench.metrics.core import curves
 from anyadbench.metrics.core.arrays import as_labels, as_maps, as_scores, to_numpy
 from anyadbench.metrics.core.ordered_bits import float32_keys, float64_keys, key_values
+from anyadbench.metrics.names import BALANCED
 
 if TYPE_CHECKING:
     from jaxtyping import Float64
 
 TOP_FRACTION = 0.01
 """Fraction of the pixels whose mean is a slice's score: 655 of 256 x 256 (AnyAD, INP-Former)."""
+
+IMAGE_METRICS = ("image_auroc", "image_ap", "image_f1", *BALANCED)
 
 _BLOCK_PIXELS = 1 << 21
 
@@ -50,9 +53,10 @@ def top_fraction_mean(maps: Any, fraction: float = TOP_FRACTION) -> Float64[np.n
 
 
 def image_metrics(scores: Any, labels: Any) -> dict[str, float]:
-    """Return ``image_auroc``, ``image_ap`` and ``image_f1`` from one score per slice, with equal scores grouped.
+    """Return the image metrics from one score per slice, with equal scores grouped.
 
-    If only one class is present, all three are NaN (see `anyadbench.metrics.undefined_reasons`).
+    ``image_auroc``, ``image_ap`` and ``image_f1``, and ``image_ap_balanced`` and ``image_f1_balanced`` for a
+    prevalence of one half. If only one class is present, all are NaN (see `anyadbench.metrics.undefined_reasons`).
 
     Args:
         scores: N finite numbers, used in float64.
@@ -65,14 +69,10 @@ def image_metrics(scores: Any, labels: Any) -> dict[str, float]:
     abnormal = as_labels(labels)
     keys = float64_keys(as_scores(scores, count=len(abnormal)))
     if abnormal.all() or not abnormal.any():
-        return dict.fromkeys(("image_auroc", "image_ap", "image_f1"), float("nan"))
+        return dict.fromkeys(IMAGE_METRICS, float("nan"))
     distinct, counts = np.unique(keys[abnormal], return_counts=True)
     curve = curves.from_sorted(np.sort(keys[~abnormal]), distinct, counts)
-    return {
-        "image_auroc": float(curves.auroc(curve)),
-        "image_ap": float(curves.average_precision(curve)),
-        "image_f1": float(curves.f1_max(curve)),
-    }
+    return {name: float(value) for name, value in curves.image_values(curve).items()}
 
 
 def lesion_size_metrics(scores: Any, areas: Any, edges: Sequence[float]) -> list[dict[str, float]]:

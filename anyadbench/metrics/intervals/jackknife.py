@@ -13,15 +13,15 @@ import numpy as np
 
 from anyadbench.errors import UserError
 from anyadbench.metrics.intervals.resample import ImageData, resample
-from anyadbench.metrics.names import METRICS
+from anyadbench.metrics.names import BALANCED, METRICS
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float64
 
     from anyadbench.metrics.core.cohort import Cohort
 
-JACKKNIFED = tuple(name for name in METRICS if name != "dice")
-"""Metrics whose leave-one-out values are kept; those of ``dice`` are those of ``pixel_f1``."""
+JACKKNIFED = (*METRICS, *BALANCED)
+"""Metrics whose values without a subject are kept."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Replicates:
         return len(self.point)
 
     def metric(self, name: str) -> tuple[Float64[np.ndarray, " seeds"], Float64[np.ndarray, "seeds n"]]:
-        """Return the values of one metric, and those without each subject; ``dice`` is ``pixel_f1``."""
-        place = self.metrics.index("pixel_f1" if name == "dice" and "dice" not in self.metrics else name)
+        """Return the values of one metric, and those without each subject."""
+        place = self.metrics.index(name)
         return self.point[:, place], self.jack[:, :, place]
 
     def on(self, subjects: Sequence[str]) -> Replicates:
@@ -75,15 +75,16 @@ class Replicates:
 
 
 def jackknife_values(
-    cohort: Cohort, images: ImageData, points: Mapping[str, float]
+    cohort: Cohort, images: ImageData, points: Mapping[str, float], among: Sequence[int] | None = None
 ) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, "n m"]]:
     """Return the metrics of `JACKKNIFED`, and their values without each subject.
 
     Args:
         cohort: Pixel counts by subject.
         images: For the same subjects, image scores and labels of their slices.
-        points: Values of the sample itself. Grouping steps makes a small difference to the sample's value, by which the
-            values without a subject are moved, as those of resamples are.
+        points: Values of the sample itself. Grouping steps makes a small difference to the sample's value, by which all
+            other values are moved.
+        among: Positions of the subjects that count; by default all.
 
     Raises:
         UserError: If the cohort and the images have different numbers of subjects.
@@ -93,11 +94,15 @@ def jackknife_values(
             f"There are pixel counts of {len(cohort)} subjects but image scores of {len(images)}; give both."
         )
     count = len(cohort)
-    draws = np.concatenate([np.ones((1, count)), 1.0 - np.eye(count)])
+    kept = np.arange(count) if among is None else np.asarray(among, dtype=np.int64)
+    chosen = np.zeros(count)
+    chosen[kept] = 1.0
+    draws = np.concatenate([np.ones((1, count)), chosen[None], chosen - np.eye(count)[kept]])
     found = resample(cohort, images, draws)
     values = np.stack([found[name] for name in JACKKNIFED], axis=1)
     point = np.array([points[name] for name in JACKKNIFED], dtype=np.float64)
-    return point, np.clip(values[1:] + (point - values[0]), 0.0, 1.0)
+    moved = np.clip(values[1:] + (point - values[0]), 0.0, 1.0)
+    return point if among is None else moved[0], moved[1:]
 
 
 def one_seed(subjects: Sequence[str], point: Float[np.ndarray, " m"], jack: Float[np.ndarray, "n m"]) -> Replicates:

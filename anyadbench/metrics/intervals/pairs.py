@@ -24,7 +24,7 @@ ALPHA = 0.05
 BOARD_FACTOR = 1.0
 """On the degrees of freedom that all pairs of a board share."""
 
-BOARD_FACTORS = dict.fromkeys(("pixel_auroc", "pixel_ap", "pixel_f1", "dice", "aupro"), 1.25)
+BOARD_FACTORS = dict.fromkeys(("pixel_auroc", "pixel_ap", "pixel_f1", "aupro"), 1.25)
 """Likewise, of metrics over pixels: simulated boards of equal methods err less often in them (docs/statistics.md)."""
 
 

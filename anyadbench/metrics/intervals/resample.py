@@ -1,4 +1,4 @@
-"""Metrics of resampled subjects, from counts that add up over subjects."""
+"""Metrics of weighted subjects, from counts that add up over subjects."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 from anyadbench.metrics.core import curves
 from anyadbench.metrics.core.arrays import as_labels, as_scores
 from anyadbench.metrics.core.curves import Curve
+from anyadbench.metrics.core.image import IMAGE_METRICS
 from anyadbench.metrics.core.ordered_bits import float64_keys
-from anyadbench.metrics.names import METRICS
+from anyadbench.metrics.names import BALANCED, METRICS
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
@@ -24,19 +25,6 @@ ImageData = Sequence[tuple[Any, Any]]
 _BLOCK = 64
 
 
-def draw_subjects(subjects: int, n_resamples: int, seed: int) -> Float64[np.ndarray, "r+1 s"]:
-    """Return how often each subject is drawn; entry 0 is the sample itself.
-
-    Equal numbers of subjects and equal seeds give equal draws, so that the values of two methods can be paired.
-    """
-    picks = np.random.default_rng(seed).integers(0, subjects, size=(n_resamples, subjects))
-    rows = np.repeat(np.arange(n_resamples), subjects)
-    counts = np.zeros((n_resamples + 1, subjects))
-    counts[0] = 1.0
-    np.add.at(counts[1:], (rows, picks.ravel()), 1.0)
-    return counts
-
-
 def resample(cohort: Cohort, images: ImageData, draws: Float64[np.ndarray, "r s"]) -> Values:
     """Return every metric for each draw; NaN if a draw has no lesion or no normal.
 
@@ -45,7 +33,7 @@ def resample(cohort: Cohort, images: ImageData, draws: Float64[np.ndarray, "r s"
         images: For the same subjects, image scores and labels of their slices.
         draws: How often each subject counts.
     """
-    values: Values = {name: np.empty(len(draws)) for name in METRICS}
+    values: Values = {name: np.empty(len(draws)) for name in (*METRICS, *BALANCED)}
     pixels, slices = _Pixels(cohort), _Slices(images)
     with np.errstate(invalid="ignore", divide="ignore"):
         for start in range(0, len(draws), _BLOCK):
@@ -105,7 +93,7 @@ class _Slices:
 
     def values(self, draws: Float64[np.ndarray, "r s"]) -> Values:
         if self._found.shape[1] == 0:
-            return {name: np.full(len(draws), np.nan) for name in ("image_auroc", "image_ap", "image_f1")}
+            return {name: np.full(len(draws), np.nan) for name in IMAGE_METRICS}
         found = draws @ self._found
         curve = Curve(
             above=draws @ self._above,
@@ -115,11 +103,7 @@ class _Slices:
             normals=draws @ self._normals,
             lesions=found[:, -1],
         )
-        return {
-            "image_auroc": _defined(curves.auroc(curve), curve),
-            "image_ap": _defined(curves.average_precision(curve), curve),
-            "image_f1": _defined(curves.f1_max(curve), curve),
-        }
+        return {name: _defined(found, curve) for name, found in curves.image_values(curve).items()}
 
 
 def joined(

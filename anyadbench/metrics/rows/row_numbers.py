@@ -14,20 +14,16 @@ import numpy as np
 from anyadbench.metrics.core.evaluation import reasons_from_counts
 from anyadbench.metrics.core.image import image_metrics, lesion_size_metrics
 from anyadbench.metrics.core.thresholds import decision_values
-from anyadbench.metrics.intervals.bootstrap import MIN_SUBJECTS, RESAMPLES, interval, replicates
-from anyadbench.metrics.intervals.resample import draw_subjects
-from anyadbench.metrics.names import METRICS
+from anyadbench.metrics.intervals.interval import MIN_SUBJECTS, intervals, reliable
+from anyadbench.metrics.intervals.jackknife import jackknife_values, one_seed
+from anyadbench.metrics.names import BALANCED, METRICS
+from anyadbench.metrics.rows.replicates import RowReplicates
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32
-
     from anyadbench.metrics.rows.row_pixels import RowPixels
 
 SIZE_EDGES = (1, 100, 400, 1600)
 """Lower ends of the bins of lesion area, in pixels of the native slice; the last bin has no upper end."""
-
-REPLICATED = METRICS
-"""Metrics whose resamples are stored."""
 
 _RATIOS = ("dice", "sensitivity", "specificity", "precision")
 _COUNTS = ("tp", "fp", "fn", "tn")
@@ -36,23 +32,21 @@ SliceScores = Mapping[str, Any]
 
 
 def row_numbers(
-    pixels: RowPixels | None, records: Sequence[SliceScores], drawn_from: Sequence[str]
-) -> tuple[dict[str, Any], Float32[np.ndarray, "m r"]]:
-    """Return the numbers of a row and the resamples of its metrics.
+    pixels: RowPixels | None, records: Sequence[SliceScores], complete: Sequence[str]
+) -> tuple[dict[str, Any], RowReplicates | None]:
+    """Return the numbers of a row, and its metrics without each subject.
 
     Args:
         pixels: Pixel statistics; ``None`` for a row without slices.
         records: The row's slices: ``subject``, ``scan``, ``label``, ``lesion_px`` and ``image_score`` of each.
-        drawn_from: All subjects of the test set. Resamples draw from these, and a row uses the ones that it has, so
-            that all rows of a test set, and all methods, see the same resample.
+        complete: Subjects of the test set's row with all sequences of the protocol.
 
     Returns:
-        Fields of `anyadbench.results.Row` by name, and resamples of the metrics in `REPLICATED`, NaN where undefined.
+        Fields of `anyadbench.results.Row` by name, and the values without a subject; ``None`` for a row without slices.
     """
     found = _counts(records)
-    resampled = np.full((len(REPLICATED), RESAMPLES), np.nan, dtype=np.float32)
     if pixels is None or not records:
-        return {**found, "metrics": dict.fromkeys(METRICS)}, resampled
+        return {**found, "metrics": dict.fromkeys((*METRICS, *BALANCED))}, None
     labels = np.array([bool(record["label"]) for record in records])
     images = np.array([float(record["image_score"]) for record in records])
     values = image_metrics(images, labels) | pixels.steps.compute()
@@ -62,21 +56,20 @@ def row_numbers(
             "normal_pixels": pixels.steps.normal_pixels, "lesion_pixels": pixels.steps.lesion_pixels,
         }
     )  # fmt: skip
-    intervals: dict[str, tuple[float | None, float | None]] = {}
-    if found["n_subjects"] >= MIN_SUBJECTS:
-        intervals, resampled = _intervals(pixels, records, drawn_from, values)
-    else:
-        reasons["intervals"] = (
-            f"No interval: {found['n_subjects']} test subject(s), and resampling subjects needs {MIN_SUBJECTS}."
-        )
+    reasons |= {name: reasons["image_ap"] for name in BALANCED if "image_ap" in reasons}
+    replicates = _replicates(pixels, records, complete, values)
+    ends = {} if found["n_subjects"] < MIN_SUBJECTS else intervals(replicates.own)
+    if few := reliable("", found["n_subjects"]):
+        reasons["intervals"] = few
+    found |= {"intervals": {name: (one.low, one.high) for name, one in ends.items() if not one.reason}}
     if pixels.decision is None:
         reasons["threshold"] = "No threshold: no validation normal slice can serve this subset."
-    found |= {"metrics": {name: _number(values[name]) for name in METRICS}, "reasons": reasons, "intervals": intervals}
+    found |= {"metrics": {name: _number(values[name]) for name in (*METRICS, *BALANCED)}, "reasons": reasons}
     found |= {"sizes": _sizes(images, records), "threshold": _threshold(pixels)}
     if not pixels.steps.exact:
         bounds = {name: bound for name, bound in pixels.steps.error_bound().items() if not math.isnan(bound)}
         found |= {"pixels": "streaming", "error_bound": bounds}
-    return found, resampled
+    return found, replicates
 
 
 def _number(value: float) -> float | None:
@@ -94,9 +87,9 @@ def _counts(records: Sequence[SliceScores]) -> dict[str, Any]:
     }
 
 
-def _intervals(
-    pixels: RowPixels, records: Sequence[SliceScores], drawn_from: Sequence[str], points: Mapping[str, float]
-) -> tuple[dict[str, tuple[float | None, float | None]], Float32[np.ndarray, "m r"]]:
+def _replicates(
+    pixels: RowPixels, records: Sequence[SliceScores], complete: Sequence[str], points: Mapping[str, float]
+) -> RowReplicates:
     mine: dict[str, list[SliceScores]] = {name: [] for name in pixels.subjects}
     for record in records:
         mine[record["subject"]].append(record)
@@ -104,12 +97,12 @@ def _intervals(
         (np.array([float(r["image_score"]) for r in listed]), np.array([bool(r["label"]) for r in listed]))
         for listed in mine.values()
     ]
-    everyone = sorted(drawn_from)
-    draws = draw_subjects(len(everyone), RESAMPLES, seed=0)[:, [everyone.index(name) for name in pixels.subjects]]
-    values = replicates(pixels.cohort, images, draws, points)
-    ends = {name: interval(found) for name, found in values.items()}
-    stored = np.stack([values[name] for name in REPLICATED]).astype(np.float32)
-    return {name: (_number(low), _number(high)) for name, (low, high) in ends.items()}, stored
+    own = one_seed(pixels.subjects, *jackknife_values(pixels.cohort, images, points))
+    places = [place for place, name in enumerate(pixels.subjects) if name in set(complete)]
+    if len(places) == len(pixels.subjects):
+        return RowReplicates(own, own)
+    shared = [pixels.subjects[place] for place in places]
+    return RowReplicates(own, one_seed(shared, *jackknife_values(pixels.cohort, images, points, places)))
 
 
 def _sizes(images: np.ndarray, records: Sequence[SliceScores]) -> list[dict[str, Any]]:
@@ -117,7 +110,7 @@ def _sizes(images: np.ndarray, records: Sequence[SliceScores]) -> list[dict[str,
     bins = []
     for number, values in enumerate(lesion_size_metrics(images, areas, SIZE_EDGES)):
         high = SIZE_EDGES[number + 1] if number + 1 < len(SIZE_EDGES) else None
-        metrics = {name: _number(value) for name, value in values.items() if name != "n"}
+        metrics = {name: _number(values[name]) for name in ("image_auroc", "image_ap", "image_f1")}
         bins.append({"low": SIZE_EDGES[number], "high": high, "n": int(values["n"]), **metrics})
     return bins
 

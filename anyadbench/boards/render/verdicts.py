@@ -1,0 +1,77 @@
+"""Sentences that say what a board decides: who beats the controls, which groups there are, what agrees with papers."""
+
+from __future__ import annotations
+
+from anyadbench.boards.aggregate.model import Board
+from anyadbench.boards.render.text import decimal, metric_label, plural
+
+_TRAINED = ("measured", "oracle", "external")
+
+
+def verdicts(board: Board) -> list[str]:
+    """Return the sentences that a reader needs first, most important first."""
+    return [*_controls(board), *_groups(board), *_agreement(board)]
+
+
+def _controls(board: Board) -> list[str]:
+    """Return how many methods beat the controls on how many subsets, in the headline metric."""
+    found, metric = [], board.headline
+    methods = [variant for variant in board.variants if variant.kind in _TRAINED]
+    for test in board.tests:
+        where = f" on {test}" if len(board.tests) > 1 else ""
+        subsets = [subset for subset in board.subsets if subset in board.protocol.subsets]
+        by_method = {
+            variant.key: [
+                line.against[metric].verdict
+                for subset in subsets
+                if (line := board.line(variant.key, test, subset)) is not None and metric in line.against
+            ]
+            for variant in methods
+        }
+        compared = {key: said for key, said in by_method.items() if said}
+        if not compared:
+            if methods:
+                found.append(f"No control was run{where}, so nothing says what brightness alone reaches.")
+            continue
+        some = sum("better" in said for said in compared.values())
+        every = sum(all(one == "better" for one in said) for said in compared.values())
+        sentence = (
+            f"{metric_label(metric)}{where}: {some} of {plural(len(compared), 'method')} "
+            f"{'beats' if len(compared) == 1 else 'beat'} the better of brain mask and brightness on at least one of {plural(len(subsets), 'subset')}, {every} on all."
+        )
+        untested = sum(one == "untested" for said in compared.values() for one in said)
+        if untested:
+            sentence += f" {plural(untested, 'number')} above a control could not be tested: too few subjects."
+        found.append(sentence)
+    return found
+
+
+def _groups(board: Board) -> list[str]:
+    found = []
+    for (kind, test, metric), table in board.pairs.items():
+        if metric != board.headline or len(table.keys) < 2:
+            continue
+        where = f" on {test}" if len(board.tests) > 1 else ""
+        if table.reason:
+            found.append(f"Nothing separates the {kind} methods{where}: {table.reason}")
+            continue
+        groups = [item.group for key in table.keys if (item := board.summary(key, test, metric)) and item.group]
+        first = sum(group == 1 for group in groups)
+        found.append(
+            f"Tests separate the {plural(len(table.keys), f'{kind} method')}{where} into {plural(max(groups), 'group')}"
+            f"; {'one is' if first == 1 else f'{first} are'} in the first."
+        )
+    return found
+
+
+def _agreement(board: Board) -> list[str]:
+    by_source: dict[str, list[str]] = {}
+    counts: dict[str, int] = {}
+    for item in board.agreements:
+        by_source.setdefault(item.source, []).append(f"{metric_label(item.metric)} {decimal(item.rho, 2)}")
+        counts[item.source] = item.n
+    return [
+        f"Rank correlation (Spearman) with the methods reported for {source}, {counts[source]} in common: "
+        f"{', '.join(parts)}."
+        for source, parts in by_source.items()
+    ]

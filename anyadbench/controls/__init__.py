@@ -1,0 +1,1 @@
+"""Controls: untrained rows that no method should lose to, computed by the harness for every protocol."""

@@ -1,0 +1,92 @@
+"""Values of a row without each of its subjects: what a cell stores for intervals and tests, and their file's arrays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anyadbench.errors import UserError
+from anyadbench.metrics.intervals.jackknife import JACKKNIFED, Replicates, over_seeds
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64
+
+FORMAT = 1
+
+Place = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class RowReplicates:
+    """The values of one row, and of the same row on fewer subjects.
+
+    Attributes:
+        own: On all subjects of the row.
+        common: On the subjects that have every sequence of the protocol too, so that the drop from all sequences to
+            this subset compares the same people; without subjects if there are none.
+    """
+
+    own: Replicates
+    common: Replicates
+
+    @staticmethod
+    def over_seeds(rows: Sequence[RowReplicates]) -> RowReplicates:
+        """Put the seeds of one method on one subset together.
+
+        Raises:
+            UserError: If the seeds were scored on different subjects.
+        """
+        return RowReplicates(over_seeds([row.own for row in rows]), over_seeds([row.common for row in rows]))
+
+
+def to_arrays(rows: Mapping[Place, RowReplicates]) -> dict[str, np.ndarray]:
+    """Return the arrays in which the rows of a cell, each of one seed, are stored."""
+    index = [
+        {"test": test, "subset": subset, "subjects": list(row.own.subjects), "common": list(row.common.subjects)}
+        for (test, subset), row in rows.items()
+    ]
+    head = {"format": FORMAT, "metrics": list(JACKKNIFED), "rows": index}
+    parts = {"own": [row.own for row in rows.values()], "common": [row.common for row in rows.values()]}
+    arrays = {"index": np.array(json.dumps(head, sort_keys=True))}
+    empty = np.empty((0, len(JACKKNIFED)))
+    for name, lines in parts.items():
+        arrays[f"{name}_point"] = np.concatenate([empty, *(line.point for line in lines)])
+        arrays[f"{name}_jack"] = np.concatenate([empty, *(line.jack[0] for line in lines)])
+    return arrays
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray]) -> dict[Place, RowReplicates]:
+    """Return the rows from the arrays of `to_arrays`.
+
+    Raises:
+        UserError: If an array is missing or impossible.
+    """
+    try:
+        head = json.loads(str(arrays["index"].item()))
+        if head["format"] != FORMAT:
+            raise UserError("Values without a subject come from another version; run the cell again.")
+        metrics = tuple(str(name) for name in head["metrics"])
+        rows, starts = {}, {"own": 0, "common": 0}
+        for number, row in enumerate(head["rows"]):
+            lines = {}
+            for part, listed in (("own", row["subjects"]), ("common", row["common"])):
+                start = starts[part]
+                starts[part] = start + len(listed)
+                point, jack = _numbers(arrays[f"{part}_point"])[[number]], _numbers(arrays[f"{part}_jack"])
+                subjects = tuple(str(name) for name in listed)
+                lines[part] = Replicates(subjects, metrics, point, jack[None, start : starts[part]])
+            rows[str(row["test"]), str(row["subset"])] = RowReplicates(lines["own"], lines["common"])
+        return rows
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise UserError("Values without a subject are damaged or incomplete; run the cell again.") from None
+
+
+def _numbers(array: np.ndarray) -> Float64[np.ndarray, "k m"]:
+    values = np.asarray(array)
+    if values.ndim != 2 or values.dtype != np.float64 or ((values < 0) | (values > 1)).any():
+        raise ValueError
+    return values
