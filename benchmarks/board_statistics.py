@@ -2,7 +2,7 @@
 
 ``python benchmarks/board_statistics.py`` makes 100 methods of five seeds on seven subsets (57 subjects, eight metrics),
 and times intervals of every number and of every mean, all pairs on every subset and on the mean, groups and ranks. It
-also times the jackknife of one row from its pixel and slice statistics, next to the 1000 resamples of the bootstrap.
+also times the jackknife of one row from its pixel and slice statistics, next to 1000 resamples of its subjects.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 from anyadbench.metrics import METRICS
 from anyadbench.metrics.core.cohort import Cohort
 from anyadbench.metrics.intervals.groups import rank_intervals, tie_groups
-from anyadbench.metrics.intervals.interval import interval
+from anyadbench.metrics.intervals.interval import intervals
 from anyadbench.metrics.intervals.jackknife import JACKKNIFED, Replicates, jackknife_values, mean_of
 from anyadbench.metrics.intervals.pairs import all_pairs
-from anyadbench.metrics.intervals.resample import draw_subjects, resample
+from anyadbench.metrics.intervals.resample import resample
 
 SUBSETS = 7
 
@@ -52,8 +52,7 @@ def board_statistics(board: list[list[Replicates]]) -> dict[str, float]:
     done("means over subsets")
     for row, mean in zip(board, means, strict=True):
         for line in (*row, mean):
-            for metric in METRICS:
-                interval(line, metric)
+            intervals(line)
     done("intervals")
     for metric in METRICS:
         for lines in (*zip(*board, strict=True), means):
@@ -75,7 +74,7 @@ def row_seconds(subjects: int, groups: int) -> tuple[float, float]:
     begin = time.process_time()
     jackknife_values(cohort, images, points)
     middle = time.process_time()
-    resample(cohort, images, draw_subjects(subjects, 1000, 0))
+    resample(cohort, images, rng.multinomial(subjects, np.full(subjects, 1 / subjects), 1000).astype(np.float64))
     return middle - begin, time.process_time() - middle
 
 

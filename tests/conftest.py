@@ -13,6 +13,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # before numpy and torch are imported
 
+# Controls are two more processes for each run; the tests of controls ask for them.
+os.environ.setdefault("ANYADBENCH_RUN_CONTROLS", "no")
+os.environ.setdefault("ANYADBENCH_SCORE_CONTROLS", "no")
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell without job control starts background jobs this way; every process of a test would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -48,6 +48,13 @@ keep_maps_option: Option = click.option(
     "--keep-maps", type=click.Choice(["none", "sample", "all"]), default="sample", show_default=True
 )
 
+controls_option: Option = click.option(
+    "--controls/--no-controls",
+    default=True,
+    show_default=True,
+    help="Also score the untrained controls, brain mask and brightness.",
+)
+
 _LAUNCHER: tuple[Option, ...] = (
     click.option(
         "--launcher", default="local", show_default=True, help="local, shell, slurm, or a plugin's, such as ray."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anyadbench.cli.options import (
+    controls_option,
     data_option,
     device_option,
     extra_files,
@@ -74,12 +75,7 @@ STATUSES = ("done", "cached", "failed", "interrupted")
 @click.option("--compile", is_flag=True, help="Use torch.compile; a failure is reported and recorded.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads per cell; the protocol's by default.")
 @keep_maps_option
-@click.option(
-    "--controls/--no-controls",
-    default=True,
-    show_default=True,
-    help="Also score the untrained controls, brain mask and brightness.",
-)
+@controls_option
 @launcher_options
 @click.option("--time-limit", default="0", metavar="DURATION", help="End a cell as failed after e.g. 90s, 30m or 2h.")
 @click.option(

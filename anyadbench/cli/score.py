@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from anyadbench.cli.options import data_option, extra_files, json_option, keep_maps_option, protocol_option, runs_option
+from anyadbench.cli.options import (
+    controls_option,
+    data_option,
+    extra_files,
+    json_option,
+    keep_maps_option,
+    protocol_option,
+    runs_option,
+)
 
 
 @click.command()
@@ -19,24 +27,36 @@ from anyadbench.cli.options import data_option, extra_files, json_option, keep_m
 @click.option("--name", required=True, help="Name of the row on the board.")
 @click.option("--source", default="", help="Program, version and publication behind the maps; shown on the board.")
 @keep_maps_option
+@controls_option
 @runs_option("Folder for the cell and the boards.")
 @json_option("the result")
-def score(protocol: str, runs: Path, name: str, as_json: bool, **options: object) -> None:
+def score(protocol: str, runs: Path, name: str, controls: bool, as_json: bool, **options: object) -> None:
     """Score anomaly maps of another program with the metrics and slices of a protocol.
 
     The row is marked and never ranked with measured ones, because nothing is known about the program's training.
     """
     from typing import Any, cast
 
+    from anyadbench.cells.job import Outcome
     from anyadbench.external.scored_maps import ScoreRequest, score_maps
+    from anyadbench.launch.dispatch import execute
+    from anyadbench.launch.launchers import LaunchOptions
+    from anyadbench.launch.plan import Request, make_plan
     from anyadbench.launch.progress import Display
+    from anyadbench.plugins.methods import CONTROLS
     from anyadbench.protocols import find_protocol
 
     found = find_protocol(protocol, extra_files())
     with Display() as display:
         request = ScoreRequest(protocol=found, runs=runs, name=name, **cast(Any, options))
         cell = score_maps(request, display.progress)
+        outcomes: list[Outcome] = []
+        if controls:
+            names = tuple(name for name, _ in CONTROLS)
+            wanted = Request(names, found, runs, data=request.data, keep_maps=request.keep_maps)
+            outcomes = execute(make_plan(wanted, display.progress).jobs, "local", LaunchOptions(display, 1, {}))
     from anyadbench.boards import build_boards, print_board
+    from anyadbench.cli.output import clean
 
     if as_json:
         from anyadbench.cli.output import print_json
@@ -46,3 +66,8 @@ def score(protocol: str, runs: Path, name: str, as_json: bool, **options: object
     for board in build_boards(runs, runs / "boards", found.name):
         if not as_json:
             print_board(board)
+    for outcome in outcomes:
+        if outcome.error:
+            click.echo(f"{outcome.job.label}: {outcome.status}: {clean(outcome.error)}", err=True)
+    if any(outcome.error for outcome in outcomes):
+        raise SystemExit(1)

@@ -116,15 +116,15 @@ def make_plan(request: Request, progress: Progress) -> Plan:
     jobs = [
         _job(request, method, replace(trained, params=method.params, seed=seed), data, profile)
         for method in methods
+        if not method.descriptor.is_control
         for seed in request.seeds
     ]
-    if request.controls:
-        # A control has one row whatever the seed, the budget and the precision of the methods beside it.
-        plain = replace(policy, dtype="float32", tf32=False, compile=False)
-        jobs += [
-            _job(request, control, Training(control.params, "paper", "native", 0, plain), data, profile)
-            for control in _controls(request, profile)
-        ]
+    # A control has one row whatever the seed, the budget and the precision of the methods beside it.
+    plain = replace(policy, dtype="float32", tf32=False, compile=False)
+    jobs += [
+        _job(request, control, Training(control.params, "paper", "native", 0, plain), data, profile)
+        for control in [*(method for method in methods if method.descriptor.is_control), *_controls(request, profile)]
+    ]
     return Plan(jobs, data, left_out, refused)
 
 
@@ -142,9 +142,9 @@ def _job(request: Request, method: _Planned, training: Training, data: ProtocolD
 
 
 def _controls(request: Request, profile: str) -> list[_Planned]:
-    """Return the controls that the request does not name itself."""
+    """Return the controls that the request wants without naming them."""
     found = []
-    for name in (name for name, _ in CONTROLS if name not in request.methods):
+    for name in (name for name, _ in CONTROLS if request.controls and name not in request.methods):
         descriptor, entry = find_method(name)
         params = method_params(descriptor, request.protocol, "paper")
         found.append(_Planned(descriptor, entry, params, weights_of(descriptor, params, profile, request.protocol)))
@@ -177,7 +177,7 @@ def _method(name: str, request: Request, settings: Mapping[str, Value], budget: 
         descriptor.check_available()
     except UserError as error:
         raise _CannotRunError(str(error)) from None
-    params = method_params(descriptor, request.protocol, budget, settings)
+    params = method_params(descriptor, request.protocol, "paper" if descriptor.is_control else budget, settings)
     known = (*descriptor.missing_policies, RETRAIN)
     if request.missing not in known:
         raise UserError(f"--missing {request.missing}: {name} does not follow it; it knows {', '.join(known)}.")

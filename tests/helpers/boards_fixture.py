@@ -186,13 +186,33 @@ def _sizes(auroc: float, abnormal: int) -> list[dict[str, Any]]:
     return bins
 
 
-def write_resamples(folder: Path, rows: list[dict[str, Any]], rng: np.random.Generator) -> None:
-    """Write ``scores/bootstrap.npz``: what all methods share when a subject is drawn, and a little of their own."""
-    names = METRICS
-    shared = np.random.default_rng(5).normal(0, 0.03, (len(rows), len(names), 1000))
-    points = np.array([[row["metrics"][name] for name in names] for row in rows])
-    values = points[:, :, None] + shared + rng.normal(0, 0.01, shared.shape)
-    np.savez(folder / "scores/bootstrap.npz", values=np.clip(values, 0, 1).astype(np.float32))
+def write_resamples(
+    folder: Path, rows: list[dict[str, Any]], slices: list[list[Any]], rng: np.random.Generator
+) -> None:
+    """Write ``scores/jackknife.npz``: what all methods share of a subject's influence, and a little of their own."""
+    from anyadbench.metrics.intervals.jackknife import JACKKNIFED, one_seed
+    from anyadbench.metrics.rows.replicates import RowReplicates, to_arrays
+
+    def without(point: np.ndarray, subjects: list[str], own: np.ndarray) -> np.ndarray:
+        known = np.stack([shared[name] for name in subjects]) + own[: len(subjects)]
+        known -= known.mean(axis=0)
+        return np.clip(point - known / (len(subjects) - 1), 0.0, 1.0)
+
+    stable = np.random.default_rng(5)
+    everyone = sorted({entry[2] for entry in slices})
+    shared = {name: stable.normal(0, 0.08, len(JACKKNIFED)) for name in everyone}
+    full = max(SUBSETS, key=len)
+    found = {}
+    for row in rows:
+        subjects = sorted({entry[2] for entry in slices if (entry[0], entry[1]) == (row["test"], row["subset"])})
+        complete = sorted({entry[2] for entry in slices if (entry[0], entry[1]) == (row["test"], full)})
+        point = np.array([row["metrics"].get(name, 0.5) for name in JACKKNIFED])
+        noise = rng.normal(0, 0.02, (len(everyone), len(JACKKNIFED)))
+        own = one_seed(subjects, point, without(point, subjects, noise))
+        found[row["test"], row["subset"]] = RowReplicates(
+            own, own if subjects == complete else one_seed(complete, point, without(point, complete, noise))
+        )
+    np.savez(folder / "scores/jackknife.npz", **to_arrays(found))
 
 
 def _slices(tests: tuple[str, ...], skill: float, rng: np.random.Generator, subjects: int) -> list[list[Any]]:
@@ -305,8 +325,8 @@ def write_cell(
     rows = [_row(test, subset, method.skill, rng, slices) for test in tests for subset in SUBSETS]
     data = result_data(method, seed, rows, protocol)
     if method.resamples:
-        write_resamples(folder, rows, rng)
-        data["files"] = {"scores/bootstrap.npz": "0" * 64}
+        write_resamples(folder, rows, slices, rng)
+        data["files"] = {"scores/jackknife.npz": "0" * 64}
     (folder / "result.json").write_text(json.dumps(data), encoding="utf-8")
     write_head(folder, "done", method.name, seed, data["protocol"]["name"], cell_id=data["cell_id"])
     manifest = {"versions": {"torch": "2.11.0", "numpy": "2.4.0"}, "data": {"phantom": "sha256:77ab"}, "device": "cpu"}

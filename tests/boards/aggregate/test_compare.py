@@ -33,10 +33,16 @@ def test_each_subset_and_their_mean_are_compared_with_holm(runs: Path) -> None:
     assert [row.subset for row in rows] == [*SUBSETS, MEAN]
     for row in rows:
         assert row.effect == pytest.approx(row.first - row.second)
+        if row.n < 8:
+            assert row.p_value is row.low is row.needed is None
+            assert row.reason == f"No p-value: {row.n} test subjects, and a test needs 8."
+            continue
         assert row.low is not None and row.high is not None and row.low < row.effect < row.high
-        assert row.p_value is not None and row.p_holm is not None
-        assert row.p_value <= row.p_holm <= 1
-    assert rows[-1].p_holm == pytest.approx(8 * 2 / 1001)
+        assert row.p_value is not None and row.p_holm is not None and row.needed is not None
+        assert row.p_value <= row.p_holm <= 1 and row.claim == "models"
+    tested = [row for row in rows if row.p_value is not None]
+    smallest = min(tested, key=lambda row: row.p_value or 1)
+    assert smallest.p_holm == pytest.approx(len(tested) * (smallest.p_value or 0))
     assert rows[-1].effect == pytest.approx(sum(row.effect for row in rows[:-1]) / 7)
 
 
@@ -55,10 +61,11 @@ def test_pairing_is_sharper_than_two_intervals(runs: Path) -> None:
     assert rows[0].high - rows[0].low < alone.high - alone.low
 
 
-def test_cells_without_resamples_give_the_effect_alone(runs: Path) -> None:
+def test_cells_without_values_by_subject_give_the_effect_alone(runs: Path) -> None:
     rows = compare(runs, ("good", "old"), metrics=["aupro"])[2]
     assert [row.subset for row in rows] == list(SUBSETS)
     assert all(row.low is None and row.p_value is None and row.p_holm is None for row in rows)
+    assert {row.reason for row in rows} == {"No test: there are no values without each subject."}
 
 
 def test_mistakes_are_sentences(runs: Path, tmp_path: Path) -> None:
@@ -103,6 +110,8 @@ def test_the_command_prints_tables_or_json(runs: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Good minus Poor, phantom-7subsets" in done.stdout and "\x1b" not in done.stdout
-    assert "mean of the subsets" in done.stdout
+    assert "mean of the subsets" in done.stdout and "subj. needed" in done.stdout
+    assert "A method has one seed: the test is about these trained models" in done.stdout
+    assert "-: No p-value: 6 test subjects, and a test needs 8." in done.stdout
     rows = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)["rows"]
-    assert len(rows) == 8 * 7
+    assert len(rows) == 8 * 9

@@ -1,11 +1,10 @@
-"""Intervals of summaries and seeds, tie groups, and rows from publications."""
+"""Intervals of numbers and means, tests between methods, and rows from publications."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from boards_fixture import SUBSETS, FakeMethod, write_cell
 from places import ROOT
@@ -15,9 +14,10 @@ from anyadbench.boards.aggregate.assemble import make_boards
 from anyadbench.boards.aggregate.load import load_boards
 from anyadbench.boards.aggregate.model import Board, Summary
 from anyadbench.boards.aggregate.reported import NOT_STATED, read_reported
-from anyadbench.boards.aggregate.uncertainty import tie_groups
+from anyadbench.boards.aggregate.uncertainty import Replicated
 from anyadbench.boards.render.text import group_letter, rank_text
 from anyadbench.errors import UserError
+from anyadbench.metrics.intervals.interval import interval
 from anyadbench.results.read import read_cells
 
 REPORTED = ROOT / "leaderboards" / "reported"
@@ -42,63 +42,90 @@ def item_of(board: Board, label: str, metric: str = "pixel_ap") -> Summary:
     return item
 
 
-def test_summaries_have_intervals_around_mean_worst_and_drops(tmp_path: Path) -> None:
+def test_summaries_have_intervals_around_means_and_drops(tmp_path: Path) -> None:
     item = item_of(board_of(tmp_path, method("good", 2.5)), "Good")
     assert item.mean is not None and item.worst is not None
     low, high = item.mean_interval
     assert low is not None and high is not None and low < item.mean < high
-    # Subsets resample together: the mean of seven is as uncertain as their shared part, not seven times less.
-    assert 0.01 < high - low < 0.1
-    assert item.worst_interval[0] is not None and item.worst_interval[0] < item.worst
+    # A subject counts once in all subsets: their mean is as uncertain as the shared part, not seven times less.
+    assert 0.01 < high - low < 0.2
     assert len(item.drops) == len(SUBSETS) - 1
+
+
+def test_a_drop_compares_the_same_subjects(tmp_path: Path) -> None:
+    """The fixture's full row has 5 of 8 subjects; its ``common`` values are those of the row itself."""
+    board = board_of(tmp_path, method("good", 2.5))
+    item = item_of(board, "Good", "image_auroc")
+    lines = {subset: board.line(board.variants[0].key, "phantom", subset) for subset in SUBSETS}
+    replicated = Replicated()
     for subset, drop in item.drops.items():
-        ends = item.drop_intervals[subset]
-        assert ends[0] is not None and ends[1] is not None and ends[0] < drop < ends[1]
+        whole, part = (replicated.of(line) for line in (lines["F+T1+T2"], lines[subset]) if line is not None)
+        assert whole is not None and part is not None
+        assert part.common.subjects == whole.own.subjects
+        place = whole.own.metrics.index("image_auroc")
+        assert drop == pytest.approx(float(whole.own.point[0, place] - part.common.point[0, place]))
 
 
-def test_the_interval_of_several_seeds_is_that_of_their_mean(tmp_path: Path) -> None:
+def test_the_interval_of_several_seeds_holds_their_noise(tmp_path: Path) -> None:
     board = board_of(tmp_path, method("good", 2.5, (0, 1, 2)))
     line = board.line(board.variants[0].key, "phantom", SUBSETS[0])
     assert line is not None
     estimate = line.metrics["pixel_ap"]
-    assert estimate.nested and estimate.value is not None
-    assert estimate.low is not None and estimate.high is not None
+    assert estimate.value is not None and estimate.low is not None and estimate.high is not None
     assert estimate.low < estimate.value < estimate.high
-    assert 0.05 < estimate.high - estimate.low < 0.2
-    assert line.metrics["pixel_f1"].nested
+    replicates = Replicated().own(line)
+    assert replicates is not None and replicates.seeds == 3
+    found = interval(replicates, "pixel_ap")
+    assert (estimate.low, estimate.high) == pytest.approx((found.low, found.high)) and not found.remark
 
 
-def test_cells_without_resamples_keep_the_span_of_their_seeds(tmp_path: Path) -> None:
+def test_cells_without_values_by_subject_have_no_interval_and_say_why(tmp_path: Path) -> None:
     board = board_of(tmp_path, FakeMethod("old", "Old", 2.0, (0, 1), maps=False))
     line = board.line(board.variants[0].key, "phantom", SUBSETS[0])
-    assert line is not None and not line.metrics["pixel_ap"].nested
+    assert line is not None
+    assert (line.metrics["pixel_ap"].low, line.metrics["pixel_ap"].high) == (None, None)
+    assert line.metrics["pixel_ap"].no_interval == "No interval: the result stores no values without each subject."
     assert item_of(board, "Old").mean_interval == (None, None)
     assert item_of(board, "Old").group is None
+    assert board.pairs["measured", "phantom", "pixel_ap"].reason.startswith("No test: a method stores no values")
 
 
-def test_damaged_resamples_are_a_notice(tmp_path: Path) -> None:
+def test_damaged_values_are_a_notice(tmp_path: Path) -> None:
     cell = write_cell(tmp_path / "cells", method("good", 2.5), 0)
-    (cell / "scores/bootstrap.npz").write_bytes(b"PK")
+    (cell / "scores/jackknife.npz").write_bytes(b"PK")
     (board,) = make_boards(read_cells(tmp_path))
-    assert any("bootstrap.npz is damaged" in notice for notice in board.notices)
+    assert any("jackknife.npz is damaged" in notice for notice in board.notices)
 
 
-def test_methods_that_a_paired_test_cannot_separate_share_a_group(tmp_path: Path) -> None:
+def test_methods_that_no_test_separates_share_a_group(tmp_path: Path) -> None:
     board = board_of(tmp_path, method("best", 2.6), method("same", 2.58), method("poor", 0.8))
-    groups = {name: item_of(board, name, "pixel_auroc").group for name in ("Best", "Same", "Poor")}
-    assert groups == {"Best": 1, "Same": 1, "Poor": 2}
+    items = {name: item_of(board, name, "pixel_auroc") for name in ("Best", "Same", "Poor")}
+    assert {name: item.group for name, item in items.items()} == {"Best": 1, "Same": 1, "Poor": 2}
+    assert {name: item.ranks for name, item in items.items()} == {"Best": (1, 2), "Same": (1, 2), "Poor": (3, 3)}
+    table = board.pairs["measured", "phantom", "pixel_auroc"]
+    assert table.keys == tuple(items[name].variant for name in ("Best", "Same", "Poor"))
+    assert table.beats == ((False, False, True), (False, False, True), (False, False, False))
+    assert items["Best"].needed is None and items["Poor"].needed == 8
+    assert items["Same"].needed is not None and items["Same"].needed > 50
 
 
-def test_tie_groups_follow_the_rank_and_restart_at_each_difference() -> None:
-    rng = np.random.default_rng(0)
-    points = {"a": 0.9, "b": 0.899, "c": 0.7, "d": 0.699, "e": 0.2}
-    means = {name: value + rng.normal(0, 0.01, 1000) for name, value in points.items()}
-    items = [
-        Summary(name, "t", "m", value, None, "", None, {}, 1, 1, rank=rank)
-        for rank, (name, value) in enumerate(points.items(), 1)
-    ]
-    assert tie_groups(items[::-1], means) == {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3}
-    assert tie_groups(items, {}) == {}
+def test_fewer_than_eight_subjects_have_no_test(tmp_path: Path) -> None:
+    for one in (method("best", 2.6), method("poor", 0.8)):
+        write_cell(tmp_path / "cells", one, 0, subjects=7)
+    (board,) = make_boards(read_cells(tmp_path))
+    assert board.pairs["measured", "phantom", "pixel_ap"].reason == "No p-value: 7 test subjects, and a test needs 8."
+    assert item_of(board, "Best").group is None and item_of(board, "Best").mean_interval[0] is not None
+
+
+def test_random_weights_are_shown_and_never_ranked(tmp_path: Path) -> None:
+    chance = FakeMethod(
+        "chance", "Chance", 3.0, maps=False, budget="paper", resamples=True,
+        changes={"weights.kind": "random", "weights.marked": True},
+    )  # fmt: skip
+    board = board_of(tmp_path, chance, method("poor", 0.8))
+    assert item_of(board, "Chance").rank is None and item_of(board, "Chance").mean is not None
+    assert item_of(board, "Chance").reason == "Random weights: shown, never ranked."
+    assert item_of(board, "Poor").rank == 1
 
 
 def test_tie_groups_are_letters_after_ranks() -> None:
@@ -122,7 +149,7 @@ def test_reported_tables_hold_the_published_numbers() -> None:
     assert all(r.result is not None and "README" in r.result.source for r in records)
 
 
-def test_reported_rows_join_the_board_and_are_ranked_apart(tmp_path: Path) -> None:
+def test_reported_rows_join_the_board_and_are_never_ranked(tmp_path: Path) -> None:
     folder = tmp_path / "reported"
     shutil.copytree(REPORTED, folder)
     table = folder / "brats-7subsets.toml"
@@ -139,7 +166,11 @@ def test_reported_rows_join_the_board_and_are_ranked_apart(tmp_path: Path) -> No
         if i.metric == "pixel_ap"
     }
     assert ranks["measured", "Poor"] == 1
-    assert ranks["reported", "AnyAD"] == 1 and ranks["reported", "INPFormer"] == 2
+    assert ranks["reported", "AnyAD"] is None
+    reported = [variant.label for variant in board.variants if variant.kind == "reported"]
+    assert reported[:2] == ["AnyAD", "INPFormer"]  # by value
+    said = item_of(board, "AnyAD")
+    assert (said.mean, said.worst, said.covered, said.required) == (None, None, 0, 0)
     assert NOT_STATED in board.subsets
     measured = item_of(board, "Poor")
     assert (measured.covered, measured.required) == (7, 7)

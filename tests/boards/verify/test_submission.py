@@ -216,9 +216,9 @@ def test_counts_at_the_threshold_must_fit_the_ranking(runs: Path) -> None:
     assert "phantom, F: The counts at the threshold contradict the ranking" in problems(runs)
 
 
-def test_a_changed_resample_is_named(runs: Path) -> None:
-    change_array(cell_of(runs) / "scores/bootstrap.npz", "values", bump((0, 0, 5)))
-    assert "bootstrap.npz: phantom, F: the resamples of image_auroc differ" in problems(runs)
+def test_a_changed_value_without_a_subject_is_named(runs: Path) -> None:
+    change_array(cell_of(runs) / "scores/jackknife.npz", "own_jack", lambda array: array * 0.99)
+    assert "jackknife.npz: phantom, F: the values without a subject differ from the statistics'." in problems(runs)
 
 
 def test_a_changed_kept_map_is_found(runs: Path) -> None:
@@ -273,10 +273,10 @@ def test_missing_files_are_distinguished(runs: Path) -> None:
     (cell / "scores/maps.npz").unlink()
     (cell / "scores/curves.json").unlink()
     before = read_replicates(cell, read_cells(runs)[0].result)  # type: ignore[arg-type]
-    (cell / "scores/bootstrap.npz").unlink()
+    (cell / "scores/jackknife.npz").unlink()
     report = check(cell)
     assert report.problems == []
-    assert report.cells[0].absent == ["scores/bootstrap.npz", "scores/curves.json", "scores/maps.npz"]
+    assert report.cells[0].absent == ["scores/jackknife.npz", "scores/curves.json", "scores/maps.npz"]
     again = read_replicates(cell, read_cells(runs)[0].result)  # type: ignore[arg-type]
     assert np.allclose(before, again, rtol=0, atol=1e-6, equal_nan=True)
     (cell / "scores/pixels.npz").unlink()

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.special import logit
 
-from anyadbench.metrics.intervals.interval import ONE_SEED, Rule, _unskewed, ends, interval, reliable
+from anyadbench.metrics.intervals.interval import ONE_SEED, Rule, _unskewed, ends, interval, intervals, reliable
 from anyadbench.metrics.intervals.jackknife import Replicates
 from anyadbench.metrics.intervals.scales import (
     ARCSINE,
@@ -153,7 +153,21 @@ def test_pixel_metrics_have_the_wider_interval() -> None:
     values = np.random.default_rng(5).uniform(0.4, 0.8, 10)
     narrow, wide = interval(line(values), "aupro"), interval(line(values, "pixel_ap"), "pixel_ap")
     assert wide.high - wide.low > narrow.high - narrow.low
-    assert interval(line(values, "pixel_f1"), "dice") == interval(line(values, "pixel_f1"), "pixel_f1")
+
+
+def test_all_metrics_at_once_have_the_intervals_of_one_at_a_time() -> None:
+    rng = np.random.default_rng(6)
+    names = ("image_auroc", "image_f1", "pixel_ap", "aupro", "pixel_auroc")
+    point = rng.uniform(0.3, 0.8, (3, len(names)))
+    jack = np.clip(point[:, None] + rng.normal(0, 0.02, (3, 12, len(names))), 0, 1)
+    jack[:, :, 4] = np.nan
+    both = Replicates(tuple("abcdefghijkl"), names, point, jack)
+    found = intervals(both)
+    assert list(found) == list(names) and found["pixel_auroc"].reason
+    for name in names[:4]:
+        alone = interval(both, name)
+        assert (found[name].low, found[name].high, found[name].df) == pytest.approx((alone.low, alone.high, alone.df))
+        assert found[name].remark == alone.remark == ""
 
 
 def test_reasons_for_no_interval() -> None:

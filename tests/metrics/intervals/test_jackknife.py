@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from anyadbench.errors import UserError
-from anyadbench.metrics import PixelStats, evaluate
+from anyadbench.metrics import PixelStats, evaluate, image_metrics
 from anyadbench.metrics.core.cohort import Cohort, exact_cohort, lesion_owners
 from anyadbench.metrics.intervals.jackknife import (
     JACKKNIFED,
@@ -44,7 +44,8 @@ def statistics(rows: Subjects) -> tuple[Cohort, list[tuple[np.ndarray, np.ndarra
 
 
 def brute_force(rows: Subjects) -> np.ndarray:
-    values = evaluate(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
+    maps, masks, scores = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    values = evaluate(maps, masks, scores) | image_metrics(scores, masks.any(axis=(1, 2)))
     return np.array([values[name] for name in JACKKNIFED])
 
 
@@ -58,11 +59,21 @@ def test_every_value_without_a_subject_is_that_of_the_others_alone() -> None:
     assert np.ptp(jack, axis=0).min() > 0
 
 
+def test_values_among_some_subjects_are_those_of_the_others_alone() -> None:
+    rows = cohort([2, 1, 0, 3, 4, 2])
+    points = dict(zip(JACKKNIFED, brute_force(rows), strict=True))
+    among = [0, 3, 5, 1]
+    point, jack = jackknife_values(*statistics(rows), points, among)
+    np.testing.assert_allclose(point, brute_force([rows[i] for i in among]), atol=1e-12)
+    expected = np.stack([brute_force([rows[i] for i in among if i != left]) for left in among])
+    np.testing.assert_allclose(jack, expected, atol=1e-12)
+
+
 def test_the_only_subject_with_a_lesion_or_with_normals_cannot_be_left_out() -> None:
     rows = cohort([2, 0, 0])
     jack = jackknife_values(*statistics(rows), dict(zip(JACKKNIFED, brute_force(rows), strict=True)))[1]
     assert np.isnan(jack[0]).all() and not np.isnan(jack[1:]).any()
-    images = {"image_auroc", "image_ap", "image_f1"}
+    images = {name for name in JACKKNIFED if name.startswith("image_")}
     rows = cohort([2, 4, 4])
     jack = jackknife_values(*statistics(rows), dict(zip(JACKKNIFED, brute_force(rows), strict=True)))[1]
     assert {name for name, value in zip(JACKKNIFED, jack[0], strict=True) if np.isnan(value)} == images
@@ -94,11 +105,11 @@ def test_a_mean_over_subsets_leaves_a_subject_out_of_those_that_have_it() -> Non
     np.testing.assert_allclose(found.jack[0, :, 0], [(0.4 + 0.3) / 2, (0.6 + 0.2) / 2, (0.5 + 0.4) / 2])
 
 
-def test_seeds_are_stacked_and_dice_is_pixel_f1() -> None:
-    values = np.arange(7) / 10
+def test_seeds_are_stacked() -> None:
+    values = np.arange(len(JACKKNIFED)) / 10
     first = one_seed("ab", values, np.tile(values, (2, 1)))
     both = over_seeds([first, first])
-    assert both.seeds == 2 and both.metric("dice")[0].tolist() == both.metric("pixel_f1")[0].tolist() == [0.5, 0.5]
+    assert both.seeds == 2 and both.metric("pixel_f1")[0].tolist() == [0.5, 0.5]
 
 
 def test_lines_that_do_not_fit_are_refused() -> None:
