@@ -15,6 +15,7 @@ from anyadbench.cells.identity import identify
 from anyadbench.cells.job import Job
 from anyadbench.cells.manifest import environment, peak_memory, plugin
 from anyadbench.cells.per_subset import PerSubsetFits
+from anyadbench.cells.training_coverage import training_coverage
 from anyadbench.cells.work_folder import WorkFolder, now
 from anyadbench.engine.compiling import FELL_BACK
 from anyadbench.engine.map_sample import MapSample
@@ -25,7 +26,7 @@ from anyadbench.engine.scoring import Evaluator, RowState
 from anyadbench.errors import UserError
 from anyadbench.files import atomic_text, link_or_copy, make_folder, remove_leftovers, write_json, write_text
 from anyadbench.hashing import sha256_file
-from anyadbench.methods.descriptor import RETRAIN
+from anyadbench.methods.descriptor import RETRAIN, MethodDescriptor
 from anyadbench.metrics import METRIC_VERSION
 from anyadbench.metrics.core.ranking import curve_points
 from anyadbench.metrics.core.thresholds import Quantile
@@ -192,7 +193,8 @@ def build_result(
             code_hash=code_hash(entry, descriptor.factory), params=descriptor.portable(job.params), budget=job.budget,
             training_mask=descriptor.training_mask,
             missing=descriptor.missing if job.missing == "native" else job.missing,
-            departures=list(descriptor.departures), citation=descriptor.citation,
+            departures=descriptor.departures_under(protocol.selection), citation=descriptor.citation,
+            chosen_on=descriptor.chosen_on,
         ),
         protocol=ProtocolInfo(
             name=protocol.name, title=protocol.title, version=protocol.version, hash=protocol.hash,
@@ -208,10 +210,16 @@ def build_result(
         seed=job.seed,
         metric_version=METRIC_VERSION,
         train=_training(protocol, fit, weights.kind),
+        trained_on=None if _untrained(descriptor, weights.kind) else training_coverage(fitting.data),
         rows=rows,
         timings={"fit_seconds": float(fit["seconds"]), **timings},
         memory=peak_memory(job.numerics.device),
     )  # fmt: skip
+
+
+def _untrained(descriptor: MethodDescriptor, weights: str) -> bool:
+    """Whether nothing was learnt from the training normals: a control, or the authors' whole network."""
+    return descriptor.is_control or weights == "checkpoint"
 
 
 def _training(protocol: Protocol, fit: dict[str, Any], weights: str) -> dict[str, int | str]:

@@ -52,7 +52,8 @@ def _summary(item: MethodDescriptor, owners: dict[str, str]) -> dict[str, object
         "weights": dict(item.weights),
         "citation": item.citation,
         "code_licence": item.code_licence,
-        "departures": list(item.departures),
+        "departures": item.departures_under("last"),
+        "chosen_on": item.chosen_on,
         "params": {p.name: {"default": p.default, "doc": p.doc, "choices": list(p.choices)} for p in item.params},
         "budgets": {name: dict(values) for name, values in item.budgets.items()},
     }
@@ -85,5 +86,7 @@ def show(name: str, as_json: bool) -> None:
             for p in descriptor.params
         ]
         print_table(["parameter", "default", *budgets, "what it is"], rows)
-    for departure in descriptor.departures:
+    if descriptor.chosen_on:
+        click.echo(f"chosen on test figures: {descriptor.chosen_on}")
+    for departure in descriptor.departures_under("last"):
         click.echo(f"departs from the publication: {departure}")

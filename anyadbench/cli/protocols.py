@@ -11,6 +11,7 @@ from anyadbench.cli.options import extra_files, json_option
 from anyadbench.cli.output import clean, print_json, print_table
 from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import BUDGETS
+from anyadbench.sequences import SHORT
 
 if TYPE_CHECKING:
     from anyadbench.launch.forecast import Cost, Outlook
@@ -61,7 +62,8 @@ def show(name: str, as_json: bool, **options: Any) -> None:
 
         rules = {**protocol.training_part(), **protocol.test_part()}
         known = {"name": protocol.name, "version": protocol.version, "hash": protocol.hash, "rules": rules}
-        print_json(known | {"outlook": asdict(outlook) if outlook else None, "costs": [asdict(cost) for cost in costs]})
+        seen = asdict(outlook) | {"trained_on": outlook.trained_on.model_dump()} if outlook else None
+        print_json(known | {"outlook": seen, "costs": [asdict(cost) for cost in costs]})
         return
     _print_rules(protocol)
     if outlook is not None:
@@ -124,11 +126,22 @@ def _print_outlook(protocol: Protocol, outlook: Outlook) -> None:
         f"trains on {train.normal} lesion-free slices of {train.subjects} subjects of {protocol.train}; validates on "
         f"{validation.normal} of {validation.subjects}{kind}"
     )
+    print_table(["training slices with", "slices"], _coverage(outlook))
+    for name in outlook.trained_on.never:
+        click.echo(f"{SHORT[name]} is never trained on: no training slice has it.")
     for test in outlook.tests:
         feed = ", ".join(f"{slot} fed {source}" for slot, source in test.feed.items())
         click.echo(f"tests on {test.name}{' (' + feed + ')' if feed else ''}: {_names(test.subjects)}")
         rows = [[r.name, *(str(n) for n in (r.subjects, r.normal, r.abnormal))] for r in test.rows]
         print_table(["row", "subjects", "normal", "abnormal"], rows)
+
+
+def _coverage(outlook: Outlook) -> list[list[str]]:
+    """Return the training slices of each sequence and of each subset of several."""
+    found = outlook.trained_on
+    counts = {SHORT[name]: count for name, count in found.sequences.items()}
+    counts |= {label: count for label, count in found.subsets.items() if "+" in label}
+    return [[name, str(count)] for name, count in counts.items()]
 
 
 def _names(subjects: list[str], most: int = 8) -> str:

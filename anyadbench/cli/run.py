@@ -24,6 +24,7 @@ from anyadbench.cli.options import (
 from anyadbench.engine.numerics import PRECISIONS
 from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN
+from anyadbench.sequences import SHORT
 
 if TYPE_CHECKING:
     from anyadbench.cells.job import Outcome
@@ -95,6 +96,7 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
 
     Finished cells are not run again; interrupted ones resume from their last checkpoint.
     """
+    from anyadbench.cells.training_coverage import training_coverage
     from anyadbench.launch.dispatch import execute
     from anyadbench.launch.launchers import LaunchOptions, find_launcher
     from anyadbench.launch.launchers.local import devices
@@ -127,6 +129,8 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
         extra = sum(find_method(job.method)[0].is_control for job in jobs)
         cells = f"{len(jobs)} cells, of which {extra} are controls" if extra else f"{len(jobs)} cells"
         display.note(f"plan: {cells}; {needed.sentence}")
+        for name in training_coverage(plan.data).never:
+            display.note(f"{SHORT[name]} is never trained on: no training slice of {found.train} has it")
         outcomes = execute(jobs, launcher, LaunchOptions(display, slots, settings))
     report(outcomes, runs, found.name, as_json)
     end(outcomes, plan.left_out, plan.refused)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anyadbench.cells.training_coverage import training_coverage
 from anyadbench.engine.settings import VALIDATION_SLICES, batch_size, batches_per_epoch, training_steps
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.methods.params import Value
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from anyadbench.data.store.store import SliceStore
     from anyadbench.engine.protocol_data import ProtocolData
     from anyadbench.results import CellResult
+    from anyadbench.results.schema import TrainingCoverage
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Outlook:
     validation: Count
     validation_kind: str
     tests: list[TestOutlook]
+    trained_on: TrainingCoverage
 
     @property
     def maps(self) -> int:
@@ -97,7 +100,8 @@ def look_ahead(data: ProtocolData) -> Outlook:
         _count(name, store, indices)
         for name, indices in (("train", data.train_indices()), ("validation", data.validation_indices()))
     )
-    return Outlook(train, validation, selection.validation, [_test(data, test) for test in protocol.tests])
+    tests = [_test(data, test) for test in protocol.tests]
+    return Outlook(train, validation, selection.validation, tests, training_coverage(data))
 
 
 def _count(name: str, store: SliceStore, normal: Int[np.ndarray, " N"], abnormal: Any = ()) -> Count:

@@ -67,6 +67,9 @@ class MethodDescriptor:
             besides the weights that the method reads, by name. Their contents are part of the fit's id. Empty if there
             are none.
         departures: Where this implementation departs from the publication, one sentence each.
+        last_state_departure: Departure that holds only where a protocol scores the last state of the training.
+        chosen_on: Test data on whose figures a choice of this implementation was made, e.g. ``"phantom-7subsets"``: the
+            row is marked on boards. Empty if none was.
         parity: ``"package.module:callable"`` that computes this method's numbers for a parity fixture, or empty.
         families: Groups: ``"table"`` (the comparison table, which ``--method all`` means), ``"control"``.
         unavailable: Why the method cannot be run, as the end of a sentence without its full stop, e.g. ``"it needs the
@@ -90,6 +93,8 @@ class MethodDescriptor:
     code_licence: str = ""
     files: str = ""
     departures: tuple[str, ...] = ()
+    last_state_departure: str = ""
+    chosen_on: str = ""
     parity: str = ""
     families: tuple[str, ...] = ()
     unavailable: str = ""
@@ -144,6 +149,11 @@ class MethodDescriptor:
         """Return resolved parameters without those that are paths on this machine."""
         places = {param.name for param in self.params if param.place}
         return {name: value for name, value in params.items() if name not in places}
+
+    def departures_under(self, selection: str) -> list[str]:
+        """Return the departures that hold under a protocol's rule for the tested state."""
+        last = [self.last_state_departure] if self.last_state_departure and selection == "last" else []
+        return [*self.departures, *last]
 
     def files_for(self, params: Mapping[str, Value]) -> Mapping[str, Path]:
         """Return the files and folders besides the weights that the method reads under a set of resolved parameters.

@@ -114,7 +114,7 @@ def _metrics(cell: TrainedCell) -> str:
             + " |"
         )
     note = (
-        "In brackets: 95 % intervals from resampling test subjects. The threshold is the 99th percentile of the pixel "
+        "In brackets: 95 % intervals over test subjects. The threshold is the 99th percentile of the pixel "
         f"scores of validation normals. Metric version {cell.result.metric_version}."
     )
     few = sorted({row.reasons["intervals"] for row in cell.rows if "intervals" in row.reasons})
@@ -141,6 +141,12 @@ def _limits(cell: TrainedCell) -> list[str]:
     subjects = min((row.n_subjects for row in cell.rows), default=0)
     if subjects < 20:
         lines.append(f"Some rows rest on {subjects} test subject{'' if subjects == 1 else 's'}.")
+    if result.trained_on is not None:
+        counts = ", ".join(f"{SHORT[name]} {count}" for name, count in result.trained_on.sequences.items())
+        lines.append(f"Training slices by sequence: {counts}.")
+        never = [SHORT[name] for name in result.trained_on.never]
+        if never:
+            lines.append(f"Never trained on {' and '.join(never)}: scores of scans with it mean nothing.")
     below = [row.subset for row in cell.rows if (row.metrics.get("pixel_auroc") or 1) < 0.5]
     if below:
         lines.append(f"Below chance (pixel AUROC under .5) for: {', '.join(below)}.")

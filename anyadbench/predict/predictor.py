@@ -106,7 +106,7 @@ class Predictor:
         _check_same_place(inputs, volumes)
         slices = PatientSlices.cut(volumes, self.cell.protocol, self.cell.grid)
         subsets = _covering(used, volumes, slices, placement.grid)
-        notes += _partly(used, subsets)
+        notes += _partly(used, subsets) + self._never_trained(shown)
         maps, scores = self._score(slices, subsets, progress)
         own, origin = self._threshold(shown, threshold)
         limits = {subset: self._threshold(subset, threshold)[0] for subset in {*subsets}}
@@ -148,6 +148,11 @@ class Predictor:
                 f"The cell {self.cell.folder.name} uses {known} and none of {', '.join(given)}; give one that it uses."
             )
         return shown
+
+    def _never_trained(self, shown: Subset) -> list[str]:
+        known = self.cell.result.trained_on
+        never = [SHORT[name] for name in shown if known is not None and name in known.never]
+        return [f"The method was never trained on {name}; its scores mean nothing for this scan." for name in never]
 
     def _unused(self, inputs: list[Input]) -> list[str]:
         known = self.cell.protocol.sequences

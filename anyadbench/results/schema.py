@@ -21,7 +21,11 @@ class _Strict(BaseModel):
 
 
 class MethodInfo(_Strict):
-    """Which method, from which distribution, with which parameters."""
+    """Which method, from which distribution, with which parameters.
+
+    Attributes:
+        chosen_on: Test data on whose figures choices of the method were made; empty if there are none.
+    """
 
     name: str
     title: str
@@ -33,6 +37,7 @@ class MethodInfo(_Strict):
     training_mask: str
     missing: str
     departures: list[str] = []
+    chosen_on: str = ""
     citation: str = ""
 
 
@@ -144,10 +149,30 @@ class Row(_Strict):
     threshold: Threshold | None = None
 
 
+class TrainingCoverage(_Strict):
+    """Training normals by sequence and subset.
+
+    Attributes:
+        slices: All of them.
+        sequences: Slices whose scan has the sequence, by canonical name.
+        subsets: Slices whose scan has all of the subset, by label.
+    """
+
+    slices: int
+    sequences: dict[str, int]
+    subsets: dict[str, int] = {}
+
+    @property
+    def never(self) -> tuple[str, ...]:
+        """Sequences that no training slice has."""
+        return tuple(name for name, count in self.sequences.items() if count == 0)
+
+
 class CellResult(_Strict):
     """All rows of one cell, and everything that they depend on.
 
     Attributes:
+        trained_on: Training normals by sequence and subset; ``None`` where it is not recorded or nothing was trained.
         source: Publication of a reported row, or the program that computed an external one.
         files: SHA-256 of each of the cell's files from which its numbers can be checked.
     """
@@ -163,6 +188,7 @@ class CellResult(_Strict):
     seed: int
     metric_version: str
     train: dict[str, int | str] = {}
+    trained_on: TrainingCoverage | None = None
     rows: list[Row]
     timings: dict[str, float] = {}
     memory: dict[str, float] = {}

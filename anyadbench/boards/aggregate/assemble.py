@@ -126,6 +126,7 @@ def _board(
                 "the newest cell of each seed counts."
             )
     full = format_subset(info.sequences)
+    notices += _remarks(reported)
     summaries, strangers = summarise(variants, lines, tests, subsets, full, metrics)
     replicated = Replicated()
     lines = with_intervals(lines, replicated)
@@ -190,6 +191,12 @@ def _ordered(
         return KINDS.index(variant.kind), rank, -(value or 0.0), variant.label.casefold(), variant.key
 
     return tuple(sorted(variants, key=place))
+
+
+def _remarks(reported: Iterable[CellRecord]) -> list[str]:
+    """Return what the tables of publications leave open or contradict, one sentence each."""
+    said = [text for record in reported if record.result is not None for text in record.result.method.departures]
+    return [f"Reported rows: {text}" for text in dict.fromkeys(said)]
 
 
 def _with_hardest(item: Summary, lines: Mapping[tuple[str, str, str], Line], hardest: Hardest) -> Summary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from anyadbench.results.schema import CellResult, Row
+from anyadbench.sequences import AS_AVAILABLE, SEQUENCES, SHORT
 
 MIN_SUBJECTS = 5
 """With fewer test subjects there is no interval."""
@@ -12,14 +13,29 @@ MIN_SUBJECTS = 5
 _EXACT = 1e-12
 _FLOOR = 1e-9
 
+CHOSEN = "chosen on test figures"
+"""Flag of a variant with a choice that was made on the figures of a test set."""
+
 RANDOM = "random weights"
 """Flag of a variant whose pretrained network is random."""
 
+
+def never_flag(sequence: str) -> str:
+    """Return the flag of a sequence that no training slice has."""
+    return f"never trained on {SHORT.get(sequence, sequence)}"
+
+
 EXPLANATIONS: Mapping[str, str] = {
+    CHOSEN: "A choice of this implementation was made on the figures of a test set, which flatters the row.",
     RANDOM: "The pretrained network was replaced by random numbers, on request.",
     "published checkpoint": "The authors' trained network, not trained here; it may have seen these test subjects.",
     "tiny budget": "Trained for seconds to test the program; the numbers do not measure the method.",
     "demo budget": "Trained with a smaller network, image or number of steps than published.",
+    **{
+        never_flag(name): f"No training slice has {SHORT[name]}: all of it is new to the method, which explains values "
+        "below chance."
+        for name in SEQUENCES
+    },
     "below chance": "An AUROC is below .5: scores may be reversed, or the cell may be broken.",
     "maps all equal": "Pixel AUROC is exactly .5, as for maps with one value everywhere.",
     "image scores all equal": "Image AUROC is exactly .5, as for scores that are all equal.",
@@ -50,13 +66,24 @@ def variant_flags(result: CellResult) -> tuple[str, ...]:
         found.append(f"{result.method.budget} budget")
     if result.kind == "external":
         found.append("external maps")
+    if result.method.chosen_on:
+        found.append(CHOSEN)
     return tuple(found)
 
 
-def row_flags(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return the flags of one subset's rows, one per seed; a flag in any seed counts."""
+def untrained_flags(result: CellResult, row: Row) -> list[str]:
+    """Return a flag for each sequence of a row that the method was never trained on."""
+    if result.trained_on is None or row.subset == AS_AVAILABLE:
+        return []
+    shown = {row.feed.get(name, name) for name in row.sequences}
+    return [never_flag(name) for name in result.trained_on.never if name in shown]
+
+
+def row_flags(results: Sequence[CellResult], rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the flags of one subset's rows, one per seed with its result; a flag in any seed counts."""
     found: dict[str, None] = {}
-    for row in rows:
+    for result, row in zip(results, rows, strict=True):
+        found |= dict.fromkeys(untrained_flags(result, row))
         for flag in _implausible(row):
             found[flag] = None
         if row.n_emptied:

@@ -63,7 +63,7 @@ def _line(variant: Variant, test: str, subset: str, found: Sequence[Found]) -> L
         metrics=metrics,
         sizes=_sizes(rows),
         threshold=_threshold(rows),
-        flags=row_flags(rows),
+        flags=row_flags([result for result, *_ in found], rows),
         covered=any(estimate.value is not None for estimate in metrics.values()),
         reason=next((reason for reason in reasons if reason), ""),
         cell_ids=tuple(dict.fromkeys(result.cell_id for result, *_ in found)),

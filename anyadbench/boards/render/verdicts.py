@@ -37,8 +37,8 @@ def _controls(board: Board) -> list[str]:
         every = sum(all(one == "better" for one in said) for said in compared.values())
         verb = "beats" if len(compared) == 1 else "beat"
         sentence = (
-            f"{metric_label(metric)}{where}: {some} of {plural(len(compared), 'method')} {verb} the better of brain mask "
-            f"and brightness on at least one of {plural(len(subsets), 'subset')}, {every} on all."
+            f"{metric_label(metric)}{where}: {some} of {plural(len(compared), 'method')} {verb} the better of brain "
+            f"mask and brightness on at least one of {plural(len(subsets), 'subset')}, {every} on all."
         )
         untested = sum(one == "untested" for said in compared.values() for one in said)
         if untested:

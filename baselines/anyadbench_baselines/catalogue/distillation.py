@@ -124,10 +124,10 @@ STFPM = MethodDescriptor(
     code_licence="unknown",
     departures=(
         MISSING_ZERO,
-        "The last step's student is scored; the publication holds out a fifth of the training pictures and keeps the "
-        "student with the lowest mean map on them.",
         "The student has no fourth stage, which the publication computes and never uses.",
     ),
+    last_state_departure="The last step's student is scored; the publication holds out a fifth of the training "
+    "pictures and keeps the student with the lowest mean map on them.",
     families=("table",),
 )
 

@@ -18,8 +18,8 @@ INSTALL = f"'pip install \"anomalib=={RELEASE}.*\"'"
 _GENERAL = (
     "Missing sequences are 0 after normalisation; anomalib's images have three natural colour channels.",
     "Slices are resized bilinearly without antialiasing.",
-    "The last step's model is scored; anomalib's examples may stop early on test data.",
 )
+_LAST = "The last step's model is scored; anomalib's examples may stop early on test data."
 _NO_MAP = "The model has no map: the whole slice has its image score, so its pixel metrics are meaningless."
 _SCHEDULE = (
     "The learning rate changes once per pass if schedule_per is epoch, as in anomalib; its schedules for "
@@ -89,6 +89,7 @@ def describe(model: Model) -> MethodDescriptor:
         code_licence="Apache-2.0",
         files="anyadbench_anomalib.files:needed" if model.files else "",
         departures=() if model.unavailable else (*model.departures, *extra, *_GENERAL),
+        last_state_departure="" if model.unavailable else _LAST,
         families=("anomalib",),
         unavailable=model.unavailable or ("" if installed() else f"it needs the package anomalib; {INSTALL} adds it"),
     )

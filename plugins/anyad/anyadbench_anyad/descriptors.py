@@ -36,8 +36,9 @@ _SELECTION = "The last step's model is scored; the release keeps the epoch that 
 
 ANYAD = MethodDescriptor(
     name="anyad",
-    title="AnyAD",
-    summary="INP-Former trained on random subsets of sequences, with a trainable alignment to the full input.",
+    title="AnyAD + teacher (this project)",
+    summary="INP-Former trained on random subsets of sequences, with a trainable alignment to the full input: an "
+    "extension of AnyAD.",
     factory="anyadbench_anyad.method:AnyAd",
     params=_params("teacher", _FORMS, registers=True),
     budgets=INP_BUDGETS,
@@ -52,8 +53,9 @@ ANYAD = MethodDescriptor(
         "The alignment acts on something that trains; the release's acts on the frozen encoder and has no gradient.",
         "Sequences are hidden per slice; the release draws one subset per epoch and blanks image rows instead.",
         "Register tokens are kept; the release drops them when it loads the encoder.",
-        _SELECTION,
     ),
+    last_state_departure=_SELECTION,
+    chosen_on="phantom-7subsets (align=teacher; docs/anyad.md)",
     parity="anyadbench_anyad.parity:reproduce",
     families=("table",),
 )
@@ -61,15 +63,15 @@ ANYAD = MethodDescriptor(
 ANYAD_INTENDED = replace(
     ANYAD,
     name="anyad-intended",
-    title="AnyAD (as described)",
-    summary="AnyAD with sequences actually hidden and the published alignment, which has no gradient.",
+    title="AnyAD",
+    summary="AnyAD as its paper describes it: sequences are hidden, and the published alignment has no gradient.",
     params=_params("encoder", ("encoder",), registers=True),
     departures=(
         *INP_DEPARTURES,
         "Sequences are hidden per slice; the release draws one subset per epoch and blanks image rows instead.",
         "Register tokens are kept; the release drops them when it loads the encoder.",
-        _SELECTION,
     ),
+    chosen_on="",
     parity="",
 )
 
@@ -84,7 +86,7 @@ ANYAD_RELEASED = replace(
     departures=(
         *INP_DEPARTURES,
         "Scoring sees the shown sequences only; the release's test script blanks image rows and hides no sequence.",
-        _SELECTION,
     ),
+    chosen_on="",
     parity="",
 )
