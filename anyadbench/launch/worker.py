@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 
 from anyadbench.cells.job import Job
-from anyadbench.cells.work_folder import WorkFolder, now
+from anyadbench.cells.work_folder import PROGRESS, WorkFolder, now
 from anyadbench.engine.reporter import Interrupted, Reporter, wait_for
 from anyadbench.errors import UserError
 from anyadbench.files import explain_os_error, make_folder
@@ -39,6 +39,7 @@ def main(arguments: list[str]) -> int:
             job = Job.load(folder.work)  # again: it may have been replanned while this process waited
             redirect_output(folder.work / "log.txt")
             faulthandler.enable()
+            reporter.record_in(folder.work / PROGRESS)
             return _run(job, folder, reporter)
     except Interrupted:
         return INTERRUPTED
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> int:
 def _run(job: Job, folder: WorkFolder, reporter: Reporter) -> int:
     folder.update(state="running", pid=os.getpid(), host=platform.node(), started=now(), error=None, log_tail=[])
     try:
-        reporter.send(phase="starting", done=0, total=0)
+        reporter.progress(0, 0, "starting")
         from anyadbench.engine.numerics import apply_policy
 
         apply_policy(job.numerics)

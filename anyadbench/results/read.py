@@ -41,6 +41,11 @@ def _from_version_2(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "rows": kept, "schema_version": 3}
 
 
+def _from_version_3(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 4 added the losses of the training, which may be empty."""
+    return {**data, "schema_version": 4}
+
+
 def _without_dice(row: Any) -> Any:
     if not isinstance(row, dict):
         return row  # the schema names it
@@ -52,7 +57,7 @@ def _without_dice(row: Any) -> Any:
     return kept
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _from_version_1, 2: _from_version_2}
+MIGRATIONS: Mapping[int, Migration] = {1: _from_version_1, 2: _from_version_2, 3: _from_version_3}
 """For each earlier schema version, the function that turns its data into those of the next version."""
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Kind = Literal["measured", "oracle", "external", "reported"]
 Number = float | None
@@ -144,12 +144,28 @@ class Row(_Strict):
     threshold: Threshold | None = None
 
 
+class TrainingCurve(_Strict):
+    """The losses of one training, thinned: at most 60 points, and about 4 KB for all curves of a result.
+
+    Attributes:
+        subset: With one model per subset: the subset's label; else empty.
+        steps: Last step of each point.
+        losses: Each named loss by point: the mean of the steps since the point before, ``None`` where it is undefined.
+            Where many losses and models do not fit, the only one is ``sum of the losses``.
+    """
+
+    subset: str = ""
+    steps: list[int]
+    losses: dict[str, list[Number]]
+
+
 class CellResult(_Strict):
     """All rows of one cell, and everything that they depend on.
 
     Attributes:
         source: Publication of a reported row, or the program that computed an external one.
         files: SHA-256 of each of the cell's files from which its numbers can be checked.
+        training: Losses of its training; empty for a method without gradient training. All rows: ``training.csv``.
     """
 
     schema_version: int = Field(default=SCHEMA_VERSION)
@@ -168,3 +184,4 @@ class CellResult(_Strict):
     memory: dict[str, float] = {}
     source: str = ""
     files: dict[str, str] = {}
+    training: list[TrainingCurve] = []
