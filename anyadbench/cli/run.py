@@ -25,7 +25,7 @@ from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN
 
 if TYPE_CHECKING:
-    from anyadbench.cells.job import Outcome
+    from anyadbench.cells.job import Job, Outcome
 
 STATUSES = ("done", "cached", "failed", "interrupted")
 
@@ -152,9 +152,25 @@ def end(outcomes: Sequence[Outcome], left_out: Collection[str] = (), refused: Co
     if left_out or refused:
         click.echo(f"Left out for the reasons above: {', '.join(sorted({*left_out, *refused}))}.", err=True)
     if interrupted:
+        say_how_to_go_on([outcome.job for outcome in outcomes if outcome.status == "interrupted"])
         raise SystemExit(130)
     if failed or refused:
         raise SystemExit(2 if all(outcome.mistake for outcome in failed) else 1)
+
+
+MOST_SAVED = 10
+"""Interrupted cells whose saved state is printed."""
+
+
+def say_how_to_go_on(jobs: Sequence[Job]) -> None:
+    """Print what was saved of interrupted cells, and the command that goes on."""
+    from anyadbench.cli import command_line
+
+    for job in jobs[:MOST_SAVED]:
+        click.echo(f"{job.label}: saved: {job.saved}.", err=True)
+    if len(jobs) > MOST_SAVED:
+        click.echo(f"Likewise for {len(jobs) - MOST_SAVED} more cells.", err=True)
+    click.echo(f"To go on: {command_line()}", err=True)
 
 
 def report(outcomes: Sequence[Outcome], runs: Path, protocol: str, as_json: bool) -> None:

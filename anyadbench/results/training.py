@@ -169,3 +169,15 @@ def sparkline(values: Sequence[float | None], width: int = 30) -> str:
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(" " if value is None else BARS[round((value - low) * scale)] for value in drawn)
+
+
+def described(curves: Sequence[TrainingCurve]) -> list[str]:
+    """Return one line per loss: its name, a drawing, its first and its last value."""
+    lines = []
+    for curve in curves:
+        for name, values in curve.losses.items():
+            known = [value for value in values if value is not None]
+            if known:
+                where = f" of {curve.subset}" if curve.subset else ""
+                lines.append(f"{name}{where} {sparkline(values)} {known[0]:.4g} to {known[-1]:.4g}")
+    return lines

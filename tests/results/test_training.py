@@ -18,7 +18,9 @@ from anyadbench.results.training import (
     Step,
     csv_text,
     curves,
+    described,
     rows_apart,
+    sparkline,
     thinned,
 )
 
@@ -91,3 +93,11 @@ def test_a_point_that_is_not_finite_is_none_and_a_method_without_steps_has_no_cu
     assert curve.losses["a"] == [None, 0.1235]
     assert curves({"": []}) == []
     assert CellResult.model_fields["training"].default == []
+
+
+def test_losses_are_drawn_as_bars_from_low_to_high() -> None:
+    assert sparkline([3.0, None, 2.0, 1.0]) == "█ ▅▁"
+    assert sparkline([1.0, 1.0]) == "▁▁" and sparkline([]) == "" and sparkline([None]) == " "
+    assert len(sparkline([float(i) for i in range(60)])) == 30
+    curve = TrainingCurve(subset="F+T1", steps=[1, 2], losses={"a": [2.0, 1.0], "b": [None, None]})
+    assert described([curve]) == ["a of F+T1 █▁ 2 to 1"]
