@@ -19,6 +19,9 @@ PARTIAL = ".partial"
 PROGRESS = "progress.json"
 """File in a cell's working folder from which other processes read how far it is."""
 
+TRACEBACK = "traceback.txt"
+"""File in a failed cell's working folder with the traceback of its error."""
+
 
 @dataclass(frozen=True)
 class WorkFolder:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from anyadbench.errors import UserError
+from anyadbench.errors import PluginError, UserError
 from anyadbench.version import __version__
 
 COMMANDS = {
@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> Any:
         code = cli.main(args=arguments, prog_name="anyadbench", standalone_mode=False)
     except UserError as error:
         _say(str(error))
-        code = 2
+        code = 1 if isinstance(error, PluginError) else 2
     except click.ClickException as error:
         error.show()
         code = error.exit_code

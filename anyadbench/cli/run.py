@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anyadbench.cli.blame import traceback_option
 from anyadbench.cli.options import (
     data_option,
     device_option,
@@ -88,7 +89,8 @@ STATUSES = ("done", "cached", "failed", "interrupted")
 )
 @runs_option("Folder of fits, cells and boards.")
 @json_option("the results")
-def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
+@traceback_option
+def run(protocol: str, runs: Path, as_json: bool, traceback: bool, **options: Any) -> None:
     """Train and score methods on a protocol and print the board.
 
     Finished cells are not run again; interrupted ones resume from their last checkpoint.
@@ -123,7 +125,7 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
             check_fits(jobs, needed, len(devices(jobs, slots)))
         display.note(f"plan: {len(jobs)} cells; {needed.sentence}")
         outcomes = execute(jobs, launcher, LaunchOptions(display, slots, settings))
-    report(outcomes, runs, found.name, as_json)
+    report(outcomes, runs, found.name, as_json, traceback)
     end(outcomes, plan.left_out, plan.refused)
 
 
@@ -173,14 +175,28 @@ def say_how_to_go_on(jobs: Sequence[Job]) -> None:
     click.echo(f"To go on: {command_line()}", err=True)
 
 
-def report(outcomes: Sequence[Outcome], runs: Path, protocol: str, as_json: bool) -> None:
+def last_words(outcome: Outcome, traceback: bool) -> list[str]:
+    """Return the end of a failed cell's log, without the traceback of its error unless that is wanted as a whole."""
+    from anyadbench.cells.work_folder import TRACEBACK
+
+    path, tail = outcome.job.cell.work / TRACEBACK, list(outcome.log_tail)
+    whole = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    for line in reversed(whole):
+        if tail and tail[-1] == line[:500]:  # a log's lines are cut
+            tail.pop()
+    if not whole:
+        return tail
+    return [*tail, *whole] if traceback else [*tail, "--traceback shows where the error comes from."]
+
+
+def report(outcomes: Sequence[Outcome], runs: Path, protocol: str, as_json: bool, traceback: bool = False) -> None:
     """Print what failed, write the boards, and print the protocol's board."""
     from anyadbench.cli.output import clean, print_json
 
     for outcome in outcomes:
         if outcome.error:
             click.echo(f"{outcome.job.label}: {outcome.status}: {clean(outcome.error)}", err=True)
-            for line in outcome.log_tail if outcome.status == "failed" else ():
+            for line in last_words(outcome, traceback) if outcome.status == "failed" else ():
                 click.echo(f"  | {clean(line)}", err=True)
     if any(outcome.status == "planned" for outcome in outcomes):
         return

@@ -281,7 +281,7 @@ def test_the_low_frequencies_of_a_graph_are_those_of_the_transform() -> None:
 def test_what_the_format_needs_is_named(
     trained_cells: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anyadbench.predict.export.find_spec", lambda name: None)
+    monkeypatch.setattr("anyadbench.predict.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"--format onnx needs onnxscript: 'pip install anyadbench\[export\]'"):
         export(anyadbench.load(trained_cells["pixelstats"]), "onnx", tmp_path / "graph.onnx")
 
