@@ -103,7 +103,7 @@ class Reporter:
             self._keep(self._record, done, total, begins)
 
     def resumed(self, step: int, total: int) -> None:
-        """Report that training goes on from a checkpoint."""
+        """Report that training resumes from a checkpoint."""
         said = f"resumed at step {step} of {total}"
         self.send(note=said)
         self.log(said)
