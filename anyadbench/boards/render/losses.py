@@ -37,7 +37,7 @@ def training_plot(variant: Variant) -> dict[str, Any] | None:
 
 
 def _lines(curves: Sequence[TrainingCurve]) -> list[tuple[str, svg.Points]]:
-    found = []
+    found: list[tuple[str, svg.Points]] = []
     for curve in curves:
         for name, values in curve.losses.items():
             pairs = zip(curve.steps[:MOST_POINTS], values[:MOST_POINTS], strict=False)

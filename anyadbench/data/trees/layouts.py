@@ -89,9 +89,9 @@ class Layout:
         lower: dict[str, str] = {}
         for kind, meaning in self.kinds.items():
             if lower.setdefault(kind.lower(), meaning) != meaning:
-                meanings = f"{lower[kind.lower()]!r} and {meaning!r}"
+                both = f"{lower[kind.lower()]!r} and {meaning!r}"
                 fix = "kinds are matched in any case, so keep one"
-                raise ValueError(f"layout {self.name!r} gives the kind {kind!r} two meanings, {meanings}; {fix}")
+                raise ValueError(f"layout {self.name!r} gives the kind {kind!r} two meanings, {both}; {fix}")
         object.__setattr__(self, "kinds", lower)
         regions = set(self.labels.values()) | set(self.abnormal or ())
         meanings = set(self.kinds.values()) - {SEGMENTATION, FOUR_D, SKIP} | set(self.channels) | set(self.expected)
