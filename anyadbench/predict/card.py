@@ -91,7 +91,7 @@ def _protocol(cell: TrainedCell) -> str:
 def _training(cell: TrainedCell) -> str:
     curves = cell.result.training
     steps = max((curve.steps[-1] for curve in curves if curve.steps), default=0)
-    lines = [f"Losses over {steps} steps, from the lowest (▁) to the highest (█) value; every step: `training*.csv`."]
+    lines = [f"Losses over {steps} steps, from the lowest (▁) to the highest (█) value; all rows: `training*.csv`."]
     lines += [_text(line) for line in described(curves)[:MOST_LOSSES]]
     return _bullets(lines)
 
