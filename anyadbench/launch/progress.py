@@ -137,8 +137,9 @@ class Display:
 
     def event(self, job: Job, event: dict[str, Any]) -> None:
         """Show an event of a worker."""
-        losses = event.get("losses")
-        said = ", ".join(f"{name} {value:.4g}" for name, value in losses.items()) if isinstance(losses, dict) else ""
+        given = event.get("losses")
+        losses = given if isinstance(given, dict) else {}  # a method may write to the pipe, too
+        said = ", ".join(f"{name} {value:.4g}" for name, value in losses.items() if isinstance(value, int | float))
         phase = str(event.get("phase", ""))
         self._show(job.label, phase, int(event.get("done", 0)), int(event.get("total", 0)), said)
 

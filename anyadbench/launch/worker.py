@@ -78,8 +78,8 @@ def _run(job: Job, folder: WorkFolder, reporter: Reporter) -> int:
 def _recorded(error: Exception, folder: WorkFolder) -> str:
     """Write an error's traceback into the log and the folder; return the error with its place in the plugin."""
     text = blame.whole(error)
-    sys.stderr.write(text)
-    with suppress(UserError):  # a full disk
+    with suppress(OSError, UserError):  # a full disk
+        sys.stderr.write(text)
         write_text(folder.work / TRACEBACK, text)
     return blame.blame(error) or blame.described(error)
 

@@ -47,6 +47,12 @@ def test_resumed_steps_do_not_count_as_done_now(clock: Clock, capsys: pytest.Cap
     assert lines[1] == "mine · tiny · seed 0: training: 911/1001, cosine 0.1235, kl 2, about 3 min left"
 
 
+@pytest.mark.parametrize("losses", [None, [], "x", {"a": None}, {"a": [1]}])
+def test_losses_that_are_none_are_left_out(losses: object, capsys: pytest.CaptureFixture[str]) -> None:
+    Display().event(planned(Path("runs")), {"phase": "training", "done": 1, "total": 9, "losses": losses})
+    assert capsys.readouterr().err == "mine · tiny · seed 0: training: 1/9\n"
+
+
 def test_waiting_is_reported_now_and_then(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     display = Display()
     for _ in range(40):
