@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
+from functools import cache
 from pathlib import PurePath
 from types import TracebackType
 
@@ -32,21 +33,29 @@ def plugin_place(error: BaseException, *modules: str) -> str:
 
     An error that was raised from another one is traced to that.
     """
-    tops = {module.partition(":")[0].partition(".")[0] for module in modules}
-    for group in (METHODS_GROUP, HOOKS_GROUP):
-        tops |= {entry_point.value.partition(":")[0].partition(".")[0] for _, entry_point in entry_points(group)}
-    tops -= {"", "anyadbench"}
+    tops = ({_top(module) for module in modules} | _installed()) - {"", "anyadbench"}
     seen: BaseException | None = error
     while seen is not None:
         found = ""
         for module, file, line, function in _frames(seen.__traceback__):
-            top = module.partition(".")[0]
+            top = _top(module)
             if top in tops:
                 found = f"{_short(file, top)}:{line} in {function}"
         if found:
             return found
         seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
     return ""
+
+
+@cache  # a metric may raise for each of thousands of rows
+def _installed() -> frozenset[str]:
+    """Return the packages of installed plugins."""
+    found = [point.value for group in (METHODS_GROUP, HOOKS_GROUP) for _, point in entry_points(group)]
+    return frozenset(map(_top, found))
+
+
+def _top(module: str) -> str:
+    return module.partition(":")[0].partition(".")[0]
 
 
 def _frames(trace: TracebackType | None) -> Iterator[tuple[str, str, int, str]]:
