@@ -12,6 +12,10 @@ class UserError(Exception):
     """
 
 
+class PluginError(UserError):
+    """A plugin raised an error: shown as one sentence with the place in the plugin, with exit code 1."""
+
+
 class DiskError(UserError):
     """The system refused to write a file or folder.
 

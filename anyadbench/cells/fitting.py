@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save
 
@@ -28,8 +29,12 @@ from anyadbench.hashing import sha256_file
 from anyadbench.methods.contract import Method
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.plugins import MethodEntry, find_method
+from anyadbench.results import training
 from anyadbench.sequences import Subset
 from anyadbench.weights import ResolvedWeights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 WEIGHTS, SELECTED = "weights.safetensors", "selected"
 
@@ -101,6 +106,7 @@ class Fitting:
             method, feed, job.params, job.numerics, folder.work / "checkpoints", self.reporter, job.checkpoint_seconds
         )
         trainer.selector = self._selector(trainer)
+        trainer.losses_file = folder.work / training.FILE
         state = "failed"
         published = method.context.weights.kind == "checkpoint"
         try:
@@ -113,6 +119,7 @@ class Fitting:
         finally:
             seconds = spent + time.monotonic() - started
             folder.update(state=state, seconds=seconds, steps=trainer.step, compile=trainer.compile_state)
+        self.reporter.log(_said(trainer, seconds))
         chosen = {}
         if trainer.selector is not None and trainer.selector.records:
             chosen = {"selected": trainer.selector.take_best()}
@@ -155,7 +162,7 @@ class Fitting:
                     "selection": selection.manifest(),
                 },
                 "memory": peak_memory(job.numerics.device),
-                "history": trainer.history,
+                "history": [{"step": row["step"], "losses": _plain(row["losses"])} for row in trainer.history],
                 "candidates": trainer.selector.records if trainer.selector else [],
             },
         )
@@ -183,6 +190,16 @@ class Fitting:
     def _tick(self, done: int, total: int, label: str) -> None:
         self.reporter.check()
         self.reporter.progress(done, total, label)
+
+
+def _plain(losses: Mapping[str, float]) -> dict[str, float | None]:
+    """Return losses as JSON can hold them: between two checks one may have been NaN or infinite."""
+    return {name: value if math.isfinite(value) else None for name, value in losses.items()}
+
+
+def _said(trainer: Trainer, seconds: float) -> str:
+    losses = ", ".join(f"{name} {value:.4g}" for name, value in trainer.reporter.losses.items())
+    return f"fitted in {seconds:.1f} s and {trainer.step} steps{'; last losses: ' + losses if losses else ''}"
 
 
 def save_weights(method: Method, path: Path) -> None:

@@ -15,12 +15,50 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from anyadbench.cells.work_folder import PARTIAL, WorkFolder
+from anyadbench.cells.work_folder import PARTIAL, PROGRESS, WorkFolder
 from anyadbench.errors import UserError
 from anyadbench.files import explain_os_error, read_json
 from anyadbench.hashing import stable_hash
-from anyadbench.results.read import CellRecord, read_cells
+from anyadbench.progress import about, pace_of
+from anyadbench.results.read import CellRecord, inside, read_cells
+from anyadbench.results.read import read_json as read_cell_json
 from anyadbench.sequences import SEQUENCES, all_subsets, format_subset
+
+
+@dataclass(frozen=True)
+class CellProgress:
+    """How far a running cell is in its present phase.
+
+    Attributes:
+        phase: What it does, such as ``training``.
+        done: Finished steps, slices or rows.
+        total: All of them; 0 if unknown.
+        seconds_left: Estimate for the phase; ``None`` while there is none.
+    """
+
+    phase: str
+    done: int
+    total: int
+    seconds_left: float | None
+
+    @property
+    def percent(self) -> float | None:
+        """Finished part of the phase in per cent; ``None`` if the total is unknown."""
+        return round(100 * self.done / self.total, 1) if self.total else None
+
+    @property
+    def text(self) -> str:
+        """One line."""
+        count = f" {self.done}/{self.total} ({self.percent:.0f} %)" if self.percent is not None else ""
+        left = about(self.seconds_left)
+        return f"{self.phase}{count}{', ' if left else ''}{left}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        left = None if self.seconds_left is None else round(self.seconds_left)
+        return {
+            "phase": self.phase, "done": self.done, "total": self.total, "percent": self.percent, "seconds_left": left,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,6 +71,7 @@ class Entry:
         state: Its state now: a cell whose process is gone is ``interrupted``, whatever it last wrote.
         age: Seconds since it ended, or last wrote its state; ``None`` if unknown.
         size: Bytes on disk.
+        progress: How far a running cell is, as its process last wrote it.
     """
 
     name: str
@@ -40,6 +79,7 @@ class Entry:
     state: str
     age: float | None
     size: int
+    progress: CellProgress | None = None
 
     @property
     def folder(self) -> WorkFolder:
@@ -53,6 +93,7 @@ class Entry:
             "id": self.name, "state": self.state, "method": record.method, "protocol": record.protocol,
             "seed": record.seed, "age_seconds": None if self.age is None else round(self.age), "bytes": self.size,
             "error": record.error or record.problem, "folder": str(record.folder),
+            "progress": None if self.progress is None else self.progress.to_dict(),
         }  # fmt: skip
 
 
@@ -71,8 +112,24 @@ def list_cells(runs: Path) -> list[Entry]:
         state = record.state
         if state == "running" and not folder.held:
             state = "interrupted"
-        entries[name] = Entry(name, record, state, _age(record), sizes([record.folder])[0])
+        progress = _progress(record.folder) if state == "running" else None
+        entries[name] = Entry(name, record, state, _age(record), sizes([record.folder])[0], progress)
     return [entries[name] for name in sorted(entries)]
+
+
+def _progress(folder: Path) -> CellProgress | None:
+    """Return the progress that the cell's process, of this machine or another one, keeps in its folder."""
+    if inside(folder, PROGRESS) is None:
+        return None
+    try:
+        record = read_cell_json(folder, PROGRESS)
+    except UserError:  # it has just ended
+        return None
+    pace = pace_of(record) if isinstance(record, dict) else None
+    if pace is None:
+        return None
+    phase = str(record.get("phase"))[:100]
+    return CellProgress(phase, pace.done, max(0, pace.total), pace.left(time.time()))
 
 
 def find_cell(runs: Path, wanted: str) -> Entry:

@@ -11,7 +11,9 @@ from anyadbench.engine.numerics import Policy
 from anyadbench.engine.settings import Training
 from anyadbench.errors import UserError
 from anyadbench.files import read_json, write_json
-from anyadbench.methods.descriptor import Budget
+from anyadbench.hashing import stable_hash
+from anyadbench.methods.descriptor import RETRAIN, Budget
+from anyadbench.sequences import SEQUENCES, all_subsets, format_subset
 
 Status = Literal["done", "cached", "failed", "interrupted", "planned"]
 PLAN = "plan.json"
@@ -88,6 +90,23 @@ class Job:
         """Method, protocol and seed, for display."""
         return f"{self.method} · {self.protocol} · seed {self.seed}"
 
+    @property
+    def saved(self) -> str:
+        """What an interrupted run keeps of it, in words."""
+        if self.cell.done:
+            return "the finished cell"
+        if self.missing == RETRAIN:
+            fits = [
+                replace(self, fit_id=stable_hash([self.fit_id, format_subset(subset)])).fit
+                for subset in all_subsets(SEQUENCES)
+            ]
+            done, steps = sum(fit.done for fit in fits), [step for fit in fits for step in _checkpoints(fit)]
+            trained = f"{done} trained model{'' if done == 1 else 's'}" if done else ""
+        else:
+            steps, trained = _checkpoints(self.fit), "the trained model" if self.fit.done else ""
+        checkpoint = f"a checkpoint at step {max(steps)}" if steps else ""
+        return " and ".join(part for part in (trained, checkpoint) if part) or "nothing yet"
+
     def save(self) -> Path:
         """Write the job, now pending, into its cell's working folder and return the folder.
 
@@ -124,6 +143,10 @@ class Job:
         if not renamed and folder.name not in (job.cell.work.name, job.cell.final.name):
             raise UserError(f"{folder / PLAN} is the plan of another cell; remove {folder} and run again.")
         return job
+
+
+def _checkpoints(fit: WorkFolder) -> list[int]:
+    return [int(path.stem.partition("-")[2]) for path in (fit.work / "checkpoints").glob("step-*.pt")]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from anyadbench.cells.job import Job
 from anyadbench.cells.manifest import environment, peak_memory, plugin
 from anyadbench.cells.per_subset import PerSubsetFits
 from anyadbench.cells.training_coverage import training_coverage
-from anyadbench.cells.work_folder import WorkFolder, now
+from anyadbench.cells.work_folder import PROGRESS, WorkFolder, now
 from anyadbench.engine.compiling import FELL_BACK
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import numerics_record
@@ -24,7 +24,7 @@ from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.scoring import Evaluator, RowState
 from anyadbench.errors import UserError
-from anyadbench.files import atomic_text, link_or_copy, make_folder, remove_leftovers, write_json, write_text
+from anyadbench.files import atomic_text, link_or_copy, make_folder, read_json, remove_leftovers, write_json, write_text
 from anyadbench.hashing import sha256_file
 from anyadbench.methods.descriptor import RETRAIN, MethodDescriptor
 from anyadbench.metrics import METRIC_VERSION
@@ -37,7 +37,7 @@ from anyadbench.metrics.rows.row_pixels import RowPixels, to_arrays
 from anyadbench.plugins import code_hash
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.protocols.reader import read_protocol
-from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo
+from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo, training
 from anyadbench.results.arrays import save_arrays
 from anyadbench.results.cellfiles import HASHED, SLICE_COLUMNS, RowKey
 from anyadbench.sequences import AS_AVAILABLE, SHORT, format_subset, parse_subset
@@ -73,14 +73,24 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     slices = sum(len(state.records) for _, by_label in states for state in by_label.values())
     compiled = FELL_BACK if FELL_BACK in (fit.get("compile"), evaluator.compiled.state) else evaluator.compiled.state
     timings = {"score_seconds": scored, "scored_slices": float(slices)}
-    result = build_result(fitting, fit, rows, timings, numerics_record(job.numerics, compiled))
     used = retraining.folders() if retraining else {"": job.fit}
+    result = build_result(fitting, fit, rows, timings, numerics_record(job.numerics, compiled))
+    result = result.model_copy(update={"training": training.curves(losses_of(used))})
     _write_manifest(fitting, folder.work, result, used)
     hashed = seal(folder.work, result)
     for label, made in used.items():
-        link_or_copy(made.final / WEIGHTS, folder.work / (f"weights-{label}.safetensors" if label else WEIGHTS))
+        for name in (WEIGHTS, training.FILE):
+            stem, _, suffix = name.partition(".")
+            if (made.final / name).is_file() or name == WEIGHTS:
+                link_or_copy(made.final / name, folder.work / (f"{stem}-{label}.{suffix}" if label else name))
+    (folder.work / PROGRESS).unlink(missing_ok=True)
     folder.update(state="done", finished=now(), error=None, log_tail=[], result_sha256=hashed)
     folder.complete()
+
+
+def losses_of(used: Mapping[str, WorkFolder]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of each fit's losses by its label."""
+    return {label: read_json(made.final / "manifest.json")["history"] for label, made in used.items()}
 
 
 def write_scores(

@@ -16,6 +16,11 @@ from typing import Any
 from anyadbench.files import is_locked, lock, make_folder, read_json, rename, write_json
 
 PARTIAL = ".partial"
+PROGRESS = "progress.json"
+"""File in a cell's working folder from which other processes read how far it is."""
+
+TRACEBACK = "traceback.txt"
+"""File in a failed cell's working folder with the traceback of its error."""
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 
-from anyadbench.errors import UserError
+from anyadbench.errors import PluginError, UserError
 from anyadbench.version import __version__
 
 COMMANDS = {
@@ -36,8 +38,35 @@ COMMANDS = {
 """Command name: (module:object, one-line help), so that --help imports no command."""
 
 
+_ARGUMENTS = "anyadbench.arguments"
+
+
+def command_line(arguments: Sequence[str] | None = None) -> str:
+    """Return the command that this process was started with, quoted for a shell.
+
+    Args:
+        arguments: Its arguments; by default those of the command that is running.
+    """
+    import shlex
+
+    if arguments is None:
+        context = click.get_current_context(silent=True)
+        arguments = context.meta.get(_ARGUMENTS, []) if context is not None else []
+    module = Path(sys.argv[0]).name == "__main__.py"
+    return shlex.join([*([sys.executable, "-m"] if module else []), "anyadbench", *arguments])
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Keep the arguments, so that a command that is stopped can show how to go on."""
+        given = list(args)
+        context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_ARGUMENTS] = given
+        return context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return every command's name."""
@@ -81,12 +110,13 @@ def main(arguments: list[str] | None = None) -> Any:
         code = cli.main(args=arguments, prog_name="anyadbench", standalone_mode=False)
     except UserError as error:
         _say(str(error))
-        code = 2
+        code = 1 if isinstance(error, PluginError) else 2
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _say("Stopped; run the same command again to resume.")
+        given = sys.argv[1:] if arguments is None else arguments
+        _say(f"Stopped; run the same command again to resume: {command_line(given)}")
         code = 130
     except BrokenPipeError:
         # The reader of the pipe is gone; keep the interpreter from complaining again at exit.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from anyadbench.cli.blame import traceback_option
 from anyadbench.cli.options import json_option
 from anyadbench.cli.output import clean, print_json, print_table
 from anyadbench.errors import UserError
@@ -44,8 +45,11 @@ def new(name: str, out: Path | None) -> None:
 @click.option("--expect", multiple=True, metavar="ID=REASON", help="Check that is known to fail; may be repeated.")
 @_PATH
 @json_option()
+@traceback_option
 @click.pass_context
-def check(ctx: click.Context, name: str, expect: tuple[str, ...], paths: tuple[Path, ...], as_json: bool) -> None:
+def check(
+    ctx: click.Context, name: str, expect: tuple[str, ...], paths: tuple[Path, ...], as_json: bool, traceback: bool
+) -> None:
     """Check that the method NAME keeps the contract; exit code 1 if it does not.
 
     NAME is an installed method, or the package.module:OBJECT of a descriptor. The command fits and scores the method
@@ -66,19 +70,24 @@ def check(ctx: click.Context, name: str, expect: tuple[str, ...], paths: tuple[P
     if as_json:
         print_json(report.as_json())
     else:
-        _print(report)
+        _print(report, traceback)
     ctx.exit(0 if report.ok else 1)
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, traceback: bool) -> None:
     print_table(
         ["check", "result", "reason"], [[item.check, item.status, clean(item.reason)] for item in report.findings]
     )
-    wrong = sum(not item.ok for item in report.findings)
+    for item in report.findings:
+        if traceback and item.traceback:
+            click.echo(f"{item.check}:")
+            for line in item.traceback.splitlines():
+                click.echo(f"  | {clean(line)}")
     cannot = [item.reason for item in report.findings if item.status == "unavailable"]
     if report.ok and cannot:
         click.echo(f"{report.method}: only its descriptor was checked. {clean(cannot[0])}")
         return
-    click.echo(
-        f"{report.method} keeps the contract." if report.ok else f"{report.method}: {wrong} of the checks failed."
-    )
+    kept = f"{report.method} keeps the contract." if report.ok else f"{report.method} does not keep the contract."
+    click.echo(f"{kept} Checks: {report.counts}.")
+    if not traceback and any(item.traceback for item in report.findings):
+        click.echo("--traceback shows where its errors come from.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from anyadbench.cli.blame import plugin_errors, traceback_option
 from anyadbench.cli.options import cell_option, device_option, json_option
 from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES, SHORT
@@ -54,8 +57,11 @@ def _scan_option(name: str) -> Callable[[Command], Command]:
 @device_option
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; the cell's by default.")
 @json_option("the scores")
+@traceback_option
 @click.pass_context
-def predict(ctx: click.Context, /, cell: Path, out: Path, name: str | None, as_json: bool, **options: Any) -> None:
+def predict(
+    ctx: click.Context, /, cell: Path, out: Path, name: str | None, as_json: bool, traceback: bool, **options: Any
+) -> None:
     """Write anomaly maps of new patients: NIfTI map and mask, scores as JSON, and a report.
 
     Give any of --flair, --t1, --t1ce and --t2 for one patient, or --data or --table for many. Scans must be registered
@@ -68,23 +74,30 @@ def predict(ctx: click.Context, /, cell: Path, out: Path, name: str | None, as_j
         check_threshold(options["threshold"])
     patients = _patients(dict(ctx.obj or {}), out, name, options)
     single = not (options["data"] or options["table"])
-    predictor = _predictor(cell, options)
+    with plugin_errors(traceback):
+        predictor = _predictor(cell, options)
     from anyadbench.cli.output import clean
     from anyadbench.engine.numerics import NotFinite
+    from anyadbench.progress import Pace, about
 
     rows, failed = [], []
+    pace = Pace(0, time.monotonic(), 0, len(patients), time.monotonic())
     for note in predictor.notes:
         click.echo(clean(note), err=True)
     for number, patient in enumerate(patients, 1):
         folder = out if single else out / patient.name
+        pace.done, pace.now = number - 1, time.monotonic()
+        at = clean(patient.name) if single else f"{number}/{len(patients)} {clean(patient.name)}"
+        at += f" ({left} for all)" if (left := about(pace.left())) else ""
         try:
-            rows.append(_one(predictor, patient, folder, options["threshold"], quiet=as_json))
+            with plugin_errors(traceback):
+                rows.append(_one(predictor, patient, folder, options["threshold"], at, quiet=as_json))
         except BrokenPipeError:  # the reader of the pipe is gone, which no patient caused
             raise
         except (UserError, OSError, NotFinite) as error:
             said = _sentence(error)
             if single:
-                raise UserError(said) from error
+                raise error if isinstance(error, UserError) else UserError(said) from error
             failed.append(patient.name)
             click.echo(f"{number}/{len(patients)} {clean(patient.name)}: {said}", err=True)
     if not single and rows:
@@ -137,9 +150,12 @@ def _sentence(error: Exception) -> str:
     return f"The method returned no finite scores: {error}; check the scan for values out of range, or leave it out."
 
 
-def _one(predictor: Predictor, patient: Patient, folder: Path, threshold: float | None, quiet: bool) -> dict[str, Any]:
+def _one(
+    predictor: Predictor, patient: Patient, folder: Path, threshold: float | None, label: str, quiet: bool
+) -> dict[str, Any]:
     from anyadbench.cli.output import clean
     from anyadbench.files import read_json
+    from anyadbench.launch.progress import Display
     from anyadbench.predict.batch import is_done, request_hash
     from anyadbench.predict.write import SCORES, check_folder, write_prediction
 
@@ -149,7 +165,10 @@ def _one(predictor: Predictor, patient: Patient, folder: Path, threshold: float 
     before = is_done(folder, request)
     if not before:
         check_folder(folder)  # fail before the work, not after it
-        prediction = predictor.predict(patient.scans, threshold=threshold)
+        with Display() as display:  # nothing is printed meanwhile: bars would move it to standard error
+            display.progress(0, 0, f"{label}: reading")
+            shown = partial(display.progress, label=f"{label}: slices")
+            prediction = predictor.predict(patient.scans, threshold=threshold, progress=shown)
         write_prediction(prediction, folder, patient.name, request)
     scores = read_json(folder / SCORES)
     for note in () if before else scores["notes"]:
@@ -158,7 +177,7 @@ def _one(predictor: Predictor, patient: Patient, folder: Path, threshold: float 
     if not quiet:
         volume = scores["volume_above_threshold_ml"]
         above = "" if volume is None else f", {volume:.2f} ml above the threshold"
-        again = " (predicted before)" if before else ""
+        again = " (predicted before)" if before else f", {scores['seconds']:.1f} s"
         score = f"patient score {scores['patient_score']:.4g}{above}"
         click.echo(f"{clean(patient.name)}: {score}{again}; {folder / 'report.html'}")
     return scores

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anyadbench.cli.blame import traceback_option
 from anyadbench.cli.options import (
     controls_option,
     data_option,
@@ -27,7 +28,7 @@ from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN
 from anyadbench.sequences import SHORT
 
 if TYPE_CHECKING:
-    from anyadbench.cells.job import Outcome
+    from anyadbench.cells.job import Job, Outcome
 
 STATUSES = ("done", "cached", "failed", "interrupted")
 
@@ -91,7 +92,8 @@ STATUSES = ("done", "cached", "failed", "interrupted")
 )
 @runs_option("Folder of fits, cells and boards.")
 @json_option("the results")
-def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
+@traceback_option
+def run(protocol: str, runs: Path, as_json: bool, traceback: bool, **options: Any) -> None:
     """Train and score methods on a protocol and print the board.
 
     Finished cells are not run again; interrupted ones resume from their last checkpoint.
@@ -132,7 +134,7 @@ def run(protocol: str, runs: Path, as_json: bool, **options: Any) -> None:
         for name in training_coverage(plan.data).never:
             display.note(f"{SHORT[name]} is never trained on: no training slice of {found.train} has it")
         outcomes = execute(jobs, launcher, LaunchOptions(display, slots, settings))
-    report(outcomes, runs, found.name, as_json)
+    report(outcomes, runs, found.name, as_json, traceback)
     end(outcomes, plan.left_out, plan.refused)
 
 
@@ -161,19 +163,49 @@ def end(outcomes: Sequence[Outcome], left_out: Collection[str] = (), refused: Co
     if left_out or refused:
         click.echo(f"Left out for the reasons above: {', '.join(sorted({*left_out, *refused}))}.", err=True)
     if interrupted:
+        say_how_to_go_on([outcome.job for outcome in outcomes if outcome.status == "interrupted"])
         raise SystemExit(130)
     if failed or refused:
         raise SystemExit(2 if all(outcome.mistake for outcome in failed) else 1)
 
 
-def report(outcomes: Sequence[Outcome], runs: Path, protocol: str, as_json: bool) -> None:
+MOST_SAVED = 10
+"""Interrupted cells whose saved state is printed."""
+
+
+def say_how_to_go_on(jobs: Sequence[Job]) -> None:
+    """Print what was saved of interrupted cells, and the command that goes on."""
+    from anyadbench.cli import command_line
+
+    for job in jobs[:MOST_SAVED]:
+        click.echo(f"{job.label}: saved: {job.saved}.", err=True)
+    if len(jobs) > MOST_SAVED:
+        click.echo(f"Likewise for {len(jobs) - MOST_SAVED} more cells.", err=True)
+    click.echo(f"To go on: {command_line()}", err=True)
+
+
+def last_words(outcome: Outcome, traceback: bool) -> list[str]:
+    """Return the end of a failed cell's log, without the traceback of its error unless that is wanted as a whole."""
+    from anyadbench.cells.work_folder import TRACEBACK
+
+    path, tail = outcome.job.cell.work / TRACEBACK, list(outcome.log_tail)
+    whole = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    for line in reversed(whole):
+        if tail and tail[-1] == line[:500]:  # a log's lines are cut
+            tail.pop()
+    if not whole:
+        return tail
+    return [*tail, *whole] if traceback else [*tail, "--traceback shows where the error comes from."]
+
+
+def report(outcomes: Sequence[Outcome], runs: Path, protocol: str, as_json: bool, traceback: bool = False) -> None:
     """Print what failed, write the boards, and print the protocol's board."""
     from anyadbench.cli.output import clean, print_json
 
     for outcome in outcomes:
         if outcome.error:
             click.echo(f"{outcome.job.label}: {outcome.status}: {clean(outcome.error)}", err=True)
-            for line in outcome.log_tail if outcome.status == "failed" else ():
+            for line in last_words(outcome, traceback) if outcome.status == "failed" else ():
                 click.echo(f"  | {clean(line)}", err=True)
     if any(outcome.status == "planned" for outcome in outcomes):
         return

@@ -35,8 +35,9 @@ def runs(ctx: click.Context, runs: Path | None, as_json: bool) -> None:
     rows = []
     for entry in entries:
         said = (entry.record.error or entry.record.problem or "")[:200]
-        rows.append([entry.name, entry.state, human_age(entry.age), human_size(entry.size), said])
-    print_table(["cell", "state", "age", "size", "problem"], rows)
+        now = "" if entry.progress is None else entry.progress.text
+        rows.append([entry.name, entry.state, human_age(entry.age), human_size(entry.size), now, said])
+    print_table(["cell", "state", "age", "size", "progress", "problem"], rows)
 
 
 @runs.command()
@@ -47,6 +48,7 @@ def runs(ctx: click.Context, runs: Path | None, as_json: bool) -> None:
 def show(above: Path | None, /, cell: str, runs: Path | None, as_json: bool) -> None:
     """Show one cell; CELL is its name or id, or the beginning of either."""
     from anyadbench.cells.inventory import find_cell, human_age, human_size
+    from anyadbench.results.training import described
 
     entry = find_cell(runs or above or RUNS, cell)
     record, result = entry.record, entry.record.result
@@ -56,9 +58,10 @@ def show(above: Path | None, /, cell: str, runs: Path | None, as_json: bool) -> 
             | {"log_tail": list(record.log_tail), "result": None if result is None else result.model_dump(mode="json")}
         )
         return
+    progress = None if entry.progress is None else entry.progress.text
     pairs: list[tuple[str, Any]] = [
         ("cell", entry.name), ("state", entry.state), ("method", record.method), ("protocol", record.protocol),
-        ("seed", record.seed), ("age", human_age(entry.age)), ("size", human_size(entry.size)),
+        ("seed", record.seed), ("progress", progress), ("age", human_age(entry.age)), ("size", human_size(entry.size)),
         ("folder", record.folder), ("error", record.error), ("problem", record.problem),
     ]  # fmt: skip
     if result is not None:
@@ -72,6 +75,7 @@ def show(above: Path | None, /, cell: str, runs: Path | None, as_json: bool) -> 
             ("timings", ", ".join(f"{name} {value:.1f}" for name, value in sorted(result.timings.items()))),
             ("memory", ", ".join(f"{name} {value:.0f}" for name, value in sorted(result.memory.items()))),
         ]
+        pairs += [("losses", line) for line in described(result.training)[:20]]
     for name, value in pairs:
         if value is not None:
             click.echo(f"{name + ':':<12}{clean(str(value))}")

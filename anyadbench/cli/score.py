@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from anyadbench.cli.blame import plugin_errors, traceback_option
 from anyadbench.cli.options import (
     controls_option,
     data_option,
@@ -30,7 +31,10 @@ from anyadbench.cli.options import (
 @controls_option
 @runs_option("Folder for the cell and the boards.")
 @json_option("the result")
-def score(protocol: str, runs: Path, name: str, controls: bool, as_json: bool, **options: object) -> None:
+@traceback_option
+def score(
+    protocol: str, runs: Path, name: str, controls: bool, as_json: bool, traceback: bool, **options: object
+) -> None:
     """Score anomaly maps of another program with the metrics and slices of a protocol.
 
     The row is marked and never ranked with measured ones, because nothing is known about the program's training.
@@ -47,7 +51,7 @@ def score(protocol: str, runs: Path, name: str, controls: bool, as_json: bool, *
     from anyadbench.protocols import find_protocol
 
     found = find_protocol(protocol, extra_files())
-    with Display() as display:
+    with plugin_errors(traceback), Display() as display:
         request = ScoreRequest(protocol=found, runs=runs, name=name, **cast(Any, options))
         cell = score_maps(request, display.progress)
         outcomes: list[Outcome] = []
@@ -63,7 +67,9 @@ def score(protocol: str, runs: Path, name: str, controls: bool, as_json: bool, *
         from anyadbench.files import read_json
 
         print_json(read_json(cell.final / "result.json"))
-    for board in build_boards(runs, runs / "boards", found.name):
+    with plugin_errors(traceback):
+        boards = build_boards(runs, runs / "boards", found.name)
+    for board in boards:
         if not as_json:
             print_board(board)
     for outcome in outcomes:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
+import sys
 import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from anyadbench.errors import UserError
+from anyadbench.files import write_text
+
 MIN_INTERVAL = 0.1
+RECORD_INTERVAL = 2.0
+"""Seconds between writes of the file that other processes read the progress from."""
+
+TRAINING = "training"
+"""The phase of training steps, whose progress comes with losses."""
+
 WAITING = "waiting for"
 """Prefix of the phases in which a worker only waits."""
 
@@ -32,6 +46,9 @@ class Reporter:
 
     Args:
         descriptor: File descriptor to write to; ``None`` writes nothing.
+
+    Attributes:
+        losses: The losses of a late training step by name, shown with the progress of training.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
@@ -39,6 +56,14 @@ class Reporter:
         self._descriptor = descriptor
         self._last, self._label = 0.0, ""
         self._stop = False
+        self._record: Path | None = None
+        self._phase: dict[str, Any] = {}
+        self._recorded = 0.0
+        self.losses: Mapping[str, float] = {}
+
+    def record_in(self, path: Path) -> None:
+        """Keep the progress in a file, for ``anyadbench runs``, and log each phase on standard output."""
+        self._record = path
 
     def watch_signals(self) -> None:
         """Treat SIGINT, SIGTERM and the signals with which clusters announce an end as requests for a clean stop."""
@@ -69,8 +94,36 @@ class Reporter:
         now = time.monotonic()
         if label == self._label and (done < total or not total) and now - self._last < MIN_INTERVAL:
             return
+        begins = label != self._label
         self._last, self._label = now, label
-        self.send(phase=label, done=done, total=total)
+        finite = {name: value for name, value in self.losses.items() if math.isfinite(value)}
+        losses = {"losses": finite} if label == TRAINING and finite else {}
+        self.send(phase=label, done=done, total=total, **losses)
+        if self._record is not None:
+            self._keep(self._record, done, total, begins)
+
+    def resumed(self, step: int, total: int) -> None:
+        """Report that training resumes from a checkpoint."""
+        said = f"resumed at step {step} of {total}"
+        self.send(note=said)
+        self.log(said)
+
+    def log(self, text: str) -> None:
+        """Write a line with the time to standard output, which is a worker's ``log.txt``; elsewhere do nothing."""
+        if self._record is not None:
+            with suppress(OSError, ValueError):  # a full disk, or a method that closed it
+                print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}", file=sys.stdout, flush=True)
+
+    def _keep(self, record: Path, done: int, total: int, begins: bool) -> None:
+        now = time.time()
+        if begins:
+            self._phase = {"phase": self._label, "first": done, "began": now}
+            self.log(f"{self._label}: {done} of {total}" if total else self._label)
+        elif abs(now - self._recorded) < RECORD_INTERVAL:
+            return
+        self._recorded = now
+        with suppress(UserError):  # showing the progress is not worth a cell
+            write_text(record, json.dumps({**self._phase, "done": done, "total": total, "time": now}), fsync=False)
 
     def send(self, **event: Any) -> None:
         """Send one event; carry on if the reader is gone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from anyadbench.engine.batches import TrainingFeed
 from anyadbench.engine.checkpoints import load_checkpoint, save_checkpoint
 from anyadbench.engine.compiling import Compiled
 from anyadbench.engine.numerics import NotFinite, Policy
-from anyadbench.engine.reporter import Interrupted, Reporter
+from anyadbench.engine.reporter import TRAINING, Interrupted, Reporter
 from anyadbench.engine.settings import training_steps
 from anyadbench.errors import UserError
+from anyadbench.files import make_folder, write_text
 from anyadbench.methods.contract import Batch, Losses, Method, OptimizerSpec
+from anyadbench.results.training import Step, csv_text, rows_apart, thinned
 
 if TYPE_CHECKING:
     from anyadbench.engine.selection import Selector
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 CHECK_EVERY = 10
 """Steps between checks of the losses: each check makes a GPU wait."""
 
+WRITE_SECONDS = 5.0
+"""Time between writes of the losses' file; it is also written with every checkpoint and at the end."""
 
 CHECKPOINT_SHARE = 0.02
 """Largest share of the time spent on writing checkpoints; a slow disk makes them rarer."""
@@ -45,6 +50,8 @@ class Trainer:
         reporter: Receives progress, and passes on a request to stop.
         checkpoint_seconds: Time between checkpoints; longer where writing one takes more than 2 % of it.
         selector: Judges states during training; ``None`` to take the last one.
+        losses_file: CSV file of the losses; ``None`` to write none.
+        history: Losses so far, one entry per row of that file (see ``anyadbench.results.training.Step``).
     """
 
     method: Method
@@ -55,6 +62,7 @@ class Trainer:
     reporter: Reporter
     checkpoint_seconds: float = 60.0
     selector: Selector | None = None
+    losses_file: Path | None = None
     step: int = 0
     total: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -85,6 +93,8 @@ class Trainer:
             self._prepare()
         else:
             self.step, self.history = restored
+            self.reporter.resumed(self.step, self.total)
+        self._losses = _LossLog(self.losses_file, self.total, self.history)
         if self.selector is not None:
             self.selector.resume(self.step)
         while self.step < self.total:
@@ -100,6 +110,7 @@ class Trainer:
                 saved = time.monotonic()
                 if self.checkpoint_seconds:
                     interval = max(self.checkpoint_seconds, (saved - began) / CHECKPOINT_SHARE)
+        self._losses.write()
         self.method.eval()
 
     @property
@@ -126,6 +137,8 @@ class Trainer:
             self.method.prepare(self.feed)
 
     def _save(self) -> None:
+        self._losses.read()
+        self._losses.write()
         save_checkpoint(self.checkpoints, self.step, self.method, self.optimizers, self.history, self._scaler)
         if self.selector is not None:
             self.selector.tidy()
@@ -139,16 +152,23 @@ class Trainer:
         else:
             values = self._automatic_step(batch)
         self.step += 1
+        rates = {name: spec.optimizer.param_groups[0]["lr"] for name, spec in self.optimizers.items()}
+        self._losses.add(self.step, self.step / self.feed.batches_per_epoch, rates, values)
         if self.step % CHECK_EVERY == 0 or self.step == self.total:
-            self._look(values)
-        self.reporter.progress(self.step, self.total, "training")
+            self._look()
+        self.reporter.progress(self.step, self.total, TRAINING)
 
     def _automatic_step(self, batch: Batch) -> dict[str, torch.Tensor]:
         with self.policy.autocast():
             losses: Mapping[str, Losses] = self.compiled(batch, self.step, self.total)
         for name, named in losses.items():
             self.update(name, named)
-        return {key: value.detach() for named in losses.values() for key, value in named.items()}
+        names = [name for named in losses.values() for name in named]
+        return {
+            f"{optimizer}.{name}" if names.count(name) > 1 else name: value.detach()
+            for optimizer, named in losses.items()
+            for name, value in named.items()
+        }
 
     def update(self, optimizer: str, losses: Losses) -> None:
         """Take one step of a named optimiser (see ``anyadbench.methods.contract.Loop``)."""
@@ -166,9 +186,87 @@ class Trainer:
         self._scaler.step(spec.optimizer)
         self._scaler.update()
 
-    def _look(self, values: Mapping[str, float | torch.Tensor]) -> None:
-        record = {name: float(value) for name, value in values.items()}
-        bad = [name for name, value in record.items() if not math.isfinite(value)]
+    def _look(self) -> None:
+        last = self._losses.read()
+        bad = [name for name, value in last.items() if not math.isfinite(value)]
         if bad:
-            raise NotFinite(f"loss {bad[0]!r} is {record[bad[0]]} at step {self.step}")
-        self.history.append({"step": self.step, "losses": record})
+            raise NotFinite(f"loss {bad[0]!r} is {last[bad[0]]} at step {self.step}")
+        self.reporter.losses = last
+        self._losses.write_if_due()
+
+
+class _LossLog:
+    """The losses of a training: kept on their device, read now and then, thinned, and written as CSV.
+
+    Args:
+        file: The CSV file; ``None`` to write none.
+        total: Steps of the training.
+        history: Rows so far, as plain values; added to in place.
+    """
+
+    def __init__(self, file: Path | None, total: int, history: list[dict[str, Any]]) -> None:
+        self._file, self._total, self._history = file, total, history
+        self._apart = rows_apart(total)
+        self._waiting: list[tuple[Step, list[tuple[str, str]], torch.Tensor]] = []
+        self._written = time.monotonic()
+        self._began = self._written - (history[-1]["seconds"] if history else 0.0)
+
+    def add(
+        self,
+        step: int,
+        epoch: float,
+        rates: Mapping[str, float | torch.Tensor],
+        losses: Mapping[str, float | torch.Tensor],
+    ) -> None:
+        """Add a step; numbers on a GPU are copied there, since reading them would make it wait."""
+        numbers = {("rates", name): value for name, value in rates.items()}
+        numbers |= {("losses", name): value for name, value in losses.items()}
+        away = {
+            place: value.detach().reshape(()).float()
+            for place, value in numbers.items()
+            if isinstance(value, torch.Tensor) and value.device.type != "cpu"
+        }
+        known = {
+            place: math.nan if place in away else float(value.detach() if isinstance(value, torch.Tensor) else value)
+            for place, value in numbers.items()
+        }
+        parts = [{name: known[kind, name] for name in names} for kind, names in (("rates", rates), ("losses", losses))]
+        vector = torch.stack(list(away.values())) if away else torch.empty(0)
+        seconds = time.monotonic() - self._began
+        self._waiting.append((Step(step, epoch, seconds, *parts), list(away), vector))
+
+    def read(self) -> Mapping[str, float]:
+        """Move the waiting steps into the history; return the losses of the last one."""
+        if not self._waiting:
+            return {}
+        away = [vector for _, _, vector in self._waiting if len(vector)]
+        numbers = iter(torch.cat(away).tolist() if away else ())
+        unread = len(self._history)
+        while unread and self._history[unread - 1]["step"] % self._apart:
+            unread -= 1
+        steps = [Step(**row) for row in self._history[unread:]]
+        for step, places, _ in self._waiting:
+            values: dict[str, dict[str, float]] = {"rates": dict(step.rates), "losses": dict(step.losses)}
+            for kind, name in places:
+                values[kind][name] = next(numbers)
+            steps.append(Step(step.step, step.epoch, step.seconds, **values))
+        self._waiting.clear()
+        self._history[unread:] = [row.plain() for row in thinned(steps, self._total)]
+        return steps[-1].losses
+
+    def write(self) -> None:
+        """Write the file.
+
+        Raises:
+            UserError: If the disk is full or the file cannot be written.
+        """
+        if self._file is not None and self._history:
+            make_folder(self._file.parent)
+            write_text(self._file, csv_text([Step(**row) for row in self._history]), fsync=False)
+        self._written = time.monotonic()
+
+    def write_if_due(self) -> None:
+        """Write the file unless that was done lately; the next checkpoint reports what prevents it."""
+        if time.monotonic() - self._written >= WRITE_SECONDS:
+            with suppress(UserError):
+                self.write()

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+from anyadbench.progress import Pace, about
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -14,6 +19,63 @@ if TYPE_CHECKING:
 
 PLAIN_INTERVAL = 15.0
 """Seconds between plain lines of one phase."""
+
+CELLS = "cells"
+"""The phase of a command that runs several cells."""
+
+
+@dataclass
+class Grid:
+    """The time left of several cells that run side by side.
+
+    Attributes:
+        waiting: Labels of the cells that have not begun; a label begins with the method's name.
+        slots: Cells at once.
+        begun: Start of each running cell, by label.
+        took: Seconds of the finished cells, by label.
+    """
+
+    waiting: list[str]
+    slots: int
+    begun: dict[str, float] = field(default_factory=dict)
+    took: dict[str, float] = field(default_factory=dict)
+
+    def begin(self, label: str, now: float) -> None:
+        """Note that a cell has begun."""
+        if label in self.waiting:
+            self.waiting.remove(label)
+        self.begun[label] = now
+
+    def end(self, label: str, now: float) -> None:
+        """Note that a cell has ended."""
+        if label in self.waiting:
+            self.waiting.remove(label)
+        if label in self.begun:
+            self.took[label] = now - self.begun.pop(label)
+
+    def left(self, now: float, phases: Mapping[str, float | None]) -> float | None:
+        """Return the seconds left; ``None`` until the first cell has finished.
+
+        A cell is expected to take as long as the finished ones of its method or, without any, of all methods.
+
+        Args:
+            now: The time.
+            phases: Seconds left of the present phase of running cells, which they take at least.
+        """
+        if not self.took:
+            return None
+        running = [
+            max(self._expected(label) - (now - begun), phases.get(label) or 0.0, 0.0)
+            for label, begun in list(self.begun.items())
+        ]
+        work = sum(running) + sum(map(self._expected, self.waiting))
+        at_once = max(1, min(self.slots, len(running) + len(self.waiting)))
+        return max([work / at_once, *running])
+
+    def _expected(self, label: str) -> float:
+        alike = [took for other, took in self.took.items() if other.split(" ")[0] == label.split(" ")[0]]
+        known = alike or list(self.took.values())
+        return sum(known) / len(known)
 
 
 class Display:
@@ -26,8 +88,11 @@ class Display:
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._progress: Progress | None = None
-        self._tasks: dict[str, tuple[str, TaskID]] = {}
-        self._plain: dict[str, tuple[str, float, float]] = {}
+        self._tasks: dict[str, TaskID] = {}
+        self._phases: dict[str, tuple[str, Pace]] = {}
+        self._shown: dict[str, float] = {}
+        self._grid: Grid | None = None
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Display:
         if not self._quiet and sys.stderr.isatty():
@@ -36,10 +101,16 @@ class Display:
                 BarColumn,
                 MofNCompleteColumn,
                 Progress,
+                ProgressColumn,
+                Task,
                 TextColumn,
                 TimeElapsedColumn,
-                TimeRemainingColumn,
             )
+            from rich.text import Text
+
+            class _LeftColumn(ProgressColumn):
+                def render(column, task: Task) -> Text:
+                    return Text(about(self._left(task.fields["owner"])))
 
             self._progress = Progress(
                 TextColumn("[bold]{task.fields[owner]}"),
@@ -48,8 +119,7 @@ class Display:
                 MofNCompleteColumn(),
                 TextColumn("elapsed"),
                 TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
+                _LeftColumn(),
                 console=Console(stderr=True),
             )
             self._progress.start()
@@ -67,7 +137,27 @@ class Display:
 
     def event(self, job: Job, event: dict[str, Any]) -> None:
         """Show an event of a worker."""
-        self._show(job.label, str(event.get("phase", "")), int(event.get("done", 0)), int(event.get("total", 0)))
+        given = event.get("losses")
+        losses = given if isinstance(given, dict) else {}  # a method may write to the pipe, too
+        said = ", ".join(f"{name} {value:.4g}" for name, value in losses.items() if isinstance(value, int | float))
+        phase = str(event.get("phase", ""))
+        self._show(job.label, phase, int(event.get("done", 0)), int(event.get("total", 0)), said)
+
+    def watch_cells(self, labels: Sequence[str], slots: int) -> None:
+        """Estimate the time that these cells take together, ``slots`` at once; their ends come by ``cell_ended``."""
+        self._grid = Grid(list(labels), slots) if len(labels) > 1 else None
+
+    def cell_began(self, job: Job) -> None:
+        """Note that a cell has begun."""
+        if self._grid is not None:
+            self._grid.begin(job.label, time.monotonic())
+
+    def cell_ended(self, job: Job, done: int, total: int) -> None:
+        """Note that a cell has ended, and show how many of all have."""
+        if self._grid is not None:
+            self._grid.end(job.label, time.monotonic())
+        if total > 1:
+            self.progress(done, total, CELLS)
 
     def note(self, text: str) -> None:
         """Print a message once."""
@@ -78,35 +168,52 @@ class Display:
         else:
             print(text, file=sys.stderr, flush=True)
 
-    def _show(self, owner: str, label: str, done: int, total: int) -> None:
+    def _show(self, owner: str, label: str, done: int, total: int, said: str = "") -> None:
+        now = time.monotonic()
+        with self._lock:
+            known = self._phases.get(owner)
+            begins = known is None or known[0] != label
+            pace = Pace(done, now, done, total, now) if known is None or begins else known[1]
+            pace.done, pace.total, pace.now = done, total, now
+            self._phases[owner] = (label, pace)
         if self._quiet:
             return
         if self._progress is not None:
-            self._show_bar(self._progress, owner, label, done, total)
+            self._show_bar(self._progress, owner, label, done, total, said, begins)
         else:
-            self._show_line(owner, label, done, total)
+            self._show_line(owner, label, done, total, said, begins)
 
-    def _show_bar(self, progress: Progress, owner: str, label: str, done: int, total: int) -> None:
+    def _left(self, owner: str) -> float | None:
+        """Return the seconds left of an owner's phase, or of all cells; ``None`` if unknown."""
+        if owner not in self._phases:
+            return None
+        label, pace = self._phases[owner]
+        now = time.monotonic()
+        if label != CELLS or self._grid is None:
+            return pace.left(now)
+        own = {name: one.left(now) for name, (_, one) in list(self._phases.items()) if name}
+        return self._grid.left(now, own)
+
+    def _show_bar(
+        self, progress: Progress, owner: str, label: str, done: int, total: int, said: str, begins: bool
+    ) -> None:
         from rich.markup import escape
 
-        known = self._tasks.get(owner)
-        if known is None or known[0] != label:
-            if known is not None:
-                progress.remove_task(known[1])
-            task = progress.add_task(escape(label), total=total or None, owner=escape(owner))
-            self._tasks[owner] = (label, task)
-        progress.update(self._tasks[owner][1], completed=done, total=total or None)
+        text = escape(f"{label}, {said}" if said else label)
+        if begins:
+            if owner in self._tasks:
+                progress.remove_task(self._tasks[owner])
+            self._tasks[owner] = progress.add_task(text, total=total or None, owner=escape(owner))
+        progress.update(self._tasks[owner], completed=done, total=total or None, description=text)
 
-    def _show_line(self, owner: str, label: str, done: int, total: int) -> None:
+    def _show_line(self, owner: str, label: str, done: int, total: int, said: str, begins: bool) -> None:
         now = time.monotonic()
-        phase, begun, said = self._plain.get(owner, ("", now, 0.0))
-        if phase != label:
-            begun, said = now, 0.0
-        if phase == label and done < total and now - said < PLAIN_INTERVAL:
+        shown = 0.0 if begins else self._shown.get(owner, 0.0)
+        if not begins and (done < total or not total) and now - shown < PLAIN_INTERVAL:
             return
-        if phase == label and done >= total and said == 0.0:
+        if not begins and done >= total and shown == 0.0:
             return
-        left = f", about {(now - begun) / done * (total - done):.0f} s left" if 0 < done < total else ""
-        count = f": {done}/{total}{left}" if total else ""
-        print(f"{owner + ': ' if owner else ''}{label}{count}", file=sys.stderr, flush=True)
-        self._plain[owner] = (label, begun, now if done < total or not total else 0.0)
+        parts = [f"{done}/{total}" if total else "", said, about(self._left(owner)) if done < total else ""]
+        facts = ", ".join(part for part in parts if part)
+        print(f"{owner + ': ' if owner else ''}{label}{': ' if facts else ''}{facts}", file=sys.stderr, flush=True)
+        self._shown[owner] = now if done < total or not total else 0.0

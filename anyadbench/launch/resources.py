@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anyadbench.cells.inventory import human_size
 from anyadbench.engine.settings import EXACT_PIXELS, KEPT_SLICES, KEPT_SUBJECTS, SCORING_BATCH, batch_size
 from anyadbench.errors import UserError
 
@@ -47,7 +48,7 @@ class Needs:
         """The estimate as a sentence."""
         return (
             f"each cell reads {self.training} training and {self.test} test slices and needs about "
-            f"{self.memory / 1e9:.1f} GB of memory without its network, and {self.disk / 1e6:.0f} MB of disk"
+            f"{human_size(self.memory)} of memory without its network, and {human_size(self.disk)} of disk"
         )
 
 
@@ -99,14 +100,14 @@ def check_fits(jobs: Sequence[Job], largest: Needs, slots: int) -> None:
     if largest.memory * at_once > there:
         fewer = f"--slots {max(1, int(there // largest.memory))}" if largest.memory <= there else advice
         raise UserError(
-            f"{at_once} cell(s) at once need about {largest.memory * at_once / 1e9:.1f} GB of memory, but this machine "
-            f"has {there / 1e9:.1f} GB; {fewer}."
+            f"{at_once} cell(s) at once need about {human_size(largest.memory * at_once)} of memory, but this machine "
+            f"has {human_size(there)}; {fewer}."
         )
     free = free_disk(Path(jobs[0].runs))
     if largest.disk * len(todo) > free:
         raise UserError(
-            f"{len(todo)} cells need about {largest.disk * len(todo) / 1e9:.1f} GB of disk in {jobs[0].runs}, but only "
-            f"{free / 1e9:.1f} GB are free; free some, give --runs on another disk, or --keep-maps none."
+            f"{len(todo)} cells need about {human_size(largest.disk * len(todo))} of disk in {jobs[0].runs}, but only "
+            f"{human_size(free)} are free; free some, give --runs on another disk, or --keep-maps none."
         )
 
 

@@ -12,14 +12,15 @@ import os
 import platform
 import shutil
 import sys
-import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from anyadbench.cells.job import Job
-from anyadbench.cells.work_folder import WorkFolder, now
+from anyadbench.cells.work_folder import PROGRESS, TRACEBACK, WorkFolder, now
 from anyadbench.engine.reporter import Interrupted, Reporter, wait_for
 from anyadbench.errors import UserError
-from anyadbench.files import explain_os_error, make_folder
+from anyadbench.files import explain_os_error, make_folder, write_text
+from anyadbench.plugins import blame
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 75
 
@@ -39,6 +40,7 @@ def main(arguments: list[str]) -> int:
             job = Job.load(folder.work)  # again: it may have been replanned while this process waited
             redirect_output(folder.work / "log.txt")
             faulthandler.enable()
+            reporter.record_in(folder.work / PROGRESS)
             return _run(job, folder, reporter)
     except Interrupted:
         return INTERRUPTED
@@ -48,9 +50,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(job: Job, folder: WorkFolder, reporter: Reporter) -> int:
+    (folder.work / TRACEBACK).unlink(missing_ok=True)
     folder.update(state="running", pid=os.getpid(), host=platform.node(), started=now(), error=None, log_tail=[])
     try:
-        reporter.send(phase="starting", done=0, total=0)
+        reporter.progress(0, 0, "starting")
         from anyadbench.engine.numerics import apply_policy
 
         apply_policy(job.numerics)
@@ -63,15 +66,22 @@ def _run(job: Job, folder: WorkFolder, reporter: Reporter) -> int:
     except UserError as error:
         return _fail(folder, str(error), MISTAKE, reporter)
     except Exception as error:  # a method may raise anything; the cell records it and fails alone
-        traceback.print_exc()
-        text = " ".join(str(error).split())[:500]
-        said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        said = _recorded(error, folder)
         if is_out_of_memory(error):
             said = f"Memory ran out ({said}); {smaller_batch(job)}"
         elif isinstance(error, OSError):
             said = str(explain_os_error(error, folder.work)) if error.errno in (errno.ENOSPC, errno.EDQUOT) else said
         return _fail(folder, said, FAILED, reporter)
     return DONE
+
+
+def _recorded(error: Exception, folder: WorkFolder) -> str:
+    """Write an error's traceback into the log and the folder; return the error with its place in the plugin."""
+    text = blame.whole(error)
+    with suppress(OSError, UserError):  # a full disk
+        sys.stderr.write(text)
+        write_text(folder.work / TRACEBACK, text)
+    return blame.blame(error) or blame.described(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

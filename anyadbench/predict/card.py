@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyadbench.plugins import all_layouts
 from anyadbench.predict.prediction import USE
+from anyadbench.results.training import described
 from anyadbench.sequences import SHORT
 
 if TYPE_CHECKING:
@@ -19,12 +20,16 @@ COLUMNS = (
 )  # fmt: skip
 """Metrics on a card; the others are in ``result.json``."""
 
+MOST_LOSSES = 20
+"""Losses that a card draws."""
+
 
 def card_markdown(cell: TrainedCell) -> str:
     """Return the card: description, data, protocol, metrics with intervals, limits, and provenance."""
     result = cell.result
     title = f"{result.method.title} on {result.protocol.title}"
     parts = [f"# {_text(title)}", f"**{USE}**", _what(cell), "## Data", _data(cell), "## Protocol", _protocol(cell)]
+    parts += ["## Training", _training(cell)] if result.training else []
     parts += ["## Metrics", _metrics(cell), "## Limits", _bullets(_limits(cell)), "## Use", _use(cell)]
     parts += ["## Provenance", _provenance(cell)]
     return "\n\n".join(parts) + "\n"
@@ -80,6 +85,14 @@ def _protocol(cell: TrainedCell) -> str:
         f"{cell.result.method.missing}.",
         f"Intensity: {protocol.intensity.mode}, percentile {protocol.intensity.percentile:g}. {_selection(cell)}",
     ]  # fmt: skip
+    return _bullets(lines)
+
+
+def _training(cell: TrainedCell) -> str:
+    curves = cell.result.training
+    steps = max((curve.steps[-1] for curve in curves if curve.steps), default=0)
+    lines = [f"Losses over {steps} steps, from the lowest (▁) to the highest (█) value; all rows: `training*.csv`."]
+    lines += [_text(line) for line in described(curves)[:MOST_LOSSES]]
     return _bullets(lines)
 
 

@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,8 @@ from anyadbench.errors import UserError
 from anyadbench.files import json_bytes, write_together
 from anyadbench.folders import temporary_folder
 from anyadbench.methods.graph import ScoreGraph
+from anyadbench.plugins.blame import plugin_place
+from anyadbench.predict import check_packages
 from anyadbench.predict.agreement import allowed
 from anyadbench.predict.prediction import USE
 from anyadbench.sequences import all_subsets, format_subset
@@ -82,9 +83,7 @@ def export(predictor: Predictor, kind: str, out: Path) -> Exported:
         )
     if graph is None:
         raise UserError(f"The method {name} cannot be exported: its scoring is not a graph; use 'anyadbench predict'.")
-    needed = [module for module in ("onnxscript", "onnxruntime") if kind == "onnx" and find_spec(module) is None]
-    if needed:
-        raise UserError(f"--format onnx needs {needed[0]}: 'pip install anyadbench[export]', or use torchscript.")
+    check_packages(kind)
     graph.eval()
     example = _example(predictor)
     with temporary_folder(out, "--out"):
@@ -156,8 +155,9 @@ def _why_not(method: str, kind: str, error: Exception) -> str:
     # TorchScript's interpreter quotes its code first and the error last.
     line = (lines[-1 if "TorchScript interpreter" in str(cause) else 0] if lines else type(cause).__name__).strip()
     other = "torchscript" if kind == "onnx" else "onnx"
+    place = plugin_place(cause)
     return (
-        f"The method {method} cannot be exported as {kind} ({line[:CAUSE].rstrip('.')}); "
+        f"The method {method} cannot be exported as {kind} ({line[:CAUSE].rstrip('.')}{place and ', at '}{place}); "
         f"try --format {other}, or use 'anyadbench predict'."
     )
 

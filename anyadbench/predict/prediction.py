@@ -68,6 +68,7 @@ class Prediction:
         data: The slices as the method saw them.
         origin: Names and hashes of the cell.
         inputs: Path, shape and spacing of every input.
+        seconds: Time that the prediction took, from reading the scans to the map on their grid.
     """
 
     map: Float32[np.ndarray, "a b c"]
@@ -84,6 +85,7 @@ class Prediction:
     data: PatientSlices
     origin: Mapping[str, Any]
     inputs: Mapping[str, Mapping[str, Any]]
+    seconds: float = 0.0
 
     @property
     def patient_score(self) -> float:
@@ -111,6 +113,7 @@ class Prediction:
             "threshold": self.threshold,
             "threshold_from": self.threshold_from,
             "volume_above_threshold_ml": self.volume_ml,
+            "seconds": round(self.seconds, 3),
             "notes": list(self.notes),
             "slices": [asdict(item) for item in self.slices],
         }

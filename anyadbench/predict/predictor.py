@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -95,6 +96,7 @@ class Predictor:
         Raises:
             UserError: If a scan cannot be used (the sentence names it), or the threshold is not a finite number.
         """
+        began = time.monotonic()
         threshold = None if threshold is None else check_threshold(threshold)
         inputs = read_inputs(scans, spacing)
         shown = self._shown(inputs)
@@ -137,6 +139,7 @@ class Predictor:
             data=slices,
             origin=_origin(self.cell),
             inputs={item.sequence: _facts(item, placement.grid) for item in inputs},
+            seconds=time.monotonic() - began,
         )
 
     def _shown(self, inputs: list[Input]) -> tuple[str, ...]:

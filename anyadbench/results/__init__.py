@@ -11,6 +11,7 @@ from anyadbench.results.schema import (
     Row,
     SizeBin,
     Threshold,
+    TrainingCurve,
     WeightsInfo,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "Row",
     "SizeBin",
     "Threshold",
+    "TrainingCurve",
     "WeightsInfo",
 ]

@@ -41,6 +41,14 @@ def _from_version_2(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "rows": kept, "schema_version": 3}
 
 
+def _from_version_3(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 4 added losses and training coverage; intervals, by percentile bootstrap before, were too short."""
+    rows = data.get("rows")
+    if isinstance(rows, list):
+        rows = [{**row, "intervals": {}} if isinstance(row, dict) else row for row in rows]
+    return {**data, "rows": rows, "schema_version": 4}
+
+
 def _without_dice(row: Any) -> Any:
     if not isinstance(row, dict):
         return row  # the schema names it
@@ -50,15 +58,6 @@ def _without_dice(row: Any) -> Any:
         if isinstance(values, dict) and values.get("dice") == values.get("pixel_f1"):
             kept[part] = {name: value for name, value in values.items() if name != "dice"}
     return kept
-
-
-def _from_version_3(data: dict[str, Any]) -> dict[str, Any]:
-    """Version 4 has intervals by the jackknife; earlier ones, by the percentile bootstrap, were too short."""
-    rows = data.get("rows")
-    kept = (
-        [{**row, "intervals": {}} if isinstance(row, dict) else row for row in rows] if isinstance(rows, list) else rows
-    )
-    return {**data, "rows": kept, "schema_version": 4}
 
 
 MIGRATIONS: Mapping[int, Migration] = {1: _from_version_1, 2: _from_version_2, 3: _from_version_3}

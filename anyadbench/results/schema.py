@@ -168,6 +168,21 @@ class TrainingCoverage(_Strict):
         return tuple(name for name, count in self.sequences.items() if count == 0)
 
 
+class TrainingCurve(_Strict):
+    """The losses of one training, thinned: at most 60 points, and about 4 KB for all curves of a result.
+
+    Attributes:
+        subset: With one model per subset: the subset's label; else empty.
+        steps: Last step of each point.
+        losses: Each named loss by point: the mean of the steps since the point before, ``None`` where it is undefined.
+            Where many losses and models do not fit, the only one is ``sum of the losses``.
+    """
+
+    subset: str = ""
+    steps: list[int]
+    losses: dict[str, list[Number]]
+
+
 class CellResult(_Strict):
     """All rows of one cell, and everything that they depend on.
 
@@ -175,6 +190,7 @@ class CellResult(_Strict):
         trained_on: Training normals by sequence and subset; ``None`` where it is not recorded or nothing was trained.
         source: Publication of a reported row, or the program that computed an external one.
         files: SHA-256 of each of the cell's files from which its numbers can be checked.
+        training: Losses of its training; empty for a method without gradient training. All rows: ``training.csv``.
     """
 
     schema_version: int = Field(default=SCHEMA_VERSION)
@@ -194,3 +210,4 @@ class CellResult(_Strict):
     memory: dict[str, float] = {}
     source: str = ""
     files: dict[str, str] = {}
+    training: list[TrainingCurve] = []

@@ -13,6 +13,7 @@ expected failure: it must fail. Only pytest is imported before a test asks for t
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,8 @@ def anyad_check(request: pytest.FixtureRequest) -> Callable[[], None]:
         finding = report[request.param]
         if finding.status == "unavailable":
             pytest.skip(finding.reason)
+        if finding.status == "warned":
+            warnings.warn(finding.reason, stacklevel=2)
         if finding.status in ("failed", "expected", "skipped"):
             pytest.fail(finding.reason, pytrace=False)
 

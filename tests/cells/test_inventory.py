@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,45 @@ def test_a_running_cell_is_running_while_its_process_holds_the_lock(tmp_path: Pa
     folder = cell(tmp_path, "running")
     with folder.lock():
         assert [entry.state for entry in inventory.list_cells(tmp_path)] == ["running"]
+
+
+def running(runs: Path, **record: Any) -> WorkFolder:
+    """Write a running cell, and what its process last wrote about its progress."""
+    folder, began = cell(runs, "running"), time.time() - 100
+    plain = {"phase": "training", "first": 41, "began": began, "done": 91, "total": 191, "time": began + 100}
+    (folder.work / "progress.json").write_text(json.dumps(plain | record))
+    return folder
+
+
+def test_a_running_cell_shows_its_phase_step_and_estimate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = running(tmp_path)
+    with folder.lock():
+        lines = call(capsys, "runs", "--runs", tmp_path)[1]
+        shown = call(capsys, "runs", "show", ID, "--runs", tmp_path)[1]
+        (entry,) = json.loads(call(capsys, "runs", "--runs", tmp_path, "--json")[1])
+    assert "training 91/191 (48 %), about 3 min left" in " ".join(lines.split())
+    assert "progress:   training 91/191 (48 %), about 3 min left" in shown
+    left = entry["progress"].pop("seconds_left")
+    assert 190 <= left <= 200  # 50 steps took 100 s, and 100 are left
+    assert entry["progress"] == {"phase": "training", "done": 91, "total": 191, "percent": 47.6}
+    (entry,) = json.loads(call(capsys, "runs", "--runs", tmp_path, "--json")[1])
+    assert (entry["state"], entry["progress"]) == ("interrupted", None)
+
+
+@pytest.mark.parametrize("record", [{"total": 0}, {"first": 91}])
+def test_without_a_total_or_a_second_report_there_is_no_estimate(tmp_path: Path, record: dict[str, Any]) -> None:
+    with running(tmp_path, **record).lock():
+        (entry,) = inventory.list_cells(tmp_path)
+    assert entry.progress is not None and entry.progress.seconds_left is None
+    assert entry.progress.text == ("training" if record == {"total": 0} else "training 91/191 (48 %)")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"first": "x"}', "NaN"])
+def test_damaged_progress_is_left_out(tmp_path: Path, text: str) -> None:
+    folder = running(tmp_path)
+    (folder.work / "progress.json").write_text(text)
+    with folder.lock():
+        assert [entry.progress for entry in inventory.list_cells(tmp_path)] == [None]
 
 
 def test_a_forked_process_does_not_keep_the_lock(tmp_path: Path) -> None:

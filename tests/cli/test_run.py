@@ -160,7 +160,7 @@ def test_one_failing_method_costs_its_own_row_only(
     runs = tmp_path / "runs"
     done = run("run", "--method", "failing", "--method", "pixelstats", *options, "--runs", str(runs))
     assert done.returncode == 1
-    assert "failing · tiny · seed 0: failed: RuntimeError: no such luck" in done.stderr
+    assert "failing · tiny · seed 0: failed: failing_method.py:5 in build: RuntimeError: no such luck" in done.stderr
     assert "about to fail" in done.stderr
     assert "Pixel statistics" in done.stdout
     state = json.loads((cell_of(runs, "failing") / "cell.json").read_text())

@@ -193,6 +193,39 @@ class Dies(Good):
         os._exit(3)
 
 
+class Dropout(Good):
+    """Scores with random numbers that follow from the seed."""
+
+    def score(self, batch: Batch) -> Scores:
+        return Scores(torch.nn.functional.dropout(self.maps(batch), 0.5))
+
+
+class SeededLeak(Good):
+    """Scores with random numbers, and with what a hidden sequence showed in the call before."""
+
+    last = 0.0
+
+    def score(self, batch: Batch) -> Scores:
+        maps = self.maps(batch) + self.last + 0.1 * torch.rand(())
+        self.last = float(batch.inputs.mean())
+        return Scores(maps)
+
+
+class ClockNoise(Good):
+    """Scores with random numbers that follow from nothing."""
+
+    def score(self, batch: Batch) -> Scores:
+        return Scores(self.maps(batch) + time.perf_counter_ns() % 1000 / 1000)
+
+
+class Copies(Good):
+    """Stores a network that it never trains."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.network = torch.nn.Linear(400, 400)
+
+
 class NoMethod:
     def __init__(self, context: Context) -> None:
         pass

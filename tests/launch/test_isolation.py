@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -12,7 +13,10 @@ import pytest
 from grid_fixture import cells, pids_below, run, state
 from job_fixture import planned
 
+from anyadbench.cells.job import Job, Outcome
+from anyadbench.cli.run import last_words
 from anyadbench.launch.supervisor import Supervisor
+from anyadbench.launch.worker import log_tail
 
 FAST = ("raise", "exit-zero", "segfault", "fork", "binary")
 SLOW = (
@@ -63,8 +67,23 @@ def test_siblings_of_bad_methods_finish_and_the_exit_code_counts(fast: Grid) -> 
 
 
 def test_an_exception_is_recorded_with_its_traceback(fast: Grid) -> None:
-    assert failure(fast, "raise") == "RuntimeError: no such luck"
+    place = r"toy_methods\.py:\d+ in misbehave: RuntimeError: no such luck"
+    assert re.fullmatch(place, failure(fast, "raise"))
     assert any("in misbehave" in line for line in state(fast.runs, "bad-raise")["log_tail"])
+
+
+def test_the_command_shows_the_place_and_with_an_option_the_traceback(fast: Grid) -> None:
+    said = fast.done.stderr.partition("bad-raise · tiny · seed 0: failed: ")[2].splitlines()
+    assert said[1] == "  | --traceback shows where the error comes from." or "Z " in said[1]
+    assert "Traceback (most recent call last)" not in fast.done.stderr.partition("bad-segfault")[0]
+    (folder,) = (path for path in (fast.runs / "cells").glob("bad-raise_*") if path.is_dir())
+    job = Job.load(folder)
+    outcome = Outcome(job, "failed", "", tuple(log_tail(folder / "log.txt")))
+    short, whole = (last_words(outcome, traceback) for traceback in (False, True))
+    assert short[-1] == "--traceback shows where the error comes from."
+    assert not any("misbehave" in line for line in short) and any("Z training" in line for line in short)
+    assert whole[:-1] != short[:-1] and whole[-1] == "RuntimeError: no such luck"
+    assert any("in misbehave" in line for line in whole)
 
 
 def test_an_exit_code_of_zero_does_not_pass_for_success(fast: Grid) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -105,6 +106,7 @@ def test_the_estimate_grows_with_the_maps_that_are_kept(data: ProtocolData, tmp_
     assert found["none"].memory < found["sample"].memory < found["all"].memory
     assert found["none"].disk < found["all"].disk
     assert "test slices and needs about" in found["none"].sentence
+    assert re.search(r" [1-9]\d* MB of memory without its network, and [\d.]+ MB of disk$", found["none"].sentence)
 
 
 def test_what_cannot_fit_is_refused_with_a_way_out(
@@ -114,7 +116,7 @@ def test_what_cannot_fit_is_refused_with_a_way_out(
     needed = estimates.estimate(jobs[0], data)
     monkeypatch.setattr(estimates, "total_memory", lambda: needed.memory * 1.5)
     estimates.check_fits(jobs, needed, 1)
-    with pytest.raises(UserError, match=r"2 cell\(s\) at once need about .* GB of memory, .* --slots 1"):
+    with pytest.raises(UserError, match=r"2 cell\(s\) at once need about \d.* [MG]B of memory, .* --slots 1"):
         estimates.check_fits(jobs, needed, 2)
     monkeypatch.setattr(estimates, "total_memory", lambda: needed.memory / 2)
     with pytest.raises(UserError, match="use a smaller test set"):
@@ -125,6 +127,8 @@ def test_what_cannot_fit_is_refused_with_a_way_out(
     estimates.check_fits([finished], needed, 1)
     monkeypatch.setattr(estimates, "total_memory", lambda: 1e18)
     monkeypatch.setattr(estimates, "free_disk", lambda folder: 1.0)
+    with pytest.raises(UserError, match=r"need about [1-9][\d.]* MB of disk in .*only 1 B are free"):
+        estimates.check_fits(jobs, needed, 1)
     with pytest.raises(UserError, match=r"of disk in .*or --keep-maps none"):
         estimates.check_fits(jobs, needed, 1)
 

@@ -23,7 +23,7 @@ def card(trained_cells: dict[str, Path]) -> str:
 
 def test_a_card_has_every_section(card: str) -> None:
     assert re.findall(r"^#+ (.*)$", card, re.MULTILINE) == [
-        "AnyAD on Tiny phantom", "Data", "Protocol", "Metrics", "Limits", "Use", "Provenance",
+        "AnyAD on Tiny phantom", "Data", "Protocol", "Training", "Metrics", "Limits", "Use", "Provenance",
     ]  # fmt: skip
     assert "**Research use; not a medical device.**" in card
 
@@ -89,3 +89,9 @@ def test_the_command_writes_a_file_and_needs_no_torch(trained_cells: dict[str, P
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert out.read_text() == card_markdown(read_cell(trained_cells["pixelstats"]))
+
+
+def test_a_card_draws_the_losses(card: str) -> None:
+    section = card.partition("## Training\n")[2].partition("\n## ")[0]
+    assert "Losses over 3 steps" in section
+    assert re.search(r"^\* \S.* [▁█]+ [\d.e-]+ to [\d.e-]+$", section, re.MULTILINE)

@@ -95,6 +95,16 @@ def test_what_a_reader_must_know_is_printed(written: tuple[Path, str]) -> None:
     assert "patient score" in written[1]
 
 
+def test_progress_is_shown_and_the_time_recorded(written: tuple[Path, str]) -> None:
+    out, said = written
+    assert re.search(r"^<b>patient: reading$", said, re.MULTILINE)
+    assert re.search(r"^<b>patient: slices: \d+/\d+$", said, re.MULTILINE)
+    seconds = json.loads((out / "prediction.json").read_text())["seconds"]
+    assert seconds > 0
+    assert f"<dt>Time</dt><dd>{seconds:.1f} s" in (out / "report.html").read_text()
+    assert re.search(r"above the threshold, \d+\.\d s; ", said)
+
+
 def test_a_folder_in_a_known_layout_is_a_batch_that_resumes_where_it_ended(
     trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path
 ) -> None:
@@ -107,6 +117,8 @@ def test_a_folder_in_a_known_layout_is_a_batch_that_resumes_where_it_ended(
     first = predict(*arguments)
     assert first.returncode == 1
     assert "2/3 Phantom_002_1: " in first.stderr and "is not a NIfTI image" in first.stderr
+    assert re.search(r"^1/3 Phantom_001_1: slices: \d+/\d+$", first.stderr, re.MULTILINE)
+    assert re.search(r"^3/3 Phantom_003_1( \(.* left for all\))?: slices: \d+/\d+$", first.stderr, re.MULTILINE)
     assert "1 of 3 patients could not be predicted: Phantom_002_1." in first.stderr
     rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
     assert [row["patient"] for row in rows] == ["Phantom_001_1", "Phantom_003_1"]

@@ -281,9 +281,22 @@ def test_the_low_frequencies_of_a_graph_are_those_of_the_transform() -> None:
 def test_what_the_format_needs_is_named(
     trained_cells: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anyadbench.predict.export.find_spec", lambda name: None)
+    monkeypatch.setattr("anyadbench.predict.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"--format onnx needs onnxscript: 'pip install anyadbench\[export\]'"):
         export(anyadbench.load(trained_cells["pixelstats"]), "onnx", tmp_path / "graph.onnx")
+
+
+def test_the_command_looks_for_packages_before_it_reads_the_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anyadbench.cli import cli
+
+    monkeypatch.setattr("anyadbench.predict.find_spec", lambda name: None if name == "onnxruntime" else name)
+    done = CliRunner().invoke(cli, ["export", "--cell", str(tmp_path / "no cell"), "--format", "onnx"])
+    assert isinstance(done.exception, UserError)
+    assert str(done.exception).startswith("--format onnx needs onnxruntime: ")
+    done = CliRunner().invoke(cli, ["export", "--cell", str(tmp_path / "no cell"), "--format", "torchscript"])
+    assert "no cell" in str(done.exception)
 
 
 def test_the_command_prints_size_and_latency(trained_cells: dict[str, Path], tmp_path: Path) -> None:

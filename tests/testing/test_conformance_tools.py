@@ -13,7 +13,7 @@ from places import HELPERS, ROOT
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(HELPERS)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HELPERS), str(ROOT)])}
     command = [sys.executable, "-m", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, check=False)
 
@@ -38,7 +38,11 @@ def test_a_failing_check_is_printed_with_its_reason_and_ends_with_code_1() -> No
     assert done.returncode == 1
     assert "RuntimeError: no such luck" in " ".join(done.stdout.split())
     assert "It was not run, since the check 'fits' failed" in " ".join(done.stdout.split())
-    assert "of the checks failed" in done.stdout
+    assert "broken_methods.py:43 in prepare: RuntimeError" in " ".join(done.stdout.split())
+    assert "does not keep the contract. Checks: 2 failed, 12 skipped." in done.stdout
+    assert "--traceback shows where its errors come from." in done.stdout and "Traceback (most" not in done.stdout
+    whole = check("broken_heavy:DESCRIPTOR", "--traceback")
+    assert "  | Traceback (most recent call last):" in whole.stdout and "in prepare" in whole.stdout
 
 
 def test_a_method_that_cannot_be_run_is_skipped_with_the_reason(tmp_path: Path) -> None:
@@ -51,7 +55,7 @@ def test_a_method_that_cannot_be_run_is_skipped_with_the_reason(tmp_path: Path) 
         "def test_conformance(anyad_check):\n    anyad_check()\n"
     )
     tested = run("pytest", "-q", "-rs", "-p", "no:cacheprovider", "test_it.py", cwd=tmp_path)
-    assert "1 passed, 12 skipped" in tested.stdout, tested.stdout
+    assert "1 passed, 13 skipped" in tested.stdout, tested.stdout
     assert "The method cannot be run: it needs a point cloud." in tested.stdout
 
 
@@ -82,7 +86,7 @@ def test_conformance(anyad_check):
 def test_pytest_runs_one_test_per_check_and_holds_to_the_expected_failures(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     done = run("pytest", "-q", "-p", "no:cacheprovider", "test_it.py", cwd=tmp_path)
-    assert "1 failed, 11 passed, 1 xfailed" in done.stdout, done.stdout
+    assert "1 failed, 12 passed, 1 xfailed" in done.stdout, done.stdout
     assert "test_conformance[fits] - [XPASS(strict)] No." in done.stdout
     assert "anyadbench: broken_descriptors:KEEPSINTHEMODULE: Fitted in" in done.stdout
 

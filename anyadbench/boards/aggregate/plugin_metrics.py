@@ -12,6 +12,7 @@ from anyadbench.errors import UserError
 from anyadbench.metrics.names import BALANCED, METRICS
 from anyadbench.metrics.rows.plugin_metrics import AddedMetric, RowScores
 from anyadbench.plugins import collect
+from anyadbench.plugins.blame import blame, described
 from anyadbench.results.cellfiles import SLICE_COLUMNS, RowKey, SliceRecord, read_slice_table
 from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import Row
@@ -74,7 +75,8 @@ def _value(metric: AddedMetric, row: Row, stored: _Stored) -> tuple[float | None
     except UserError as error:
         return None, str(error)
     except Exception as error:  # a plugin may raise anything; only its column stays empty
-        return None, f"The plugin's metric failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        own = str(getattr(metric.compute, "__module__", ""))
+        return None, f"The plugin's metric failed: {blame(error, own) or described(error)}"
     return (value, "") if math.isfinite(value) else (None, "The plugin's metric is undefined here.")
 
 

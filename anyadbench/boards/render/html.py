@@ -12,6 +12,7 @@ from anyadbench.boards.aggregate.flags import EXPLANATIONS
 from anyadbench.boards.aggregate.model import KINDS, Board
 from anyadbench.boards.render import page_tables, plots
 from anyadbench.boards.render.gallery import make_gallery
+from anyadbench.boards.render.losses import training_plot
 from anyadbench.boards.render.plugin_sections import added_sections
 from anyadbench.boards.render.text import (
     DASH,
@@ -55,6 +56,7 @@ def board_html(board: Board, tables: Mapping[str, str] | None = None) -> str:
         "missing": page_tables.missing(board),
         "flags": page_tables.flags(board),
         "methods": page_tables.methods(board),
+        "trainings": {variant.key: training_plot(variant) for variant in board.variants},
         "intervals": plots.intervals(board),
         "curves": plots.curves(board),
         "costs": plots.costs(board),

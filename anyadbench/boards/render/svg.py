@@ -145,6 +145,40 @@ def curve_plot(
     return _frame(left + side + 14, top + side + 40, title, body)
 
 
+def line_plot(lines: Sequence[tuple[int, int, str, Points]], title: str, axes: tuple[str, str]) -> Markup:
+    """Draw lines over steps; on a log scale where all values are positive and span more than 30-fold.
+
+    Args:
+        lines: Colour number, dash number, name and points of each.
+        title: What the plot shows, for screen readers.
+        axes: Names of the x and the y axis.
+    """
+    left, top, width, height = 58.0, 8.0, 330.0, 150.0
+    xs, ys = ([point[i] for *_, points in lines for point in points] for i in (0, 1))
+    logarithmic = min(ys) > 0 and max(ys) / min(ys) > 30
+    change = math.log10 if logarithmic else float
+    y0, y1 = change(min(ys)), change(max(ys))
+    pad = 0.06 * (y1 - y0) or 0.5 * abs(y1) or 1.0
+    y0, y1, x1 = y0 - pad, y1 + pad, max(xs)
+    body: list[Markup] = []
+    powers = [float(p) for p in range(math.ceil(y0), math.floor(y1) + 1)] if logarithmic else []
+    for tick in powers if len(powers) > 1 else nice_ticks(y0, y1, 4):
+        y = top + (1 - (tick - y0) / (y1 - y0)) * height
+        body.append(_line(left, y, left + width, y, "grid"))
+        body.append(_text(left - 6, y + 4, f"{10**tick if logarithmic else tick:.3g}", "tick", "end"))
+    for tick in nice_ticks(0, x1, 4):
+        x = left + tick / x1 * width
+        body += [_line(x, top, x, top + height, "grid"), _text(x, top + height + 15, f"{tick:g}", "tick", "middle")]
+    for colour, dash, name, points in lines:
+        places = [(left + x / x1 * width, top + (1 - (change(y) - y0) / (y1 - y0)) * height) for x, y in points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        named = Markup(f"<title>{escape(clean(name))}</title>")
+        body.append(Markup(f'<polyline points="{path}" class="curve s{colour % 7} d{dash % 4}">{named}</polyline>'))
+    body.append(_text(left + width / 2, top + height + 32, axes[0], "axis", "middle"))
+    body.append(_turned(top + height / 2, axes[1]))
+    return _frame(left + width + 14, top + height + 40, title, body)
+
+
 def scatter_plot(points: Sequence[tuple[str, float, float, int]], title: str, axes: tuple[str, str]) -> Markup:
     """Draw labelled points: name, x (from 0, or on a log scale if it spans more than 30-fold), y, series."""
     left, top, width, height = 48.0, 12.0, 330.0, 210.0

@@ -47,7 +47,7 @@ class Layout:
         patterns: Regular expressions, matched in any case against the end of a path without its suffix, such as
             ``.nii.gz``; ``~`` matches ``_`` or ``-``. Named groups: ``scan``, ``subject``, ``kind`` and, where a
             subject has several scans, ``time``.
-        kinds: Meaning of each ``kind`` in lower case: a sequence, ``seg``, ``4d``, or empty for an ignored file.
+        kinds: Meaning of each ``kind``, in any case: a sequence, ``seg``, ``4d``, or empty for an ignored file.
         expected: Sequences of a complete scan.
         labels: Region of ``REGIONS`` for each label value above 0.
         abnormal: Regions that are abnormal; ``None`` for every label above 0.
@@ -80,11 +80,19 @@ class Layout:
     reader: str | NamedReader = "nifti"
 
     def __post_init__(self) -> None:
-        """Refuse unknown names.
+        """Refuse unknown names, and put the kinds into lower case.
 
         Raises:
-            ValueError: If a region, sequence, kind or tree reader is unknown.
+            ValueError: If a region, sequence, kind or tree reader is unknown, or two kinds that differ only in their
+                case have different meanings.
         """
+        lower: dict[str, str] = {}
+        for kind, meaning in self.kinds.items():
+            if lower.setdefault(kind.lower(), meaning) != meaning:
+                both = f"{lower[kind.lower()]!r} and {meaning!r}"
+                fix = "kinds are matched in any case, so keep one"
+                raise ValueError(f"layout {self.name!r} gives the kind {kind!r} two meanings, {both}; {fix}")
+        object.__setattr__(self, "kinds", lower)
         regions = set(self.labels.values()) | set(self.abnormal or ())
         meanings = set(self.kinds.values()) - {SEGMENTATION, FOUR_D, SKIP} | set(self.channels) | set(self.expected)
         unknown = sorted(regions - set(REGIONS)) + sorted(meanings - set(SEQUENCES))

@@ -36,14 +36,14 @@ class _Pool:
         with self.lock:
             if not self.stopping:
                 self.running.add(supervisor)
+                self._options.display.cell_began(supervisor.job)
             return not self.stopping
 
     def end(self, supervisor: Supervisor) -> None:
         with self.lock:
             self.running.discard(supervisor)
             self._ended += 1
-            if self._total > 1:
-                self._options.display.progress(self._ended, self._total, "cells")
+            self._options.display.cell_ended(supervisor.job, self._ended, self._total)
 
 
 def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
@@ -55,6 +55,7 @@ def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
     for gpu in devices(jobs, options.slots):
         slots.put(gpu)
     pool = _Pool(len(jobs), options)
+    options.display.watch_cells([job.label for job in jobs], slots.qsize())
     executor = ThreadPoolExecutor(slots.qsize())
     futures = [executor.submit(_run_in_slot, job, slots, pool, options) for job in jobs]
     while True:

@@ -22,6 +22,7 @@ from anyadbench.engine.settings import batch_size
 from anyadbench.engine.trainer import Trainer
 from anyadbench.methods.contract import Batch, Context, Losses, Method, Normals
 from anyadbench.methods.descriptor import MethodDescriptor
+from anyadbench.plugins.blame import blame, described
 from anyadbench.testing.conformance.guard import Guard
 from anyadbench.testing.conformance.samples import PROTOCOL
 from anyadbench.weights import ResolvedWeights, resolve
@@ -35,6 +36,10 @@ SEED = 0
 
 class Broken(Exception):
     """The method fails a check; the message says how."""
+
+
+class Warned(Exception):
+    """The method passes a check, but should be improved; the message says how."""
 
 
 class Skipped(Exception):
@@ -82,6 +87,10 @@ class Bench:
         listed = self.descriptor.weights_for(self.params)
         profile = "package" if "package" in listed or not listed else next(iter(listed))
         return resolve("random", listed, profile=profile)
+
+    def blame(self, error: BaseException) -> str:
+        """Return an error as one line, with the place in the method's own code that it comes from."""
+        return blame(error, self.descriptor.factory) or described(error)
 
     def import_code(self) -> None:
         """Import the factory's module and everything that it needs."""

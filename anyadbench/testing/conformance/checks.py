@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from anyadbench.engine.numerics import seed_everything
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.errors import UserError
 from anyadbench.methods.contract import Method
 from anyadbench.predict.agreement import allowed
 from anyadbench.sequences import SEQUENCES, format_subset
-from anyadbench.testing.conformance.bench import Bench, Broken, Scored, Skipped, on_grid, same_state
+from anyadbench.testing.conformance.bench import SEED, Bench, Broken, Scored, Skipped, Warned, on_grid, same_state
 from anyadbench.testing.conformance.samples import PROTOCOL, with_hidden_rewritten
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ TOLERANCE = 1e-5
 """Largest difference of maps between batches, see ``allowed``."""
 
 FULL = PROTOCOL.sequences
+
+COPIED, COPIED_BYTES = 0.25, 100_000
+"""Share and bytes of a stored state that are as before fitting from which the kit warns."""
 
 
 @dataclass
@@ -36,7 +40,8 @@ class Fitted:
         method: Fitted on ``data``.
         state: File with its state.
         values: Slices to score, of test scans with every sequence.
-        steady: Whether a second fit with the same seed was identical.
+        steady: Whether a second fit with the same seed had the identical state.
+        repeats: Whether scoring the same slices twice gave identical maps.
     """
 
     bench: Bench
@@ -46,6 +51,7 @@ class Fitted:
     state: Path
     values: Float[np.ndarray, "B S H W"]
     steady: bool = True
+    repeats: bool = True
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -79,8 +85,15 @@ def same_seed(fitted: Fitted) -> None:
     """Fit again on the same data with the same seed."""
     fitted.steady = False
     again = fitted.bench.fit(fitted.data)
-    _compare_fits(fitted, again, "Fitted twice with one seed, the method")
-    fitted.steady = True
+    fitted.steady = same_state(fitted.method.saved_state(), again.saved_state())
+    fitted.repeats = fitted.score().same(fitted.score())
+    if not fitted.steady:
+        raise Broken("Fitted twice with one seed, the method has a different state: fitting is not deterministic.")
+    if not fitted.repeats:
+        raise Broken("Scored twice without any change, it gives different maps: scoring is not deterministic.")
+    if not fitted.score().same(fitted.score(again)):
+        fitted.steady = False
+        raise Broken("Fitted twice with one seed, the method has the same state, but gives different maps.")
 
 
 def fit_normals_only(fitted: Fitted) -> None:
@@ -91,26 +104,42 @@ def fit_normals_only(fitted: Fitted) -> None:
     if bench.guard.reads:
         raise Broken(f"Fitting {bench.guard.reads[0]}, a file of the data set.")
     if not fitted.steady:
-        raise Skipped("Fits with one seed differ (same-seed), so they do not show what fitting has seen.")
+        raise Skipped("Fitting is not deterministic (same-seed), so its result does not show what it has seen.")
     other = bench.fit(fitted.changed)
-    _compare_fits(fitted, other, "With masks and all slices but the training normals rewritten, the fitted method")
-
-
-def _compare_fits(fitted: Fitted, other: Method, what: str) -> None:
+    what = "With masks and all slices but the training normals rewritten, the fitted method"
     if not same_state(fitted.method.saved_state(), other.saved_state()):
         raise Broken(f"{what} has a different state.")
-    if not fitted.score().same(fitted.score(other)):
+    if fitted.repeats and not fitted.score().same(fitted.score(other)):
         raise Broken(f"{what} has the same state, but gives different maps.")
+
+
+def stored_once(fitted: Fitted) -> None:
+    """Compare the stored state with that before fitting: what is equal, and large, is a copy of the weights."""
+    bench = fitted.bench
+    if bench.weights.kind == "none":
+        return
+    before, after = bench.build(fitted.grid).saved_state(), fitted.method.saved_state()
+    sizes = {name: tensor.numel() * tensor.element_size() for name, tensor in after.items()}
+    equal = [name for name in after if name in before and same_state({name: before[name]}, {name: after[name]})]
+    copied, whole = sum(sizes[name] for name in equal), sum(sizes.values())
+    if copied > COPIED * whole and copied > COPIED_BYTES:
+        largest = max(equal, key=lambda name: sizes[name])
+        raise Warned(
+            f"{copied / 1e6:.1f} of the {whole / 1e6:.1f} MB that a cell stores are as they were before fitting, such "
+            f"as {largest!r}; if they come from the pretrained weights, anyadbench.api.freeze leaves them out."
+        )
 
 
 def save_load(fitted: Fitted) -> None:
     """Load the stored state into a new method."""
+    _demand_repeats(fitted, "whether a new method with the stored state gives the same maps")
     if not fitted.score().same(fitted.score(fitted.fresh())):
         raise Broken("A new method with the stored state gives different maps; is all state a parameter or a buffer?")
 
 
 def batch_independent(fitted: Fitted) -> None:
     """Score one by one, in another order and in parts, and compare with one batch."""
+    _demand_repeats(fitted, "whether slices influence each other")
     values, count = fitted.values, len(fitted.values)
     order = np.arange(count)
     for subset in (FULL, PROTOCOL.subsets[0]):
@@ -141,16 +170,33 @@ def _close(whole: Scored, scored: Scored, part: np.ndarray, what: str) -> None:
 
 def hidden_sequence(fitted: Fitted) -> None:
     """Score slices with all sequences and then with a subset; once more with the hidden sequences rewritten."""
-    first, second = fitted.fresh(), fitted.fresh()
+    first, again, second = (fitted.fresh() for _ in range(3))
     for subset in PROTOCOL.subsets:
         if subset == FULL:
             continue
         changed = with_hidden_rewritten(fitted.values, subset)
-        fitted.score(first)
-        fitted.bench.score(second, changed, FULL)
-        original = fitted.score(first, subset)
-        if not original.same(fitted.bench.score(second, changed, subset)):
+        original, repeated = (_after_whole(fitted, method, fitted.values, subset) for method in (first, again))
+        if not original.same(repeated):
+            raise Skipped(
+                f"Shown {format_subset(subset)}, scores differ from call to call without any change: the method is not "
+                "deterministic, even with the same random numbers, so they do not show what it has seen."
+            )
+        if not original.same(_after_whole(fitted, second, changed, subset)):
             raise Broken(f"Shown {format_subset(subset)}, scores change when the other sequences are rewritten.")
+
+
+def _after_whole(
+    fitted: Fitted, method: Method, values: Float[np.ndarray, "B S H W"], subset: tuple[str, ...]
+) -> Scored:
+    """Score slices with all sequences and then with a subset, from the same random numbers each time."""
+    seed_everything(SEED)
+    fitted.bench.score(method, values, FULL)
+    return fitted.bench.score(method, values, subset)
+
+
+def _demand_repeats(fitted: Fitted, what: str) -> None:
+    if not fitted.repeats:
+        raise Skipped(f"Scoring is not deterministic (same-seed), so maps do not show {what}.")
 
 
 def every_subset(fitted: Fitted) -> None:
@@ -163,7 +209,7 @@ def every_subset(fitted: Fitted) -> None:
             try:
                 scored = bench.score(method, fitted.values[:2], subset)
             except Exception as error:  # a method may raise anything
-                raise Broken(f"It fails {where}: {type(error).__name__}: {error}") from error
+                raise Broken(f"It fails {where}: {bench.blame(error)}") from error
             _finite(fitted, scored, where)
     for sequences in (("flair",), SEQUENCES):
         try:
@@ -172,8 +218,8 @@ def every_subset(fitted: Fitted) -> None:
             continue  # a refusal in one sentence is allowed
         except Exception as error:
             raise Broken(
-                f"It cannot be built for {' and '.join(sequences)}: {type(error).__name__}: {error}; raise UserError "
-                "with the reason if it does not support them."
+                f"It cannot be built for {' and '.join(sequences)}: {bench.blame(error)}; raise UserError with the "
+                "reason if it does not support them."
             ) from error
 
 
@@ -195,6 +241,7 @@ RUNNING = {
     "maps-finite": maps_finite,
     "same-seed": same_seed,
     "save-load": save_load,
+    "stored-once": stored_once,
     "batch-independent": batch_independent,
     "hidden-sequence": hidden_sequence,
     "every-subset": every_subset,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from anyadbench.errors import UserError, suggest
 
-Status = Literal["passed", "failed", "expected", "unexpected", "skipped", "unavailable"]
+Status = Literal["passed", "warned", "failed", "expected", "unexpected", "skipped", "unavailable"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class Check:
     title: str
     why: str
 
+
+ORDER: tuple[Status, ...] = ("failed", "unexpected", "skipped", "warned", "expected", "unavailable", "passed")
+"""The order in which outcomes are counted."""
 
 CHECKS: tuple[Check, ...] = (
     Check(
@@ -51,6 +55,11 @@ CHECKS: tuple[Check, ...] = (
         "save-load",
         "The stored state in a newly built method gives the same maps, to the bit.",
         "A cell keeps the state and nothing else; its numbers must follow from it.",
+    ),
+    Check(
+        "stored-once",
+        "Pretrained tensors that fitting leaves as they are, are not stored with a cell (a warning).",
+        "Every cell of a grid stores them again, though they follow from the weights.",
     ),
     Check(
         "batch-independent",
@@ -120,20 +129,23 @@ class Finding:
 
     Attributes:
         check: Its id.
-        status: ``passed`` or ``failed``; ``expected`` for a failure in the expected-failure map, ``unexpected`` for a
-            pass in it; ``skipped`` where an earlier failure left nothing to check; ``unavailable`` for a method whose
-            descriptor says that it cannot be run.
+        status: ``passed`` or ``failed``; ``warned`` for a pass with a remark; ``expected`` for a failure in the
+            expected-failure map, ``unexpected`` for a pass in it; ``skipped`` where an earlier failure, or a method
+            that is not deterministic, left nothing to check; ``unavailable`` for a method whose descriptor says that it
+            cannot be run.
         reason: One sentence; empty for a plain pass.
+        traceback: Traceback of the error that the method raised, if that is why it fails.
     """
 
     check: str
     status: Status
     reason: str = ""
+    traceback: str = ""
 
     @property
     def ok(self) -> bool:
         """Whether a method with this finding conforms."""
-        return self.status in ("passed", "expected", "unavailable")
+        return self.status in ("passed", "warned", "expected", "unavailable")
 
 
 @dataclass(frozen=True)
@@ -143,12 +155,19 @@ class Report:
     Attributes:
         method: As requested.
         findings: One per check, in the order of ``CHECKS``.
-        cost: ``fit_seconds``, ``score_ms`` (per slice), ``total_seconds`` (all of them processor time), ``memory_mb``.
+        cost: ``fit_seconds``, ``score_ms`` (per slice) and ``kit_seconds`` (everything that the kit does), which are
+            wall-clock times; ``total_seconds``, the processor time that ``Limits.seconds`` is about; ``memory_mb``.
     """
 
     method: str
     findings: tuple[Finding, ...]
     cost: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> str:
+        """How many checks have which outcome, in words, such as ``1 failed, 2 skipped, 11 passed``."""
+        counts = Counter(finding.status for finding in self.findings)
+        return ", ".join(f"{counts[status]} {status}" for status in ORDER if counts[status])
 
     @property
     def ok(self) -> bool:

@@ -215,3 +215,24 @@ def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_layout_has_a_tiny_tree(tmp_path: Path, name: str) -> None:
     assert len(discover(make_tree(name, tmp_path / "tree", 2, TINY), LAYOUTS[name])) == 2
+
+
+def test_kinds_in_capitals_are_those_of_any_case(tmp_path: Path) -> None:
+    folder = tmp_path / "W1"
+    folder.mkdir()
+    for kind in ("FLAIR", "T1W", "Lesion"):
+        (folder / f"W1_{kind}.nii.gz").touch()
+    kinds = {"FLAIR": "flair", "T1w": "t1", "LESION": "seg"}
+    layout = Layout(
+        "MINE", "Mine", (r"(?P<scan>(?P<subject>W\d+))_(?P<kind>FLAIR|T1W|LESION)",), kinds, ("flair", "t1")
+    )
+    (scan,) = discover(tmp_path, layout)
+    assert set(scan.files) == {"flair", "t1"} and scan.seg is not None
+    lower = Layout("MINE", "Mine", layout.patterns, {"flair": "flair", "t1w": "t1", "lesion": "seg"}, ("flair", "t1"))
+    assert layout.fingerprint == lower.fingerprint
+
+
+def test_kinds_that_differ_in_their_case_alone_have_one_meaning() -> None:
+    with pytest.raises(ValueError, match=r"layout 'mine' gives the kind 't1' two meanings, 't2' and 't1'; .* keep one"):
+        Layout("mine", "Mine", (), {"T1": "t2", "t1": "t1"})
+    assert Layout("mine", "Mine", (), {"T1": "t1", "t1": "t1"}).kinds == {"t1": "t1"}
