@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -79,12 +80,18 @@ def check_command(path: Path, runs: Path | None, as_json: bool) -> None:
     absent = sorted({name for cell in report.cells for name in cell.absent})
     if as_json:
         found = {"cells": len(report.cells), "boards": list(map(str, report.boards)), "numbers": report.numbers}
-        print_json(found | {"absent": absent, "problems": report.problems})
+        remarks = sorted({text for cell in report.cells for text in cell.remarks})
+        width = max((cell.width for cell in report.cells), default=0.0)
+        print_json(found | {"absent": absent, "width": width, "unchecked": remarks, "problems": report.problems})
     else:
         for problem in report.problems:
             click.echo(clean(problem))
         if absent:
             click.echo(f"Absent and not needed: {', '.join(absent)}")
+        for text, count in Counter(text for cell in report.cells for text in cell.remarks).items():
+            click.echo(f"Not checked in {count} cells: {text}.")
+        if width := max((cell.width for cell in report.cells), default=0.0):
+            click.echo(f"Pixel metrics of published rows are confirmed to within {width:.1e}.")
         count = len(report.problems)
         verdict = f"{count} problem{'' if count == 1 else 's'}" if count else "no problems"
         click.echo(

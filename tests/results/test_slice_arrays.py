@@ -18,15 +18,16 @@ def table(scores: str = "f8") -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Return two test sets of 30 slices, of which a subset lacks some."""
     rng = np.random.default_rng(0)
     facts = [
-        {"subject": f"p{i // 10}", "scan": f"p{i // 10}_1", "slice": i % 10, "height_mm": 2.5 * (i % 10), "label": i % 2,
-         "lesion_px": 40 * (i % 2), "brain": float(rng.random())}
+        {"subject": f"p{i // 10}", "scan": f"p{i // 10}_1", "slice": i % 10, "height_mm": 2.5 * (i % 10),
+         "label": i % 2, "lesion_px": 40 * (i % 2), "brain": float(rng.random())}
         for i in range(30)
     ]  # fmt: skip
     rows = {}
     for test in ("a", "b"):
         for subset, kept in (("F", facts), ("F+T1", facts[10:])):
             values = rng.normal(size=len(kept)).astype(scores)
-            records = [{**one, "test": test, "subset": subset, "image_score": float(v)} for one, v in zip(kept, values)]
+            named = {"test": test, "subset": subset}
+            records = [one | named | {"image_score": float(v)} for one, v in zip(kept, values, strict=True)]
             rows[test, subset] = [{name: record[name] for name in SLICE_COLUMNS} for record in records]
     return rows
 

@@ -18,7 +18,8 @@ from places import FIXTURES
 
 from anyadbench.boards import build_boards
 from anyadbench.boards.aggregate.recompute import read_replicates, read_statistics
-from anyadbench.boards.verify.cell import CellReport, check_selection
+from anyadbench.boards.verify.cell import check_selection
+from anyadbench.boards.verify.findings import CellReport
 from anyadbench.boards.verify.submission import check
 from anyadbench.errors import UserError
 from anyadbench.results.arrays import load_arrays, save_arrays
