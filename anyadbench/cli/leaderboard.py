@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from anyadbench.cli.options import json_option, runs_option
+
+if TYPE_CHECKING:
+    from anyadbench.boards.verify.submission import CheckReport
 
 
 @click.group()
@@ -67,8 +71,15 @@ def publish(runs: Path, out: Path, protocols: tuple[str, ...], methods: tuple[st
 @leaderboard.command("check")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--runs", type=click.Path(path_type=Path), help="Results of a board, if they are not beside it.")
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="[NAME=]DIR",
+    help="Also select the slices again from these data; the name of an embedded data set generates it.",
+)
+@click.option("--rerun", is_flag=True, help="Also run every cell again, and compare.")
 @json_option("the findings")
-def check_command(path: Path, runs: Path | None, as_json: bool) -> None:
+def check_command(path: Path, runs: Path | None, data: tuple[str, ...], rerun: bool, as_json: bool) -> None:
     """Recompute every number of a cell, a runs folder or a board from what it stores, and report differences.
 
     The exit code is 1 if there is a problem.
@@ -77,6 +88,8 @@ def check_command(path: Path, runs: Path | None, as_json: bool) -> None:
     from anyadbench.cli.output import clean, print_json
 
     report = check(path, runs)
+    if data or rerun:
+        _against_data(report, data, rerun)
     absent = sorted({name for cell in report.cells for name in cell.absent})
     if as_json:
         found = {"cells": len(report.cells), "boards": list(map(str, report.boards)), "numbers": report.numbers}
@@ -100,3 +113,17 @@ def check_command(path: Path, runs: Path | None, as_json: bool) -> None:
         )
     if report.problems:
         raise SystemExit(1)
+
+
+def _against_data(report: CheckReport, data: tuple[str, ...], rerun: bool) -> None:
+    """Add what only the data can show, for the cells whose files can be read."""
+    from anyadbench.launch.progress import Display
+    from anyadbench.launch.recheck import Recheck
+
+    with Display() as display:
+        recheck = Recheck(data, display)
+        for cell in report.cells:
+            if cell.result is not None:
+                recheck.derive(cell)
+            if cell.result is not None and rerun:
+                recheck.rerun(cell)

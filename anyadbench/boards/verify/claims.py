@@ -126,7 +126,7 @@ def _check_steps(report: CellReport, result: CellResult, protocol: Protocol, man
     if most is not None and not published and not 0 < slices <= most:
         report.note("result.json", f"train.slices is {slices}, but manifest.json selects {most} slices to train on.")
     models = len(at(manifest, "fit.folders") or {"all": ""})
-    wanted = 0 if published else _steps(params, slices) * models
+    wanted = 0 if published else expected_steps(params, slices) * models
     # Models of single subsets may see fewer slices, and then have fewer steps in each epoch.
     exact = models == 1 or int(params.get("steps", 0)) > 0
     report.numbers += 1
@@ -143,7 +143,7 @@ def _check_steps(report: CellReport, result: CellResult, protocol: Protocol, man
         report.note("result.json", f"train.selected_step is {chosen} of {steps} steps.")
 
 
-def _steps(params: Mapping[str, Any], slices: int) -> int:
+def expected_steps(params: Mapping[str, Any], slices: int) -> int:
     """Return the steps of a training: as many as asked for, or whole passes over its slices."""
     whole, rest = divmod(slices, max(int(params.get("batch_size", _BATCH)), 1))
     per_epoch = max(1, whole if params.get("drop_last") or not rest else whole + 1)

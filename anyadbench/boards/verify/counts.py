@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from anyadbench.boards.aggregate.recompute import Statistics
 from anyadbench.boards.verify.findings import CellReport, at
 from anyadbench.protocols.model import Protocol
+from anyadbench.results.cellfiles import SliceRecord
 from anyadbench.results.schema import CellResult
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def check_counts(
         if row.steps.components < abnormal or row.steps.lesion_pixels < row.steps.components:
             text = f"{where}: {row.steps.components} lesions and {row.steps.lesion_pixels} lesion pixels cannot lie in"
             report.note(_PIXELS, f"{text} {abnormal} abnormal slices.")
+        _check_labels(report, where, protocol, records, emptied)
         if _native(protocol) and protocol.slices.cavity:
             wanted = sum(record["lesion_px"] for record in records if record["label"])
             _agree(report, _PIXELS, f"{where}: the lesion pixels", row.steps.lesion_pixels, "the slice table", wanted)
@@ -41,6 +44,21 @@ def check_counts(
         wanted = sum(len(records) for records in statistics.slices.values())
         _agree(report, "result.json", "timings.scored_slices", round(scored), "the slice table", wanted)
     _check_names(report, manifest, statistics, protocol)
+
+
+def _check_labels(
+    report: CellReport, where: str, protocol: Protocol, records: Sequence[SliceRecord], emptied: int
+) -> None:
+    """Check labels against areas: on its own grid, a slice with the label abnormal and no lesion is an emptied one."""
+    wrong = next((one for one in records if not one["label"] and one["lesion_px"]), None)
+    if wrong is not None:
+        text = f"slice {wrong['slice']} of {wrong['scan']} has no lesion by its label, but {wrong['lesion_px']} pixels"
+        report.note("scores/slices.csv", f"{where}: {text} of one.")
+    empty = sum(bool(one["label"]) and not one["lesion_px"] for one in records)
+    report.numbers += 1
+    if empty > emptied or (_native(protocol) and empty != emptied):
+        text = f"{where}: n_emptied is {emptied}, but {empty} abnormal slices of the slice table have no lesion pixel."
+        report.note("result.json", text)
 
 
 def _native(protocol: Protocol) -> bool:
