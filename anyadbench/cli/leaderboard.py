@@ -102,7 +102,7 @@ def check_command(path: Path, runs: Path | None, data: tuple[str, ...], rerun: b
         if absent:
             click.echo(f"Absent and not needed: {', '.join(absent)}")
         for text, count in Counter(text for cell in report.cells for text in cell.remarks).items():
-            click.echo(f"Not checked in {count} cells: {text}.")
+            click.echo(f"Not checked in {count} cell{'' if count == 1 else 's'}: {text}.")
         if width := max((cell.width for cell in report.cells), default=0.0):
             click.echo(f"Pixel metrics of published rows are confirmed to within {width:.1e}.")
         count = len(report.problems)

@@ -48,6 +48,16 @@ def test_published_cells_pass_their_check() -> None:
     assert len(report.cells) >= 1
 
 
+def test_published_results_are_small() -> None:
+    sizes = {cell.name: size_of(cell) for cell in (RESULTS / "cells").iterdir()}
+    assert {name: size for name, size in sizes.items() if size > 250_000} == {}
+    assert size_of(HOME) < 40_000_000
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def test_nothing_published_names_a_machine() -> None:
     records = list(RESULTS.rglob("*.json"))
     assert len(records) > 2
@@ -90,8 +100,8 @@ def one_cell(runs: Path) -> Path:
 
 def test_a_cell_that_fails_its_check_is_not_published(tmp_path: Path) -> None:
     cell = one_cell(tmp_path / "runs")
-    (cell / "scores/slices.csv").write_text((cell / "scores/slices.csv").read_text() + "\n")
-    with pytest.raises(UserError, match="cannot be published: .*slices.csv: its hash is not the one in result.json"):
+    (cell / "manifest.json").write_text((cell / "manifest.json").read_text() + "\n")
+    with pytest.raises(UserError, match="cannot be published: .*manifest.json: its hash is not the one in result.json"):
         publish_cells(tmp_path / "runs", tmp_path / "out")
     with pytest.raises(UserError, match="has no finished cell that matches"):
         publish_cells(tmp_path / "runs", tmp_path / "out", methods=["none"])

@@ -20,6 +20,9 @@ from anyadbench.results.cellfiles import NEEDED, SLICE_TABLES
 from anyadbench.results.read import read_cells, read_json
 from anyadbench.results.slice_arrays import save_slices
 
+EXACT_BYTES = 100_000
+"""Pixel statistics of at most this size are published as they are."""
+
 _MAPS = "scores/maps.npz"
 
 
@@ -28,8 +31,9 @@ def publish_cells(
 ) -> list[Path]:
     """Copy finished cells to ``out/cells``, replacing those that exist.
 
-    Weights, logs, plans, resamples, curves and the path of the weights in the manifest are not copied. The pixel
-    statistics are grouped (see `anyadbench.metrics.rows.grouped`), and the slice table is written as arrays.
+    Weights, logs, plans, resamples, curves and the path of the weights in the manifest are not copied. Pixel
+    statistics above `EXACT_BYTES` are grouped (see `anyadbench.metrics.rows.grouped`), and the slice table is written
+    as arrays.
 
     Args:
         runs: Folder written by 'anyadbench run'.
@@ -69,6 +73,7 @@ def _copy(cell: Path, target: Path, maps: bool) -> Path:
             result["files"].pop(name, None)
             if (copy / name).is_file():
                 result["files"][name] = sha256_file(copy / name)
+        result["files"] = dict(sorted(result["files"].items()))
         _write(copy / "result.json", result)
         head = read_json(copy, "cell.json")
         kept_facts = {name: value for name, value in head.items() if name not in ("pid", "log_tail")}
@@ -88,7 +93,8 @@ def _shorten(copy: Path) -> list[str]:
         manifest["weights"].pop("path", None)
     _write(copy / "manifest.json", manifest)
     rows = list(statistics.pixels.values())
-    if any(not isinstance(row.steps, GroupedSteps) for row in rows):
+    long = (copy / "scores/pixels.npz").stat().st_size > EXACT_BYTES
+    if long and any(not isinstance(row.steps, GroupedSteps) for row in rows):
         save_arrays(copy / "scores/pixels.npz", to_grouped_arrays(condense(rows), statistics.subjects))
         changed.append("scores/pixels.npz")
     if (copy / "scores/slices.csv").is_file():

@@ -29,3 +29,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_phantom: Path, tiny_
 @pytest.fixture
 def runs(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "runs", ignore=shutil.ignore_patterns("fits", "*.lock")))
+
+
+@pytest.fixture
+def published(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The published form of the cell, with grouped pixel statistics although they are short."""
+    from anyadbench.boards.verify import publish
+
+    monkeypatch.setattr(publish, "EXACT_BYTES", 0)
+    (cell,) = publish.publish_cells(runs, tmp_path / "results")
+    return cell

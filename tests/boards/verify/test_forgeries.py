@@ -17,7 +17,6 @@ from places import ROOT
 from anyadbench.boards.aggregate.recompute import read_statistics
 from anyadbench.boards.verify.cell import check_cell
 from anyadbench.boards.verify.claims import expected_steps
-from anyadbench.boards.verify.publish import publish_cells
 from anyadbench.boards.verify.submission import check
 from anyadbench.boards.verify.twins import fingerprints, twins
 from anyadbench.engine.settings import batch_size, batches_per_epoch, training_steps
@@ -375,19 +374,18 @@ def test_a_method_without_training_may_give_the_same_scores(runs: Path) -> None:
     assert sentence.startswith("two: its ") and sentence.endswith("but their seeds are 0 and 1.")
 
 
-def test_a_published_value_outside_its_ends_is_named(runs: Path, tmp_path: Path) -> None:
-    (cell,) = publish_cells(runs, tmp_path / "out")
-    report = check_cell(cell)
+def test_a_published_value_outside_its_ends_is_named(published: Path) -> None:
+    report = check_cell(published)
     assert report.problems == [] and 0 < report.width < 1e-3
-    forger = Forger(cell)
+    forger = Forger(published)
 
     def raise_ap(row: Any) -> Any:
         return replace(row, steps=replace(row.steps, values={**row.steps.values, "pixel_ap": 0.99}))
 
     forger.pixels(raise_ap)
     forger.result(lambda data: [row["metrics"].update(pixel_ap=0.99) for row in data["rows"]])
-    reseal(cell)
-    (problem,) = check_cell(cell).problems
+    reseal(published)
+    (problem,) = check_cell(published).problems
     assert "pixel_ap is 0.990000, but the pixel statistics allow" in problem
 
 
