@@ -28,6 +28,9 @@ _FACTS = {"slice": "i8", "height_mm": "f8", "label": "i8", "lesion_px": "i8", "b
 
 FORMAT = 1
 
+MAX_BYTES = 64 * 2**20
+"""Unpacked size above which a file is refused."""
+
 
 def save_slices(path: Path, slices: Mapping[RowKey, Sequence[SliceRecord]]) -> None:
     """Write the slice table of a cell; the rows keep their order, and so do their slices.
@@ -63,7 +66,7 @@ def load_slices(path: Path, source: str) -> dict[RowKey, list[SliceRecord]]:
     Raises:
         UserError: If it is damaged.
     """
-    arrays = load_arrays(path, source)
+    arrays = load_arrays(path, source, MAX_BYTES)
     try:
         return _records(arrays)
     except (KeyError, ValueError, TypeError, IndexError, AttributeError, RecursionError):

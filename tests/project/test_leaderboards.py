@@ -48,10 +48,12 @@ def test_published_cells_pass_their_check() -> None:
     assert len(report.cells) >= 1
 
 
-def test_published_results_are_small() -> None:
-    sizes = {cell.name: size_of(cell) for cell in (RESULTS / "cells").iterdir()}
-    assert {name: size for name, size in sizes.items() if size > 250_000} == {}
-    assert size_of(HOME) < 40_000_000
+@pytest.mark.slow
+def test_the_largest_published_cell_is_at_most_250_kb(tmp_path: Path) -> None:
+    cell = max((RESULTS / "cells").iterdir(), key=size_of)
+    shutil.copytree(cell, tmp_path / "runs/cells" / cell.name)
+    (copy,) = publish_cells(tmp_path / "runs", tmp_path / "out")
+    assert size_of(copy) <= 250_000
 
 
 def size_of(folder: Path) -> int:

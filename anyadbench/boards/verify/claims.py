@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -177,6 +178,6 @@ def _check_times(report: CellReport, result: CellResult, head: Mapping[str, Any]
 
 def _seconds(text: Any) -> float | None:
     try:
-        return time.mktime(time.strptime(str(text), "%Y-%m-%dT%H:%M:%SZ"))
+        return float(calendar.timegm(time.strptime(str(text), "%Y-%m-%dT%H:%M:%SZ")))
     except ValueError:
         return None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.metrics.core.cohort import Cohort
+from anyadbench.metrics.core.cohort import LEFT_OUT, Cohort
 from anyadbench.metrics.core.curves import FPR_LIMIT, Curve
+from anyadbench.metrics.intervals.jackknife import JACKKNIFED, jackknife_values
 from anyadbench.metrics.rows.grouped import (
     COVERAGE_UNIT,
     POSITION_UNIT,
@@ -20,6 +21,7 @@ from anyadbench.metrics.rows.grouped import (
 )
 from anyadbench.metrics.rows.grouped_storage import WEIGHT_BITS
 from anyadbench.metrics.rows.row_pixels import RowPixels
+from anyadbench.results.cellfiles import RowKey, SliceRecord
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
@@ -31,6 +33,9 @@ COUNTS = 24 << 10
 
 LEAST_GROUPS, MOST_GROUPS = 64, 1024
 
+NEAR = 2e-3
+"""How far metrics without a subject, by the published counts, may be from those of the run."""
+
 WIDTH = 2e-5
 """Groups are split until the ends of every metric are this close, or until a row has `MOST_STEPS`."""
 
@@ -38,18 +43,41 @@ MOST_STEPS = 1 << 11
 """Groups of one row in the pooled ranking; few rows need as many."""
 
 
-def condense(rows: Sequence[RowPixels]) -> list[RowPixels]:
+def condense(rows: Sequence[RowPixels], slices: Mapping[RowKey, Sequence[SliceRecord]]) -> list[RowPixels]:
     """Return the rows of a cell with grouped steps and fewer groups of subjects' counts; grouped rows stay as they are.
 
-    Every value is that of the given rows: `GroupedSteps.compute` returns it, and its ends contain it.
+    Every value is that of the given rows: `GroupedSteps.compute` returns it, and its ends contain it. So are the values
+    without each subject, which the subjects' counts give to within `NEAR`.
     """
     counts = sum(len(row.subjects) for row in rows)
     groups = int(np.clip(COUNTS // max(counts, 1), LEAST_GROUPS, MOST_GROUPS))
-    return [row if isinstance(row.steps, GroupedSteps) else _condensed(row, groups) for row in rows]
+    return [
+        row if isinstance(row.steps, GroupedSteps) else _condensed(row, groups, slices.get((row.test, row.subset), []))
+        for row in rows
+    ]
 
 
-def _condensed(row: RowPixels, groups: int) -> RowPixels:
-    cohort = _joined(row.cohort, groups)
+def left_out(row: RowPixels, cohort: Cohort, records: Sequence[SliceRecord]) -> Float64[np.ndarray, "s m"]:
+    """Return the pixel metrics of a row without each subject, as the counts of ``cohort`` give them."""
+    scores = {name: [one for one in records if one["subject"] == name] for name in row.subjects}
+    images = [
+        (np.array([float(one["image_score"]) for one in own]), np.array([bool(one["label"]) for one in own]))
+        for own in scores.values()
+    ]
+    points = dict.fromkeys(JACKKNIFED, float("nan")) | row.steps.compute()
+    _, found = jackknife_values(replace(cohort, left_out=None), images, points)
+    return found[:, [JACKKNIFED.index(name) for name in LEFT_OUT]]
+
+
+def _condensed(row: RowPixels, groups: int, records: Sequence[SliceRecord]) -> RowPixels:
+    wanted = left_out(row, row.cohort, records)
+    while True:
+        cohort = _joined(row.cohort, groups)
+        apart = np.abs(left_out(row, cohort, records) - wanted)
+        if not (apart > NEAR / 2).any() or groups >= row.cohort.tied.shape[1]:
+            break
+        groups *= 2
+    cohort = replace(cohort, left_out=wanted)
     if not row.steps.lesion_pixels:
         return replace(row, steps=_Prefix.of(row.steps).grouped(np.empty(0, dtype=np.int64)), cohort=cohort)
     prefix = _Prefix.of(row.steps)

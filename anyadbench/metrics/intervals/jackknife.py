@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anyadbench.errors import UserError
+from anyadbench.metrics.core.cohort import LEFT_OUT
 from anyadbench.metrics.intervals.resample import ImageData, resample
 from anyadbench.metrics.names import METRICS
 
@@ -97,7 +98,10 @@ def jackknife_values(
     found = resample(cohort, images, draws)
     values = np.stack([found[name] for name in JACKKNIFED], axis=1)
     point = np.array([points[name] for name in JACKKNIFED], dtype=np.float64)
-    return point, np.clip(values[1:] + (point - values[0]), 0.0, 1.0)
+    jack = np.clip(values[1:] + (point - values[0]), 0.0, 1.0)
+    if cohort.left_out is not None:
+        jack[:, [JACKKNIFED.index(name) for name in LEFT_OUT]] = cohort.left_out
+    return point, jack
 
 
 def one_seed(subjects: Sequence[str], point: Float[np.ndarray, " m"], jack: Float[np.ndarray, "n m"]) -> Replicates:

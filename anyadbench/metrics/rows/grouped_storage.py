@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.metrics.core.cohort import Cohort
+from anyadbench.metrics.core.cohort import LEFT_OUT, Cohort
 from anyadbench.metrics.rows.grouped import PIXEL_METRICS, GroupedSteps
 
 if TYPE_CHECKING:
-    from jaxtyping import Int64, UInt8
+    from jaxtyping import Float64, Int64, UInt8
 
 GROUPED_FORMAT = 3
 
 WEIGHT_BITS = 20
 """Bits by which the subjects' weights of components are rounded: to 2^-10 of a component."""
+
+_MOST_NUMBERS = 1 << 24
+"""Numbers of one kind in a file; no cell comes close."""
 
 _STEPS = ("gaps", "tied", "lesions", "weights", "ahead", "ties", "ranks", "positions")
 _COHORT = ("gaps", "tied", "lesions", "weights")
@@ -47,6 +50,7 @@ def grouped_arrays(
             parts[f"subject_{name}"].append((numbers >> WEIGHT_BITS if name == "weights" else numbers).ravel())
     head = {"format": GROUPED_FORMAT, "tests": {name: list(listed) for name, listed in tests.items()}, "rows": index}
     arrays = {name: _planes(np.concatenate([*values, np.empty(0, dtype=np.int64)])) for name, values in parts.items()}
+    arrays["left_out"] = np.concatenate([_left_out(cohort) for _, _, cohort in rows] or [np.empty((0, len(LEFT_OUT)))])
     return {"index": np.array(json.dumps(head, sort_keys=True, separators=(",", ":"))), **arrays}
 
 
@@ -60,6 +64,9 @@ def read_grouped(
         ValueError: If one has the wrong shape or type.
     """
     streams = {name: _Stream(arrays[name]) for name in (*_STEPS, *(f"subject_{name}" for name in _COHORT))}
+    left_out, taken_out = arrays["left_out"], 0
+    if left_out.dtype != np.float64 or left_out.ndim != 2:
+        raise ValueError("left_out")
     for entry in head["rows"]:
         k, g, s = int(entry["groups"]), int(entry["subject_groups"]), len(entry["subjects"])
         taken = {name: streams[name].take(k + (name == "gaps")) for name in _STEPS}
@@ -71,16 +78,23 @@ def read_grouped(
         )  # fmt: skip
         steps.ranks[:] += _least_ranks(steps)
         shaped["weights"] <<= WEIGHT_BITS
-        yield entry, steps, Cohort(**shaped)
-    if any(stream.left for stream in streams.values()):
+        yield entry, steps, Cohort(**shaped, left_out=left_out[taken_out : taken_out + s])
+        taken_out += s
+    if taken_out != len(left_out) or any(stream.left for stream in streams.values()):
         raise ValueError("rows")
+
+
+def _left_out(cohort: Cohort) -> Float64[np.ndarray, "s m"]:
+    if cohort.left_out is None:
+        raise ValueError("a row has no values without each subject")
+    return cohort.left_out
 
 
 class _Stream:
     """The numbers of an array in byte planes, taken from the front."""
 
     def __init__(self, planes: np.ndarray) -> None:
-        if planes.dtype != np.uint8 or planes.ndim != 2 or planes.shape[0] > 7:
+        if planes.dtype != np.uint8 or planes.ndim != 2 or planes.shape[0] > 7 or planes.shape[1] > _MOST_NUMBERS:
             raise ValueError("planes")
         wide = np.zeros((planes.shape[1], 8), dtype=np.uint8)
         wide[:, : planes.shape[0]] = planes.T

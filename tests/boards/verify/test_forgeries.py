@@ -389,6 +389,22 @@ def test_a_published_value_outside_its_ends_is_named(published: Path) -> None:
     assert "pixel_ap is 0.990000, but the pixel statistics allow" in problem
 
 
+def test_values_without_a_subject_must_follow_from_its_counts(published: Path) -> None:
+    forger = Forger(published)
+
+    def change(row: Any) -> Any:
+        changed = row.cohort.left_out.copy()
+        changed[1, 1] += 0.01
+        return replace(row, cohort=replace(row.cohort, left_out=changed))
+
+    forger.pixels(change)
+    forger.refill()
+    reseal(published)
+    problems = check_cell(published).problems
+    assert all("pixel_ap without" in problem and "but the subjects' counts give" in problem for problem in problems)
+    assert problems
+
+
 @pytest.mark.parametrize(
     ("params", "slices"),
     [

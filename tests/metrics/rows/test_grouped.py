@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from anyadbench.boards.verify import condense as condensing
-from anyadbench.boards.verify.condense import condense
+from anyadbench.boards.verify.condense import condense, left_out
 from anyadbench.errors import UserError
 from anyadbench.metrics import PixelState, PixelStats
 from anyadbench.metrics.core.thresholds import quantile_of_state
@@ -58,8 +58,15 @@ def row_of(maps: np.ndarray, masks: np.ndarray, kind: type[Any] = PixelStats) ->
     return streaming_pixels("t", "F", pooled, states, quantile)
 
 
+def condensed(row: RowPixels) -> RowPixels:
+    """Return the published form of a row; its slices do not matter to pixel metrics."""
+    records = [{"subject": name, "label": 1, "image_score": 0.0} for name in row.subjects]
+    (found,) = condense([row], {("t", "F"): records})
+    return found
+
+
 def grouped(row: RowPixels) -> GroupedSteps:
-    (found,) = condense([row])
+    found = condensed(row)
     assert isinstance(found.steps, GroupedSteps)
     return found.steps
 
@@ -70,6 +77,7 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(condensing, "MOST_STEPS", 8)
     monkeypatch.setattr(condensing, "LEAST_GROUPS", 6)
     monkeypatch.setattr(condensing, "COUNTS", 1)
+    monkeypatch.setattr(condensing, "NEAR", 10.0)
 
 
 @pytest.mark.usefixtures("coarse")
@@ -102,7 +110,7 @@ def test_a_published_row_has_the_numbers_of_the_run(name: str, kind: type[Any], 
     maps, masks = CASES[name]
     row = row_of(maps, masks, kind)
     path = tmp_path / "x.npz"
-    save_arrays(path, to_grouped_arrays(condense([row]), {"t": row.subjects}))
+    save_arrays(path, to_grouped_arrays([condensed(row)], {"t": row.subjects}))
     (again,), subjects = from_arrays(load_arrays(path, "x"))
     assert subjects == {"t": row.subjects} and again.decision == row.decision
     table = [
@@ -117,8 +125,8 @@ def test_a_published_row_has_the_numbers_of_the_run(name: str, kind: type[Any], 
 
 
 def test_condensing_twice_changes_nothing() -> None:
-    once = condense([row_of(*blobs())])
-    assert condense(once)[0] is once[0]
+    once = condensed(row_of(*blobs()))
+    assert condense([once], {})[0] is once
 
 
 @pytest.mark.parametrize("name", PIXEL_METRICS)
@@ -143,7 +151,7 @@ def test_impossible_sums_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["gaps", "tied", "lesions"])
 def test_counts_of_subjects_must_add_up_to_the_groups(name: str) -> None:
-    (row,) = condense([row_of(*blobs())])
+    row = condensed(row_of(*blobs()))
     row.check()
     values = getattr(row.cohort, name).copy()
     values[0, 0] += 1
@@ -155,7 +163,7 @@ def test_counts_of_subjects_must_add_up_to_the_groups(name: str) -> None:
 @pytest.mark.parametrize("name", ["gaps", "subject_tied", "index"])
 def test_damaged_arrays_are_a_sentence(name: str) -> None:
     row = row_of(*blobs())
-    arrays = to_grouped_arrays(condense([row]), {"t": row.subjects})
+    arrays = to_grouped_arrays([condensed(row)], {"t": row.subjects})
     with pytest.raises(UserError, match="damaged or incomplete"):
         from_arrays({key: values for key, values in arrays.items() if key != name})
     if name != "index":
@@ -167,3 +175,16 @@ def test_only_grouped_rows_are_stored_in_this_form() -> None:
     row = row_of(*blobs())
     with pytest.raises(ValueError, match="not grouped"):
         to_grouped_arrays([row], {"t": row.subjects})
+
+
+@pytest.mark.parametrize("kind", [PixelStats, PixelState])
+def test_values_without_a_subject_are_those_of_the_run(kind: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(condensing, "COUNTS", 1)
+    row = row_of(*blobs(grid=256), kind=kind)
+    short = condensed(row)
+    assert short.cohort.left_out is not None
+    assert short.cohort.tied.shape[1] < row.cohort.tied.shape[1]
+    records = [{"subject": name, "label": 1, "image_score": 0.0} for name in row.subjects]
+    assert np.array_equal(short.cohort.left_out, left_out(row, row.cohort, records), equal_nan=True)
+    close = np.abs(left_out(short, short.cohort, records) - short.cohort.left_out)
+    assert np.nanmax(close) <= condensing.NEAR
