@@ -76,11 +76,11 @@ def test_every_protocol_with_reported_rows_has_a_board() -> None:
 
 @pytest.mark.slow
 def test_publishing_again_gives_the_same_files(tmp_path: Path) -> None:
-    copied = publish_cells(RESULTS, tmp_path / "results")
-    assert {path.name for path in copied} == {path.name for path in (RESULTS / "cells").iterdir()}
-    for folder in copied:
+    once = publish_cells(RESULTS, tmp_path / "once")
+    assert {path.name for path in once} == {path.name for path in (RESULTS / "cells").iterdir()}
+    for folder in publish_cells(tmp_path / "once", tmp_path / "twice"):
         for path in folder.rglob("*.*"):
-            assert path.read_bytes() == (RESULTS / path.relative_to(tmp_path / "results")).read_bytes()
+            assert path.read_bytes() == (tmp_path / "once" / path.relative_to(tmp_path / "twice")).read_bytes()
 
 
 @pytest.mark.slow
