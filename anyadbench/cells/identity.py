@@ -78,6 +78,21 @@ def fit_identity(
     return identity
 
 
+def hashed_besides(
+    descriptor: MethodDescriptor, entry: MethodEntry, training: Training, data: ProtocolData
+) -> dict[str, Any]:
+    """Return what the ids hash besides what a result and its manifest say anyway, so that anyone can recompute them.
+
+    The policy for missing sequences is as the user gave it; a result says which one it means.
+    """
+    from anyadbench.weights.resolved import NO_WEIGHTS
+
+    names = ("missing", "harness", "harness_code", "data", "files", "selected_on", "selected_by")
+    identity = fit_identity(descriptor, entry, training, data, NO_WEIGHTS)
+    fit = {name: identity[name] for name in names if name in identity}
+    return {"fit": fit, "scoring": own_hash(SCORING_PARTS)}
+
+
 def harness_hash(parts: tuple[str, ...], package: Path = PACKAGE) -> str:
     """Return the sha256 over some of the harness's Python files, wherever it is installed.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.cells.fitting import WEIGHTS, Fitting
-from anyadbench.cells.identity import identify
+from anyadbench.cells.identity import hashed_besides, identify
 from anyadbench.cells.job import Job
 from anyadbench.cells.manifest import environment, peak_memory, plugin
 from anyadbench.cells.per_subset import PerSubsetFits
@@ -259,6 +259,7 @@ def _write_manifest(fitting: Fitting, work: Path, result: CellResult, used: dict
                 for name, store in data.stores.items()
             },
             "test_hash": data.test_hash(),
+            "identity": hashed_besides(*fitting.found, job.training, data),
             "input": _input(data),
             "timings": result.timings,
             "memory": result.memory,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from anyadbench.cli.options import json_option, runs_option
+
+if TYPE_CHECKING:
+    from anyadbench.boards.verify.submission import CheckReport
 
 
 @click.group()
@@ -66,8 +71,15 @@ def publish(runs: Path, out: Path, protocols: tuple[str, ...], methods: tuple[st
 @leaderboard.command("check")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--runs", type=click.Path(path_type=Path), help="Results of a board, if they are not beside it.")
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="[NAME=]DIR",
+    help="Also select the slices again from these data; the name of an embedded data set generates it.",
+)
+@click.option("--rerun", is_flag=True, help="Also run every cell again, and compare.")
 @json_option("the findings")
-def check_command(path: Path, runs: Path | None, as_json: bool) -> None:
+def check_command(path: Path, runs: Path | None, data: tuple[str, ...], rerun: bool, as_json: bool) -> None:
     """Recompute every number of a cell, a runs folder or a board from what it stores, and report differences.
 
     The exit code is 1 if there is a problem.
@@ -76,15 +88,23 @@ def check_command(path: Path, runs: Path | None, as_json: bool) -> None:
     from anyadbench.cli.output import clean, print_json
 
     report = check(path, runs)
+    if data or rerun:
+        _against_data(report, data, rerun)
     absent = sorted({name for cell in report.cells for name in cell.absent})
     if as_json:
         found = {"cells": len(report.cells), "boards": list(map(str, report.boards)), "numbers": report.numbers}
-        print_json(found | {"absent": absent, "problems": report.problems})
+        remarks = sorted({text for cell in report.cells for text in cell.remarks})
+        width = max((cell.width for cell in report.cells), default=0.0)
+        print_json(found | {"absent": absent, "width": width, "unchecked": remarks, "problems": report.problems})
     else:
         for problem in report.problems:
             click.echo(clean(problem))
         if absent:
             click.echo(f"Absent and not needed: {', '.join(absent)}")
+        for text, count in Counter(text for cell in report.cells for text in cell.remarks).items():
+            click.echo(f"Not checked in {count} cell{'' if count == 1 else 's'}: {text}.")
+        if width := max((cell.width for cell in report.cells), default=0.0):
+            click.echo(f"Pixel metrics of published rows are confirmed to within {width:.1e}.")
         count = len(report.problems)
         verdict = f"{count} problem{'' if count == 1 else 's'}" if count else "no problems"
         click.echo(
@@ -93,3 +113,17 @@ def check_command(path: Path, runs: Path | None, as_json: bool) -> None:
         )
     if report.problems:
         raise SystemExit(1)
+
+
+def _against_data(report: CheckReport, data: tuple[str, ...], rerun: bool) -> None:
+    """Add what only the data can show, for the cells whose files can be read."""
+    from anyadbench.launch.progress import Display
+    from anyadbench.launch.recheck import Recheck
+
+    with Display() as display:
+        recheck = Recheck(data, display)
+        for cell in report.cells:
+            if cell.result is not None:
+                recheck.derive(cell)
+            if cell.result is not None and rerun:
+                recheck.rerun(cell)

@@ -10,11 +10,13 @@ from typing import Any
 
 from anyadbench.errors import UserError
 from anyadbench.results.read import inside
+from anyadbench.results.slice_arrays import load_slices
 
 HASHED = (
     "manifest.json",
     "protocol.toml",
     "scores/slices.csv",
+    "scores/slices.npz",
     "scores/pixels.npz",
     "scores/jackknife.npz",
     "scores/curves.json",
@@ -22,8 +24,11 @@ HASHED = (
 )
 """Files whose hashes are stored in ``result.json``."""
 
-NEEDED = ("manifest.json", "protocol.toml", "scores/slices.csv", "scores/pixels.npz")
-"""Files needed to check a number; the others are derived from them or are pictures."""
+NEEDED = ("manifest.json", "protocol.toml", "scores/pixels.npz")
+"""Files needed to check a number, besides one of `SLICE_TABLES`; the others are derived from them or are pictures."""
+
+SLICE_TABLES = ("scores/slices.csv", "scores/slices.npz")
+"""The slice table as a run writes it, and as it is published."""
 
 MAX_TABLE_BYTES = 256 * 2**20
 
@@ -40,11 +45,13 @@ _NUMBERS = [name for name, kind in SLICE_COLUMNS.items() if kind is not str]
 
 
 def read_slice_table(folder: Path) -> dict[RowKey, list[SliceRecord]]:
-    """Read ``scores/slices.csv`` of a cell by test set and subset.
+    """Read the slice table of a cell, ``scores/slices.csv`` or ``scores/slices.npz``, by test set and subset.
 
     Raises:
         UserError: If the file is missing, too large or damaged; the sentence names the line.
     """
+    if inside(folder, "scores/slices.csv") is None and (packed := inside(folder, "scores/slices.npz")) is not None:
+        return load_slices(packed, f"{folder.name}/scores/slices.npz")
     name = f"{folder.name}/scores/slices.csv"
     path = inside(folder, "scores/slices.csv")
     if path is None or path.stat().st_size > MAX_TABLE_BYTES:

@@ -48,6 +48,18 @@ def test_published_cells_pass_their_check() -> None:
     assert len(report.cells) >= 1
 
 
+@pytest.mark.slow
+def test_the_largest_published_cell_is_at_most_250_kb(tmp_path: Path) -> None:
+    cell = max((RESULTS / "cells").iterdir(), key=size_of)
+    shutil.copytree(cell, tmp_path / "runs/cells" / cell.name)
+    (copy,) = publish_cells(tmp_path / "runs", tmp_path / "out")
+    assert size_of(copy) <= 250_000
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def test_nothing_published_names_a_machine() -> None:
     records = list(RESULTS.rglob("*.json"))
     assert len(records) > 2
@@ -64,11 +76,11 @@ def test_every_protocol_with_reported_rows_has_a_board() -> None:
 
 @pytest.mark.slow
 def test_publishing_again_gives_the_same_files(tmp_path: Path) -> None:
-    copied = publish_cells(RESULTS, tmp_path / "results")
-    assert {path.name for path in copied} == {path.name for path in (RESULTS / "cells").iterdir()}
-    for folder in copied:
+    once = publish_cells(RESULTS, tmp_path / "once")
+    assert {path.name for path in once} == {path.name for path in (RESULTS / "cells").iterdir()}
+    for folder in publish_cells(tmp_path / "once", tmp_path / "twice"):
         for path in folder.rglob("*.*"):
-            assert path.read_bytes() == (RESULTS / path.relative_to(tmp_path / "results")).read_bytes()
+            assert path.read_bytes() == (tmp_path / "once" / path.relative_to(tmp_path / "twice")).read_bytes()
 
 
 @pytest.mark.slow
@@ -90,8 +102,8 @@ def one_cell(runs: Path) -> Path:
 
 def test_a_cell_that_fails_its_check_is_not_published(tmp_path: Path) -> None:
     cell = one_cell(tmp_path / "runs")
-    (cell / "scores/slices.csv").write_text((cell / "scores/slices.csv").read_text() + "\n")
-    with pytest.raises(UserError, match="cannot be published: .*slices.csv: its hash is not the one in result.json"):
+    (cell / "manifest.json").write_text((cell / "manifest.json").read_text() + "\n")
+    with pytest.raises(UserError, match="cannot be published: .*manifest.json: its hash is not the one in result.json"):
         publish_cells(tmp_path / "runs", tmp_path / "out")
     with pytest.raises(UserError, match="has no finished cell that matches"):
         publish_cells(tmp_path / "runs", tmp_path / "out", methods=["none"])

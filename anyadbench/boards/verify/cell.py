@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyadbench.boards.aggregate.recompute import Statistics, read_replicates, read_statistics
+from anyadbench.boards.verify.claims import check_claims
+from anyadbench.boards.verify.counts import check_counts
+from anyadbench.boards.verify.findings import RESAMPLED, CellReport, at, compare
+from anyadbench.boards.verify.twins import fingerprints
 from anyadbench.errors import UserError
 from anyadbench.hashing import sha256_file
 from anyadbench.metrics.names import BALANCED
-from anyadbench.results.cellfiles import NEEDED, RowKey
+from anyadbench.metrics.rows.grouped import GroupedSteps
+from anyadbench.protocols.model import Protocol
+from anyadbench.results.cellfiles import NEEDED, SLICE_TABLES, RowKey
 from anyadbench.results.read import inside, load_result, read_json
 from anyadbench.results.schema import CellResult, Row
 from anyadbench.sequences import AS_AVAILABLE, format_subset
 
-EXACT = 1e-12
-RESAMPLED = 1e-9
-"""Values from matrix products may differ between processors in the last bits; everything else is identical."""
+if TYPE_CHECKING:
+    from anyadbench.metrics.rows.replicates import RowReplicates
+
+GROUPED = 5e-3
+"""How far a published row's values on fewer subjects may lie from those of its groups of steps."""
 
 _POLICY = ("device", "dtype", "tf32", "deterministic", "threads")
 _SAME = ("test", "subset", "sequences", "feed", "n_emptied")
 """Row fields that cannot be recomputed: only the masks show how many slices a crop emptied."""
-
-
-@dataclass
-class CellReport:
-    """The findings of a check.
-
-    Attributes:
-        problems: One sentence each, with file, place, and what is wrong.
-        numbers: Number of values recomputed and compared.
-        absent: Optional files with a recorded hash that are missing.
-    """
-
-    folder: Path
-    problems: list[str] = field(default_factory=list)
-    numbers: int = 0
-    absent: list[str] = field(default_factory=list)
-
-    def note(self, name: str, text: str) -> None:
-        """Add a problem with one of the cell's files."""
-        self.problems.append(f"{self.folder.name}/{name}: {text}")
 
 
 def check_cell(folder: Path) -> CellReport:
@@ -58,30 +45,62 @@ def check_cell(folder: Path) -> CellReport:
     if data.get("schema_version", 1) < 2:
         report.note("result.json", "schema version 1 has no exact pixel statistics; run the method again.")
         return report
-    _check_hashes(report, result, head if isinstance(head, dict) else {})
-    _check_identity(report, result, head if isinstance(head, dict) else {})
+    head = head if isinstance(head, dict) else {}
+    _check_hashes(report, result, head)
+    _check_identity(report, result, head)
+    protocol = _check_protocol(report, result)
     _check_rows(report, result)
     try:
         statistics = read_statistics(folder, format_subset(result.protocol.sequences))
     except UserError as error:
         report.problems.append(str(error))
+        statistics = None
+    _check_origin(report, result, protocol, head, statistics)
+    if statistics is None:
         return report
+    report.result, report.prints = result, fingerprints(result, statistics.slices)
     _check_coverage(report, result, statistics)
-    _check_numbers(report, result, statistics, data.get("schema_version", 1))
-    _check_derived(report, result, statistics)
+    again = {(row.test, row.subset): statistics.row((row.test, row.subset)) for row in result.rows}
+    version = data.get("schema_version", 1)
+    _check_numbers(report, result, statistics, {place: numbers for place, (numbers, _) in again.items()}, version)
+    _check_derived(report, result, statistics, {place: values for place, (_, values) in again.items()})
     _check_kept(report, statistics)
     return report
+
+
+def _check_origin(
+    report: CellReport,
+    result: CellResult,
+    protocol: Protocol | None,
+    head: Mapping[str, Any],
+    statistics: Statistics | None,
+) -> None:
+    """Check what a cell says of its origin; a manifest of another form is one problem."""
+    try:
+        manifest = read_json(report.folder, "manifest.json")
+    except UserError:
+        return  # named before
+    if protocol is None:
+        return
+    try:
+        check_claims(report, result, protocol, manifest, head)
+        if statistics is not None:
+            check_counts(report, result, protocol, manifest, statistics)
+    except (TypeError, ValueError, KeyError, AttributeError):
+        report.note("manifest.json", "does not have the form that a run gives it; run the cell again.")
 
 
 def _check_hashes(report: CellReport, result: CellResult, head: Mapping[str, Any]) -> None:
     path = inside(report.folder, "result.json")
     if path is not None and head.get("result_sha256") != sha256_file(path):
         report.note("result.json", "its hash is not the one in cell.json: one of them was changed after the run.")
-    for name in (*NEEDED, *(name for name in result.files if name not in NEEDED)):
+    table = next((name for name in SLICE_TABLES if inside(report.folder, name) is not None), SLICE_TABLES[0])
+    needed = (*NEEDED, table)
+    for name in (*needed, *(name for name in result.files if name not in needed)):
         path = inside(report.folder, name) if name.replace("/", "").replace(".", "").isalnum() else None
         if name not in result.files:
             report.note("result.json", f"has no hash of {name}.")
-        elif path is None and name in NEEDED:
+        elif path is None and name in needed:
             report.note(name, "is missing or a link.")
         elif path is None:
             report.absent.append(name)
@@ -95,7 +114,7 @@ def _check_identity(report: CellReport, result: CellResult, head: Mapping[str, A
         "state": "done", "cell_id": result.cell_id, "fit_id": result.fit_id, "method": result.method.name,
         "protocol": result.protocol.name, "seed": result.seed,
     }  # fmt: skip
-    _compare(report, "cell.json", "result.json", "", told, {name: head.get(name) for name in told})
+    compare(report, "cell.json", "result.json", "", told, {name: head.get(name) for name in told})
     try:
         manifest = read_json(report.folder, "manifest.json")
     except UserError as error:
@@ -111,30 +130,30 @@ def _check_identity(report: CellReport, result: CellResult, head: Mapping[str, A
         "weights.kind": result.weights.kind, "weights.sha256": result.weights.sha256,
         "weights.marked": result.weights.marked,
     }  # fmt: skip
-    theirs = {name: _at(manifest, name) for name in ours}
+    theirs = {name: at(manifest, name) for name in ours}
     if result.kind == "external":
         ours = {name: ours[name] for name in ("seed", "protocol.hash", "protocol.sequences", "protocol.subsets")}
-    _compare(report, "manifest.json", "result.json", "", ours, {name: theirs[name] for name in ours})
-    _check_protocol(report, result)
+    compare(report, "manifest.json", "result.json", "", ours, {name: theirs[name] for name in ours})
 
 
-def _check_protocol(report: CellReport, result: CellResult) -> None:
+def _check_protocol(report: CellReport, result: CellResult) -> Protocol | None:
+    """Check the result against the protocol's file, and return the protocol."""
     from anyadbench.protocols.reader import read_protocol
 
     path = inside(report.folder, "protocol.toml")
     if path is None:
-        return
+        return None
     try:
         protocol = read_protocol(path)
     except UserError as error:
         report.note("protocol.toml", str(error))
-        return
+        return None
     found: dict[str, Any] = {
         "name": protocol.name, "title": protocol.title, "version": protocol.version, "hash": protocol.hash,
         "sequences": list(protocol.sequences), "subsets": [format_subset(subset) for subset in protocol.subsets],
         "oracle": protocol.oracle,
     }  # fmt: skip
-    _compare(report, "result.json", "protocol.toml", "protocol.", found, result.protocol.model_dump())
+    compare(report, "result.json", "protocol.toml", "protocol.", found, result.protocol.model_dump())
     wanted = {(test.name, label) for test in protocol.tests for label in protocol.rows(test)}
     rows = [(row.test, row.subset) for row in result.rows]
     for place in sorted(wanted.symmetric_difference(rows)):
@@ -142,6 +161,7 @@ def _check_protocol(report: CellReport, result: CellResult) -> None:
         report.note("result.json", f"{what}: {', '.join(place)}.")
     if len(set(rows)) < len(rows):
         report.note("result.json", "contains a row twice.")
+    return protocol
 
 
 def _check_rows(report: CellReport, result: CellResult) -> None:
@@ -223,9 +243,15 @@ def _check_scans(report: CellReport, result: CellResult, statistics: Statistics)
             report.note("scores/slices.csv", text)
 
 
-def _check_numbers(report: CellReport, result: CellResult, statistics: Statistics, version: int) -> None:
+def _check_numbers(
+    report: CellReport,
+    result: CellResult,
+    statistics: Statistics,
+    again: Mapping[RowKey, dict[str, Any]],
+    version: int,
+) -> None:
     for row in result.rows:
-        numbers, _ = statistics.row((row.test, row.subset))
+        numbers = again[row.test, row.subset]
         wanted = Row(**{name: getattr(row, name) for name in _SAME}, **numbers).model_dump()
         if row.n_emptied > row.n_abnormal:
             report.note("result.json", f"{row.test}, {row.subset}: more abnormal slices are emptied than exist.")
@@ -239,17 +265,22 @@ def _check_numbers(report: CellReport, result: CellResult, statistics: Statistic
                 for name in ("intervals", *BALANCED):
                     reasons.pop(name, None)
         where = f"{row.test}, {row.subset}: "
-        _compare(report, "result.json", "slices and pixel statistics", where, wanted, told)
+        steps = getattr(statistics.pixels.get((row.test, row.subset)), "steps", None)
+        if isinstance(steps, GroupedSteps):
+            report.width = max([report.width, *(high - low for low, high in steps.ends().values() if high == high)])
+        compare(report, "result.json", "slices and pixel statistics", where, wanted, told)
 
 
-def _check_derived(report: CellReport, result: CellResult, statistics: Statistics) -> None:
+def _check_derived(
+    report: CellReport, result: CellResult, statistics: Statistics, again: Mapping[RowKey, RowReplicates | None]
+) -> None:
     from anyadbench.metrics.core.ranking import curve_points
 
-    _check_replicates(report, result, statistics)
+    _check_replicates(report, result, statistics, again)
     if inside(report.folder, "scores/curves.json") is not None:
         curves = {f"{test}|{label}": curve_points(part.steps) for (test, label), part in statistics.pixels.items()}
         try:
-            _compare(
+            compare(
                 report,
                 "scores/curves.json",
                 "pixel statistics",
@@ -261,7 +292,9 @@ def _check_derived(report: CellReport, result: CellResult, statistics: Statistic
             report.problems.append(str(error))
 
 
-def _check_replicates(report: CellReport, result: CellResult, statistics: Statistics) -> None:
+def _check_replicates(
+    report: CellReport, result: CellResult, statistics: Statistics, again: Mapping[RowKey, RowReplicates | None]
+) -> None:
     """Check that the values without a subject, if they are stored, are those of the statistics."""
     import numpy as np
 
@@ -273,17 +306,19 @@ def _check_replicates(report: CellReport, result: CellResult, statistics: Statis
     except UserError as error:
         report.problems.append(str(error))
         return
-    for row in result.rows:
-        place = (row.test, row.subset)
-        again, kept = statistics.row(place)[1], stored.get(place)
-        if again is None or kept is None:
-            if again is not kept:
-                report.note(name, f"{', '.join(place)} is only in one of it and slices.csv.")
+    for place, ours in again.items():
+        kept = stored.get(place)
+        if ours is None or kept is None:
+            if ours is not kept:
+                report.note(name, f"{', '.join(place)} is only in one of it and the slice table.")
             continue
-        for ours, theirs in ((again.own, kept.own), (again.common, kept.common)):
-            report.numbers += ours.jack.size
-            same = (ours.subjects, ours.metrics) == (theirs.subjects, theirs.metrics)
-            if not same or not np.allclose(ours.jack, theirs.jack, rtol=0, atol=RESAMPLED, equal_nan=True):
+        grouped = isinstance(statistics.pixels[place].steps, GroupedSteps)
+        for mine, theirs, close in (
+            (ours.own, kept.own, RESAMPLED), (ours.common, kept.common, GROUPED if grouped else RESAMPLED)
+        ):  # fmt: skip
+            report.numbers += mine.jack.size
+            same = (mine.subjects, mine.metrics) == (theirs.subjects, theirs.metrics)
+            if not same or not np.allclose(mine.jack, theirs.jack, rtol=0, atol=close, equal_nan=True):
                 report.note(name, f"{', '.join(place)}: the values without a subject differ from the statistics'.")
                 break
 
@@ -307,36 +342,3 @@ def _check_kept(report: CellReport, statistics: Statistics) -> None:
             if scores.get((item.test, label), {}).get((item.scan, item.index)) != value:
                 where = f"slice {item.index} of {item.scan}, {label}"
                 report.note("scores/maps.npz", f"{where}: its slice score is not the one in slices.csv.")
-
-
-def _at(data: Any, name: str) -> Any:
-    for part in name.split("."):
-        data = data.get(part) if isinstance(data, Mapping) else None
-    return data
-
-
-def _compare(report: CellReport, name: str, source: str, where: str, wanted: Any, found: Any) -> None:
-    for path, ours, theirs in _differences("", wanted, found, report):
-        report.note(name, f"{where}{path} is {_shown(theirs)}, but {source} gives {_shown(ours)}.")
-
-
-def _shown(value: Any) -> str:
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) < 80 else text[:77] + "..."
-
-
-def _differences(path: str, ours: Any, theirs: Any, report: CellReport) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
-        for key in dict.fromkeys([*ours, *theirs]):
-            yield from _differences(f"{path}.{key}" if path else str(key), ours.get(key), theirs.get(key), report)
-    elif isinstance(ours, list | tuple) and isinstance(theirs, list | tuple) and len(ours) == len(theirs):
-        for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            yield from _differences(f"{path}[{number}]", one, other, report)
-    else:
-        report.numbers += 1
-        close = RESAMPLED if path.startswith("intervals") else EXACT
-        if isinstance(ours, float) and isinstance(theirs, float | int):
-            if not abs(ours - theirs) <= close * max(1.0, abs(ours)):
-                yield path, ours, theirs
-        elif ours != theirs or type(ours) is not type(theirs):
-            yield path, ours, theirs

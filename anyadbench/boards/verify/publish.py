@@ -5,14 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from anyadbench.boards.aggregate.recompute import read_replicates, read_statistics
 from anyadbench.boards.verify.cell import check_cell
+from anyadbench.boards.verify.condense import condense
 from anyadbench.errors import UserError
 from anyadbench.files import copy_file, make_folder, write_text
 from anyadbench.folders import atomic_folder
 from anyadbench.hashing import sha256_file
-from anyadbench.results.cellfiles import NEEDED
-from anyadbench.results.read import read_cells, read_json
+from anyadbench.metrics.rows.grouped import GroupedSteps
+from anyadbench.metrics.rows.replicates import to_arrays as replicate_arrays
+from anyadbench.metrics.rows.row_pixels import to_grouped_arrays
+from anyadbench.results.arrays import save_arrays
+from anyadbench.results.cellfiles import NEEDED, SLICE_TABLES
+from anyadbench.results.read import load_result, read_cells, read_json
+from anyadbench.results.slice_arrays import save_slices
+from anyadbench.sequences import format_subset
+
+EXACT_BYTES = 100_000
+"""Pixel statistics of at most this size are published as they are."""
 
 _MAPS = "scores/maps.npz"
 
@@ -22,7 +34,9 @@ def publish_cells(
 ) -> list[Path]:
     """Copy finished cells to ``out/cells``, replacing those that exist.
 
-    Weights, logs, plans, resamples, curves and the path of the weights in the manifest are not copied.
+    Weights, logs, plans, curves and the path of the weights in the manifest are not copied. Pixel
+    statistics above `EXACT_BYTES` are grouped (see `anyadbench.metrics.rows.grouped`), and the slice table is written
+    as arrays.
 
     Args:
         runs: Folder written by 'anyadbench run'.
@@ -51,23 +65,70 @@ def publish_cells(
 
 
 def _copy(cell: Path, target: Path, maps: bool) -> Path:
-    names = ["cell.json", "result.json", *NEEDED, *([_MAPS] if maps and (cell / _MAPS).is_file() else [])]
+    kept = [*NEEDED, *(name for name in SLICE_TABLES if (cell / name).is_file())]
     with atomic_folder(target, "--out", replace=True) as copy:
-        for name in names:
+        for name in ["cell.json", "result.json", *kept, *([_MAPS] if maps and (cell / _MAPS).is_file() else [])]:
             make_folder((copy / name).parent, "--out")
             copy_file(cell / name, copy / name, "--out")
-        manifest = read_json(copy, "manifest.json")
-        if isinstance(manifest.get("weights"), dict) and manifest["weights"].pop("path", None) is not None:
-            _write(copy / "manifest.json", manifest)
-            result = read_json(copy, "result.json")
-            result["files"]["manifest.json"] = sha256_file(copy / "manifest.json")
-            _write(copy / "result.json", result)
+        result = _renewed(copy, read_json(copy, "result.json"))
+        # Values on fewer subjects come from the exact statistics, which the short form does not have.
+        replicates = read_replicates(cell, load_result(result, f"{cell.name}/result.json"))
+        save_arrays(copy / "scores/jackknife.npz", replicate_arrays(replicates))
+        changed = ["scores/jackknife.npz", *_shorten(copy)]
+        for name in changed:
+            result["files"].pop(name, None)
+            if (copy / name).is_file():
+                result["files"][name] = sha256_file(copy / name)
+        result["files"] = dict(sorted(result["files"].items()))
+        _write(copy / "result.json", result)
         head = read_json(copy, "cell.json")
-        kept = {name: value for name, value in head.items() if name not in ("pid", "log_tail")}
-        _write(copy / "cell.json", kept | {"result_sha256": sha256_file(copy / "result.json")})
+        kept_facts = {name: value for name, value in head.items() if name not in ("pid", "log_tail")}
+        _write(copy / "cell.json", kept_facts | {"result_sha256": sha256_file(copy / "result.json")})
+        problems = check_cell(copy).problems
+        if problems:
+            raise UserError(f"{cell.name} cannot be published: its short form fails the check: {problems[0]}")
     return target
 
 
+def _renewed(cell: Path, data: dict[str, Any]) -> dict[str, Any]:
+    """Return a result in the present schema; one of an earlier schema gets what that lacks from its statistics."""
+    result = load_result(data, f"{cell.name}/result.json")
+    if data.get("schema_version") == result.schema_version:
+        return data
+    statistics = read_statistics(cell, format_subset(result.protocol.sequences))
+    rows = []
+    for row in result.rows:
+        numbers, _ = statistics.row((row.test, row.subset))
+        if row.n_slices:
+            kept = {name: value for name, value in row.reasons.items() if name != "intervals"}
+            renewed = {name: numbers[name] for name in ("metrics", "intervals")}
+            row = row.model_copy(update=renewed | {"reasons": {**numbers["reasons"], **kept}})
+        rows.append(row)
+    return dict(json.loads(result.model_copy(update={"rows": rows}).model_dump_json()))
+
+
+def _shorten(copy: Path) -> list[str]:
+    """Bring the files of a copied cell into their short form, and return the names of those that changed."""
+    changed = ["manifest.json"]
+    statistics = read_statistics(copy)
+    manifest = read_json(copy, "manifest.json")
+    if isinstance(manifest.get("weights"), dict):
+        manifest["weights"].pop("path", None)
+    _write(copy / "manifest.json", manifest)
+    rows = list(statistics.pixels.values())
+    long = (copy / "scores/pixels.npz").stat().st_size > EXACT_BYTES
+    if long and any(not isinstance(row.steps, GroupedSteps) for row in rows):
+        save_arrays(
+            copy / "scores/pixels.npz", to_grouped_arrays(condense(rows, statistics.slices), statistics.subjects)
+        )
+        changed.append("scores/pixels.npz")
+    if (copy / "scores/slices.csv").is_file():
+        save_slices(copy / "scores/slices.npz", statistics.slices)
+        (copy / "scores/slices.csv").unlink()
+        changed += SLICE_TABLES
+    return changed
+
+
 def _write(path: Path, value: object) -> None:
-    text = json.dumps(value, indent=1, sort_keys=path.name != "result.json", allow_nan=False)
+    text = json.dumps(value, separators=(",", ":"), sort_keys=path.name != "result.json", allow_nan=False)
     write_text(path, text + "\n", "--out")

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from anyadbench.boards.verify.cell import CellReport, check_cell
+from anyadbench.boards.verify.cell import check_cell
+from anyadbench.boards.verify.findings import CellReport
+from anyadbench.boards.verify.twins import twins
 from anyadbench.errors import UserError
 
 BOARD_FILES = ("leaderboard.csv", "summary.csv", "leaderboard.md", "report.html")
@@ -21,16 +23,18 @@ class CheckReport:
 
     Attributes:
         boards: Board files that were compared with the results.
+        shared: One sentence for each pair of cells that share scores without sharing the model.
     """
 
     cells: list[CellReport] = field(default_factory=list)
+    shared: list[str] = field(default_factory=list)
     boards: list[Path] = field(default_factory=list)
     board_problems: list[str] = field(default_factory=list)
 
     @property
     def problems(self) -> list[str]:
-        """All problems, cells first."""
-        return [*(text for cell in self.cells for text in cell.problems), *self.board_problems]
+        """All problems: of single cells, of pairs of cells, and of boards."""
+        return [*(text for cell in self.cells for text in cell.problems), *self.shared, *self.board_problems]
 
     @property
     def numbers(self) -> int:
@@ -60,6 +64,8 @@ def check(path: Path, runs: Path | None = None) -> CheckReport:
         )
     for folder in _cells(path) if path.is_dir() else []:
         report.cells.append(check_cell(folder))
+    known = [(cell.folder.name, cell.result, cell.prints) for cell in report.cells if cell.result is not None]
+    report.shared += twins(known)
     boards = [path] if path.is_file() else sorted(file for name in BOARD_FILES for file in path.rglob(name))
     for board_folder in dict.fromkeys(file.parent for file in boards):
         named = [file for file in boards if file.parent == board_folder]

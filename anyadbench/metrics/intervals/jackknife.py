@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anyadbench.errors import UserError
+from anyadbench.metrics.core.cohort import LEFT_OUT
 from anyadbench.metrics.intervals.resample import ImageData, resample
 from anyadbench.metrics.names import BALANCED, METRICS
 
@@ -102,7 +103,11 @@ def jackknife_values(
     values = np.stack([found[name] for name in JACKKNIFED], axis=1)
     point = np.array([points[name] for name in JACKKNIFED], dtype=np.float64)
     moved = np.clip(values[1:] + (point - values[0]), 0.0, 1.0)
-    return point if among is None else moved[0], moved[1:]
+    if among is not None:
+        return moved[0], moved[1:]
+    if cohort.left_out is not None:
+        moved[1:, [JACKKNIFED.index(name) for name in LEFT_OUT]] = cohort.left_out
+    return point, moved[1:]
 
 
 def one_seed(subjects: Sequence[str], point: Float[np.ndarray, " m"], jack: Float[np.ndarray, "n m"]) -> Replicates:

@@ -19,6 +19,8 @@ from anyadbench.metrics.core.ordered_bits import threshold_key
 from anyadbench.metrics.core.ranking import Steps
 from anyadbench.metrics.core.streaming import PixelState
 from anyadbench.metrics.core.thresholds import Quantile
+from anyadbench.metrics.rows.grouped import GroupedSteps
+from anyadbench.metrics.rows.grouped_storage import GROUPED_FORMAT, grouped_arrays, read_grouped
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
@@ -69,7 +71,10 @@ class RowPixels:
             UserError: If they are not.
         """
         self.steps.check()
-        self.cohort.check(self.steps if self.steps.exact else None)
+        if isinstance(self.steps, GroupedSteps) and self.steps.exact:
+            self.steps.check_cohort(self.cohort)
+        else:
+            self.cohort.check(self.steps if self.steps.exact else None)
         same = self.cohort.gaps.sum() + self.cohort.tied.sum() == self.steps.normal_pixels
         if len(self.cohort) != len(self.subjects) or not same or self.cohort.lesions.sum() != self.steps.lesion_pixels:
             raise UserError("The counts of the subjects' pixels do not add up to those of the row; run it again.")
@@ -128,13 +133,7 @@ def to_arrays(rows: Sequence[RowPixels], subjects: Mapping[str, Sequence[str]]) 
     arrays: dict[str, np.ndarray] = {}
     index: list[dict[str, Any]] = []
     for number, row in enumerate(rows):
-        index.append(
-            {
-                "test": row.test, "subset": row.subset, "subjects": list(row.subjects), "exact": row.steps.exact,
-                "components": row.steps.components,
-                "decision": None if row.decision is None else asdict(row.decision),
-            }
-        )  # fmt: skip
+        index.append({**_entry(row), "exact": row.steps.exact, "components": row.steps.components})
         parts = {"gaps": row.steps.gaps, "tied": row.steps.tied, "lesions": row.steps.lesions}
         parts |= {"subject_gaps": row.cohort.gaps, "subject_tied": row.cohort.tied}
         if row.steps.exact:
@@ -149,18 +148,37 @@ def to_arrays(rows: Sequence[RowPixels], subjects: Mapping[str, Sequence[str]]) 
     return {"index": np.array(json.dumps(head, sort_keys=True)), **arrays}
 
 
+def to_grouped_arrays(rows: Sequence[RowPixels], subjects: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
+    """Return the arrays in which rows with grouped steps are stored; arguments as in `to_arrays`."""
+    grouped = [(_entry(row), row.steps, row.cohort) for row in rows if isinstance(row.steps, GroupedSteps)]
+    if len(grouped) < len(rows):
+        raise ValueError("a row's steps are not grouped")
+    return grouped_arrays(grouped, subjects)
+
+
+def _entry(row: RowPixels) -> dict[str, Any]:
+    decision = None if row.decision is None else asdict(row.decision)
+    return {"test": row.test, "subset": row.subset, "subjects": list(row.subjects), "decision": decision}
+
+
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> tuple[list[RowPixels], dict[str, tuple[str, ...]]]:
-    """Return rows, and the subjects of each test set, from the arrays of `to_arrays`, checked for consistency.
+    """Return rows, and the subjects of each test set, checked for consistency.
+
+    Args:
+        arrays: Those of `to_arrays` or `to_grouped_arrays`.
 
     Raises:
         UserError: If an array is missing or impossible.
     """
     try:
         head = json.loads(str(arrays["index"].item()))
-        if not isinstance(head, dict) or head.get("format") != FORMAT:
+        if not isinstance(head, dict) or head.get("format") not in (FORMAT, GROUPED_FORMAT):
             raise UserError("Pixel statistics come from an earlier version without exact counts; run the cell again.")
         subjects = {str(name): tuple(map(str, listed)) for name, listed in head["tests"].items()}
-        rows = [_named_row(arrays, number, entry) for number, entry in enumerate(head["rows"])]
+        if head["format"] == GROUPED_FORMAT:
+            rows = [_grouped_row(*found) for found in read_grouped(arrays, head)]
+        else:
+            rows = [_named_row(arrays, number, entry) for number, entry in enumerate(head["rows"])]
     except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
         raise UserError(_DAMAGED) from None
     for row in rows:
@@ -205,11 +223,18 @@ def _row(arrays: Mapping[str, np.ndarray], number: int, entry: Mapping[str, Any]
         lesions, shares = lesion_tables(steps, owners, len(names))
     else:
         lesions, shares = part("subject_lesions"), part("subject_weights")
-    decision = entry["decision"]
-    if decision is not None:
-        decision = Decision(Quantile(**decision["quantile"]), int(decision["tp"]), int(decision["fp"]))
     cohort = Cohort(part("subject_gaps"), part("subject_tied"), lesions, shares)
-    return RowPixels(str(entry["test"]), str(entry["subset"]), names, steps, owners, cohort, decision)
+    return RowPixels(str(entry["test"]), str(entry["subset"]), names, steps, owners, cohort, _decision(entry))
+
+
+def _grouped_row(entry: Mapping[str, Any], steps: GroupedSteps, cohort: Cohort) -> RowPixels:
+    names, owners = tuple(map(str, entry["subjects"])), np.empty(0, dtype=np.int64)
+    return RowPixels(str(entry["test"]), str(entry["subset"]), names, steps, owners, cohort, _decision(entry))
+
+
+def _decision(entry: Mapping[str, Any]) -> Decision | None:
+    found = entry["decision"]
+    return found and Decision(Quantile(**found["quantile"]), int(found["tp"]), int(found["fp"]))
 
 
 def _small(values: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,34 +17,14 @@ from places import FIXTURES
 
 from anyadbench.boards import build_boards
 from anyadbench.boards.aggregate.recompute import read_replicates, read_statistics
-from anyadbench.boards.verify.cell import CellReport, check_selection
+from anyadbench.boards.verify.cell import check_selection
+from anyadbench.boards.verify.findings import CellReport
 from anyadbench.boards.verify.submission import check
 from anyadbench.errors import UserError
 from anyadbench.results.arrays import load_arrays, save_arrays
 from anyadbench.results.read import read_cells
 
 HISTORIC = FIXTURES / "results"
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny_phantom: Path, tiny_protocol: Path) -> Path:
-    """A runs folder with one complete cell of five test subjects, so that it has intervals."""
-    folder = tmp_path_factory.mktemp("check")
-    protocol = folder / "tiny.toml"
-    split = "[split]\ntrain = 0.4\nvalidation = 0.1\ntest = 0.5\n\n[[test]]"
-    protocol.write_text(tiny_protocol.read_text().replace("[[test]]", split))
-    command = [sys.executable, "-m", "anyadbench", "run", "--method", "pixelstats", "--protocol", str(protocol)]
-    done = subprocess.run(
-        [*command, "--data", str(tiny_phantom), "--runs", str(folder / "runs")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return folder / "runs"
-
-
-@pytest.fixture
-def runs(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "runs", ignore=shutil.ignore_patterns("fits", "*.lock")))
 
 
 def cell_of(runs: Path) -> Path:
