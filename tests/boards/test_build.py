@@ -154,7 +154,7 @@ def test_table_of_one_method_lists_subsets_with_counts(board: Board) -> None:
     text = printed(board, method="anyad")
     assert max(len(line) for line in text.splitlines()) <= 100
     (row,) = [line for line in text.splitlines() if line.split()[:1] == ["F+T2"]]
-    assert row.split()[1:3] == ["8", "80"] and len(row.split()) == 10
+    assert row.split()[1:5] == ["8", "80", "52", "%"] and len(row.split()) == 12
     assert "INPFormer" not in text
 
 
