@@ -73,7 +73,8 @@ def interval_plot(
     """
     references = references or {}
     labelled = len({mark.label for mark in marks}) > 1
-    left, right, row, width = (232.0 if labelled else 110.0), 64.0, 17.0, 760.0
+    indent = max(84.0, 16 + 9.0 * max(len(mark.group) for mark in marks))
+    left, right, row, width = indent + (148.0 if labelled else 26.0), 64.0, 17.0, 760.0
     ends = [end for mark in marks for end in (mark.low, mark.high, mark.value) if end is not None]
     ends += [value for _, value in references.values()]
     low, high = min(ends), max(ends)
@@ -99,7 +100,7 @@ def interval_plot(
         tip = f"{mark.label}, {mark.group}: {mark.value:.4f}"
         parts = [Markup(f"<g><title>{escape(clean(tip))}</title>")]
         if labelled:
-            parts.append(_text(84, y + 12, clean(mark.label, 22), "label"))
+            parts.append(_text(indent, y + 12, clean(mark.label, 22), "label"))
         if mark.low is not None and mark.high is not None:
             x1, x2 = left + (mark.low - low) * scale, left + (mark.high - low) * scale
             parts.append(_line(x1, middle, x2, middle, f"whisker s{mark.style % 7}"))

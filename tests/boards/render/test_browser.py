@@ -3,6 +3,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +118,22 @@ OPENED = """(() => {
   return [page.documentElement.scrollWidth, wide];
 })()"""
 
-OVERLAPS = """Array.from(page.querySelectorAll("#cost svg")).map((plot) => {
-  const boxes = Array.from(plot.querySelectorAll("text.label")).map((item) => item.getBoundingClientRect());
+OVERLAPS = """Array.from(page.querySelectorAll("SELECTED svg")).map((plot) => {
+  const boxes = Array.from(plot.querySelectorAll("KINDS")).map((item) => item.getBoundingClientRect());
   const covered = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
     && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3;
   const pairs = boxes.flatMap((a, i) => boxes.slice(i + 1).filter((b) => covered(a, b)));
   return [boxes.length, pairs.length];
 })"""
+
+
+def overlaps(tmp_path: Path, page: str, section: str, kinds: str = "text") -> list[list[int]]:
+    """Return for each plot of a section how many texts it has, and how many pairs of them overlap."""
+    part = page[page.index(f'<section id="{section}"') :].split("</section>")[0]
+    alone = page[: page.index("</head>")] + "<body><main>" + part.replace(" hidden>", ">")
+    script = OVERLAPS.replace("SELECTED", f"#{section}").replace("KINDS", kinds)
+    found: list[list[int]] = measured(tmp_path, alone, 1280, script)
+    return found
 
 
 def test_narrow_screen_needs_no_sideways_scrolling(tmp_path: Path, report: Path) -> None:
@@ -143,9 +153,9 @@ def test_nothing_is_wider_than_the_screen_even_if_all_is_open(tmp_path: Path, re
 
 
 def test_labels_of_42_methods_do_not_overprint(tmp_path: Path) -> None:
-    found = measured(tmp_path, board_html(synthetic_board(42)), 1280, OVERLAPS)
+    found = overlaps(tmp_path, board_html(synthetic_board(42)), "cost")
     assert len(found) == 5
-    assert all(overlaps == 0 and labels > 20 for labels, overlaps in found)
+    assert all(covered == 0 and texts > 30 for texts, covered in found)
 
 
 def test_axes_and_control_of_robustness_plots_are_coloured(tmp_path: Path) -> None:
@@ -158,3 +168,22 @@ def test_axes_and_control_of_robustness_plots_are_coloured(tmp_path: Path) -> No
         tmp_path, board_html(synthetic_board(3)), 900, script
     )
     assert dash != "none" and stroke == fill and stroke != other_stroke and fill != other_fill
+
+
+def test_labels_of_interval_plots_do_not_overprint(tmp_path: Path) -> None:
+    board = synthetic_board(30, title="A method with a long name")
+    names = {"F": "as available", "F+T1+T2": "F+T1+T1ce+T2"}
+    board = replace(
+        board,
+        subsets=tuple(names.get(subset, subset) for subset in board.subsets),
+        lines=tuple(replace(line, subset=names.get(line.subset, line.subset)) for line in board.lines),
+    )
+    found = overlaps(tmp_path, board_html(board), "intervals")
+    assert len(found) == 7 and all(covered == 0 and texts > 100 for texts, covered in found)
+
+
+def test_labels_of_a_matrix_do_not_overprint(tmp_path: Path) -> None:
+    for count in (5, 42, 100):
+        page = board_html(synthetic_board(count, title="Name")).replace('class="matrix"', 'class="matrix" open')
+        found = overlaps(tmp_path, page, "pairs", "text:not([transform])")
+        assert found[4][0] == 2 * count + 1 + (count if count == 5 else 0) and found[4][1] == 0
