@@ -35,10 +35,10 @@ def _controls(board: Board) -> list[str]:
             continue
         some = sum("better" in said for said in compared.values())
         every = sum(all(one == "better" for one in said) for said in compared.values())
+        verb = "beats" if len(compared) == 1 else "beat"
         sentence = (
-            f"{metric_label(metric)}{where}: {some} of {plural(len(compared), 'method')} "
-            f"{'beats' if len(compared) == 1 else 'beat'} the better of brain mask and brightness on at least one of "
-            f"{plural(len(subsets), 'subset')}, {every} on all."
+            f"{metric_label(metric)}{where}: {some} of {plural(len(compared), 'method')} {verb} the better of brain "
+            f"mask and brightness on at least one of {plural(len(subsets), 'subset')}, {every} on all."
         )
         untested = sum(one == "untested" for said in compared.values() for one in said)
         if untested:
