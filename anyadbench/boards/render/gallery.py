@@ -153,11 +153,12 @@ def _fitting_size(sources: Sequence[_Source], places: Sequence[TileKey], budget:
 def _sources(board: Board) -> tuple[list[_Source], list[str]]:
     sources: list[_Source] = []
     lacking: dict[str, list[str]] = {}
+    most = _MAX_METHODS - len(board.controls)
     for variant in board.variants:
         if variant.kind == "reported":
             continue
-        if len(sources) == _MAX_METHODS:
-            lacking.setdefault(f"Only the first {_MAX_METHODS} methods are shown.", []).append(variant.label)
+        if len(sources) >= (_MAX_METHODS if variant.kind == "control" else most):
+            lacking.setdefault(f"Only the first {most} methods and the controls are shown.", []).append(variant.label)
             continue
         answer: KeptMaps | str = "No maps were kept."
         for cell in variant.cells:

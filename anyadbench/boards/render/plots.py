@@ -39,10 +39,11 @@ def intervals(board: Board) -> list[dict[str, Any]]:
     for kind, group in kinds(board):
         for test in board.tests if kind != "control" else ():
             for metric in board.metrics:
-                marks = _marks(board, [*group[:MAX_DRAWN], *compared_with(board, kind)], test, metric)
+                rivals = compared_with(board, kind)
+                marks = _marks(board, [*group[:MAX_DRAWN], *rivals], test, metric)
                 if marks:
                     title = f"{metric_label(metric)} with intervals on {test}, {kind}"
-                    drawn = svg.interval_plot(marks, title, _references(board, marks, test, metric))
+                    drawn = svg.interval_plot(marks, title, _references(board, marks, test, metric) if rivals else {})
                     found.append({"kind": kind, "test": test, "metric": metric, "plot": drawn})
     return found
 

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -186,6 +187,14 @@ def test_every_subset_has_a_colour_range_of_its_own(tmp_path: Path) -> None:
     assert after[0][2] != after[1][2]
     for one, two in zip(plain.slices, scaled.slices, strict=True):
         assert [tile.uri for tile in one.methods[0].maps[1:]] == [tile.uri for tile in two.methods[0].maps[1:]]
+
+
+def test_controls_keep_their_maps_where_methods_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gallery, "_MAX_METHODS", 3)
+    write_runs(tmp_path, (*DEFAULT_METHODS, replace(CONTROLS[0], maps=True)), failed=False)
+    made = gallery.make_gallery(load_boards(tmp_path)[0])
+    assert [label for label, _ in made.scales] == ["AnyAD", "INPFormer", "Brightness (control)"]
+    assert made.problems == ("Only the first 2 methods and the controls are shown. Affects Per-pixel normal.",)
 
 
 def test_slices_of_a_subset_share_a_colour_range(tmp_path: Path) -> None:
