@@ -19,12 +19,14 @@ from anyadbench.cli.leaderboard import leaderboard
 from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES, all_subsets, format_subset
 
+CONTROL = FakeMethod("control:intensity", "Brightness (control)", 1.2, maps=False, changes={"kind": "control"})
+METHODS = (*DEFAULT_METHODS, CONTROL)
 HOSTILE = "=cmd|'/C calc'!A0 | <script>alert(1)</script> \x1b[31m\u202e[x](javascript:y)"
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_runs(tmp_path_factory.mktemp("runs"))
+    return write_runs(tmp_path_factory.mktemp("runs"), METHODS)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def test_long_csv_holds_every_number_and_interval(board: Board) -> None:
         row = rows[board.variant(line.variant).method.name, line.subset]
         for metric, estimate in line.metrics.items():
             assert float(row[metric]) == pytest.approx(estimate.value, abs=5e-7)
-            assert float(row[f"{metric}_low"]) == pytest.approx(estimate.low, abs=5e-7)
+            assert row[f"{metric}_low"] == six(estimate.low)
         assert row["seeds"].split() == [str(seed) for seed in line.seeds]
         assert (row["n_slices"], row["protocol_hash"]) == (str(line.n_slices), board.protocol.hash)
         assert row["cell_ids"].split() == list(line.cell_ids)
@@ -71,23 +73,27 @@ def test_csv_has_lf_endings_and_six_decimals(board: Board) -> None:
 
 
 def test_csv_does_not_depend_on_the_order_of_folders(tmp_path: Path, board: Board) -> None:
-    for index, method in enumerate(reversed(DEFAULT_METHODS)):
+    for index, method in enumerate(reversed(METHODS)):
         for seed in method.seeds:
             cell = write_cell(tmp_path / "cells", method, seed)
             cell.rename(cell.with_name(f"{index}-{seed}"))
     assert leaderboard_csv(load_boards(tmp_path)[0]) == leaderboard_csv(board)
 
 
-def test_control_row_is_in_the_csv_and_knows_no_pixels(board: Board) -> None:
-    rows = [row for row in table(leaderboard_csv(board)) if row["kind"] == "control"]
-    assert [row["subset"] for row in rows] == list(SUBSETS)
-    assert all(row["image_auroc"] and not row["pixel_auroc"] for row in rows)
+def test_control_rows_are_in_the_csv_and_every_row_is_compared_with_them(board: Board) -> None:
+    rows = table(leaderboard_csv(board))
+    control = {row["subset"]: row for row in rows if row["kind"] == "control"}
+    assert list(control) == list(SUBSETS)
+    for row in (row for row in rows if row["kind"] == "measured"):
+        assert row["pixel_ap_control"] == "control:intensity"
+        above = float(row["pixel_ap"]) - float(control[row["subset"]]["pixel_ap"])
+        assert float(row["pixel_ap_above_control"]) == pytest.approx(above, abs=2e-6)
 
 
 def test_wide_csv_holds_ranks_and_drops(board: Board) -> None:
     rows = [row for row in table(summary_csv(board)) if row["metric"] == "aupro"]
     ranked = [(row["title"], row["rank"]) for row in rows]
-    assert ranked == [("AnyAD", "1"), ("INPFormer", "2"), ("Per-pixel normal", "3")]
+    assert ranked == [("AnyAD", "1"), ("INPFormer", "2"), ("Per-pixel normal", "3"), ("Brightness (control)", "")]
     first = rows[0]
     assert float(first["drop T1"]) == pytest.approx(float(first["value F+T1+T2"]) - float(first["value T1"]), abs=2e-6)
     assert first["departures"] == DEFAULT_METHODS[0].departures[0]
@@ -130,10 +136,10 @@ def test_markdown_is_inert_and_complete(hostile: Board) -> None:
     assert "<script" not in text and "\x1b" not in text
     assert "](javascript" not in text.replace("\\]", "")
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    assert len(tables) == 10
+    assert len(tables) == 14
     for rows in tables:
         assert len({line.replace("\\|", "").count("|") for line in rows.splitlines()}) == 1
-    for heading in ("## phantom: measured", "### AUPRO", "## Departures", "## Cells without a result", "## Control"):
+    for heading in ("## phantom: measured", "### AUPRO", "## Departures", "## Cells without a result", "## Costs"):
         assert heading in text
 
 
@@ -145,8 +151,8 @@ def test_table_of_many_methods_fits_100_columns(board: Board) -> None:
     text = printed(board)
     assert max(len(line) for line in text.splitlines()) <= 100
     assert "Pixel AUROC on phantom" in text and "Image AUROC on phantom" in text
-    assert "Brain area (control)" in text
-    assert "AnyAD departs from its publication" in text
+    assert "Brightness" in text and "(control)" in text
+    assert "2 methods depart from their publications in 2 points" in text
     assert "1 cell without a result" in text
 
 
