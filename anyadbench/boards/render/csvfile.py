@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from anyadbench.boards.aggregate.model import Against, Board, Line, Variant
 from anyadbench.boards.aggregate.reported import NOT_STATED
+from anyadbench.boards.render.parts.costs import COUNTS, columns, variant_costs
+from anyadbench.boards.render.parts.prevalence import abnormal_share, lesion_share
 from anyadbench.boards.render.text import clean, six
 from anyadbench.sequences import AS_AVAILABLE
 
@@ -35,37 +37,41 @@ def safe_text(value: str) -> str:
 
 def leaderboard_csv(board: Board) -> str:
     """Return one row per variant, test set and subset, controls last, with every number's interval and origin."""
-    columns = [*_METHOD, "test", "subset", "sequences", "feed", "seeds", *_COUNTS]
+    costs = columns(board)
+    heads = [*_METHOD, "test", "subset", "sequences", "feed", "seeds", *_COUNTS, "abnormal_share", "lesion_share"]
     for metric in board.metrics:
-        columns += [metric, *(f"{metric}_{name}" for name in (*_ESTIMATE, *_AGAINST))]
-    columns += [f"threshold_{name}" for name in _THRESHOLD]
-    columns += list(dict.fromkeys(name for line in board.lines for name in _size_cells(line)))
-    columns += ["flags", "reasons", "cell_ids", "fit_ids", "source", *_PROTOCOL]
+        heads += [metric, *(f"{metric}_{name}" for name in (*_ESTIMATE, *_AGAINST))]
+    heads += [f"threshold_{name}" for name in _THRESHOLD]
+    heads += list(dict.fromkeys(name for line in board.lines for name in _size_cells(line)))
+    heads += ["flags", "reasons", *costs, "cell_ids", "fit_ids", "source", *_PROTOCOL]
     rows = []
     for variant in board.variants:
+        whole = _method_cells(variant) | _cost_cells(variant, costs) | _protocol_cells(board)
         for test in board.tests:
             for subset in board.subsets:
                 line = board.line(variant.key, test, subset)
                 assert line is not None
-                rows.append(_method_cells(variant) | _line_cells(board, line, variant.flags) | _protocol_cells(board))
-    return _write(columns, rows)
+                rows.append(whole | _line_cells(board, line, variant.flags))
+    return _write(heads, rows)
 
 
 def summary_csv(board: Board) -> str:
     """Return one row per variant, test set and metric, with a column for each subset."""
-    columns = [
+    costs = columns(board)
+    heads = [
         *_METHOD, "test", "metric", "rank", "rank_best", "rank_worst", "tie_group", "mean", "mean_low", "mean_high",
         *(f"mean_{name}" for name in _AGAINST), "subjects_needed", "worst", "worst_subset", "hardest", "hardest_low",
         "hardest_high", "hardest_subset", "full_subset", *(f"value {subset}" for subset in board.subsets),
         *(f"drop {subset}{end}" for subset in _partial(board) for end in ("", " low", " high")),
-        "subsets_covered", "subsets_required", "seeds", "flags", "reason", "departures", "source", *_PROTOCOL,
+        "subsets_covered", "subsets_required", "seeds", *costs, "flags", "reason", "departures", "source", *_PROTOCOL,
     ]  # fmt: skip
     rows = []
     for variant in board.variants:
         for test in board.tests:
             for metric in board.metrics:
-                rows.append(_method_cells(variant) | _summary_cells(board, variant, test, metric))
-    return _write(columns, rows)
+                cells = _summary_cells(board, variant, test, metric)
+                rows.append(_method_cells(variant) | _cost_cells(variant, costs) | cells)
+    return _write(heads, rows)
 
 
 def _partial(board: Board) -> list[str]:
@@ -104,6 +110,12 @@ def _method_cells(variant: Variant) -> dict[str, str]:
     }
 
 
+def _cost_cells(variant: Variant, names: Sequence[str]) -> dict[str, str]:
+    """Return what a variant costs, averaged over its cells: three decimals, whole numbers for counts."""
+    found = variant_costs(variant)
+    return {name: f"{found[name]:.0f}" if name in COUNTS else f"{found[name]:.3f}" for name in names if name in found}
+
+
 def _protocol_cells(board: Board) -> dict[str, str]:
     info = board.protocol
     return {
@@ -127,6 +139,7 @@ def _line_cells(board: Board, line: Line, flags: Sequence[str]) -> dict[str, str
         "fit_ids": safe_text(" ".join(line.fit_ids)),
     }
     cells |= {name: str(getattr(line, name)) for name in _COUNTS}
+    cells |= {"abnormal_share": six(abnormal_share(line)), "lesion_share": six(lesion_share(line))}
     for metric, estimate in line.metrics.items():
         cells[safe_text(metric)] = six(estimate.value)
         for name in _ESTIMATE:

@@ -79,7 +79,7 @@ class Gallery:
     """All maps of a page.
 
     Attributes:
-        scales: Label, low and high end of the colour scale of each variant.
+        scales: Label of each variant, and name, low and high end of the colour scale of each of its subsets.
         left_out: Number of kept slices left out by the byte budget.
         problems: Why variants show no maps.
     """
@@ -87,7 +87,7 @@ class Gallery:
     subsets: tuple[str, ...]
     slices: tuple[SliceView, ...]
     showcases: tuple[Showcase, ...]
-    scales: tuple[tuple[str, float, float], ...]
+    scales: tuple[tuple[str, tuple[tuple[str, float, float], ...]], ...]
     left_out: int
     problems: tuple[str, ...]
 
@@ -97,8 +97,7 @@ class _Source:
     variant: Variant
     data: KeptMaps
     index: Mapping[TileKey, int]
-    low: float
-    high: float
+    ends: tuple[tuple[float, float], ...]
     quality: Mapping[TileKey, float]
     badges: Mapping[TileKey, str]
 
@@ -154,11 +153,12 @@ def _fitting_size(sources: Sequence[_Source], places: Sequence[TileKey], budget:
 def _sources(board: Board) -> tuple[list[_Source], list[str]]:
     sources: list[_Source] = []
     lacking: dict[str, list[str]] = {}
+    most = _MAX_METHODS - len(board.controls)
     for variant in board.variants:
         if variant.kind == "reported":
             continue
-        if len(sources) == _MAX_METHODS:
-            lacking.setdefault(f"Only the first {_MAX_METHODS} methods are shown.", []).append(variant.label)
+        if len(sources) >= (_MAX_METHODS if variant.kind == "control" else most):
+            lacking.setdefault(f"Only the first {most} methods and the controls are shown.", []).append(variant.label)
             continue
         answer: KeptMaps | str = "No maps were kept."
         for cell in variant.cells:
@@ -173,7 +173,7 @@ def _sources(board: Board) -> tuple[list[_Source], list[str]]:
 
 def _source(variant: Variant, data: KeptMaps) -> _Source:
     index = {info.key: k for k, info in enumerate(data.slices)}
-    low, high = _ends(data)
+    ends = tuple(_ends(data, r) for r in range(len(data.subsets)))
     quality: dict[TileKey, float] = {}
     for test, subject in dict.fromkeys((info.test, info.subject) for info in data.slices):
         mine = [k for k, info in enumerate(data.slices) if (info.test, info.subject) == (test, subject)]
@@ -187,13 +187,17 @@ def _source(variant: Variant, data: KeptMaps) -> _Source:
         badges = {ordered[0]: "best", ordered[len(ordered) // 2]: "median", ordered[-1]: "worst"}
     elif ordered:
         badges = {ordered[0]: "best"} | ({ordered[-1]: "worst"} if len(ordered) == 2 else {})
-    return _Source(variant, data, index, low, high, quality, badges)
+    return _Source(variant, data, index, ends, quality, badges)
 
 
-def _ends(data: KeptMaps) -> tuple[float, float]:
-    """Return the ends of the colour scale: the median in the brain, so that most tissue stays grey; near the top."""
-    brain = np.broadcast_to(np.any(data.images > 0, axis=1, keepdims=True), data.maps.shape)
-    finite = data.maps[np.isfinite(data.maps) & brain]
+def _ends(data: KeptMaps, r: int) -> tuple[float, float]:
+    """Return the ends of a subset's colour scale: the median in the brain, so that tissue stays grey; near the top.
+
+    All slices of a subset share it. Subsets do not: scores of one may be tenfold those of another, and a common scale
+    would show the maps of the lower one as empty, however good they are.
+    """
+    maps = data.maps[:, r]
+    finite = maps[np.isfinite(maps) & np.any(data.images > 0, axis=1)]
     if not finite.size:
         return 0.0, 1.0
     low, high = np.quantile(finite[:: max(1, finite.size // 400_000)].astype(np.float64), (0.5, 0.999))
@@ -236,7 +240,13 @@ def _draw(sources: Sequence[_Source], places: Sequence[TileKey], size: int) -> G
         subsets=subsets,
         slices=tuple(views),
         showcases=tuple(_showcase(source, size) for source in sources if source.badges),
-        scales=tuple((source.variant.label, source.low, source.high) for source in sources),
+        scales=tuple(
+            (
+                source.variant.label,
+                tuple((name, *ends) for name, ends in zip(source.data.subsets, source.ends, strict=True)),
+            )
+            for source in sources
+        ),
         left_out=0,
         problems=(),
     )
@@ -288,7 +298,7 @@ def _method_tiles(source: _Source, place: TileKey, subsets: Sequence[str], canva
             found.append(Tile(subset, reason=f"This scan cannot serve {subset}."))
             continue
         grey = canvas.greys[_background(canvas.data, canvas.index, subset)]
-        tile = tiles.blend_map(grey, tiles.cut(data.maps[k, r], canvas.box), source.low, source.high)
+        tile = tiles.blend_map(grey, tiles.cut(data.maps[k, r], canvas.box), *source.ends[r])
         score = data.slices[k].image_scores.get(subset)
         note = "" if score is None else f"{score:.3g}"
         alt = f"Anomaly map of {name} from {subset}, {data.slices[k].scan}, slice {data.slices[k].index}"

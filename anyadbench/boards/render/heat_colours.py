@@ -13,6 +13,10 @@ _LIGHT: tuple[RGB, ...] = ((240, 246, 248), (178, 211, 222), (96, 162, 184), (24
 _DARK: tuple[RGB, ...] = ((30, 41, 48), (31, 73, 90), (40, 116, 140), (86, 168, 190), (170, 222, 234))
 
 
+STEPS = 64
+"""Colours of the scale; neighbours are too alike to distinguish."""
+
+
 @dataclass(frozen=True)
 class Shade:
     """Background and text colours of one cell, as CSS."""
@@ -29,11 +33,25 @@ class Shade:
 
 
 def shade(level: float) -> Shade:
-    """Return the colours for a level from 0 (low) to 1 (high), in 256 steps."""
-    return _shade(round(255 * level) / 255)
+    """Return the colours for a level from 0 (low) to 1 (high), in ``STEPS`` steps."""
+    return _shade(_step(level) / (STEPS - 1))
 
 
-@lru_cache(maxsize=256)
+def level_class(level: float) -> str:
+    """Return the CSS class of a level; a class is shorter than four colours in each of thousands of cells."""
+    return f"h{_step(level)}"
+
+
+def level_rules() -> str:
+    """Return the style sheet's rules for all classes of levels."""
+    return "\n".join(f".h{step}{{{shade(step / (STEPS - 1)).css}}}" for step in range(STEPS))
+
+
+def _step(level: float) -> int:
+    return round((STEPS - 1) * min(max(level, 0.0), 1.0))
+
+
+@lru_cache(maxsize=STEPS)
 def _shade(level: float) -> Shade:
     light, dark = _mix(_LIGHT, level), _mix(_DARK, level)
     return Shade(_hex(light), _text_on(light), _hex(dark), _text_on(dark))

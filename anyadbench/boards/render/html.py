@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from anyadbench.boards.aggregate.flags import EXPLANATIONS
 from anyadbench.boards.aggregate.model import KINDS, Board
-from anyadbench.boards.render import page_tables, plots
+from anyadbench.boards.render import page_tables, plots, svg
 from anyadbench.boards.render.gallery import make_gallery
+from anyadbench.boards.render.heat_colours import level_rules
 from anyadbench.boards.render.losses import training_plot
+from anyadbench.boards.render.parts.heat_maps import heat_maps
+from anyadbench.boards.render.parts.notices import grouped_notices, missing
+from anyadbench.boards.render.parts.references import MARK_MEANINGS
+from anyadbench.boards.render.parts.robustness import robustness
+from anyadbench.boards.render.parts.significance import matrices
 from anyadbench.boards.render.plugin_sections import added_sections
 from anyadbench.boards.render.text import (
     DASH,
@@ -24,8 +30,10 @@ from anyadbench.boards.render.text import (
     metric_short,
     plural,
     seed_text,
+    signed,
     span,
 )
+from anyadbench.boards.render.verdicts import verdicts
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -39,7 +47,7 @@ def board_html(board: Board, tables: Mapping[str, str] | None = None) -> str:
         tables: Text of the CSV files by name, if available.
     """
     environment = _environment()
-    script, style = _asset("page.js"), _asset("page.css")
+    script, style = _asset("page.js"), f"{_asset('page.css')}\n{level_rules()}"
     context: Mapping[str, Any] = {
         "board": board,
         "script": script,
@@ -49,12 +57,17 @@ def board_html(board: Board, tables: Mapping[str, str] | None = None) -> str:
         "cards": page_tables.cards(board),
         "sections": page_tables.ranking(board),
         "results": page_tables.results(board),
-        "heat": page_tables.heat_maps(board),
+        "verdicts": verdicts(board),
+        "notices": grouped_notices(board),
+        "matrices": matrices(board),
+        "robustness": robustness(board),
+        "heat": heat_maps(board),
+        "mark_meanings": MARK_MEANINGS,
+        "control_swatch": svg.CONTROL_SWATCH,
         "decisions": page_tables.decisions(board),
         "sizes": page_tables.sizes(board),
         "coverage": page_tables.coverage(board),
-        "missing": page_tables.missing(board),
-        "flags": page_tables.flags(board),
+        "missing": missing(board),
         "methods": page_tables.methods(board),
         "trainings": {variant.key: training_plot(variant) for variant in board.variants},
         "intervals": plots.intervals(board),
@@ -101,7 +114,7 @@ def _environment() -> Environment:
         "letter": group_letter,
         "ends": lambda pair: span(*pair),
         "plural": plural,
-        "signed": lambda value: DASH if value is None else ("+" if value > 0 else "") + decimal(value),
+        "signed": signed,
     }
     environment.globals |= {"DASH": DASH, "KIND_TITLES": KIND_TITLES, "EXPLANATIONS": EXPLANATIONS, "asset": Markup}
     return environment

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from anyadbench.boards.aggregate.flags import EXPLANATIONS
 from anyadbench.boards.aggregate.model import KINDS, Board, Line, Summary, Variant
-from anyadbench.boards.render.page_tables import compared_with
+from anyadbench.boards.render.page_tables import compared_with, largest_lines
+from anyadbench.boards.render.parts.costs import cost_label, cost_text, ordered, variant_costs
+from anyadbench.boards.render.parts.notices import grouped_notices, missing
+from anyadbench.boards.render.parts.prevalence import prevalence_text
+from anyadbench.boards.render.parts.references import MARK_MEANINGS, comparison, mark
+from anyadbench.boards.render.parts.robustness_numbers import by_count
 from anyadbench.boards.render.text import (
     DASH,
     KIND_TITLES,
@@ -42,8 +46,10 @@ def board_markdown(board: Board) -> str:
         f"metrics version {escape(board.metric_version)}. Higher is better. Brackets contain 95 % intervals over test "
         "subjects, and over seeds if there are several. Ranks need a number for every subset. Letters after ranks are "
         "tie groups: paired tests of all pairs over subjects, with Holm's correction, do not separate a method from "
-        "the first of its group.",
+        "the first of its group. A method's worst subset has no interval: the smallest of several numbers is too small "
+        "by chance.",
         *(escape(text) for text in verdicts(board)),
+        *([_mark_legend()] if board.controls else []),
     ]
     for test in board.tests:
         for kind in KINDS:
@@ -53,9 +59,14 @@ def board_markdown(board: Board) -> str:
                 parts.append(f"## {escape(test)}: {KIND_TITLES[kind].lower()}")
                 parts.append(_summary_table(board, group, test))
                 parts += [_subset_table(board, group, test, metric) for metric in board.metrics]
+                parts += _robustness_table(board, group, test)
                 parts += _decision_table(board, group, test) + _size_table(board, group, test)
-    parts += _notes(board)
+    parts += _cost_table(board) + _notes(board)
     return "\n\n".join(parts) + "\n"
+
+
+def _mark_legend() -> str:
+    return "Against the best control: " + "; ".join(f"{sign} {meaning}" for sign, meaning in MARK_MEANINGS) + "."
 
 
 def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
@@ -69,26 +80,38 @@ def _name(variant: Variant) -> str:
 
 
 def _summary_table(board: Board, group: Sequence[Variant], test: str) -> str:
-    """Return one row per method, controls last."""
+    """Return one row per method, controls last; what tests decide is about the headline metric."""
+    metric = board.headline
     heads = ["Method", "Seeds", "Weights", "Missing", "Coverage"]
-    heads += [f"{metric_short(metric)} mean" for metric in board.metrics] + [f"Rank ({metric_short(board.headline)})"]
+    heads += [f"{metric_short(name)} mean" for name in board.metrics]
+    heads += [f"Rank ({metric_short(metric)})", "Ranks left open", "Beats", "Against the best control"]
+    heads += [f"Hardest: {escape(board.hardest[test, metric])}"] if (test, metric) in board.hardest else []
+    heads += ["Subjects needed"]
     rows = []
     for variant in group:
-        items = [board.summary(variant.key, test, metric) for metric in board.metrics]
-        head = board.summary(variant.key, test, board.headline)
+        items = [board.summary(variant.key, test, name) for name in board.metrics]
+        head = board.summary(variant.key, test, metric)
         assert head is not None
-        rows.append(
-            [
-                _name(variant),
-                seed_text(variant.seeds),
-                escape(variant.weights.name),
-                escape(variant.method.missing),
-                f"{head.covered}/{head.required}",
-                *(_mean(item) for item in items),
-                rank_text(head.rank, head.group),
-            ]
-        )
+        against = comparison(board, head.against)
+        cells = [_name(variant), seed_text(variant.seeds), escape(variant.weights.name), escape(variant.method.missing)]
+        cells += [f"{head.covered}/{head.required}", *(_mean(item) for item in items), rank_text(head.rank, head.group)]
+        cells.append(DASH if head.ranks is None else f"{head.ranks[0]} to {head.ranks[1]}")
+        cells.append(_beats(board, variant, test))
+        cells.append(DASH if against is None else f"{against[0]} {against[1]}".strip())
+        if (test, metric) in board.hardest:
+            one = head.hardest
+            cells.append(DASH if one is None else f"{decimal(one.value)} {span(one.low, one.high)}".strip())
+        cells.append(DASH if head.needed is None else str(head.needed))
+        rows.append(cells)
     return _grid(heads, rows, left=4)
+
+
+def _beats(board: Board, variant: Variant, test: str) -> str:
+    """Return how many of the other ranked methods a method is significantly better than."""
+    table = board.pairs.get((variant.kind, test, board.headline))
+    if table is None or not table.beats or variant.key not in table.keys:
+        return DASH
+    return f"{sum(table.beats[table.keys.index(variant.key)])} of {len(table.keys) - 1}"
 
 
 def _mean(item: Summary | None) -> str:
@@ -110,9 +133,27 @@ def _cell(line: Line | None, metric: str) -> str:
     estimate = line.metrics.get(metric) if line is not None else None
     if estimate is None or estimate.value is None:
         return DASH
-    if estimate.low is None or estimate.high is None:
-        return decimal(estimate.value)
-    return f"{decimal(estimate.value)} [{decimal(estimate.low)}, {decimal(estimate.high)}]"
+    sign = mark(line.against.get(metric)) if line is not None else ""
+    return f"{decimal(estimate.value)} {sign} {span(estimate.low, estimate.high)}".replace("  ", " ").strip()
+
+
+def _robustness_table(board: Board, group: Sequence[Variant], test: str) -> list[str]:
+    """Return the headline metric by the number of sequences shown, as mean over the subsets of that size."""
+    curves = [(variant, by_count(board, variant, test, board.headline)) for variant in group]
+    sizes = sorted({size for _, curve in curves for size in curve.values})
+    if len(sizes) < 2:
+        return []
+    rows = [[_name(variant), *(decimal(curve.means.get(size)) for size in sizes)] for variant, curve in curves]
+    title = f"### {escape(metric_label(board.headline))} by number of sequences\n\n"
+    return [title + _grid(["Method", *(plural(size, "sequence") for size in sizes)], rows)]
+
+
+def _cost_table(board: Board) -> list[str]:
+    table = [(variant, found) for variant in board.variants if (found := variant_costs(variant))]
+    names = ordered(name for _, found in table for name in found)
+    rows = [[_name(variant), *(cost_text(found.get(name)) for name in names)] for variant, found in table]
+    heads = ["Method", *(escape(cost_label(name)) for name in names)]
+    return ["## Costs\n\n" + _grid(heads, rows)] if rows else []
 
 
 def _decision_table(board: Board, group: Sequence[Variant], test: str) -> list[str]:
@@ -142,31 +183,22 @@ def _size_table(board: Board, group: Sequence[Variant], test: str) -> list[str]:
 
 
 def _notes(board: Board) -> list[str]:
-    labels = {variant.key: variant.label for variant in board.variants}
-    sizes = [_size(line) for line in _sizes(board)]
-    missing: dict[str, None] = {}
-    flagged: dict[str, None] = {}
-    for line in board.lines:
-        for estimate in line.metrics.values():
-            if estimate.reason:
-                missing[f"{labels[line.variant]}, {line.test}, {line.subset}: {line.reason or estimate.reason}"] = None
-        if not line.covered and not line.metrics:
-            missing[f"{labels[line.variant]}, {line.test}, {line.subset}: {line.reason}"] = None
-        for flag in line.flags:
-            flagged[f"{labels[line.variant]}, {line.test}, {line.subset}: {flag}. {EXPLANATIONS[flag]}"] = None
     departures = [f"{v.label}: {text}" for v in board.variants for text in v.method.departures]
     sources = [f"{v.label}: {v.source}" for v in board.variants if v.source]
-    special = [f"{v.label}: {flag}. {EXPLANATIONS.get(flag, '')}" for v in board.variants for flag in v.flags]
-    failures = [_failure(record) for record in board.failures]
-    unreadable = [record.problem or "" for record in board.unreadable]
+    notices = grouped_notices(board)
+    flags = [
+        f"{item.flag} ({item.count}): {item.sentence} Affects {'; '.join(item.places)}."
+        for item in notices
+        if item.flag
+    ]
     sections = {
-        "Test data": sizes,
-        f"Missing numbers ({DASH})": list(missing),
-        "Flags": [*special, *flagged],
+        "Test data": [_size(line) for line in largest_lines(board).values()],
+        f"Missing numbers ({DASH})": missing(board),
+        "Flags": flags,
         "Departures from the publications": departures,
         "Sources": list(dict.fromkeys(sources)),
-        "Cells without a result": failures,
-        "Unreadable results": unreadable,
+        "Cells without a result": [_failure(record) for record in board.failures],
+        "Unreadable results": [record.problem or "" for record in board.unreadable],
         "Notices": list(board.notices),
     }
     filled = {title: lines for title, lines in sections.items() if lines}
@@ -178,18 +210,9 @@ def _failure(record: CellRecord) -> str:
     return f"{record.method or record.folder.name}, seed {seed}: {record.state}. {record.error or ''}"
 
 
-def _sizes(board: Board) -> list[Line]:
-    """Return the line with the most slices for each test set and subset."""
-    found: dict[tuple[str, str], Line] = {}
-    for line in board.lines:
-        place = (line.test, line.subset)
-        if place not in found or line.n_slices > found[place].n_slices:
-            found[place] = line
-    return list(found.values())
-
-
 def _size(line: Line) -> str:
     return (
         f"{line.test}, {line.subset}: {plural(line.n_subjects, 'subject')}, {plural(line.n_scans, 'scan')}, "
-        f"{plural(line.n_slices, 'slice')} ({line.n_abnormal} with a lesion)"
+        f"{plural(line.n_slices, 'slice')} ({line.n_abnormal} with a lesion); "
+        f"prevalence: {prevalence_text(line) or DASH}"
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from anyadbench.boards.aggregate.model import KINDS, Board, Estimate, Line, Summary, Variant
+from anyadbench.boards.aggregate.model import KINDS, Board, Line, Summary, Variant
 from anyadbench.boards.render.cell_details import read_manifest
 from anyadbench.boards.render.csvfile import leaderboard_csv, summary_csv
-from anyadbench.boards.render.heat_colours import Shade, shade
+from anyadbench.boards.render.parts.prevalence import prevalence_text
+from anyadbench.boards.render.parts.references import comparison, mark, verdict_text
 from anyadbench.boards.render.text import DASH, clean, decimal, metric_label, plural, seed_text
 from anyadbench.sequences import AS_AVAILABLE
 
@@ -24,26 +25,6 @@ class Card:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class HeatCell:
-    """A coloured number; ``shade`` is ``None`` where there is no number."""
-
-    text: str
-    shade: Shade | None
-    title: str
-
-
-@dataclass(frozen=True)
-class HeatMap:
-    """One heat map: rows of cells, and the values at both ends of its colours, per row if rows differ in kind."""
-
-    test: str
-    metric: str
-    caption: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[HeatCell, ...]], ...]
-
-
 def kinds(board: Board) -> list[tuple[str, list[Variant]]]:
     """Return the variants of each kind that occurs."""
     found = [(kind, [variant for variant in board.variants if variant.kind == kind]) for kind in KINDS]
@@ -51,7 +32,7 @@ def kinds(board: Board) -> list[tuple[str, list[Variant]]]:
 
 
 def compared_with(board: Board, kind: str) -> tuple[Variant, ...]:
-    """Return the controls that stand below the rows of a kind: those of numbers that were computed here."""
+    """Return the controls that are listed below the rows of a kind: those of numbers that were computed here."""
     return () if kind in ("reported", "control") else board.controls
 
 
@@ -130,6 +111,21 @@ def leader(board: Board) -> Card | None:
     return None
 
 
+@dataclass(frozen=True)
+class RankingRow:
+    """One row of a ranking.
+
+    Attributes:
+        drop: The subset with the largest loss, and the loss.
+        against: Difference from the best control with its mark, its interval, and the whole sentence.
+    """
+
+    variant: Variant
+    item: Summary
+    drop: tuple[str, float] | None
+    against: tuple[str, str, str] | None
+
+
 def ranking(board: Board) -> list[dict[str, Any]]:
     """Return a ranked table for each kind, test set and metric."""
     found = []
@@ -140,7 +136,10 @@ def ranking(board: Board) -> list[dict[str, Any]]:
                 items.sort(key=lambda item: (item.rank is None, item.rank or 0, -(item.mean or 0.0)))
                 controls = [board.summary(one.key, test, metric) for one in compared_with(board, kind)]
                 items += [item for item in controls if item is not None]
-                rows = [(board.variant(item.variant), item, _largest_drop(item)) for item in items]
+                rows = [
+                    RankingRow(board.variant(item.variant), item, _largest_drop(item), comparison(board, item.against))
+                    for item in items
+                ]
                 hardest = board.hardest.get((test, metric), "")
                 found.append({"kind": kind, "test": test, "metric": metric, "rows": rows, "hardest": hardest})
     return found
@@ -148,6 +147,17 @@ def ranking(board: Board) -> list[dict[str, Any]]:
 
 def _largest_drop(item: Summary) -> tuple[str, float] | None:
     return max(item.drops.items(), key=lambda pair: pair[1], default=None)
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One row of the results: a line, its flags, how common lesions are, and marks against the best control."""
+
+    label: str
+    line: Line
+    flags: tuple[str, ...]
+    prevalence: str
+    marks: Mapping[str, tuple[str, str]]
 
 
 def results(board: Board) -> list[dict[str, Any]]:
@@ -160,70 +170,15 @@ def results(board: Board) -> list[dict[str, Any]]:
                 for subset in board.subsets:
                     line = board.line(variant.key, test, subset)
                     if line is not None:
-                        rows.append((variant.label, line, [*variant.flags, *line.flags]))
+                        marks = {
+                            metric: (mark(one), verdict_text(board, one))
+                            for metric, one in line.against.items()
+                            if mark(one)
+                        }
+                        flags = (*variant.flags, *line.flags)
+                        rows.append(ResultRow(variant.label, line, flags, prevalence_text(line), marks))
         found.append({"kind": kind, "rows": rows})
     return found
-
-
-def heat_maps(board: Board) -> list[HeatMap]:
-    """Return methods against subsets for each metric, or metrics against subsets if there is only one method."""
-    found = []
-    for kind, group in kinds(board):
-        for test in board.tests if kind != "control" else ():
-            rows = [*group, *compared_with(board, kind)]
-            if len(rows) == 1:
-                found.append(_heat_of_one(board, rows[0], test))
-            else:
-                found += [_heat_of_many(board, kind, rows, test, metric) for metric in board.metrics]
-    return found
-
-
-def _heat_of_one(board: Board, variant: Variant, test: str) -> HeatMap:
-    rows = []
-    for metric in board.metrics:
-        lines = [board.line(variant.key, test, subset) for subset in board.subsets]
-        estimates = [line.metrics.get(metric) if line is not None else None for line in lines]
-        rows.append((metric_label(metric), _heat_row(board, estimates, _range(estimates), variant.label)))
-    caption = f"{variant.label} on {test}; colours run from the lowest to the highest value of each row"
-    return HeatMap(test, "", caption, board.subsets, tuple(rows))
-
-
-def _heat_of_many(board: Board, kind: str, group: Sequence[Variant], test: str, metric: str) -> HeatMap:
-    table = {
-        variant.label: [
-            line.metrics.get(metric) if (line := board.line(variant.key, test, subset)) is not None else None
-            for subset in board.subsets
-        ]
-        for variant in group
-    }
-    low, high = _range(estimate for row in table.values() for estimate in row)
-    rows = tuple((label, _heat_row(board, row, (low, high), label)) for label, row in table.items())
-    caption = f"{metric_label(metric)} on {test}, {kind}; colours run from {decimal(low)} to {decimal(high)}"
-    return HeatMap(test, metric, caption, board.subsets, rows)
-
-
-def _range(estimates: Iterable[Estimate | None]) -> tuple[float, float]:
-    """Return the range of the values, at least .05 wide, so that noise does not show as contrast."""
-    values = [estimate.value for estimate in estimates if estimate is not None and estimate.value is not None]
-    if not values:
-        return 0.0, 1.0
-    low, high = min(values), max(values)
-    middle, half = (low + high) / 2, max((high - low) / 2, 0.025)
-    return middle - half, middle + half
-
-
-def _heat_row(
-    board: Board, estimates: Sequence[Estimate | None], ends: tuple[float, float], label: str
-) -> tuple[HeatCell, ...]:
-    cells = []
-    for subset, estimate in zip(board.subsets, estimates, strict=True):
-        if estimate is None or estimate.value is None:
-            reason = estimate.reason if estimate is not None else "There is no result for this subset."
-            cells.append(HeatCell(DASH, None, f"{label}, {subset}: {reason}"))
-        else:
-            level = (estimate.value - ends[0]) / (ends[1] - ends[0])
-            cells.append(HeatCell(decimal(estimate.value), shade(level), f"{label}, {subset}: {estimate.value:.4f}"))
-    return tuple(cells)
 
 
 def decisions(board: Board) -> list[tuple[Variant, list[Line]]]:
@@ -261,48 +216,6 @@ def coverage(board: Board) -> list[dict[str, Any]]:
                 lines = [board.line(variant.key, test, subset) for subset in board.subsets]
                 rows.append({"variant": variant, "test": test, "summary": item, "lines": lines})
     return rows
-
-
-def missing(board: Board) -> list[str]:
-    """Return a sentence for each missing number, or one for a line whose numbers share a reason."""
-    labels = {variant.key: variant.label for variant in board.variants}
-    found: dict[str, None] = {}
-    for line in board.lines:
-        where = f"{labels[line.variant]}, {line.test}, {line.subset}"
-        if not line.covered and line.reason:
-            found[f"{where}: {line.reason}"] = None
-            continue
-        by_reason: dict[str, list[str]] = {}
-        for metric in board.metrics:
-            estimate = line.metrics.get(metric)
-            if estimate is not None and estimate.reason:
-                by_reason.setdefault(estimate.reason, []).append(metric_label(metric))
-        for reason, names in by_reason.items():
-            found[f"{where}, {', '.join(names)}: {reason}"] = None
-    return list(found)
-
-
-def flags(board: Board) -> list[tuple[str, str]]:
-    """Return each flag that occurs, with the rows where it does."""
-    labels = {variant.key: variant.label for variant in board.variants}
-    found: dict[str, dict[str, list[str]]] = {}
-    for variant in board.variants:
-        for flag in variant.flags:
-            found.setdefault(flag, {}).setdefault(variant.label, [])
-    for line in board.lines:
-        for flag in line.flags:
-            found.setdefault(flag, {}).setdefault(labels[line.variant], []).append(line.subset)
-    return [
-        (flag, "; ".join(_where(board, label, subsets) for label, subsets in places.items()))
-        for flag, places in found.items()
-    ]
-
-
-def _where(board: Board, label: str, subsets: Sequence[str]) -> str:
-    distinct = list(dict.fromkeys(subsets))
-    if not distinct or len(distinct) == len(board.subsets):
-        return label
-    return f"{label} ({', '.join(distinct)})"
 
 
 def methods(board: Board) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -12,6 +12,9 @@ from anyadbench.boards.aggregate.model import Board, Variant
 from anyadbench.boards.render import svg
 from anyadbench.boards.render.cell_details import CURVES, CurvePoints, read_curves
 from anyadbench.boards.render.page_tables import compared_with, kinds
+from anyadbench.boards.render.parts.costs import COMPARED, cost_label, cost_text, ordered, variant_costs
+from anyadbench.boards.render.parts.pareto import Method, pareto_plot
+from anyadbench.boards.render.parts.references import best_control, best_mean
 from anyadbench.boards.render.text import decimal, metric_label
 
 PRO_LIMIT = 0.3
@@ -23,7 +26,6 @@ _PLOTS = {
     "pro": ("Per-region overlap", ("false-positive rate", "region overlap"), PRO_LIMIT),
     "image_roc": ("Slice ROC", ("false-positive rate", "sensitivity"), 1.0),
 }
-_MAX_COSTS = 6
 MAX_CURVES = 12
 """Methods whose curves are drawn, in order of rank: each takes four plots."""
 
@@ -37,12 +39,22 @@ def intervals(board: Board) -> list[dict[str, Any]]:
     for kind, group in kinds(board):
         for test in board.tests if kind != "control" else ():
             for metric in board.metrics:
-                marks = _marks(board, [*group[:MAX_DRAWN], *compared_with(board, kind)], test, metric)
+                rivals = compared_with(board, kind)
+                marks = _marks(board, [*group[:MAX_DRAWN], *rivals], test, metric)
                 if marks:
                     title = f"{metric_label(metric)} with intervals on {test}, {kind}"
-                    found.append(
-                        {"kind": kind, "test": test, "metric": metric, "plot": svg.interval_plot(marks, title)}
-                    )
+                    drawn = svg.interval_plot(marks, title, _references(board, marks, test, metric) if rivals else {})
+                    found.append({"kind": kind, "test": test, "metric": metric, "plot": drawn})
+    return found
+
+
+def _references(board: Board, marks: Sequence[svg.Mark], test: str, metric: str) -> dict[str, tuple[str, float]]:
+    """Return name and value of the best control of each subset with a mark."""
+    found = {}
+    for subset in dict.fromkeys(one.group for one in marks):
+        best = best_control(board, test, subset, metric)
+        if best is not None:
+            found[subset] = (best[0].label, best[1])
     return found
 
 
@@ -72,6 +84,7 @@ def curve_styles(subsets: Sequence[str]) -> dict[str, tuple[int, int]]:
 def curves(board: Board) -> list[dict[str, Any]]:
     """Return the curves of every variant (from its lowest seed with curves) on every test set."""
     styles = curve_styles(board.subsets)
+    references = {test: _reference_curves(board, test) for test in board.tests}
     found = []
     for variant in board.variants[:MAX_CURVES]:
         for cell in variant.cells:
@@ -79,16 +92,32 @@ def curves(board: Board) -> list[dict[str, Any]]:
             if data:
                 seed = cell.result.seed if cell.result is not None else None
                 for test in board.tests:
-                    plots = _curve_plots(variant, test, data, styles)
+                    name, reference = references[test]
+                    plots = _curve_plots(variant, test, data, styles, reference)
                     if plots:
                         legend = [(subset, svg.swatch(*style)) for subset, style in styles.items()]
+                        legend += [(name, svg.CONTROL_SWATCH)] if reference else []
                         found.append({"variant": variant, "test": test, "seed": seed, "plots": plots, "legend": legend})
                 break
     return found
 
 
+def _reference_curves(board: Board, test: str) -> tuple[str, Mapping[str, CurvePoints]]:
+    """Return the name and the curves of the best control with all sequences; no curves if it has none."""
+    best = best_control(board, test, board.full, board.headline)
+    for cell in best[0].cells if best is not None else ():
+        found = read_curves(cell.folder).get((test, board.full))
+        if best is not None and found:
+            return f"{best[0].label}, {board.full}", found
+    return "", {}
+
+
 def _curve_plots(
-    variant: Variant, test: str, data: Any, styles: dict[str, tuple[int, int]]
+    variant: Variant,
+    test: str,
+    data: Any,
+    styles: dict[str, tuple[int, int]],
+    reference: Mapping[str, CurvePoints],
 ) -> list[tuple[str, Markup]]:
     plots = []
     for name in CURVES:
@@ -100,56 +129,31 @@ def _curve_plots(
                 drawn.append((colour, dash, subset, points))
         if drawn:
             spoken = f"{title} of {variant.label} on {test}, one curve for each of {len(drawn)} subsets"
-            plots.append((title, svg.curve_plot(drawn, spoken, axes, x_end)))
+            plots.append((title, svg.curve_plot(drawn, spoken, axes, x_end, reference.get(name, ()))))
     return plots
 
 
 def costs(board: Board) -> dict[str, Any]:
-    """Return time and memory of each variant, averaged over its cells, and plots against the headline metric."""
-    table: list[tuple[Variant, dict[str, float]]] = []
-    for variant in board.variants:
-        sums: dict[str, list[float]] = defaultdict(list)
-        for cell in variant.cells:
-            if cell.result is not None:
-                memory = {f"memory_{name}": value for name, value in cell.result.memory.items()}
-                for name, value in {**cell.result.timings, **memory}.items():
-                    sums[name].append(value)
-        _add_rate(sums)
-        if sums:
-            table.append((variant, {name: sum(values) / len(values) for name, values in sums.items()}))
-    names = list(dict.fromkeys(name for _, values in table for name in values))
+    """Return the costs of each variant as a numbered table, and quality against cost on the first test set."""
+    table = [(variant, found) for variant in board.variants if (found := variant_costs(variant))]
+    names = ordered(name for _, values in table for name in values)
+    metric = board.headline
     plots = []
-    for name in names[:_MAX_COSTS] if board.tests else []:
-        points = []
-        for style, (variant, values) in enumerate(table[:MAX_DRAWN]):
-            item = board.summary(variant.key, board.tests[0], board.headline)
+    for name in COMPARED if board.tests else ():
+        test = board.tests[0]
+        methods = []
+        for number, (variant, values) in enumerate(table, 1):
+            item = board.summary(variant.key, test, metric)
             if name in values and item is not None and item.mean is not None and variant.kind == "measured":
-                points.append((variant.label, values[name], item.mean, style))
-        if len(points) > 1:
-            label = cost_label(name)
-            axes = (label, f"{metric_label(board.headline)}, mean")
-            plots.append(svg.scatter_plot(points, f"{axes[1]} against {label}", axes))
-    rows = [(variant, [cost_text(values.get(name)) for name in names]) for variant, values in table]
+                methods.append(Method(number, variant.label, values[name], item.mean))
+        if len(methods) > 1:
+            best = best_mean(board, test, metric)
+            control = None if best is None else (best[0].label, best[1])
+            axes = (cost_label(name), f"{metric_label(metric)}, mean of the subsets")
+            spoken = f"{axes[1]} against {axes[0]} on {test}, {len(methods)} methods"
+            plots.append(pareto_plot(methods, spoken, axes, control))
+    rows = []
+    for variant, values in table:
+        item = board.summary(variant.key, board.tests[0], metric) if board.tests else None
+        rows.append((variant, decimal(item.mean if item else None), [cost_text(values.get(name)) for name in names]))
     return {"names": [cost_label(name) for name in names], "rows": rows, "plots": plots}
-
-
-def _add_rate(sums: dict[str, list[float]]) -> None:
-    """Replace the number of scored slices, which is not a cost, by the time per slice."""
-    counts = sums.pop("scored_slices", [])
-    seconds = sums.get("score_seconds", [])
-    if counts and len(counts) == len(seconds) and all(count > 0 for count in counts):
-        sums["score_per_slice_ms"] = [1000 * time / count for time, count in zip(seconds, counts, strict=True)]
-
-
-def cost_label(name: str) -> str:
-    """Return the name of a time or memory figure with its unit in brackets, if the name ends in one."""
-    stem, _, unit = name.rpartition("_")
-    units = {"seconds": "s", "s": "s", "ms": "ms", "mb": "MB", "gb": "GB"}
-    return f"{stem.replace('_', ' ')} ({units[unit]})" if stem and unit in units else name.replace("_", " ")
-
-
-def cost_text(value: float | None) -> str:
-    """Return three significant digits, without an exponent."""
-    if value is None:
-        return decimal(None)
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from anyadbench.boards.render.parts.elements import frame as _frame
+from anyadbench.boards.render.parts.elements import line as _line
+from anyadbench.boards.render.parts.elements import text as _text
+from anyadbench.boards.render.parts.elements import titled
+from anyadbench.boards.render.parts.elements import turned as _turned
 from anyadbench.boards.render.text import clean, decimal
 
 Points = Sequence[tuple[float, float]]
@@ -27,25 +32,6 @@ class Mark:
     low: float | None
     high: float | None
     style: int
-
-
-def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> Markup:
-    # Only text needs escaping; formatting everything through Markup would take half of a large page's time.
-    return Markup(f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(clean(text))}</text>')
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
-    return Markup(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>')
-
-
-def _turned(y: float, text: str) -> Markup:
-    place = f'transform="translate(11 {y:.0f}) rotate(-90)"'
-    return Markup(f'<text {place} class="axis" text-anchor="middle">{escape(clean(text))}</text>')
-
-
-def _frame(width: float, height: float, title: str, body: Sequence[Markup]) -> Markup:
-    size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
-    return Markup(f'<svg {size} role="img" aria-label="{escape(clean(title))}">{"".join(body)}</svg>')
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -75,11 +61,22 @@ def shape(x: float, y: float, style: int, size: float = 4.0) -> Markup:
     return Markup(f'<polygon points="{points}" class="{kind}"/>')
 
 
-def interval_plot(marks: Sequence[Mark], title: str) -> Markup:
-    """Draw one line per mark, grouped, on a common scale."""
+def interval_plot(
+    marks: Sequence[Mark], title: str, references: Mapping[str, tuple[str, float]] | None = None
+) -> Markup:
+    """Draw one line per mark, grouped, on a common scale.
+
+    Args:
+        marks: Values with intervals, those of a group in a row.
+        title: What the plot shows, for screen readers.
+        references: For a group the name and the value of the best control, drawn through the group as a dashed line.
+    """
+    references = references or {}
     labelled = len({mark.label for mark in marks}) > 1
-    left, right, row, width = (232.0 if labelled else 110.0), 64.0, 17.0, 760.0
+    indent = max(84.0, 16 + 9.0 * max(len(mark.group) for mark in marks))
+    left, right, row, width = indent + (148.0 if labelled else 26.0), 64.0, 17.0, 760.0
     ends = [end for mark in marks for end in (mark.low, mark.high, mark.value) if end is not None]
+    ends += [value for _, value in references.values()]
     low, high = min(ends), max(ends)
     pad = max(0.04 * (high - low), 0.01)
     low, high = max(low - pad, 0.0), min(high + pad, 1.0)
@@ -92,12 +89,18 @@ def interval_plot(marks: Sequence[Mark], title: str) -> Markup:
             y += 0 if group is None else 8
             rows.append(_text(8, y + 12, mark.group, "group"))
             group = mark.group
+            if group in references:
+                name, value = references[group]
+                tall = row * sum(other.group == group for other in marks)
+                x = left + (value - low) * scale
+                spoken = f"Best control on {group}: {name}, {value:.4f}"
+                rows.append(titled(spoken, [_line(x, y, x, y + tall, "control")]))
         middle = y + row / 2
         x = left + (mark.value - low) * scale
         tip = f"{mark.label}, {mark.group}: {mark.value:.4f}"
         parts = [Markup(f"<g><title>{escape(clean(tip))}</title>")]
         if labelled:
-            parts.append(_text(84, y + 12, clean(mark.label, 22), "label"))
+            parts.append(_text(indent, y + 12, clean(mark.label, 22), "label"))
         if mark.low is not None and mark.high is not None:
             x1, x2 = left + (mark.low - low) * scale, left + (mark.high - low) * scale
             parts.append(_line(x1, middle, x2, middle, f"whisker s{mark.style % 7}"))
@@ -112,7 +115,11 @@ def interval_plot(marks: Sequence[Mark], title: str) -> Markup:
 
 
 def curve_plot(
-    curves: Sequence[tuple[int, int, str, Points]], title: str, axes: tuple[str, str], x_end: float
+    curves: Sequence[tuple[int, int, str, Points]],
+    title: str,
+    axes: tuple[str, str],
+    x_end: float,
+    reference: Points = (),
 ) -> Markup:
     """Draw curves in the unit square, clipped at ``x_end``.
 
@@ -121,6 +128,7 @@ def curve_plot(
         title: What the plot shows, for screen readers.
         axes: Names of the x and the y axis.
         x_end: Right end of the x axis.
+        reference: Points of the best control's curve, drawn below the others.
     """
     left, top, side = 40.0, 8.0, 210.0
     body: list[Markup] = []
@@ -131,15 +139,13 @@ def curve_plot(
         body.append(_text(x, top + side + 15, f"{tick * x_end:.3g}", "tick", "middle"))
     if x_end == 1.0 and "rate" in axes[0]:
         body.append(_line(left, top + side, left + side, top, "chance"))
-    for colour, dash, name, points in curves:
+    drawn = [("control", "best control", reference)] if reference else []
+    drawn += [(f"curve s{colour % 7} d{dash % 4}", name, points) for colour, dash, name, points in curves]
+    for kind, name, points in drawn:
         inside = [(x, y) for x, y in points if x <= x_end + 1e-9]
         path = " ".join(f"{left + x / x_end * side:.1f},{top + (1 - y) * side:.1f}" for x, y in inside)
-        body.append(
-            Markup(
-                f'<polyline points="{path}" class="curve s{colour % 7} d{dash % 4}">'
-                f"<title>{escape(clean(name))}</title></polyline>"
-            )
-        )
+        named = f"<title>{escape(clean(name))}</title>"
+        body.append(Markup(f'<polyline points="{path}" class="{kind}">{named}</polyline>'))
     body.append(_text(left + side / 2, top + side + 32, axes[0], "axis", "middle"))
     body.append(_turned(top + side / 2, axes[1]))
     return _frame(left + side + 14, top + side + 40, title, body)
@@ -179,42 +185,16 @@ def line_plot(lines: Sequence[tuple[int, int, str, Points]], title: str, axes: t
     return _frame(left + width + 14, top + height + 40, title, body)
 
 
-def scatter_plot(points: Sequence[tuple[str, float, float, int]], title: str, axes: tuple[str, str]) -> Markup:
-    """Draw labelled points: name, x (from 0, or on a log scale if it spans more than 30-fold), y, series."""
-    left, top, width, height = 48.0, 12.0, 330.0, 210.0
-    xs, ys = [point[1] for point in points], [point[2] for point in points]
-    logarithmic = min(xs) > 0 and max(xs) / min(xs) > 30
-    change = math.log10 if logarithmic else float
-    x0, x1 = (change(min(xs)), change(max(xs))) if logarithmic else (0.0, max(xs) or 1.0)
-    x0, x1 = (x0 - 0.1, x1 + 0.1) if logarithmic else (x0, x1 * 1.08)
-    y0, y1 = min(ys), max(ys)
-    pad = max(0.12 * (y1 - y0), 0.02)
-    y0, y1 = y0 - pad, min(y1 + pad, 1.02)
-    body: list[Markup] = []
-    ticks = [float(p) for p in range(math.ceil(x0), math.floor(x1) + 1)] if logarithmic else nice_ticks(x0, x1, 4)
-    for tick in ticks:
-        x = left + (tick - x0) / (x1 - x0) * width
-        name = f"{10**tick:g}" if logarithmic else f"{tick:g}"
-        body += [_line(x, top, x, top + height, "grid"), _text(x, top + height + 15, name, "tick", "middle")]
-    for tick in nice_ticks(y0, y1, 4):
-        y = top + (1 - (tick - y0) / (y1 - y0)) * height
-        body += [_line(left, y, left + width, y, "grid"), _text(left - 6, y + 4, f"{tick:g}", "tick", "end")]
-    for name, x_value, y_value, style in points:
-        x = left + (change(x_value) - x0) / (x1 - x0) * width
-        y = top + (1 - (y_value - y0) / (y1 - y0)) * height
-        near_end = x > left + 0.6 * width
-        tip = f"{clean(name)}: {x_value:.4g}, {y_value:.4f}"
-        body += [Markup(f"<g><title>{escape(tip)}</title>"), shape(x, y, style, 5.0)]
-        body.append(_text(x + (-9 if near_end else 9), y + 4, clean(name, 24), "label", "end" if near_end else "start"))
-        body.append(Markup("</g>"))
-    body.append(_text(left + width / 2, top + height + 33, axes[0], "axis", "middle"))
-    body.append(_turned(top + height / 2, axes[1]))
-    return _frame(left + width + 14, top + height + 42, title, body)
-
-
 def swatch(colour: int, dash: int) -> Markup:
     """Return a line sample for a legend."""
     return Markup(
         '<svg class="swatch" width="26" height="10" viewBox="0 0 26 10" aria-hidden="true">'
         f'<line x1="1" y1="5" x2="25" y2="5" class="curve s{colour % 7} d{dash % 4}"/></svg>'
     )
+
+
+CONTROL_SWATCH = Markup(
+    '<svg class="swatch" width="26" height="10" viewBox="0 0 26 10" aria-hidden="true">'
+    '<line x1="1" y1="5" x2="25" y2="5" class="control"/></svg>'
+)
+"""Sample of the line that controls are drawn with."""

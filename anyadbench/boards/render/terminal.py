@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from anyadbench.boards.aggregate.flags import EXPLANATIONS
 from anyadbench.boards.aggregate.model import KINDS, Board, Line, Variant
 from anyadbench.boards.render.page_tables import compared_with
+from anyadbench.boards.render.parts.notices import grouped_notices
+from anyadbench.boards.render.parts.prevalence import abnormal_share
 from anyadbench.boards.render.text import (
     DASH,
     KIND_TITLES,
@@ -15,7 +17,9 @@ from anyadbench.boards.render.text import (
     decimal,
     metric_label,
     metric_short,
+    percent,
     plural,
+    rank_text,
     seed_text,
 )
 from anyadbench.boards.render.verdicts import verdicts
@@ -118,22 +122,22 @@ def _print_one(board: Board, variant: Variant, test: str, out: Console, reasons:
     metrics = [name for name in board.metrics if name not in BALANCED]
     for subset in board.subsets:
         line = board.line(variant.key, test, subset)
-        counts = [str(line.n_subjects), str(line.n_slices)] if line else ["0", "0"]
+        counts = [str(line.n_subjects), str(line.n_slices), percent(abnormal_share(line))] if line else ["0", "0", DASH]
         rows.append([subset, *counts, *_values(line, metrics, reasons)])
     for name in ("mean", "worst"):
         cells = []
         for metric in metrics:
             item = board.summary(variant.key, test, metric)
             cells.append(decimal(getattr(item, name) if item else None))
-        rows.append([f"{name} of the subsets", "", "", *cells])
+        rows.append([f"{name} of the subsets", "", "", "", *cells])
     for control in compared_with(board, variant.kind):
         for name in ("mean", "worst"):
             items = [board.summary(control.key, test, metric) for metric in metrics]
             rows.append(
-                [f"{control.label}, {name}", "", "", *(decimal(getattr(i, name) if i else None) for i in items)]
+                [f"{control.label}, {name}", "", "", "", *(decimal(getattr(i, name) if i else None) for i in items)]
             )
     seeds = f"seed{'' if len(variant.seeds) == 1 else 's'} {seed_text(variant.seeds)}"
-    heads = ["subj.", "slices", *(metric_short(metric) for metric in metrics)]
+    heads = ["subj.", "slices", "lesion", *(metric_short(metric) for metric in metrics)]
     _table(out, f"{variant.label} on {test}, {seeds}", "subset", heads, rows)
 
 
@@ -165,33 +169,44 @@ def _summary(board: Board, variant: Variant, test: str, metric: str, name: str) 
     item = board.summary(variant.key, test, metric)
     value = getattr(item, name) if item is not None else None
     if name == "rank":
-        return DASH if value is None else str(value)
+        return DASH if item is None else rank_text(item.rank, item.group)
     return decimal(value)
 
 
 def _print_notes(board: Board, shown: Sequence[Variant], out: Console, reasons: Iterable[str]) -> None:
     for reason in reasons:
         _say(out, f"{DASH} {reason}")
-    for variant in shown:
-        _print_flags(board, variant, out, explain=len(shown) == 1)
-        count = len(variant.method.departures)
-        if count and variant.kind != "reported":
-            _say(
-                out, f"{variant.label} departs from its publication in {plural(count, 'point')}; the report lists them."
-            )
-    for notice in board.notices:
-        _say(out, notice)
+    if len(shown) == 1:
+        _print_flags(board, shown[0], out)
+    else:
+        for item in grouped_notices(board):
+            if item.flag:
+                _say(out, f"{item.flag[0].upper()}{item.flag[1:]} ({item.count}): {item.sentence}")
+    _print_departures(shown, out)
+    for item in grouped_notices(board):
+        if not item.flag:
+            _say(out, f"{item.sentence} ({item.count}, listed in the report)" if item.count else item.sentence)
     if board.failures:
         _say(out, f"{plural(len(board.failures), 'cell')} without a result; see cell.json and log.txt in its folder.")
     for record in board.unreadable:
         _say(out, f"Unreadable result: {record.problem}")
 
 
-def _print_flags(board: Board, variant: Variant, out: Console, *, explain: bool) -> None:
-    if variant.flags and not explain:
-        _say(out, f"* {variant.label}: {', '.join(variant.flags)}.")
-    for flag in variant.flags if explain else ():
-        _say(out, f"{flag.capitalize()}: {EXPLANATIONS.get(flag, '')}")
+def _print_departures(shown: Sequence[Variant], out: Console) -> None:
+    departing = [variant for variant in shown if variant.method.departures and variant.kind != "reported"]
+    counts = [len(variant.method.departures) for variant in departing]
+    if len(departing) == 1:
+        text = f"{departing[0].label} departs from its publication in {plural(counts[0], 'point')}"
+    elif departing:
+        text = f"{len(departing)} methods depart from their publications in {plural(sum(counts), 'point')}"
+    else:
+        return
+    _say(out, f"{text}; the report lists them.")
+
+
+def _print_flags(board: Board, variant: Variant, out: Console) -> None:
+    for flag in variant.flags:
+        _say(out, f"{flag[0].upper()}{flag[1:]}: {EXPLANATIONS.get(flag, '')}")
     found: dict[str, list[str]] = {}
     for line in board.lines:
         for flag in line.flags if line.variant == variant.key else ():

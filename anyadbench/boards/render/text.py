@@ -93,6 +93,24 @@ def span(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{decimal(low)}, {decimal(high)}]"
 
 
+def signed(value: float | None) -> str:
+    """Return a difference with its sign, e.g. ``"+.012"``; a dash for ``None``."""
+    return DASH if value is None else ("+" if value > 0 else "") + decimal(value)
+
+
+def p_text(value: float) -> str:
+    """Return a p-value with three decimals, e.g. ``".031"`` or ``"< .001"``."""
+    return "< .001" if value < 0.0005 else decimal(value)
+
+
+def percent(value: float | None) -> str:
+    """Return a share in per cent with two significant digits, e.g. ``"55 %"`` or ``"0.83 %"``; a dash for ``None``."""
+    if value is None:
+        return DASH
+    shown = 100 * value
+    return f"{shown:.0f} %" if shown >= 10 or shown == 0 else f"{shown:.2g} %"
+
+
 def plural(count: int, noun: str) -> str:
     """Return ``"1 slice"`` or ``"2 slices"``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from boards_fixture import DEFAULT_METHODS, SUBSETS, FakeMethod, write_cell, write_head, write_runs
 from PIL import Image
+from synthetic_board import synthetic_board
 
 from anyadbench.boards import load_boards
 from anyadbench.boards.render import gallery, tiles
@@ -20,6 +22,11 @@ from anyadbench.boards.render.html import board_html
 from anyadbench.boards.render.svg import nice_ticks
 from anyadbench.results.kept_maps import KeptMaps, read_maps
 
+CONTROLS = (
+    FakeMethod("control:intensity", "Brightness (control)", 1.2, maps=False, changes={"kind": "control"}),
+    FakeMethod("control:brain", "Brain mask (control)", 0.2, maps=False, changes={"kind": "control"}),
+)
+METHODS = (*DEFAULT_METHODS, *CONTROLS)
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)> {{ 7*7 }}'
 
 
@@ -40,7 +47,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return board_html(load_boards(write_runs(tmp_path_factory.mktemp("runs"), size=32))[0])
+    return board_html(load_boards(write_runs(tmp_path_factory.mktemp("runs"), METHODS, size=32))[0])
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +74,16 @@ def test_policy_names_the_hash_of_the_only_script(text: str) -> None:
 def test_every_picture_has_an_alternative_text(page: Page) -> None:
     pictures = page.all("img")
     assert len(pictures) > 100 and all(len(picture["alt"] or "") > 5 for picture in pictures)
-    plots = [plot for plot in page.all("svg") if "class" not in plot]
+    plots = [plot for plot in page.all("svg") if plot.get("aria-hidden") != "true"]
     assert plots and all(plot.get("role") == "img" and plot.get("aria-label") for plot in plots)
 
 
 def test_page_has_every_section_and_a_language(text: str, page: Page) -> None:
     ids = {attributes.get("id") for attributes in page.all("section")}
-    wanted = {"ranking", "heat", "maps", "results", "intervals", "curves", "decisions", "cost", "coverage", "methods"}
+    wanted = {
+        "first", "ranking", "pairs", "heat", "robustness", "maps", "results", "intervals", "curves", "decisions",
+        "cost", "coverage", "methods",
+    }  # fmt: skip
     assert wanted <= ids
     assert page.all("html")[0]["lang"] == "en"
     assert "RuntimeError: the loss is not finite" in text and "step 40 loss inf" in text
@@ -81,8 +91,122 @@ def test_page_has_every_section_and_a_language(text: str, page: Page) -> None:
 
 def test_results_table_has_a_row_for_every_line(page: Page) -> None:
     rows = [row for row in page.all("tr") if "data-subset" in row]
-    assert len(rows) == (3 + 1) * len(SUBSETS)
+    assert len(rows) == (3 + 2) * len(SUBSETS)
     assert {head.get("scope") for head in page.all("th")} <= {"col", "row"}
+
+
+def section(text: str, name: str) -> str:
+    return text[text.index(f'<section id="{name}"') :].split("</section>")[0]
+
+
+def test_page_begins_with_what_the_board_decides(text: str) -> None:
+    assert text.index('<section id="first"') < text.index('class="cards"') < text.index('<section id="ranking"')
+    first = section(text, "first")
+    verdict = first[first.index('<p class="verdict">') :].split("</p>")[0]
+    assert "3 methods beat the better of brain mask and brightness" in verdict
+    assert "1 cell without a readable result" in first
+
+
+def test_notices_are_one_line_each_with_a_list_on_demand() -> None:
+    notices = tuple(f"Method {i}: left out {i} rows of earlier cells." for i in range(20))
+    text = board_html(synthetic_board(30, notices=notices))
+    first = section(text, "first")
+    assert first.count('<span class="flag">') == 1 and first.count("<details") == 2
+    assert first.count("22 methods, 154 rows") == 1 and first.count("20 such notices") == 1
+    assert all(notice in first for notice in notices)
+    visible = re.sub(r"<details.*?</details>", "", first, flags=re.DOTALL)
+    assert "Method 19" not in visible and len(re.sub(r"<[^>]*>", "", visible)) < 600
+
+
+def test_departures_are_shown_once_per_method_on_demand() -> None:
+    text = board_html(synthetic_board(3))
+    visible = re.sub(r"<details.*?</details>", "", text, flags=re.DOTALL)
+    for place in range(3):
+        assert text.count(f"Departure {place}.1") == 1 and f"Departure {place}.1" not in visible
+    assert text.count("2 departures from the publication") == 4
+
+
+def test_every_number_that_is_not_above_the_control_has_a_mark_and_a_reason() -> None:
+    board = synthetic_board(12)
+    text = board_html(board)
+    not_better = sum(against.verdict != "better" for line in board.lines for against in line.against.values())
+    assert not_better == 9 * 7 * 7
+    for part in ("heat", "results"):
+        marked = re.findall(r'<td[^>]*title="([^"]*)"[^>]*>[^<]*<i>', section(text, part))
+        assert len(marked) == not_better
+        assert all(title.endswith((": not better", ": below")) and ", p ." in title for title in marked)
+        assert "Against the best control" in section(text, part)
+
+
+def test_ranking_shows_what_the_tests_leave_open() -> None:
+    ranking = section(board_html(synthetic_board(12)), "ranking")
+    row = next(row for row in ranking.split("<tr") if ">Method 3 " in row)
+    plain = " ".join(re.sub(r"<[^>]*>", " ", row).split())
+    assert "4 b 1 to 7 Method 3" in plain
+    assert "+.100 \N{WHITE CIRCLE} [.000, .200] .700 [.650, .750] .690 F" in plain and "about 40" in plain
+
+
+def test_page_of_100_methods_is_complete_and_its_matrix_closed() -> None:
+    text = board_html(synthetic_board(100))
+    pairs = section(text, "pairs")
+    assert '<details class="matrix"><summary>Measured, 100 methods: Pixel AP' in pairs
+    assert section(text, "robustness").count("<figcaption>Method 99<") == 7
+    assert len(text.encode()) < 8_000_000
+
+
+def test_rows_state_how_common_lesions_are(text: str) -> None:
+    assert section(text, "results").count(" % of slices</small><small>2.2 % of pixels</small>") == 5 * len(SUBSETS)
+
+
+def test_controls_are_in_every_plot_with_numbers(text: str) -> None:
+    for part in ("intervals", "curves", "cost", "robustness"):
+        assert 'class="control"' in section(text, part), part
+    assert (
+        section(text, "heat").count('<tr class="control">') == 2 * 9
+    )  # the metrics of the fixture and two balanced ones
+
+
+def test_page_without_controls_says_so(tmp_path: Path) -> None:
+    write_runs(tmp_path, DEFAULT_METHODS, failed=False)
+    text = board_html(load_boards(tmp_path)[0])
+    assert "No control was run, so nothing says what brightness alone reaches." in section(text, "first")
+    assert 'class="control"' not in text and "Against the best control" not in text
+
+
+def test_every_subset_has_a_colour_range_of_its_own(tmp_path: Path) -> None:
+    cell = write_cell(tmp_path / "cells", DEFAULT_METHODS[0], 0, size=48)
+    with np.load(cell / "scores/maps.npz") as data:
+        arrays = {name: data[name] for name in data.files}
+    plain = gallery.make_gallery(load_boards(tmp_path)[0])
+    arrays["maps"][:, 0] *= 100  # the first subset's scores are a hundredfold
+    np.savez(cell / "scores/maps.npz", **arrays)
+    scaled = gallery.make_gallery(load_boards(tmp_path)[0])
+    ((_, before),), ((_, after),) = plain.scales, scaled.scales
+    assert [name for name, *_ in after] == list(SUBSETS)
+    assert after[0][2] == pytest.approx(100 * before[0][2], rel=1e-4) and after[1:] == before[1:]
+    assert after[0][2] != after[1][2]
+    for one, two in zip(plain.slices, scaled.slices, strict=True):
+        assert [tile.uri for tile in one.methods[0].maps[1:]] == [tile.uri for tile in two.methods[0].maps[1:]]
+
+
+def test_controls_keep_their_maps_where_methods_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gallery, "_MAX_METHODS", 3)
+    write_runs(tmp_path, (*DEFAULT_METHODS, replace(CONTROLS[0], maps=True)), failed=False)
+    made = gallery.make_gallery(load_boards(tmp_path)[0])
+    assert [label for label, _ in made.scales] == ["AnyAD", "INPFormer", "Brightness (control)"]
+    assert made.problems == ("Only the first 2 methods and the controls are shown. Affects Per-pixel normal.",)
+
+
+def test_slices_of_a_subset_share_a_colour_range(tmp_path: Path) -> None:
+    cell = write_cell(tmp_path / "cells", DEFAULT_METHODS[0], 0, size=48)
+    with np.load(cell / "scores/maps.npz") as data:
+        arrays = {name: data[name] for name in data.files}
+    arrays["maps"][1:, 0] *= 0.01
+    np.savez(cell / "scores/maps.npz", **arrays)
+    made = gallery.make_gallery(load_boards(tmp_path)[0])
+    first, second = (decoded(view.methods[0].maps[0].uri).astype(float) for view in made.slices[:2])
+    colour = [np.abs(picture[..., 0] - picture[..., 2]).mean() for picture in (first, second)]
+    assert colour[0] > 3 * colour[1]
 
 
 def test_hostile_text_is_escaped_everywhere(tmp_path: Path) -> None:

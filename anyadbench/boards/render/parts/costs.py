@@ -1,0 +1,79 @@
+"""What a method costs: seconds of training and of scoring, memory, parameters, slices of training."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from anyadbench.boards.aggregate.model import Board, Variant
+from anyadbench.boards.render.text import decimal
+
+LABELS: Mapping[str, str] = {
+    "fit_seconds": "training (s)",
+    "score_per_slice_ms": "scoring a slice (ms)",
+    "host_mb": "memory (MB)",
+    "device_mb": "GPU memory (MB)",
+    "parameters": "parameters",
+    "train_slices": "slices in training",
+    "seen_slices": "slices seen in training",
+}
+"""Costs in the order of every table, with the names of their columns."""
+
+ALWAYS = ("fit_seconds", "score_per_slice_ms", "host_mb", "device_mb")
+"""Columns of every CSV file; the others occur if a result has them."""
+
+COMPARED = ("fit_seconds", "score_per_slice_ms", "host_mb", "device_mb", "parameters")
+"""Costs that quality is drawn against."""
+
+COUNTS = ("parameters", "train_slices", "seen_slices")
+"""Costs that are whole numbers."""
+
+_FROM_TRAINING = {"parameters": "parameters", "slices": "train_slices", "seen_slices": "seen_slices"}
+
+
+def variant_costs(variant: Variant) -> dict[str, float]:
+    """Return the costs of a variant, averaged over its cells; empty if none is recorded."""
+    sums: dict[str, list[float]] = defaultdict(list)
+    for cell in variant.cells:
+        if cell.result is None:
+            continue
+        timings, train = cell.result.timings, cell.result.train
+        found = {**timings, **cell.result.memory}
+        slices, seconds = found.pop("scored_slices", 0.0), found.pop("score_seconds", None)
+        if seconds is not None and slices > 0:
+            found["score_per_slice_ms"] = 1000 * seconds / slices
+        for name, column in _FROM_TRAINING.items():
+            number = train.get(name)
+            if isinstance(number, int):
+                found[column] = float(number)
+        for name, value in found.items():
+            sums[name].append(value)
+    return {name: sum(values) / len(values) for name, values in sums.items()}
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Return names of costs in the order of every table, without repetition; unknown ones last."""
+    distinct = dict.fromkeys(names)
+    return [*(name for name in LABELS if name in distinct), *(name for name in distinct if name not in LABELS)]
+
+
+def columns(board: Board) -> list[str]:
+    """Return the columns of a CSV file: the usual ones, and others that a result of this board has."""
+    found = {name for variant in board.variants for name in variant_costs(variant)}
+    return [name for name in LABELS if name in ALWAYS or name in found]
+
+
+def cost_label(name: str) -> str:
+    """Return the name of a cost with its unit in brackets."""
+    if name in LABELS:
+        return LABELS[name]
+    stem, _, unit = name.rpartition("_")
+    units = {"seconds": "s", "s": "s", "ms": "ms", "mb": "MB", "gb": "GB"}
+    return f"{stem.replace('_', ' ')} ({units[unit]})" if stem and unit in units else name.replace("_", " ")
+
+
+def cost_text(value: float | None) -> str:
+    """Return three significant digits, without an exponent."""
+    if value is None:
+        return decimal(None)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
