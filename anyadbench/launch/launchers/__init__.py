@@ -62,11 +62,11 @@ def cell_command(job: Job) -> list[str]:
     """Return the command that runs one planned cell, on any machine that sees the same files.
 
     Such commands may be run in any order, more than once, and in parallel: a finished cell is not run again, and the
-    second of two processes on one cell waits.
+    second of two processes on one cell waits. They import what this process imports, whatever folder they run in.
     """
-    import sys
+    from anyadbench.processes import portable_command
 
-    return [sys.executable, "-m", "anyadbench", "runs", "work", job.cell.final.name, "--runs", job.runs]
+    return portable_command("-m", "anyadbench", "runs", "work", job.cell.final.name, "--runs", job.runs)
 
 
 def known_settings(options: LaunchOptions, launcher: str, known: Sequence[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from queue import Queue
 
@@ -43,7 +44,8 @@ class _Pool:
             self.running.discard(supervisor)
             self._ended += 1
             if self._total > 1:
-                self._options.display.progress(self._ended, self._total, "cells")
+                with suppress(OSError):  # the terminal may be closed
+                    self._options.display.progress(self._ended, self._total, "cells")
 
 
 def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
@@ -64,8 +66,9 @@ def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
         except KeyboardInterrupt:
             again = pool.stopping
             later = "stopping: writing checkpoints (Ctrl-C again: at once)"
-            options.display.note("stopping at once" if again else later)
             pool.interrupt(signal.SIGKILL if again else signal.SIGINT)
+            with suppress(OSError):  # the terminal may be closed, which is why the cells end
+                options.display.note("stopping at once" if again else later)
 
 
 def devices(jobs: Sequence[Job], slots: int) -> list[str | None]:

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from anyadbench.processes import python_command, python_path
 from anyadbench.testing.conformance.locate import import_target, locate
 from anyadbench.testing.conformance.model import (
     CHECKS,
@@ -38,7 +40,8 @@ HEAVY = (
 
 _IMPORT = """
 import importlib, json, operator, sys, time
-import anyadbench.api, anyadbench.methods.descriptor, anyadbench.plugins
+import anyadbench.api, anyadbench.methods.descriptor, anyadbench.plugins, anyadbench.processes
+anyadbench.processes.end_with_parent(int(sys.argv.pop()), grace=0)
 module, _, name = sys.argv[1].partition(":")
 before, started = set(sys.modules), time.process_time()
 operator.attrgetter(name)(importlib.import_module(module))  # the name may have dots, as in an entry point
@@ -178,17 +181,26 @@ def _environment() -> dict[str, str]:
 
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return {
-        **os.environ, **threads, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "PYTHONHASHSEED": "0", "ANYADBENCH_CACHE": str(cache_dir().resolve()),
+        **os.environ, **threads, **python_path(), "PYTHONHASHSEED": "0", "ANYADBENCH_CACHE": str(cache_dir().resolve()),
     }  # fmt: skip
 
 
 def _python(
     arguments: list[str], environment: Mapping[str, str], patience: float, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *arguments]
-    options: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "stdin": subprocess.DEVNULL}
-    try:
-        return subprocess.run(command, env=environment, cwd=cwd, timeout=patience, check=False, **options)
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, -signal.SIGKILL, "", "")
+    """Run Python in a session of its own, and end whatever it started when it ends, or when this process is gone."""
+    watched, held = os.pipe()
+    command = python_command(*arguments, str(watched))
+    options: dict[str, Any] = {"text": True, "errors": "replace", "stdin": subprocess.DEVNULL, "pass_fds": (watched,)}
+    options |= dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    with os.fdopen(held, "wb"), os.fdopen(watched, "rb"):
+        process = subprocess.Popen(command, env=environment, cwd=cwd, start_new_session=True, **options)
+        try:
+            out, err = process.communicate(timeout=patience)
+            return subprocess.CompletedProcess(command, process.returncode, out, err)
+        except subprocess.TimeoutExpired:
+            return subprocess.CompletedProcess(command, -signal.SIGKILL, "", "")
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()

@@ -1,4 +1,4 @@
-"""The processes of the kit: ``python -m anyadbench.testing.conformance.worker REQUEST``.
+"""The processes of the kit: ``python -m anyadbench.testing.conformance.worker REQUEST LIFELINE``.
 
 The request is a JSON file: the task, the method, and the paths of the cell, the changed store and the findings.
 Findings are appended to a file line by line, so that those before a crash are kept.
@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anyadbench.processes import end_with_parent
+
 if TYPE_CHECKING:
     from anyadbench.engine.protocol_data import ProtocolData
     from anyadbench.testing.conformance.bench import Bench
@@ -23,6 +25,7 @@ Emit = Callable[..., None]
 
 def main(arguments: list[str]) -> int:
     """Run the task of the request file."""
+    end_with_parent(int(arguments[1]), grace=0)
     request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
 
     def emit(**finding: Any) -> None:
