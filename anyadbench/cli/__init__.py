@@ -85,8 +85,10 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        _say("Stopped; run the same command again to resume.")
+    except (click.Abort, KeyboardInterrupt) as error:
+        # Click turns Ctrl-C into its own exception; ours names the plugin that was running.
+        when = " ".join(map(str, (error.__cause__ or error).args))
+        _say(f"Stopped{' ' + when if when else ''}; run the same command again to resume.")
         code = 130
     except BrokenPipeError:
         # The reader of the pipe is gone; keep the interpreter from complaining again at exit.

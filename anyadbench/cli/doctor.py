@@ -77,7 +77,8 @@ def _plugins() -> list[list[str]]:
     rows = [["methods", "ok" if len(methods) > len(broken) else "problem", f"{len(methods) - len(broken)} usable"]]
     if not methods:
         rows = [["methods", "problem", "no method is installed: pip install anyadbench-anyad anyadbench-baselines"]]
-    return rows + [[f"plugin {item.name}", "problem", item.message] for item in broken]
+    # No problem of this machine: a broken plugin blocks no command.
+    return rows + [[f"plugin {item.name}", "broken", item.message] for item in broken]
 
 
 def _weights() -> list[list[str]]:

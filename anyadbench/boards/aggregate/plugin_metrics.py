@@ -12,6 +12,7 @@ from anyadbench.errors import UserError
 from anyadbench.metrics import METRICS
 from anyadbench.metrics.rows.plugin_metrics import AddedMetric, RowScores
 from anyadbench.plugins import collect
+from anyadbench.plugins.guard import PluginError, guarded
 from anyadbench.results.cellfiles import SLICE_COLUMNS, RowKey, SliceRecord, read_slice_table
 from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import Row
@@ -69,11 +70,13 @@ def _row(row: Row, stored: _Stored, metrics: Sequence[AddedMetric]) -> Row:
 
 def _value(metric: AddedMetric, row: Row, stored: _Stored) -> tuple[float | None, str]:
     try:
-        value = float(metric.compute(stored.scores(row.test, row.subset)))
+        scores = stored.scores(row.test, row.subset)
+        value = guarded(lambda: float(metric.compute(scores)), f"the plugin's metric {metric.name!r}", limit=0)
     except UserError as error:
         return None, str(error)
-    except Exception as error:  # a plugin may raise anything; only its column stays empty
-        return None, f"The plugin's metric failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    except PluginError as error:  # only its column stays empty
+        known = isinstance(error.__cause__, UserError)
+        return None, str(error.__cause__) if known else f"The plugin's metric failed: {error}"
     return (value, "") if math.isfinite(value) else (None, "The plugin's metric is undefined here.")
 
 

@@ -46,6 +46,7 @@ def find_launcher(name: str) -> Launcher:
     from importlib import import_module
 
     from anyadbench.plugins import collect
+    from anyadbench.plugins.guard import PluginError, guarded
 
     known = dict(BUILTIN)
     for added in collect("anyadbench_launchers")[0]:
@@ -53,8 +54,14 @@ def find_launcher(name: str) -> Launcher:
     if name not in known:
         fix = " 'pip install anyadbench-ray' adds it." if name == "ray" else suggest(name, list(known))
         raise UserError(f"Unknown launcher {name!r}.{fix}")
-    module, _, attribute = known[name].partition(":")
-    launcher: Launcher = getattr(import_module(module), attribute)
+    module, _, attribute = str(known[name]).partition(":")
+    if name in BUILTIN:
+        builtin: Launcher = getattr(import_module(module), attribute)
+        return builtin
+    try:
+        launcher: Launcher = guarded(lambda: getattr(import_module(module), attribute), f"the import of {module}")
+    except PluginError as error:
+        raise UserError(f"The launcher {name!r} ({known[name]}) cannot be used: {error}; fix or update it.") from None
     return launcher
 
 
