@@ -13,7 +13,7 @@ import numpy as np
 from anyadbench.cells.fitting import WEIGHTS, Fitting
 from anyadbench.cells.identity import identify
 from anyadbench.cells.job import Job
-from anyadbench.cells.manifest import environment, peak_memory, plugin
+from anyadbench.cells.manifest import differences, environment, peak_memory, plugin
 from anyadbench.cells.per_subset import PerSubsetFits
 from anyadbench.cells.work_folder import WorkFolder, now
 from anyadbench.engine.compiling import FELL_BACK
@@ -72,7 +72,7 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     timings = {"score_seconds": scored, "scored_slices": float(slices)}
     result = build_result(fitting, fit, rows, timings, numerics_record(job.numerics, compiled))
     used = retraining.folders() if retraining else {"": job.fit}
-    _write_manifest(fitting, folder.work, result, used)
+    _write_manifest(fitting, folder.work, result, used, fit.get("environments", []))
     hashed = seal(folder.work, result)
     for label, made in used.items():
         link_or_copy(made.final / WEIGHTS, folder.work / (f"weights-{label}.safetensors" if label else WEIGHTS))
@@ -206,17 +206,22 @@ def _training(protocol: Protocol, fit: dict[str, Any], weights: str) -> dict[str
     facts["steps"] = int(fit["steps"])
     if "selected" in fit:
         facts |= {"selection": protocol.selection, "selected_step": int(fit["selected"]["step"])}
+    if changed := differences(fit.get("environments", [])):
+        facts["environments"] = changed
     if weights == "checkpoint":
         facts["source"] = "published checkpoint, not trained"
     return facts
 
 
-def _write_manifest(fitting: Fitting, work: Path, result: CellResult, used: dict[str, WorkFolder]) -> None:
+def _write_manifest(
+    fitting: Fitting, work: Path, result: CellResult, used: dict[str, WorkFolder], trained: list[dict[str, Any]]
+) -> None:
     job, data = fitting.job, fitting.data
     write_json(
         work / "manifest.json",
         {
             "environment": environment(job.numerics.device),
+            "training_environments": trained,
             "plugin": plugin(fitting.found[1], fitting.found[0].factory),
             "weights": fitting.weights.manifest(),
             "policy": job.policy,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,7 @@ class Trainer:
         reporter: Receives progress, and passes on a request to stop.
         checkpoint_seconds: Time between checkpoints; longer where writing one takes more than 2 % of it.
         selector: Judges states during training; ``None`` to take the last one.
+        begun: Called before the first step with the number of steps that a checkpoint has kept.
     """
 
     method: Method
@@ -59,6 +60,7 @@ class Trainer:
     total: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     optimizers: dict[str, OptimizerSpec] = field(default_factory=dict)
+    begun: Callable[[int], None] = lambda step: None
 
     def run(self) -> None:
         """Prepare and train to the end, from the last checkpoint if there is one.
@@ -80,6 +82,7 @@ class Trainer:
         self._scaler = torch.amp.GradScaler(self.policy.device, enabled=self.policy.dtype == "float16")
         self.total = self._length()
         restored = load_checkpoint(self.checkpoints, self.method, self.optimizers, self._scaler)
+        self.begun(0 if restored is None else restored[0])
         saved, interval = time.monotonic(), self.checkpoint_seconds
         if restored is None:
             self._prepare()

@@ -26,6 +26,7 @@ EXPLANATIONS: Mapping[str, str] = {
     "other test slices": "Scored on a different number of slices than the other methods, and therefore not ranked.",
     "external maps": "Maps of another program, scored here; how it was trained is unknown.",
     "lesions out of view": "Some abnormal slices have no lesion pixel on the scoring grid: cropped away or too small.",
+    "environment changed": "Training was interrupted and resumed under another library, processor, device or driver.",
     "other sequence fed": "The test set puts another sequence into a slot of the method.",
 }
 
@@ -35,9 +36,9 @@ def trivial_f1(share: float) -> float:
     return 2 * share / (share + 1)
 
 
-def variant_flags(result: CellResult) -> tuple[str, ...]:
-    """Return the flags that apply to every number of a cell."""
-    found = []
+def variant_flags(results: Sequence[CellResult]) -> tuple[str, ...]:
+    """Return the flags that apply to every number of a variant, from the results of its seeds, which are alike."""
+    found, result = [], results[0]
     if result.weights.marked or result.weights.kind == "random":
         found.append("random weights")
     if result.weights.kind == "checkpoint":
@@ -46,6 +47,8 @@ def variant_flags(result: CellResult) -> tuple[str, ...]:
         found.append(f"{result.method.budget} budget")
     if result.kind == "external":
         found.append("external maps")
+    if any("environments" in one.train for one in results):
+        found.append("environment changed")
     return tuple(found)
 
 
