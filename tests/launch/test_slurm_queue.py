@@ -112,7 +112,7 @@ def test_a_job_that_is_refused_at_once_is_a_sentence_with_a_fix(fake: Path, monk
     with pytest.raises(UserError) as raised:
         launch(executor, monkeypatch)
     assert str(raised.value) == (
-        "SLURM refused the job: invalid partition specified: gpu Batch job submission failed; choose a partition that "
+        "SLURM refused the job: invalid partition specified: gpu; choose a partition that "
         "'sinfo -s' lists with --launcher-option partition=NAME."
     )
     assert not folders(fake)
@@ -123,7 +123,7 @@ def test_what_was_taken_is_cancelled_if_the_rest_is_refused(fake: Path, monkeypa
     with pytest.raises(UserError) as raised:
         launch(Executor(fake, "QOSMaxSubmitJobPerUserLimit", arrays=2), monkeypatch)
     assert str(raised.value) == (
-        "SLURM refused 1 of 5 cells (QOSMaxSubmitJobPerUserLimit Batch job submission failed), and cancelled job 777, "
+        "SLURM refused 1 of 5 cells (QOSMaxSubmitJobPerUserLimit), and cancelled job 777, "
         "778, which it had taken; wait until other jobs of yours have ended, or give the number of tasks that SLURM "
         "takes at once with --launcher-option max_submit=N, and run the same command again."
     )
@@ -278,8 +278,10 @@ def test_limits_that_slurm_does_not_say_are_none(fake: Path) -> None:
 )
 def test_every_refusal_names_a_fix(reason: str, fix: str) -> None:
     assert fix in fix_of(reason)
-    said = why_refused(Exception(f"Command 'sbatch x' failed\nsbatch: error: {reason}.\n"))
-    assert said == reason
+    general = "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)"
+    assert why_refused(Exception(f"Command 'sbatch x' failed\nsbatch: error: {reason}.\n{general}\n")) == reason
+    assert why_refused(Exception(f"sbatch: error: Batch job submission failed: {reason}")) == reason
+    assert why_refused(Exception(reason)) == reason
 
 
 def test_a_task_searches_no_modules_in_its_folder(tmp_path: Path) -> None:

@@ -160,10 +160,10 @@ def cancel(numbers: Sequence[str]) -> bool:
 
 
 def why_refused(error: Exception) -> str:
-    """Return SLURM's own reason for a refusal, on one line."""
-    lines = [line.strip() for line in str(error).splitlines() if "sbatch" in line or "slurm" in line.lower()]
-    reasons = [line.partition("error:")[2].strip() or line for line in lines if "error" in line]
-    return " ".join(" ".join(reasons or [str(error)]).split())[:300].rstrip(".")
+    """Return SLURM's own reason for a refusal: its first error, the next ones only repeat it in general terms."""
+    found = re.findall(r"^.*?\berror:\s*(.+)$", str(error), re.MULTILINE)
+    said = str(found[0]) if found else " ".join(str(error).split())
+    return said.removeprefix("Batch job submission failed:").strip()[:300].rstrip(".")
 
 
 def fix_of(reason: str) -> str:
