@@ -12,6 +12,7 @@ import click
 
 from anyadbench.cli.options import json_option
 from anyadbench.cli.output import print_json, print_table
+from anyadbench.errors import UserError
 from anyadbench.version import __version__
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "nibabel", "nilearn", "scipy", "opencv-python-headless")
@@ -58,7 +59,10 @@ def _devices() -> list[list[str]]:
 def _folders() -> list[list[str]]:
     from anyadbench.paths import cache_dir
 
-    cache = cache_dir()
+    try:
+        cache = cache_dir()
+    except UserError as error:
+        return [["cache", "problem", str(error)]]
     parent = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free = shutil.disk_usage(parent).free / 1e9
     if not os.access(parent, os.W_OK):

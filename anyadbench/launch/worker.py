@@ -20,7 +20,7 @@ from anyadbench.cells.job import Job
 from anyadbench.cells.work_folder import WorkFolder, now
 from anyadbench.engine.reporter import Interrupted, Reporter, wait_for
 from anyadbench.errors import UserError
-from anyadbench.files import explain_os_error, make_folder
+from anyadbench.files import explain_os_error, make_folder, variable_of
 from anyadbench.processes import LIFELINE, end_with_parent
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 75
@@ -68,6 +68,11 @@ def _run(job: Job, folder: WorkFolder, reporter: Reporter) -> int:
         return _fail(folder, str(error), MISTAKE, reporter)
     except Exception as error:  # a method may raise anything; the cell records it and fails alone
         traceback.print_exc()
+        if isinstance(error, PermissionError) and isinstance(error.filename, str):
+            # A library's own folder, such as MPLCONFIGDIR: the user chose it with a variable.
+            place = Path(error.filename)
+            if variable := variable_of(place):
+                return _fail(folder, str(explain_os_error(error, place, variable)), MISTAKE, reporter)
         text = " ".join(str(error).split())[:500]
         said = f"{type(error).__name__}: {text}" if text else type(error).__name__
         if is_out_of_memory(error):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import subprocess
 import time
@@ -77,7 +78,7 @@ def _accounting(settings: Mapping[str, object]) -> list[int]:
     fields = "format=Account,DefaultQOS,MaxSubmitJobs,GrpSubmitJobs"
     found: list[int] = []
     quality = {str(settings.get("qos") or "")} - {""}
-    for line in _output([*ask, "assoc", f"user={getpass.getuser()}", fields]).splitlines():
+    for line in _output([*ask, "assoc", f"user={_user()}", fields]).splitlines():
         account, default, *numbers = [*line.split("|"), "", "", ""][:4]
         if settings.get("account") in (None, account):
             found += [int(number) for number in numbers if number.isdigit()]
@@ -93,11 +94,18 @@ def room(limits: Limits, tasks: int) -> int:
     """Return how many more tasks SLURM takes now, ``tasks`` if it says nothing of a limit."""
     free = tasks
     if limits.submitted is not None:
-        free = min(free, limits.submitted - _count(["--user", getpass.getuser()]))
+        free = min(free, limits.submitted - _count(["--user", _user()]))
     if limits.jobs is not None:
         # The controller counts jobs that ended a while ago as well, and one for the array itself.
         free = min(free, limits.jobs - _count(["--states=all"]) - 1)
     return max(free, 0)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        return str(os.getuid())
 
 
 def _count(which: Sequence[str]) -> int:

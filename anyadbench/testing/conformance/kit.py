@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from anyadbench.files import CACHE, make_folder
+from anyadbench.paths import cache_dir
 from anyadbench.processes import python_command, python_path
 from anyadbench.testing.conformance.locate import import_target, locate
 from anyadbench.testing.conformance.model import (
@@ -82,6 +84,7 @@ def check_method(
         found: dict[str, Finding] = {"descriptor-light": descriptor_light(import_target(target), limits)}
         cost: dict[str, float] = {}
         if not unavailable:
+            make_folder(cache_dir(), CACHE)  # for the phantom: else every check of the method would fail
             with tempfile.TemporaryDirectory(prefix="anyadbench-check-") as folder:
                 cost = _run_method(target, Path(folder), limits, found)
     finally:
@@ -177,8 +180,6 @@ def _within(cost: Mapping[str, float], limits: Limits) -> Finding:
 
 def _environment() -> dict[str, str]:
     """Return the environment of the kit's processes: this process's path and cache, and one thread."""
-    from anyadbench.paths import cache_dir
-
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return {
         **os.environ, **threads, **python_path(), "PYTHONHASHSEED": "0", "ANYADBENCH_CACHE": str(cache_dir().resolve()),
