@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 LIMIT = 30.0
 """Seconds that a plugin has to be imported, or to answer a hook."""
@@ -95,21 +95,20 @@ def _stops() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield stopped
         return
-    before = {number: signal.getsignal(number) for number in _STOPS}
 
-    def note(number: int, frame: FrameType | None) -> Any:
+    def note(number: int, frame: FrameType | None) -> NoReturn:
         stopped.append(number)
-        handler = before[signal.Signals(number)]
-        return handler(number, frame) if callable(handler) else None
+        raise KeyboardInterrupt
 
-    ours = [number for number, handler in before.items() if callable(handler)]
+    # A worker only takes note of signals, and stops later: its handlers stay.
+    ours = [number for number in _STOPS if signal.getsignal(number) is signal.default_int_handler]
     for number in ours:
         signal.signal(number, note)
     try:
         yield stopped
     finally:
         for number in ours:
-            signal.signal(number, before[number])
+            signal.signal(number, signal.default_int_handler)
 
 
 @contextmanager

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,23 +80,29 @@ class Executor:
 
 
 class Notes:
-    def __init__(self) -> None:
+    """Keeps messages; the first ``presses`` times that progress is shown, the user presses Ctrl-C."""
+
+    def __init__(self, presses: int = 0) -> None:
         self.notes: list[str] = []
+        self.presses = presses
 
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def progress(self, done: int, total: int, label: str) -> None: ...
+    def progress(self, done: int, total: int, label: str) -> None:
+        if self.presses:
+            self.presses -= 1
+            signal.raise_signal(signal.SIGINT)
 
 
 def launch(
-    executor: Executor, monkeypatch: pytest.MonkeyPatch, count: int = 5, **settings: str
+    executor: Executor, monkeypatch: pytest.MonkeyPatch, count: int = 5, presses: int = 0, **settings: str
 ) -> tuple[list[Outcome], list[str]]:
     jobs = [planned(executor.fake / "runs", cell_id=f"{i:064}", seed=i, retries=0) for i in range(count)]
     for job in jobs:
         job.save()
     monkeypatch.setattr(slurm, "_executor", lambda *arguments: (executor, (Refused,)))
-    notes = Notes()
+    notes = Notes(presses)
     settings = {"poll": "0.05", **settings}
     return slurm.launch(jobs, LaunchOptions(notes, 0, settings)), notes.notes  # type: ignore[arg-type]
 
@@ -179,20 +183,8 @@ def test_files_of_tasks_that_have_ended_since_are_removed(fake: Path, monkeypatc
     assert not folders(fake)
 
 
-def press(times: int) -> None:
-    """Send Ctrl-C to this process, after a while and again after another."""
-
-    def work() -> None:
-        for _ in range(times):
-            time.sleep(0.7)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=work, daemon=True).start()
-
-
 def test_ctrl_c_cancels_the_tasks_and_drops_the_rest(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    press(1)
-    outcomes, notes = launch(Executor(fake, ""), monkeypatch, max_submit="2")
+    outcomes, notes = launch(Executor(fake, ""), monkeypatch, presses=1, max_submit="2")
     assert [outcome.status for outcome in outcomes] == ["interrupted"] * 5
     assert outcomes[-1].error == "Not started; the same command runs it."
     assert "stopping: cancelling the tasks, which write checkpoints (Ctrl-C again: leave them)" in notes
@@ -201,9 +193,8 @@ def test_ctrl_c_cancels_the_tasks_and_drops_the_rest(fake: Path, monkeypatch: py
 
 def test_ctrl_c_again_leaves_the_tasks_with_their_files(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm_queue, "cancel", lambda numbers: False)
-    press(2)
     with pytest.raises(KeyboardInterrupt) as raised:
-        launch(Executor(fake, ""), monkeypatch)
+        launch(Executor(fake, ""), monkeypatch, presses=2)
     (folder,) = folders(fake)
     assert str(raised.value) == f"at once; the tasks of job 777 go on and keep their files in {folder}"
 

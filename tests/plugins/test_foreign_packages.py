@@ -250,6 +250,16 @@ def test_ctrl_c_names_the_plugin_that_hangs(site: Path) -> None:
     assert process.returncode == 130
 
 
+def test_a_worker_that_is_asked_to_stop_imports_its_plugin_first() -> None:
+    asked: list[int] = []
+    handler = signal.signal(signal.SIGUSR1, lambda number, frame: asked.append(number))
+    try:
+        assert guard.guarded(lambda: os.kill(os.getpid(), signal.SIGUSR1), "a test") is None
+    finally:
+        signal.signal(signal.SIGUSR1, handler)
+    assert asked == [signal.SIGUSR1]
+
+
 def test_plugins_of_other_threads_are_guarded_without_signals() -> None:
     failed: list[BaseException] = []
 
