@@ -36,9 +36,9 @@ def trivial_f1(share: float) -> float:
     return 2 * share / (share + 1)
 
 
-def variant_flags(results: Sequence[CellResult]) -> tuple[str, ...]:
-    """Return the flags that apply to every number of a variant, from the results of its seeds, which are alike."""
-    found, result = [], results[0]
+def variant_flags(result: CellResult, seeds: Sequence[CellResult] = ()) -> tuple[str, ...]:
+    """Return the flags that apply to every number of a variant, from one result and those of its other seeds."""
+    found = []
     if result.weights.marked or result.weights.kind == "random":
         found.append("random weights")
     if result.weights.kind == "checkpoint":
@@ -47,7 +47,7 @@ def variant_flags(results: Sequence[CellResult]) -> tuple[str, ...]:
         found.append(f"{result.method.budget} budget")
     if result.kind == "external":
         found.append("external maps")
-    if any("environments" in one.train for one in results):
+    if any("environments" in one.train for one in (result, *seeds)):
         found.append("environment changed")
     return tuple(found)
 
