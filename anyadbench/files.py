@@ -63,6 +63,13 @@ def explain_os_error(error: OSError, path: Path, option: str = "--runs") -> Disk
     return DiskError(sentence, path, error)
 
 
+def variable_of(path: Path) -> str:
+    """Return the environment variable that names a folder which a path is in, the innermost one; empty if none does."""
+    found = {name: Path(value) for name, value in os.environ.items() if value.startswith("/") and name != "TMPDIR"}
+    inside = [name for name, folder in found.items() if folder != Path("/") and path.is_relative_to(folder)]
+    return max(inside, key=lambda name: len(found[name].parts), default="")
+
+
 def _choose(option: str) -> str:
     return f"give {option}" if option.startswith("-") else f"set {option} to" if option else "name"
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 
 from anyadbench.cells.identity import weights_of
 from anyadbench.cells.job import Job
-from anyadbench.cells.manifest import environment, peak_memory, plugin
+from anyadbench.cells.manifest import differences, environment, peak_memory, plugin, with_environment
 from anyadbench.cells.work_folder import now
 from anyadbench.engine.assembly import build_method, training_feed
 from anyadbench.engine.map_sample import MapSample
@@ -107,6 +107,7 @@ class Fitting:
         )
         trainer.selector = self._selector(trainer)
         trainer.losses_file = folder.work / training.FILE
+        trainer.begun = self._record_environment
         state = "failed"
         published = method.context.weights.kind == "checkpoint"
         try:
@@ -139,6 +140,14 @@ class Fitting:
         for leftover in ("checkpoints", SELECTED):
             shutil.rmtree(folder.final / leftover, ignore_errors=True)
 
+    def _record_environment(self, step: int) -> None:
+        """Record at once under what the training goes on, since another process may finish it under something else."""
+        earlier = self.job.fit.state().get("environments", [])
+        found = with_environment(earlier, environment(self.job.numerics.device), step)
+        self.job.fit.update(environments=found)
+        if changed := differences(found):
+            self.reporter.send(note=f"the training goes on in another environment, which is recorded: {changed}")
+
     def _write_manifest(self, trainer: Trainer) -> None:
         job, (descriptor, entry) = self.job, self.found
         selection = self.data.selections[self.data.protocol.train]
@@ -146,6 +155,7 @@ class Fitting:
             job.fit.work / "manifest.json",
             {
                 "environment": environment(job.numerics.device),
+                "environments": job.fit.state().get("environments", []),
                 "plugin": plugin(entry, descriptor.factory),
                 "weights": self.weights.manifest(),
                 "params": job.params,

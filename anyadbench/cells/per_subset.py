@@ -38,7 +38,9 @@ class PerSubsetFits:
             self.fits[subset] = replace(self.fitting, job=own, subset=subset)
         records = [fitting.ensure() for fitting in self.fits.values()]
         summed = {name: sum(record[name] for record in records) for name in ("seconds", "steps")}
-        return {**records[0], **summed, "train_slices": max(record["train_slices"] for record in records)}
+        environments = [one for record in records for one in record.get("environments", [])]
+        most = max(record["train_slices"] for record in records)
+        return {**records[0], **summed, "train_slices": most, "environments": environments}
 
     def load(self) -> Method:
         """Return the trained models as one method, in eval mode."""

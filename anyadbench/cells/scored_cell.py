@@ -13,7 +13,7 @@ import numpy as np
 from anyadbench.cells.fitting import WEIGHTS, Fitting
 from anyadbench.cells.identity import hashed_besides, identify
 from anyadbench.cells.job import Job
-from anyadbench.cells.manifest import environment, peak_memory, plugin
+from anyadbench.cells.manifest import differences, environment, peak_memory, plugin
 from anyadbench.cells.per_subset import PerSubsetFits
 from anyadbench.cells.training_coverage import training_coverage
 from anyadbench.cells.work_folder import PROGRESS, WorkFolder, now
@@ -76,7 +76,7 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     used = retraining.folders() if retraining else {"": job.fit}
     result = build_result(fitting, fit, rows, timings, numerics_record(job.numerics, compiled))
     result = result.model_copy(update={"training": training.curves(losses_of(used))})
-    _write_manifest(fitting, folder.work, result, used)
+    _write_manifest(fitting, folder.work, result, used, fit.get("environments", []))
     hashed = seal(folder.work, result)
     for label, made in used.items():
         for name in (WEIGHTS, training.FILE):
@@ -237,17 +237,22 @@ def _training(protocol: Protocol, fit: dict[str, Any], weights: str) -> dict[str
     facts["steps"] = int(fit["steps"])
     if "selected" in fit:
         facts |= {"selection": protocol.selection, "selected_step": int(fit["selected"]["step"])}
+    if changed := differences(fit.get("environments", [])):
+        facts["environments"] = changed
     if weights == "checkpoint":
         facts["source"] = "published checkpoint, not trained"
     return facts
 
 
-def _write_manifest(fitting: Fitting, work: Path, result: CellResult, used: dict[str, WorkFolder]) -> None:
+def _write_manifest(
+    fitting: Fitting, work: Path, result: CellResult, used: dict[str, WorkFolder], trained: list[dict[str, Any]]
+) -> None:
     job, data = fitting.job, fitting.data
     write_json(
         work / "manifest.json",
         {
             "environment": environment(job.numerics.device),
+            "training_environments": trained,
             "plugin": plugin(fitting.found[1], fitting.found[0].factory),
             "weights": fitting.weights.manifest(),
             "policy": job.policy,

@@ -114,9 +114,12 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
+        # Click turns Ctrl-C into its own exception; ours names the plugin that was running.
+        when = " ".join(map(str, (error.__cause__ or error).args))
         given = sys.argv[1:] if arguments is None else arguments
-        _say(f"Stopped; run the same command again to resume: {command_line(given)}")
+        stopped = f"Stopped {when}" if when else "Stopped"
+        _say(f"{stopped}; run the same command again to resume: {command_line(given)}")
         code = 130
     except BrokenPipeError:
         # The reader of the pipe is gone; keep the interpreter from complaining again at exit.

@@ -12,6 +12,7 @@ import click
 
 from anyadbench.cli.options import json_option
 from anyadbench.cli.output import print_json, print_table
+from anyadbench.errors import UserError
 from anyadbench.version import __version__
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "nibabel", "nilearn", "scipy", "opencv-python-headless")
@@ -58,7 +59,10 @@ def _devices() -> list[list[str]]:
 def _folders() -> list[list[str]]:
     from anyadbench.paths import cache_dir
 
-    cache = cache_dir()
+    try:
+        cache = cache_dir()
+    except UserError as error:
+        return [["cache", "problem", str(error)]]
     parent = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free = shutil.disk_usage(parent).free / 1e9
     if not os.access(parent, os.W_OK):
@@ -77,7 +81,8 @@ def _plugins() -> list[list[str]]:
     rows = [["methods", "ok" if len(methods) > len(broken) else "problem", f"{len(methods) - len(broken)} usable"]]
     if not methods:
         rows = [["methods", "problem", "no method is installed: pip install anyadbench-anyad anyadbench-baselines"]]
-    return rows + [[f"plugin {item.name}", "problem", item.message] for item in broken]
+    # No problem of this machine: a broken plugin blocks no command.
+    return rows + [[f"plugin {item.name}", "broken", item.message] for item in broken]
 
 
 def _weights() -> list[list[str]]:

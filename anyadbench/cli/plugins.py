@@ -22,7 +22,7 @@ def plugins(as_json: bool) -> None:
     for item in scan_methods():
         good = isinstance(item, MethodDescriptor)
         reason = "" if isinstance(item, MethodDescriptor) else item.reason
-        rows.append([item.name, "method", owners[item.name], "ok" if good else reason])
+        rows.append([item.name, "method", owners.get(item.name, item.name), "ok" if good else reason])
     for name, _ in manager.list_name_plugin():
         rows.append([name, "hooks", "", "ok"])
     rows += [[item.name, "hooks", item.distribution, item.reason] for item in (*broken_hooks, *failing)]

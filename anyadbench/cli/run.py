@@ -139,11 +139,15 @@ def run(protocol: str, runs: Path, as_json: bool, traceback: bool, **options: An
 
 
 def stop_on_signals() -> None:
-    """Handle a termination signal like Ctrl-C; schedulers announce the end with SIGUSR1 or SIGUSR2."""
+    """Handle a termination signal like Ctrl-C; schedulers announce the end with SIGUSR1 or SIGUSR2.
+
+    A signal that is ignored stays so: ``nohup`` lets a command outlive its terminal that way.
+    """
     import signal
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def end(outcomes: Sequence[Outcome], left_out: Collection[str] = (), refused: Collection[str] = ()) -> None:

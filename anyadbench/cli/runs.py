@@ -71,6 +71,7 @@ def show(above: Path | None, /, cell: str, runs: Path | None, as_json: bool) -> 
             ("budget", result.method.budget),
             ("parameters", ", ".join(f"{name}={value}" for name, value in sorted(result.method.params.items()))),
             ("numerics", numerics),
+            ("resumed", result.train.get("environments")),
             ("rows", len(result.rows)),
             ("timings", ", ".join(f"{name} {value:.1f}" for name, value in sorted(result.timings.items()))),
             ("memory", ", ".join(f"{name} {value:.0f}" for name, value in sorted(result.memory.items()))),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +52,7 @@ class Trainer:
         selector: Judges states during training; ``None`` to take the last one.
         losses_file: CSV file of the losses; ``None`` to write none.
         history: Losses so far, one entry per row of that file (see ``anyadbench.results.training.Step``).
+        begun: Called before the first step with the number of steps that a checkpoint has kept.
     """
 
     method: Method
@@ -67,6 +68,7 @@ class Trainer:
     total: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     optimizers: dict[str, OptimizerSpec] = field(default_factory=dict)
+    begun: Callable[[int], None] = lambda step: None
 
     def run(self) -> None:
         """Prepare and train to the end, from the last checkpoint if there is one.
@@ -88,6 +90,7 @@ class Trainer:
         self._scaler = torch.amp.GradScaler(self.policy.device, enabled=self.policy.dtype == "float16")
         self.total = self._length()
         restored = load_checkpoint(self.checkpoints, self.method, self.optimizers, self._scaler)
+        self.begun(0 if restored is None else restored[0])
         saved, interval = time.monotonic(), self.checkpoint_seconds
         if restored is None:
             self._prepare()

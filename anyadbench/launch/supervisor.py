@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,6 +23,7 @@ from anyadbench.engine.reporter import WAITING
 from anyadbench.errors import UserError
 from anyadbench.files import explain_os_error
 from anyadbench.launch.worker import FAILED, INTERRUPTED, MISTAKE, log_tail, smaller_batch
+from anyadbench.processes import LIFELINE, python_command, python_path
 
 GRACE = 10.0
 """Seconds that a worker at its time limit has to write a checkpoint."""
@@ -63,6 +63,7 @@ class Supervisor:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._phase, self._said = "", ""
+        self._watched = -1
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         """Ask the worker to write a checkpoint and end, or end it with SIGKILL; it is not restarted."""
@@ -97,25 +98,29 @@ class Supervisor:
     def _attempt(self) -> tuple[int, str, str] | None:
         """Run one worker; return its exit code, early output, and a sentence if it exceeded its time limit."""
         reading, writing = os.pipe()
+        self._watched, held = os.pipe()
         with tempfile.TemporaryFile() as early, tempfile.TemporaryDirectory(prefix="anyadbench-") as scratch:
             with self._lock:
                 if self._stopping:
-                    os.close(reading)
-                    os.close(writing)
+                    for descriptor in (reading, writing, self._watched, held):
+                        os.close(descriptor)
                     return None
                 self._process = process = self._start(writing, early, scratch)
             os.close(writing)
+            os.close(self._watched)
             reader = threading.Thread(target=self._read, args=(reading,), daemon=True)
             reader.start()
             late = self._watch(process)
             _end_session(process.pid)
+            os.close(held)  # until now, it would have shown the worker that this process is gone
             reader.join(1.0)
             early.seek(0)
             return process.wait(), early.read(1 << 16).decode("utf-8", "replace"), late
 
     def _start(self, events: int, early: BinaryIO, scratch: str) -> subprocess.Popen[bytes]:
         job = self.job
-        command = [sys.executable, "-m", "anyadbench.launch.worker", str(job.cell.work), "--events", str(events)]
+        options = ["--events", str(events), LIFELINE, str(self._watched)]
+        command = python_command("-m", "anyadbench.launch.worker", str(job.cell.work), *options)
         # Its own session keeps the terminal's Ctrl-C from the worker (the supervisor passes it on once, as a request)
         # and allows everything that the method started to be ended with it.
         return subprocess.Popen(
@@ -124,7 +129,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=early,
-            pass_fds=(events,),
+            pass_fds=(events, self._watched),
             start_new_session=True,
         )
 
@@ -229,9 +234,9 @@ def _how_it_ended(job: Job, code: int, attempts: int) -> str:
 
 
 def worker_environment(job: Job, gpu: str | None) -> dict[str, str]:
-    """Return the environment of a worker: thread counts fixed before any library reads them."""
+    """Return the environment of a worker: this process's modules, and thread counts that libraries read early."""
     threads = str(job.policy["threads"])
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    environment = {**os.environ, **python_path(), "PYTHONHASHSEED": "0"}
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu

@@ -1,6 +1,7 @@
-"""The process that runs one cell: ``python -m anyadbench.launch.worker CELL_FOLDER [--events FD]``.
+"""The process that runs one cell: ``python -m anyadbench.launch.worker CELL_FOLDER [--events FD] [--lifeline FD]``.
 
-Its output goes to the cell's ``log.txt``; progress goes to the given file descriptor. Exit codes: 0 done, 1 failed,
+Its output goes to the cell's ``log.txt``; progress goes to the given file descriptor. When the other one is closed,
+the process that started it is gone: it writes a checkpoint and ends. Exit codes: 0 done, 1 failed,
 2 a mistake that the user can fix, 75 interrupted and resumable.
 """
 
@@ -19,17 +20,20 @@ from anyadbench.cells.job import Job
 from anyadbench.cells.work_folder import PROGRESS, TRACEBACK, WorkFolder, now
 from anyadbench.engine.reporter import Interrupted, Reporter, wait_for
 from anyadbench.errors import UserError
-from anyadbench.files import explain_os_error, make_folder, write_text
+from anyadbench.files import explain_os_error, make_folder, variable_of, write_text
 from anyadbench.plugins import blame
+from anyadbench.processes import LIFELINE, end_with_parent
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 75
 
 
 def main(arguments: list[str]) -> int:
     """Run the cell whose working folder is the first argument."""
-    descriptor = int(arguments[2]) if arguments[1:2] == ["--events"] else None
-    reporter = Reporter(descriptor)
+    options = dict(zip(arguments[1::2], map(int, arguments[2::2]), strict=True))
+    reporter = Reporter(options.get("--events"))
     reporter.watch_signals()
+    if LIFELINE in options:
+        end_with_parent(options[LIFELINE], scratch=os.environ["TMPDIR"])
     try:
         job = Job.load(Path(arguments[0]))
         folder = job.cell
@@ -67,6 +71,11 @@ def _run(job: Job, folder: WorkFolder, reporter: Reporter) -> int:
         return _fail(folder, str(error), MISTAKE, reporter)
     except Exception as error:  # a method may raise anything; the cell records it and fails alone
         said = _recorded(error, folder)
+        if isinstance(error, PermissionError) and isinstance(error.filename, str):
+            # A library's own folder, such as MPLCONFIGDIR: the user chose it with a variable.
+            place = Path(error.filename)
+            if variable := variable_of(place):
+                return _fail(folder, str(explain_os_error(error, place, variable)), MISTAKE, reporter)
         if is_out_of_memory(error):
             said = f"Memory ran out ({said}); {smaller_batch(job)}"
         elif isinstance(error, OSError):

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import PurePath
 from types import TracebackType
 
-from anyadbench.plugins.entry_points import HOOKS_GROUP, METHODS_GROUP, entry_points
+from anyadbench.plugins.entry_points import HOOKS_GROUP, METHODS_GROUP, BrokenPlugin, entry_points
 
 
 def blame(error: BaseException, *modules: str) -> str:
@@ -50,8 +50,8 @@ def plugin_place(error: BaseException, *modules: str) -> str:
 @cache  # a metric may raise for each of thousands of rows
 def _installed() -> frozenset[str]:
     """Return the packages of installed plugins."""
-    found = [point.value for group in (METHODS_GROUP, HOOKS_GROUP) for _, point in entry_points(group)]
-    return frozenset(map(_top, found))
+    offers = [offer for group in (METHODS_GROUP, HOOKS_GROUP) for offer in entry_points(group)]
+    return frozenset(_top(offer.entry_point.value) for offer in offers if not isinstance(offer, BrokenPlugin))
 
 
 def _top(module: str) -> str:

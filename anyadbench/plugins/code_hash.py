@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.metadata import requires
+from contextlib import suppress
+from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -50,7 +51,19 @@ def _code_files(entry: MethodEntry, factory: str = "") -> list[tuple[Path, Path]
 
 
 def _requirements(name: str) -> list[str]:
-    from packaging.requirements import Requirement  # costs a command that only lists plugins 20 ms
+    return [normal_name(name) for name in requirements(name)]
 
-    needed = [Requirement(text) for text in requires(name) or []]
-    return [normal_name(one.name) for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
+
+def requirements(name: str) -> list[str]:
+    """Return the names of what a distribution requires here without extras; what cannot be read is left out."""
+    from packaging.requirements import InvalidRequirement, Requirement  # costs a command that only lists plugins 20 ms
+
+    try:
+        texts = distribution(name).requires or []
+    except Exception:  # not UTF-8, or without metadata: each version of Python raises something else
+        return []
+    needed = []
+    for text in texts:
+        with suppress(InvalidRequirement):
+            needed.append(Requirement(text))
+    return [one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]

@@ -5,7 +5,9 @@ A plugin that raises becomes a ``BrokenPlugin`` and never blocks a command.
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -13,6 +15,7 @@ import pluggy
 from anyadbench.errors import UserError, suggest
 from anyadbench.plugins import hookspecs
 from anyadbench.plugins.entry_points import HOOKS_GROUP, BrokenPlugin, entry_points
+from anyadbench.plugins.guard import PluginError, guarded
 
 if TYPE_CHECKING:
     from anyadbench.data.trees.layouts import Layout
@@ -25,8 +28,11 @@ def hooks() -> tuple[pluggy.PluginManager, tuple[BrokenPlugin, ...]]:
     manager.add_hookspecs(hookspecs)
     broken: list[BrokenPlugin] = []
     owners: dict[str, str] = {}
-    for distribution, entry_point in entry_points(HOOKS_GROUP):
-        owner = distribution.metadata["Name"]
+    for offer in entry_points(HOOKS_GROUP):
+        if isinstance(offer, BrokenPlugin):
+            broken.append(offer)
+            continue
+        owner, entry_point = offer.distribution, offer.entry_point
         if entry_point.name in owners:
             broken.append(
                 BrokenPlugin(
@@ -37,18 +43,19 @@ def hooks() -> tuple[pluggy.PluginManager, tuple[BrokenPlugin, ...]]:
             )
             continue
         owners[entry_point.name] = owner
-        plugin: object | None = None
         try:
-            plugin = entry_point.load()
-            manager.register(plugin, name=entry_point.name)
-            manager.check_pending()
-        except Exception as error:  # whatever a plugin raises at import must not reach the command
-            if plugin is not None and manager.is_registered(plugin):
+            guarded(partial(_register, manager, entry_point), f"the import of plugin {entry_point.name!r} of {owner}")
+        except PluginError as error:
+            if (plugin := manager.get_plugin(entry_point.name)) is not None:
                 manager.unregister(plugin)
-            cause = " ".join(str(error).split())[:300]
             fix = f"fix or update it, or remove it with 'pip uninstall {owner}'."
-            broken.append(BrokenPlugin(entry_point.name, owner, f"{type(error).__name__}: {cause}; {fix}"))
+            broken.append(BrokenPlugin(entry_point.name, owner, f"{error}; {fix}"))
     return manager, tuple(broken)
+
+
+def _register(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
+    manager.register(entry_point.load(), name=entry_point.name)
+    manager.check_pending()
 
 
 def collect(hook: str) -> tuple[list[Any], list[BrokenPlugin]]:
@@ -58,12 +65,19 @@ def collect(hook: str) -> tuple[list[Any], list[BrokenPlugin]]:
     broken: list[BrokenPlugin] = []
     for implementation in getattr(manager.hook, hook).get_hookimpls():
         try:
-            results.append(implementation.function())
-        except Exception as error:  # likewise
-            cause = " ".join(str(error).split())[:300]
-            reason = f"{hook} raised {type(error).__name__}: {cause}; fix, update or uninstall it."
+            results.append(
+                guarded(partial(_answer, implementation.function), f"{hook} of plugin {implementation.plugin_name!r}")
+            )
+        except PluginError as error:
+            reason = f"{hook} raised {error}; fix, update or uninstall it."
             broken.append(BrokenPlugin(implementation.plugin_name, implementation.plugin_name, reason))
     return results, broken
+
+
+def _answer(hook: Callable[[], Any]) -> Any:
+    found = hook()
+    # The answer is read here, so that a generator fails here too.
+    return found if isinstance(found, (Mapping, Sequence)) else tuple(found)
 
 
 def all_layouts() -> dict[str, Layout]:

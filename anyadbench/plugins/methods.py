@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint
 from anyadbench.errors import UserError, close_names, suggest
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.plugins.entry_points import METHODS_GROUP, BrokenPlugin, entry_points, normal_name
+from anyadbench.plugins.guard import PluginError, guarded
 from anyadbench.version import __version__
 
 HARNESS = "anyadbench"
@@ -46,8 +47,9 @@ def method_entries() -> tuple[MethodEntry, ...]:
     """Return the controls and every method entry point, sorted by name and distribution; imports nothing."""
     entries = [*_controls()]
     entries += [
-        MethodEntry(entry_point.name, distribution.metadata["Name"], distribution.version, entry_point)
-        for distribution, entry_point in entry_points(METHODS_GROUP)
+        MethodEntry(offer.entry_point.name, offer.distribution, offer.version, offer.entry_point)
+        for offer in entry_points(METHODS_GROUP)
+        if not isinstance(offer, BrokenPlugin)
     ]
     return tuple(sorted(entries, key=lambda entry: (entry.name, entry.distribution)))
 
@@ -61,10 +63,9 @@ def _controls() -> list[MethodEntry]:
 def _load(entry: MethodEntry) -> MethodDescriptor | BrokenPlugin:
     fix = f"fix or update it, or remove it with 'pip uninstall {entry.distribution}'."
     try:
-        descriptor = entry.entry_point.load()
-    except Exception as error:  # whatever a foreign module raises at import must not reach the command
-        cause = " ".join(str(error).split())[:300]
-        return BrokenPlugin(entry.name, entry.distribution, f"{type(error).__name__}: {cause}; {fix}")
+        descriptor = guarded(entry.entry_point.load, f"the import of plugin {entry.name!r} of {entry.distribution}")
+    except PluginError as error:
+        return BrokenPlugin(entry.name, entry.distribution, f"{error}; {fix}")
     if not isinstance(descriptor, MethodDescriptor):
         reason = f"{entry.entry_point.value} is a {type(descriptor).__name__}, not a MethodDescriptor; {fix}"
         return BrokenPlugin(entry.name, entry.distribution, reason)
@@ -86,7 +87,7 @@ def scan_methods() -> list[MethodDescriptor | BrokenPlugin]:
     for name in sorted({entry.name for entry in method_entries()}):
         owners = [entry for entry in method_entries() if entry.name == name]
         found.append(_load(owners[0]) if len(owners) == 1 else _conflict(name, owners))
-    return found
+    return found + [line for line in entry_points(METHODS_GROUP) if isinstance(line, BrokenPlugin)]
 
 
 def load_methods() -> dict[str, MethodDescriptor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -67,6 +68,9 @@ def _download(source: WeightSource) -> Path:
     try:
         return Path(hf_hub_download(repository, HUB_FILE, revision=source.revision, cache_dir=constants.HF_HUB_CACHE))
     except Exception as error:  # the client's errors share no base class across its HTTP libraries
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOSPC):
+            why = f"that cannot be written ({error.strerror}; set HF_HOME to another folder)"
+            raise HubError(f"the folder of the cache is {constants.HF_HUB_CACHE}, {why}") from error
         raise HubError(f"the download broke off ({_brief(error)})") from error
 
 

@@ -18,7 +18,8 @@ HEADS: tuple[str, ...] = ("fc.", "classifier.", "head.", "mask_token")
 COUNTER = "num_batches_tracked"
 """Batch-norm's count of training steps. Old torchvision files lack it, and nothing computed here reads it."""
 
-_SAM = "image_encoder."
+SAM = "image_encoder."
+"""Prefix of the image encoder in Meta's Segment Anything."""
 
 
 def to_timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -31,8 +32,8 @@ def to_timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     With registers, timm adds the position table to the patches only: the class token's row of the table is added to
     the token itself here, which gives the same sum.
     """
-    if f"{_SAM}patch_embed.proj.weight" in state:
-        encoder = {key.removeprefix(_SAM): value for key, value in state.items() if key.startswith(_SAM)}
+    if f"{SAM}patch_embed.proj.weight" in state:
+        encoder = {key.removeprefix(SAM): value for key, value in state.items() if key.startswith(SAM)}
         return {re.sub(r"\.mlp\.lin([12])\.", r".mlp.fc\1.", key): value for key, value in encoder.items()}
     named = dict(state)
     if {"register_tokens", "cls_token", "pos_embed"} <= named.keys():
@@ -70,6 +71,8 @@ def check_state(state: Mapping[str, Tensor], architecture: str, where: str) -> d
     """
     import torch
 
+    from anyadbench.weights.wrappers import check_finite
+
     shapes = architecture_shapes(architecture)
     missing = [key for key in shapes if key not in state and not key.endswith(COUNTER)]
     if missing:
@@ -86,6 +89,8 @@ def check_state(state: Mapping[str, Tensor], architecture: str, where: str) -> d
             )
         # Published files may be float16 (torchvision's wide_resnet50_2-95faca4d is); float32 holds them exactly.
         checked[key] = tensor.to(torch.float32) if tensor.is_floating_point() else tensor
+        if tensor.dtype == torch.float64:
+            check_finite({key: checked[key]}, f"{where}, as float32")
     return checked
 
 

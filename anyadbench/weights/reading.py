@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from anyadbench.errors import UserError
-from anyadbench.weights.naming import architecture_shapes, check_state, to_timm_names
+from anyadbench.weights.naming import SAM, architecture_shapes, check_state, to_timm_names
+from anyadbench.weights.wrappers import check_finite, find_prefix, unwrapped, without_wrappers
 
 if TYPE_CHECKING:
     from anyadbench.weights.resolved import ResolvedWeights
-
-_WRAPPERS = ("state_dict", "model")
 
 
 def read_state(resolved: ResolvedWeights) -> dict[str, Tensor]:
@@ -33,23 +32,45 @@ def read_state(resolved: ResolvedWeights) -> dict[str, Tensor]:
     elif resolved.name == "efficientnet-lite0-package":
         state = _rename_by_order(read_tensors(path), resolved.architecture, str(path))
     else:
-        state = to_timm_names(read_tensors(path))
+        state, where = _unprefixed(read_tensors(path), resolved.architecture, str(path))
+        return check_state(to_timm_names(state), resolved.architecture, where)
     return check_state(state, resolved.architecture, str(path))
+
+
+def _unprefixed(state: dict[str, Tensor], architecture: str, where: str) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors under the one prefix that the architecture's names have, and the file for messages."""
+    prefix = find_prefix(state, architecture_shapes(architecture).keys(), where, architecture)
+    prefix = prefix.removesuffix(SAM) if prefix.endswith(SAM) else prefix
+    if not prefix:
+        return state, where
+    inside = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    return inside, f"{where} (under the prefix {prefix!r})"
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file, or a torch file of tensors and plain values only; the content decides which it is.
 
+    The tensors may be in the tables, and have the prefixes, that training programs put around a network.
+
     Raises:
-        UserError: If it is neither, is truncated, or would have to run code.
+        UserError: If it is neither, is truncated, would have to run code, holds several networks, or NaN or infinity.
     """
     with path.open("rb") as file:
         head = file.read(9)
     if head[8:9] == b"{":
-        return _read_safetensors(path)
-    if head[:2] == b"PK" or head[:1] == b"\x80":
-        return _read_torch(path)
-    raise UserError(f"{path} is neither a safetensors nor a torch file; pass a .safetensors or .pth file with weights.")
+        state = without_wrappers(_read_safetensors(path))
+    elif head[:2] == b"PK" or head[:1] == b"\x80":
+        state = _read_torch(path)
+    else:
+        raise _other_kind(path)
+    check_finite(state, str(path))
+    return state
+
+
+def _other_kind(path: Path) -> UserError:
+    return UserError(
+        f"{path} is neither a safetensors nor a torch file; pass a .safetensors or .pth file with weights."
+    )
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -76,12 +97,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             f"{path} cannot be read as a torch file of tensors; it is cut short or of another kind, so copy or "
             "download it again."
         ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
-            loaded = loaded[wrapper]
-    if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise UserError(f"{path} is a torch file without a state dict; save the model's state_dict and pass that.")
-    return {str(key): value for key, value in loaded.items()}
+    return unwrapped(loaded, str(path))
 
 
 def _rename_by_order(state: Mapping[str, Tensor], architecture: str, where: str) -> dict[str, Tensor]:

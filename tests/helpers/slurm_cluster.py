@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "scancel", "squeue", "sinfo")
+ACCOUNTING = ("mariadbd", "mariadb-install-db", "mariadb", "slurmdbd", "sacctmgr")
 
 CONF = """
 ClusterName=test
@@ -46,11 +47,39 @@ PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10
 """
 
 
-def missing() -> str:
-    """Return why no SLURM can be started here; empty if it can."""
-    lacking = [name for name in NEEDED if shutil.which(name) is None and not Path("/usr/sbin", name).exists()]
+ACCOUNTS = """
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port_a}
+AccountingStoragePass={folder}/munge.socket
+AccountingStorageEnforce=limits
+"""
+
+DATABASE = """
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={port_a}
+SlurmUser=root
+LogFile={folder}/dbd.log
+PidFile={folder}/dbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={port_m}
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm
+"""
+
+
+def missing(*, accounting: bool = False) -> str:
+    """Return why no SLURM, or none with accounts, can be started here; empty if it can."""
+    needed = (*NEEDED, *ACCOUNTING) if accounting else NEEDED
+    lacking = [name for name in needed if shutil.which(name) is None and not Path("/usr/sbin", name).exists()]
     if lacking:
-        return f"SLURM is not installed ({', '.join(lacking)}): apt-get install slurm-wlm munge"
+        more = " slurmdbd mariadb-server" if accounting else ""
+        return f"SLURM is not installed ({', '.join(lacking)}): apt-get install slurm-wlm munge{more}"
     if os.geteuid() != 0:
         return "SLURM's daemons need root"
     try:
@@ -61,8 +90,14 @@ def missing() -> str:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[dict[str, str]]:
-    """Run a controller and one node with two CPUs; yield the environment that reaches them."""
+def cluster(folder: Path, more: str = "", submitted: int = 0) -> Iterator[dict[str, str]]:
+    """Run a controller and one node with two CPUs; yield the environment that reaches them.
+
+    Args:
+        folder: For their files.
+        more: Further lines of ``slurm.conf``.
+        submitted: Jobs that a user may have in the queue, which needs a database; 0 for no limit and none.
+    """
     for name in ("ctld", "d"):
         (folder / name).mkdir(parents=True)
     folder.chmod(0o755)
@@ -74,12 +109,16 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         "port_d": _free_port(),
     }
     values["cpus"] = min(2, os.cpu_count() or 1)
-    (folder / "slurm.conf").write_text(CONF.format(**values))
+    values |= {"port_a": _free_port(), "port_m": _free_port()}
+    more += ACCOUNTS.format(**values) if submitted else ""
+    (folder / "slurm.conf").write_text(CONF.format(**values) + more)
     environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
     path = f"{os.environ['PATH']}:/usr/sbin"
     started: list[subprocess.Popen[bytes]] = []
     try:
         started.append(_munge(folder, path))
+        if submitted:
+            _accounts(folder, path, values, environment, submitted, started)
         for daemon in ("slurmctld", "slurmd"):
             log = open(folder / f"{daemon}.out", "wb")  # noqa: SIM115
             command = [str(shutil.which(daemon, path=path)), "-D"]
@@ -114,6 +153,48 @@ def _munge(folder: Path, path: str) -> subprocess.Popen[bytes]:
         assert process.poll() is None and time.monotonic() < deadline, (folder / "munged.out").read_text()
         time.sleep(0.1)
     return process
+
+
+def _accounts(
+    folder: Path,
+    path: str,
+    values: dict[str, object],
+    environment: dict[str, str],
+    submitted: int,
+    started: list[subprocess.Popen[bytes]],
+) -> None:
+    """Start a database and its daemon, and limit what the user root may submit."""
+
+    def tool(name: str) -> str:
+        return str(shutil.which(name, path=path))
+
+    data, socket_file = folder / "data", folder / "sql.socket"
+    own = ["--no-defaults", f"--datadir={data}", "--user=root"]
+    method = "--auth-root-authentication-method=normal"
+    subprocess.run([tool("mariadb-install-db"), *own, method, "--skip-test-db"], check=True, capture_output=True)
+    log = open(folder / "sql.out", "wb")  # noqa: SIM115
+    where = [f"--socket={socket_file}", f"--port={values['port_m']}", "--bind-address=127.0.0.1"]
+    small = ["--innodb-buffer-pool-size=32M", f"--pid-file={folder}/sql.pid"]
+    started.append(subprocess.Popen([tool("mariadbd"), *own, *where, *small], stdout=log, stderr=log))
+    grant = "CREATE DATABASE slurm; GRANT ALL ON slurm.* TO slurm@'%' IDENTIFIED BY 'slurm';"
+    _try([tool("mariadb"), "--no-defaults", f"--socket={socket_file}", "-e", grant], environment)
+    (folder / "slurmdbd.conf").write_text(DATABASE.format(**values))
+    (folder / "slurmdbd.conf").chmod(0o600)
+    started.append(subprocess.Popen([tool("slurmdbd"), "-D"], env=environment, stdout=log, stderr=log))
+    change = [tool("sacctmgr"), "--immediate"]
+    _try([*change, "add", "cluster", "test"], environment)
+    _try([*change, "modify", "user", "where", "name=root", "set", f"MaxSubmitJobs={submitted}"], environment)
+
+
+def _try(command: list[str], environment: dict[str, str]) -> None:
+    """Run a command until it works: what it talks to is just starting."""
+    deadline = time.monotonic() + 60
+    while True:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if not done.returncode:
+            return
+        assert time.monotonic() < deadline, f"{command}: {done.stdout} {done.stderr}"
+        time.sleep(1)
 
 
 def _wait_until_idle(environment: dict[str, str], folder: Path) -> None:

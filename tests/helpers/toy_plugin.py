@@ -75,6 +75,7 @@ def build(context):
             return {"main": {"loss": loss * float("nan") if self.do == "nan-loss" else loss}}
 
         def score(self, batch):
+            time.sleep(float(os.environ.get("TOY_SCORE_PAUSE", "0")))
             maps = (self.net(batch.inputs) - batch.inputs).abs().mean(1)
             if self.do == "nan":
                 maps[0, 0, 0] = float("nan")

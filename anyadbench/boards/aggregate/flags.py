@@ -46,6 +46,7 @@ EXPLANATIONS: Mapping[str, str] = {
     "external maps": "Maps of another program, scored here; how it was trained is unknown.",
     "not above the controls": "No test shows this to be better than the best of brain mask and brightness.",
     "lesions out of view": "Some abnormal slices have no lesion pixel on the scoring grid: cropped away or too small.",
+    "environment changed": "Training was interrupted and resumed under another library, processor, device or driver.",
     "other sequence fed": "The test set puts another sequence into a slot of the method.",
 }
 
@@ -55,8 +56,8 @@ def trivial_f1(share: float) -> float:
     return 2 * share / (share + 1)
 
 
-def variant_flags(result: CellResult) -> tuple[str, ...]:
-    """Return the flags that apply to every number of a cell."""
+def variant_flags(result: CellResult, seeds: Sequence[CellResult] = ()) -> tuple[str, ...]:
+    """Return the flags that apply to every number of a variant, from one result and those of its other seeds."""
     found = []
     if result.weights.marked or result.weights.kind == "random":
         found.append(RANDOM)
@@ -68,6 +69,8 @@ def variant_flags(result: CellResult) -> tuple[str, ...]:
         found.append("external maps")
     if result.method.chosen_on:
         found.append(CHOSEN)
+    if any("environments" in one.train for one in (result, *seeds)):
+        found.append("environment changed")
     return tuple(found)
 
 

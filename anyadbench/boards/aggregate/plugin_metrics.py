@@ -12,7 +12,8 @@ from anyadbench.errors import UserError
 from anyadbench.metrics.names import BALANCED, METRICS
 from anyadbench.metrics.rows.plugin_metrics import AddedMetric, RowScores
 from anyadbench.plugins import collect
-from anyadbench.plugins.blame import blame, described
+from anyadbench.plugins.blame import blame
+from anyadbench.plugins.guard import PluginError, guarded
 from anyadbench.results.cellfiles import SLICE_COLUMNS, RowKey, SliceRecord, read_slice_table
 from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import Row
@@ -71,12 +72,16 @@ def _row(row: Row, stored: _Stored, metrics: Sequence[AddedMetric]) -> Row:
 
 def _value(metric: AddedMetric, row: Row, stored: _Stored) -> tuple[float | None, str]:
     try:
-        value = float(metric.compute(stored.scores(row.test, row.subset)))
+        scores = stored.scores(row.test, row.subset)
+        value = guarded(lambda: float(metric.compute(scores)), f"the plugin's metric {metric.name!r}", limit=0)
     except UserError as error:
         return None, str(error)
-    except Exception as error:  # a plugin may raise anything; only its column stays empty
+    except PluginError as error:  # only its column stays empty
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            return None, str(cause)
         own = str(getattr(metric.compute, "__module__", ""))
-        return None, f"The plugin's metric failed: {blame(error, own) or described(error)}"
+        return None, f"The plugin's metric failed: {(blame(cause, own) if cause is not None else '') or error}"
     return (value, "") if math.isfinite(value) else (None, "The plugin's metric is undefined here.")
 
 

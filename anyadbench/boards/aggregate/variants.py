@@ -57,7 +57,7 @@ def group_variants(cells: Iterable[CellRecord]) -> tuple[Variant, ...]:
                 weights=first.weights,
                 dtype=first.numerics.dtype,
                 cells=tuple(members),
-                flags=variant_flags(first),
+                flags=variant_flags(first, [cell.result for cell in members if cell.result is not None]),
             )
         )
     variants.sort(key=lambda item: (item.kind, item.label.casefold(), item.method.name, item.key))

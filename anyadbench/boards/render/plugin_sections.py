@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from anyadbench.boards.aggregate.model import Board
 from anyadbench.boards.aggregate.report_section import ReportSection
 from anyadbench.plugins import collect
+from anyadbench.plugins.guard import PluginError, guarded
 
 _STYLE = (
     "html{background:#fff;color:#1a1f26;font:15px/1.5 system-ui,sans-serif}body{margin:12px}img,svg{max-width:100%}"
@@ -24,6 +26,10 @@ class AddedSection:
     problem: str = ""
 
 
+def _body(section: ReportSection, board: Board) -> str:
+    return str(section.render(board))
+
+
 def added_sections(board: Board) -> list[AddedSection]:
     """Render the sections of all plugins; one that fails shows its problem instead."""
     offered, broken = collect("anyadbench_report_sections")
@@ -35,9 +41,9 @@ def added_sections(board: Board) -> list[AddedSection]:
             found.append(AddedSection(place, "Plugin", 0, problem=problem))
             continue
         try:
-            body = str(section.render(board))
-        except Exception as error:  # a plugin may raise anything; the rest of the page is unaffected
-            text = f"The section cannot be shown: {type(error).__name__}: {error}"
+            body = guarded(partial(_body, section, board), f"the plugin's section {section.title!r}", limit=0)
+        except PluginError as error:  # the rest of the page is unaffected
+            text = f"The section cannot be shown: {error}"
             found.append(AddedSection(place, section.title, 0, problem=text))
             continue
         document = f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><style>{_STYLE}</style><body>{body}</body>'

@@ -22,6 +22,7 @@ from anyadbench.data.phantom.subject import synthesise
 from anyadbench.errors import DiskError, UserError
 from anyadbench.files import atomic_file, make_folder, rename, write_text
 from anyadbench.folders import temporary_folder, written_as
+from anyadbench.processes import end_pool_process, without_current_folder
 from anyadbench.sequences import SEQUENCES
 
 _GRADE = "HGG"
@@ -116,8 +117,10 @@ def _written(root: Path, spec: PhantomSpec, wanted: list[int], workers: int) -> 
             yield _write_subject(root, spec, number)
         return
     # Spawned, not forked: the caller may have threads, and torch, loaded.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(_write_subject, root, spec, number) for number in wanted]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_pool_process) as pool:
+        with without_current_folder():
+            futures = [pool.submit(_write_subject, root, spec, number) for number in wanted]
         try:
             for future in as_completed(futures):
                 yield future.result()

@@ -46,6 +46,7 @@ def find_launcher(name: str) -> Launcher:
     from importlib import import_module
 
     from anyadbench.plugins import collect
+    from anyadbench.plugins.guard import PluginError, guarded
 
     known = dict(BUILTIN)
     for added in collect("anyadbench_launchers")[0]:
@@ -53,8 +54,14 @@ def find_launcher(name: str) -> Launcher:
     if name not in known:
         fix = " 'pip install anyadbench-ray' adds it." if name == "ray" else suggest(name, list(known))
         raise UserError(f"Unknown launcher {name!r}.{fix}")
-    module, _, attribute = known[name].partition(":")
-    launcher: Launcher = getattr(import_module(module), attribute)
+    module, _, attribute = str(known[name]).partition(":")
+    if name in BUILTIN:
+        builtin: Launcher = getattr(import_module(module), attribute)
+        return builtin
+    try:
+        launcher: Launcher = guarded(lambda: getattr(import_module(module), attribute), f"the import of {module}")
+    except PluginError as error:
+        raise UserError(f"The launcher {name!r} ({known[name]}) cannot be used: {error}; fix or update it.") from None
     return launcher
 
 
@@ -62,11 +69,11 @@ def cell_command(job: Job) -> list[str]:
     """Return the command that runs one planned cell, on any machine that sees the same files.
 
     Such commands may be run in any order, more than once, and in parallel: a finished cell is not run again, and the
-    second of two processes on one cell waits.
+    second of two processes on one cell waits. They import what this process imports, whatever folder they run in.
     """
-    import sys
+    from anyadbench.processes import portable_command
 
-    return [sys.executable, "-m", "anyadbench", "runs", "work", job.cell.final.name, "--runs", job.runs]
+    return portable_command("-m", "anyadbench", "runs", "work", job.cell.final.name, "--runs", job.runs)
 
 
 def known_settings(options: LaunchOptions, launcher: str, known: Sequence[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from queue import Queue
 
@@ -43,7 +44,8 @@ class _Pool:
         with self.lock:
             self.running.discard(supervisor)
             self._ended += 1
-            self._options.display.cell_ended(supervisor.job, self._ended, self._total)
+            with suppress(OSError):  # the terminal may be closed
+                self._options.display.cell_ended(supervisor.job, self._ended, self._total)
 
 
 def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
@@ -65,8 +67,9 @@ def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
         except KeyboardInterrupt:
             again = pool.stopping
             later = "stopping: writing checkpoints (Ctrl-C again: at once)"
-            options.display.note("stopping at once" if again else later)
             pool.interrupt(signal.SIGKILL if again else signal.SIGINT)
+            with suppress(OSError):  # the terminal may be closed, which is why the cells end
+                options.display.note("stopping at once" if again else later)
 
 
 def devices(jobs: Sequence[Job], slots: int) -> list[str | None]:

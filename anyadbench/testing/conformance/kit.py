@@ -9,9 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from anyadbench.files import CACHE, make_folder
+from anyadbench.paths import cache_dir
+from anyadbench.processes import python_command, python_path
 from anyadbench.testing.conformance.locate import import_target, locate
 from anyadbench.testing.conformance.model import (
     CHECKS,
@@ -39,7 +43,8 @@ HEAVY = (
 
 _IMPORT = """
 import importlib, json, operator, sys, time
-import anyadbench.api, anyadbench.methods.descriptor, anyadbench.plugins
+import anyadbench.api, anyadbench.methods.descriptor, anyadbench.plugins, anyadbench.processes
+anyadbench.processes.end_with_parent(int(sys.argv.pop()), grace=0)
 module, _, name = sys.argv[1].partition(":")
 before, started = set(sys.modules), time.process_time()
 operator.attrgetter(name)(importlib.import_module(module))  # the name may have dots, as in an entry point
@@ -80,6 +85,7 @@ def check_method(
         found: dict[str, Finding] = {"descriptor-light": descriptor_light(import_target(target), limits)}
         cost: dict[str, float] = {}
         if not unavailable:
+            make_folder(cache_dir(), CACHE)  # for the phantom: else every check of the method would fail
             with tempfile.TemporaryDirectory(prefix="anyadbench-check-") as folder:
                 cost = _run_method(target, Path(folder), limits, found)
     finally:
@@ -179,21 +185,28 @@ def _within(cost: Mapping[str, float], limits: Limits) -> Finding:
 
 def _environment() -> dict[str, str]:
     """Return the environment of the kit's processes: this process's path and cache, and one thread."""
-    from anyadbench.paths import cache_dir
-
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return {
-        **os.environ, **threads, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "PYTHONHASHSEED": "0", "ANYADBENCH_CACHE": str(cache_dir().resolve()),
+        **os.environ, **threads, **python_path(), "PYTHONHASHSEED": "0", "ANYADBENCH_CACHE": str(cache_dir().resolve()),
     }  # fmt: skip
 
 
 def _python(
     arguments: list[str], environment: Mapping[str, str], patience: float, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *arguments]
-    options: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "stdin": subprocess.DEVNULL}
-    try:
-        return subprocess.run(command, env=environment, cwd=cwd, timeout=patience, check=False, **options)
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, -signal.SIGKILL, "", "")
+    """Run Python in a session of its own, and end whatever it started when it ends, or when this process is gone."""
+    watched, held = os.pipe()
+    command = python_command(*arguments, str(watched))
+    options: dict[str, Any] = {"text": True, "errors": "replace", "stdin": subprocess.DEVNULL, "pass_fds": (watched,)}
+    options |= dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    with os.fdopen(held, "wb"), os.fdopen(watched, "rb"):
+        process = subprocess.Popen(command, env=environment, cwd=cwd, start_new_session=True, **options)
+        try:
+            out, err = process.communicate(timeout=patience)
+            return subprocess.CompletedProcess(command, process.returncode, out, err)
+        except subprocess.TimeoutExpired:
+            return subprocess.CompletedProcess(command, -signal.SIGKILL, "", "")
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()

@@ -1,7 +1,7 @@
-"""The processes of the kit: ``python -m anyadbench.testing.conformance.worker REQUEST``.
+"""The processes of the kit: ``python -m anyadbench.testing.conformance.worker REQUEST LIFELINE``.
 
-The request is a JSON file: the task, the method, and the paths of the cell, the changed store and the findings.
-Findings are appended to a file line by line, so that those before a crash are kept.
+The request is a JSON file in a temporary folder: the task, the method, and the paths of the cell, the changed store
+and the findings. Findings are appended to a file line by line, so that those before a crash are kept.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anyadbench.plugins.blame import whole
+from anyadbench.processes import end_with_parent
 
 if TYPE_CHECKING:
     from anyadbench.engine.protocol_data import ProtocolData
@@ -24,7 +25,9 @@ Emit = Callable[..., None]
 
 def main(arguments: list[str]) -> int:
     """Run the task of the request file."""
-    request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+    path = Path(arguments[0])
+    end_with_parent(int(arguments[1]), grace=0, scratch=str(path.parent))
+    request = json.loads(path.read_text(encoding="utf-8"))
 
     def emit(**finding: Any) -> None:
         with open(request["out"], "a", encoding="utf-8") as handle:

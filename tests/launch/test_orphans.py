@@ -1,0 +1,172 @@
+"""Nothing goes on when the command that started it is gone: killed, or with its terminal closed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from grid_fixture import COMMAND, run, wait_for
+from packages import environment
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+
+MARK = "ANYADBENCH_TEST_TREE"
+SECONDS = 20
+"""Longer than a process may need to notice, to write a checkpoint and to end; most need one."""
+
+
+def tree(mark: str) -> list[str]:
+    """The command of every process that carries a mark in its environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and f"{MARK}={mark}\0".encode() in (entry / "environ").read_bytes():
+                found.append(f"{entry.name} {(entry / 'cmdline').read_text()!r}")
+        except (OSError, UnicodeDecodeError):
+            continue
+    return found
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Iterator[str]:
+    """A mark of the processes of one test, none of which is left at its end."""
+    yield str(tmp_path)
+    for line in tree(str(tmp_path)):
+        os.kill(int(line.partition(" ")[0]), signal.SIGKILL)
+
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start(mark: str, toy_site: Path, tmp_path: Path) -> Start:
+    """Starts a marked process that finds the toys and has a folder of temporary files of its own."""
+    (tmp_path / "temporary").mkdir()
+
+    def begin(*command: object, **more: str) -> subprocess.Popen[bytes]:
+        own = environment(toy_site, **{MARK: mark, "TMPDIR": str(tmp_path / "temporary"), **more})
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen([*map(str, command)], env=own, stdout=quiet, stderr=quiet)
+
+    return begin
+
+
+def kill(process: subprocess.Popen[bytes], mark: str) -> None:
+    """Kill a process alone, and check that its descendants end, with their temporary files removed."""
+    assert len(tree(mark)) > 1
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + SECONDS
+    while tree(mark) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert tree(mark) == []
+    assert os.listdir(Path(mark) / "temporary") == []
+
+
+def newest(runs: Path) -> int:
+    """The step of the last checkpoint; 0 without any."""
+    steps = [int(path.stem.removeprefix("step-")) for path in runs.glob("fits/*/checkpoints/step-*.pt")]
+    return max(steps, default=0)
+
+
+def states(runs: Path) -> list[str]:
+    return [str(json.loads(path.read_text())["state"]) for path in runs.glob("cells/*/cell.json")]
+
+
+def test_a_cell_whose_command_is_killed_writes_a_checkpoint_and_ends(
+    start: Start, mark: str, options: list[str], toys: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    grid = ["--method", "toy", *options, "--runs", runs]
+    process = start(*COMMAND, "run", *grid, "--checkpoint-every", "1s", TOY_PAUSE="1")
+    wait_for(lambda: newest(runs) > 0)
+    before = newest(runs)
+    kill(process, mark)
+    assert newest(runs) > before
+    assert states(runs) == ["interrupted"]
+    done = run("run", *grid)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_cell_whose_command_is_killed_while_it_scores_ends(
+    start: Start, mark: str, options: list[str], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    process = start(*COMMAND, "run", "--method", "toy", *options, "--runs", runs, TOY_SCORE_PAUSE="1")
+    wait_for(lambda: list(runs.glob("fits/*/manifest.json")) and not list(runs.glob("fits/*.partial")))
+    kill(process, mark)
+    assert states(runs) == ["interrupted"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("do", ["deaf", "fork"])
+def test_a_method_that_does_not_listen_is_killed_with_all_that_it_started(
+    do: str, start: Start, mark: str, options: list[str], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    process = start(*COMMAND, "run", "--method", f"bad-{do}", *options, "--runs", runs, TOY_PAUSE="0.5")
+    wait_for(lambda: list(runs.glob("fits/*/fit.json")))
+    time.sleep(3)
+    kill(process, mark)
+
+
+def test_a_command_whose_terminal_is_closed_ends_with_its_cells(
+    mark: str, toy_site: Path, options: list[str], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    grid = ["--method", "toy", "--seed", "0", "--seed", "1", *options, "--runs", str(runs), "--checkpoint-every", "1s"]
+    own = environment(toy_site, **{MARK: mark, "TOY_PAUSE": "1"})
+    child, terminal = pty.fork()
+    if not child:
+        os.execve(COMMAND[0], [*COMMAND, "run", *grid], own)
+    os.set_blocking(terminal, False)
+
+    def training() -> bool:
+        with suppress(BlockingIOError):
+            os.read(terminal, 1 << 16)
+        return newest(runs) > 0
+
+    wait_for(training)
+    before = newest(runs)
+    os.close(terminal)
+    wait_for(lambda: os.waitpid(child, os.WNOHANG)[0], SECONDS)
+    assert tree(mark) == []
+    assert newest(runs) > before
+
+
+def test_a_signal_that_nohup_ignores_stays_ignored() -> None:
+    code = (
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from anyadbench.cli.run import stop_on_signals; stop_on_signals()\n"
+        "print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, signal.getsignal(signal.SIGTERM).__name__)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["True", "default_int_handler"]
+
+
+def test_the_processes_that_write_a_phantom_end_with_the_command(start: Start, mark: str, tmp_path: Path) -> None:
+    script = tmp_path / "make.py"
+    script.write_text(
+        "from pathlib import Path\nfrom anyadbench.data.phantom import PhantomSpec, generate\n"
+        "if __name__ == '__main__':\n"
+        f"    generate(Path({str(tmp_path / 'tree')!r}), PhantomSpec('big', subjects=500), workers=2)\n"
+    )
+    process = start(sys.executable, script)
+    wait_for(lambda: list((tmp_path / "tree").rglob("*.tmp")) or list((tmp_path / "tree").rglob("*.nii.gz")))
+    kill(process, mark)
+
+
+def test_the_processes_of_the_kit_end_with_the_command(start: Start, mark: str, tmp_path: Path) -> None:
+    process = start(*COMMAND, "plugin", "check", "bad-hang")
+    wait_for(lambda: any("conformance.worker" in line for line in tree(mark)))
+    time.sleep(1)
+    kill(process, mark)
