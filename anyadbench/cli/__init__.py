@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -77,6 +78,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; user mistakes end with one sentence and exit code 2."""
+    _write_any_text()
     try:
         code = cli.main(args=arguments, prog_name="anyadbench", standalone_mode=False)
     except UserError as error:
@@ -98,6 +100,13 @@ def main(arguments: list[str] | None = None) -> Any:
         _say(system_sentence(error))
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _write_any_text() -> None:
+    """Let standard output and error show what their encoding lacks as escapes, instead of failing on it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def system_sentence(error: OSError) -> str:

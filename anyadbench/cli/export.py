@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from anyadbench.cli.options import cell_option, json_option
+from anyadbench.cli.options import PATH, cell_option, json_option
 
 SUFFIX = {"onnx": ".onnx", "torchscript": ".pt"}
 
@@ -15,7 +15,7 @@ SUFFIX = {"onnx": ".onnx", "torchscript": ".pt"}
 @click.command()
 @cell_option
 @click.option("--format", "kind", required=True, type=click.Choice(list(SUFFIX)), help="File format.")
-@click.option("--out", type=click.Path(path_type=Path), help="File to write; METHOD.onnx or METHOD.pt by default.")
+@click.option("--out", type=PATH, help="File to write; METHOD.onnx or METHOD.pt by default.")
 @click.option("--weights", metavar="file:PATH", help="Current path of the pretrained weights that the cell uses.")
 @json_option("path, size, latency and difference")
 def export(cell: Path, kind: str, out: Path | None, weights: str | None, as_json: bool) -> None:

@@ -6,12 +6,20 @@ from pathlib import Path
 
 import click
 
-from anyadbench.cli.options import data_option, extra_files, json_option, keep_maps_option, protocol_option, runs_option
+from anyadbench.cli.options import (
+    PATH,
+    data_option,
+    extra_files,
+    json_option,
+    keep_maps_option,
+    protocol_option,
+    runs_option,
+)
 
 
 @click.command()
 @click.option(
-    "--maps", type=click.Path(path_type=Path), required=True,
+    "--maps", type=PATH, required=True,
     help="Folder with one folder of maps for each subset, such as F+T1 (see docs/submitting.md).",
 )  # fmt: skip
 @protocol_option
@@ -28,6 +36,7 @@ def score(protocol: str, runs: Path, name: str, as_json: bool, **options: object
     """
     from typing import Any, cast
 
+    from anyadbench.cli.output import clean
     from anyadbench.external.scored_maps import ScoreRequest, score_maps
     from anyadbench.launch.progress import Display
     from anyadbench.protocols import find_protocol
@@ -35,7 +44,10 @@ def score(protocol: str, runs: Path, name: str, as_json: bool, **options: object
     found = find_protocol(protocol, extra_files())
     with Display() as display:
         request = ScoreRequest(protocol=found, runs=runs, name=name, **cast(Any, options))
-        cell = score_maps(request, display.progress)
+        notes: list[str] = []
+        cell = score_maps(request, display.progress, notes.append)
+    for note in notes:
+        click.echo(f"Note: {clean(note)}", err=True)
     from anyadbench.boards import build_boards, print_board
 
     if as_json:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.data.store.encoding import fit_coding
+from anyadbench.data.trees.background import no_background, settle
 from anyadbench.data.trees.files import ScanFiles, SliceFiles
 from anyadbench.data.trees.layouts import REGIONS, SEGMENTATION
 from anyadbench.data.trees.nifti_scan import hash_array
 from anyadbench.data.trees.problems import BadFile, Problem, errors
 from anyadbench.data.trees.scan_slices import Part, lesion_distance, sequence_columns
+from anyadbench.data.trees.volume import Volume, orientations
 from anyadbench.sequences import SEQUENCES
 
 if TYPE_CHECKING:
@@ -64,9 +66,31 @@ def png_part(files: ScanFiles) -> tuple[Part | None, list[Problem]]:
     if not errors(read.problems) and len(shapes) > 1:
         cause = f"belongs to {files.scan}, whose slices have several shapes: {sorted(shapes)}"
         read.problems.append(_problem(files, files.paths[0], cause, "make all slices the same size"))
+    if not errors(read.problems):
+        _settle(files, read)
     if errors(read.problems):
         return None, read.problems
     return _part(files, names, read), read.problems
+
+
+def _settle(files: ScanFiles, read: _Read) -> None:
+    """Bring the background of each sequence to 0, and report what was done; a field may be cut close to the brain."""
+    for name, stack in read.images.items():
+        path, array = files.files[name], np.stack(stack)
+        volume = Volume(path, array.transpose(2, 1, 0), np.eye(4), np.eye(4), orientations.axcodes2ornt("LPS"))
+        try:
+            found = settle(volume)
+        except BadFile as bad:
+            read.problems.append(_problem(files, path, f"and the other slices of its scan: {bad.cause}", bad.fix))
+            continue
+        causes = [f"is a slice of a scan that {note}" for note in found.notes]
+        if array.any() and (reason := no_background(found.volume)):
+            causes.append(
+                f"is a slice of a scan without a background of 0 ({reason}): all of its field counts as brain"
+            )
+        read.images[name] = list(found.volume.array.transpose(2, 1, 0).astype(np.uint8))
+        fix = "no action is needed" if found.value else "set the background to 0"
+        read.problems += [Problem(files.relative(path), cause, fix, "warning", files.scan) for cause in causes]
 
 
 def _problem(files: ScanFiles, path: Path, cause: str, fix: str) -> Problem:
