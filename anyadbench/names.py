@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _NAMES = frozenset({
@@ -17,6 +20,35 @@ def readable(name: str) -> str:
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a character of UTF-16, which no file name of this system contains
         return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@contextmanager
+def plain_path(path: Path) -> Iterator[str]:
+    """Yield a path of a file or folder for a library that takes only UTF-8: a link elsewhere if its own is not UTF-8.
+
+    What lies in such a folder is linked under plain names too; its order by name stays.
+    """
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    if all(_is_utf8(str(each)) for each in [path, *inside]):
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "plain"
+        if not path.is_dir():
+            target.symlink_to(os.path.abspath(path))
+        else:
+            target.mkdir()
+            for number, each in enumerate(inside):
+                (target / f"{number:06d}{each.suffix if _is_utf8(each.suffix) else ''}").symlink_to(each.resolve())
+        yield str(target)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_junk(name: str) -> bool:

@@ -104,13 +104,7 @@ def read_table(path: Path, what: str, fix: str) -> Table:
         kind = next((name for mark, name in _PACKED.items() if start.startswith(mark)), "")
         if kind:
             raise UserError(f"{what} is {kind}, not a table as text; save it as CSV.")
-        delimiter, skip, text = _dialect(read_text(path))
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
-        rows = []
-        before = skip
-        for row in reader:
-            rows.append((before + 1, [cell.strip().strip("\ufeff\u200b") for cell in row]))
-            before = skip + reader.line_num
+        rows = _rows(*_dialect(read_text(path)))
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{what} cannot be read ({_reason(error)}); {fix}.") from None
     rows = [(number, cells) for number, cells in rows if any(cells)]
@@ -124,6 +118,27 @@ def read_table(path: Path, what: str, fix: str) -> Table:
         raise UserError(f"{what} has several columns {twice!r}; keep one.")
     lines = tuple(_line(what, number, columns, cells) for number, cells in rows[1:])
     return Table(tuple(name for name in columns if name), lines)
+
+
+def _rows(delimiter: str, skip: int, text: str) -> list[tuple[int, list[str]]]:
+    """Return each row with the number of its first line.
+
+    Raises:
+        csv.Error: If a quote is not closed.
+    """
+    for strict in (True, False):
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=strict, skipinitialspace=True)
+        rows, before = [], skip
+        try:
+            for row in reader:
+                rows.append((before + 1, [cell.strip().strip("\ufeff\u200b") for cell in row]))
+                before = skip + reader.line_num
+        except csv.Error as error:
+            if "expected after" not in str(error):  # a space after a quote, or a quote inside a cell, is no fault
+                raise
+            continue
+        break
+    return rows
 
 
 def _reason(error: Exception) -> str:

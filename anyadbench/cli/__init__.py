@@ -94,6 +94,14 @@ def main(arguments: list[str] | None = None) -> Any:
         # The reader of the pipe is gone; keep the interpreter from complaining again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    except UnicodeEncodeError as error:
+        if not isinstance(error.object, str) or error.encoding.lower().replace("_", "-") == "utf-8":
+            raise
+        _say(
+            f"The system's encoding, {error.encoding}, has no {error.object[error.start : error.end]!r}, which a name "
+            "contains; set PYTHONUTF8=1 and run the same command again."
+        )
+        code = 2
     except OSError as error:
         if error.strerror is None:  # raised by a library, without the system's description
             raise

@@ -12,7 +12,7 @@ import numpy as np
 from anyadbench.data.trees.problems import BadFile
 from anyadbench.data.trees.readers.dicom_frames import Frame, read_frames
 from anyadbench.errors import UserError
-from anyadbench.names import is_junk
+from anyadbench.names import is_junk, plain_path
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Shaped
@@ -39,13 +39,18 @@ def read_series(folder: Path) -> Any:
             f"{folder} is a folder, but reading DICOM needs SimpleITK: run 'pip install anyadbench[dicom]', or give a "
             ".nii or .nii.gz file."
         ) from None
+    with plain_path(folder) as plain:
+        return _read(itk, folder, plain)
+
+
+def _read(itk: Any, folder: Path, plain: str) -> Any:
     reader = itk.ImageSeriesReader()
     itk.ProcessObject.GlobalWarningDisplayOff()  # its warnings are less clear than the sentences below
-    series = reader.GetGDCMSeriesIDs(str(folder))
+    series = reader.GetGDCMSeriesIDs(plain)
     if len(series) != 1:
         found = f"{len(series)} DICOM series" if series else "no DICOM series"
         raise BadFile(folder, f"contains {found}, but one is needed", "give the folder of one series")
-    names = [name for name in reader.GetGDCMSeriesFileNames(str(folder), series[0]) if not is_junk(Path(name).name)]
+    names = [name for name in reader.GetGDCMSeriesFileNames(plain, series[0]) if not is_junk(Path(name).name)]
     try:
         tags = [_tags(itk, folder, name) for name in names]
         if len(names) == 1 and (frames := _frames(folder, names[0])):
@@ -145,6 +150,9 @@ def _stack(folder: Path, tags: list[tuple[str, str]]) -> list[int]:
     if np.abs(axes - axes[0]).max() > 1e-3:
         raise BadFile(folder, "holds slices of several directions", "give the folder of one stack of parallel slices")
     normal = np.cross(axes[0, :3], axes[0, 3:])
+    if np.linalg.norm(normal) < 0.5:
+        cause = "has slices without a direction (ImageOrientationPatient)"
+        raise BadFile(folder, cause, "export the series again with its geometry")
     normal /= np.linalg.norm(normal)
     order = np.argsort(points @ normal, kind="stable")
     moves = np.diff(points[order], axis=0)

@@ -85,9 +85,7 @@ def _settle(files: ScanFiles, read: _Read) -> None:
             continue
         causes = [f"is a slice of a scan that {note}" for note in found.notes]
         if array.any() and (reason := no_background(found.volume)):
-            causes.append(
-                f"is a slice of a scan without a background of 0 ({reason}): all of its field counts as brain"
-            )
+            causes.append(f"is a slice of a scan without background ({reason}), so its whole field counts as brain")
         read.images[name] = list(found.volume.array.transpose(2, 1, 0).astype(np.uint8))
         fix = "no action is needed" if found.value else "set the background to 0"
         read.problems += [Problem(files.relative(path), cause, fix, "warning", files.scan) for cause in causes]

@@ -1,0 +1,196 @@
+"""Folders of maps as people hand them over: geometry, tables, files that nobody means, and float64."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from grid_fixture import run
+from trees import LPS
+
+from anyadbench.results import CellResult
+
+nifti: Any = nibabel
+Affine = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def selected(tmp_path_factory: pytest.TempPathFactory, options: list[str]) -> dict[str, dict[str, list[int]]]:
+    """The slices of the protocol by list and scan."""
+    runs = tmp_path_factory.mktemp("selected")
+    done = run("run", "--method", "pixelstats", *options, "--runs", str(runs))
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads(next(runs.glob("cells/*/manifest.json")).read_text())
+    return dict(manifest["data"]["phantom"]["selection"]["slices"])
+
+
+def write_maps(
+    folder: Path, scans: list[str], tree: Path, affine: Affine = lambda own, shape: own, dtype: str = "f4"
+) -> Path:
+    """Write a map per scan from its segmentation, with an affine made from the scan's own affine and shape."""
+    for scan in scans:
+        image = nifti.load(next(tree.rglob(f"{scan}_seg.nii.gz")))
+        lesion = np.asarray(image.dataobj) > 0
+        noise = np.random.default_rng(len(scan)).random(lesion.shape)
+        folder.mkdir(parents=True, exist_ok=True)
+        map_ = nifti.nifti1.Nifti1Image((lesion * 3 + noise).astype(dtype), affine(image.affine, lesion.shape))
+        map_.to_filename(folder / f"{scan}.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def scans(selected: dict[str, dict[str, list[int]]]) -> list[str]:
+    return sorted({*selected["test_abnormals"], *selected["test_normals"]})
+
+
+def score(folder: Path, options: list[str], *more: str) -> subprocess.CompletedProcess[str]:
+    return run(
+        "score", "--maps", str(folder), *options, "--name", "Other", "--runs", str(folder.parent / "runs"), *more
+    )
+
+
+def metrics(folder: Path) -> dict[str, float | None]:
+    result = next((folder.parent / "runs").glob("cells/maps*/result.json"))
+    return CellResult.model_validate_json(result.read_text()).rows[0].metrics
+
+
+def moved(axis: int, millimetres: float) -> Affine:
+    def change(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        affine = affine.copy()
+        affine[axis, 3] += millimetres
+        return affine
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("affine", "validation"),
+    [
+        (lambda own, shape: np.eye(4), False),
+        (lambda own, shape: LPS, False),
+        (lambda own, shape: own @ np.diag([1.01, 1, 1, 1]), False),
+        (lambda own, shape: np.diag([-1.0, 1.0, 1.0, 1.0]) @ own, False),
+        (moved(2, 30.0), False),
+        (moved(0, 0.6), False),
+        (moved(1, -2.0), True),
+    ],
+    ids=["identity", "spacing", "one per cent", "mirrored", "30 mm up", "an eighth of a voxel", "validation"],
+)
+def test_a_map_off_its_scans_grid_is_refused(
+    tmp_path: Path,
+    selected: dict[str, dict[str, list[int]]],
+    scans: list[str],
+    options: list[str],
+    tiny_phantom: Path,
+    affine: Affine,
+    validation: bool,
+) -> None:
+    write_maps(tmp_path / "maps/F", scans, tiny_phantom, *([] if validation else [affine]))
+    if validation:
+        write_maps(tmp_path / "maps/validation/F", sorted(selected["val_normals"]), tiny_phantom, affine)
+    done = score(tmp_path / "maps", options)
+    assert done.returncode == 2, done.stdout
+    assert "has another affine than its scan Phantom" in done.stderr
+    assert "mm apart); write the map on the scan's grid, with its affine." in done.stderr
+
+
+def test_a_map_with_fewer_or_more_slices_is_refused(
+    tmp_path: Path, scans: list[str], options: list[str], tiny_phantom: Path
+) -> None:
+    folder = write_maps(tmp_path / "maps/F", scans, tiny_phantom)
+    path = sorted(folder.iterdir())[0]
+    image = nifti.load(path)
+    array = np.concatenate([np.asarray(image.dataobj)] * 2, axis=2)
+    nifti.nifti1.Nifti1Image(array, image.affine).to_filename(path)
+    done = score(tmp_path / "maps", options)
+    assert done.returncode == 2 and "(LPS) where its scan Phantom" in done.stderr
+
+
+def test_another_orientation_rounding_and_unit_of_the_same_grid_give_the_same_numbers(
+    tmp_path: Path, scans: list[str], options: list[str], tiny_phantom: Path
+) -> None:
+    folder = write_maps(tmp_path / "plain/maps/F", scans, tiny_phantom)
+    assert score(folder.parent, options).returncode == 0
+    other = tmp_path / "other/maps/F"
+    other.mkdir(parents=True)
+    for number, path in enumerate(sorted(folder.iterdir())):
+        image = nifti.as_closest_canonical(nifti.load(path))
+        affine = image.affine + np.random.default_rng(0).uniform(-1e-4, 1e-4, (4, 4)) * [[1], [1], [1], [0]]
+        if number % 2:
+            affine[:3] /= 1000
+        turned = nifti.nifti1.Nifti1Image(np.asarray(image.dataobj)[..., None], affine)
+        turned.header.set_xyzt_units("meter" if number % 2 else "mm")
+        turned.to_filename(other / path.name)
+    assert score(other.parent, options).returncode == 0
+    assert metrics(other.parent) == metrics(folder.parent)
+
+
+def test_junk_changes_nothing_and_two_maps_of_a_scan_are_refused(
+    tmp_path: Path, scans: list[str], options: list[str], tiny_phantom: Path
+) -> None:
+    folder = write_maps(tmp_path / "maps/F", scans, tiny_phantom)
+    assert score(tmp_path / "maps", options).returncode == 0
+    cells = set((tmp_path / "runs/cells").iterdir())
+    for place in (folder.parent, folder):
+        for name in (".DS_Store", f"._{scans[0]}.nii.gz", "Thumbs.db", "desktop.ini", "~$image_scores.csv"):
+            (place / name).write_bytes(b"junk")
+    done = score(tmp_path / "maps", options)
+    assert done.returncode == 0, done.stderr
+    assert set((tmp_path / "runs/cells").iterdir()) == cells
+    shutil.copy(folder / f"{scans[0]}.nii.gz", folder / f"{scans[0]}.nii")
+    done = score(tmp_path / "maps", options)
+    assert done.returncode == 2 and f"are both maps of {scans[0]}; remove one of them." in done.stderr
+
+
+def test_a_table_saved_by_a_spreadsheet_is_read_and_contradictions_are_refused(
+    tmp_path: Path, selected: dict[str, dict[str, list[int]]], scans: list[str], options: list[str], tiny_phantom: Path
+) -> None:
+    folder = write_maps(tmp_path / "plain/maps/F", scans, tiny_phantom)
+    lists = [(s, k, kind == "test_abnormals") for kind in ("test_abnormals", "test_normals")
+             for s, numbers in selected[kind].items() for k in numbers]  # fmt: skip
+    rows = [(scan, number, 0.25 + 0.5 * bad + i / 1000) for i, (scan, number, bad) in enumerate(lists)]
+    table = folder / "image_scores.csv"
+    table.write_text("scan,slice,score\n" + "".join(f"{s},{k},{v}\n" for s, k, v in rows))
+    assert score(folder.parent, options).returncode == 0
+    other = Path(shutil.copytree(folder, tmp_path / "other/maps/F"))
+    lines = [f'"{s}";{k},0;{str(v).replace(".", ",")};;\r\n' for s, k, v in rows]
+    text = "sep=;\r\n Scan ;SLICE;Score;;\r\n" + "".join(lines) + lines[0] + ";;;;\r\n"
+    (other / table.name).write_bytes(text.encode("utf-16"))
+    done = score(other.parent, options)
+    assert done.returncode == 0, done.stderr
+    assert metrics(other.parent) == metrics(folder.parent)
+    for more, sentence in (
+        (
+            f"{rows[0][0]},{rows[0][1]},9\n",
+            f"lines 2 and {len(rows) + 2}, give slice {rows[0][1]} of {rows[0][0]} two scores",
+        ),
+        ("x,1.5,9\n", f"line {last}: '1.5' is not a whole number; correct that line."),
+        ("x,1,high\n", f"line {last}: could not convert string to float: 'high'; correct that line."),
+    ):
+        broken = tmp_path / f"broken{len(sentence)}/maps/F"
+        shutil.copytree(folder, broken)
+        (broken / table.name).write_text(table.read_text() + more)
+        done = score(broken.parent, options)
+        assert done.returncode == 2 and sentence in done.stderr, done.stderr
+
+
+def test_scores_finer_than_float32_are_reported_in_one_line(
+    tmp_path: Path, scans: list[str], options: list[str], tiny_phantom: Path
+) -> None:
+    folder = write_maps(tmp_path / "maps/F", scans, tiny_phantom, dtype="f8")
+    done = score(tmp_path / "maps", options)
+    assert done.returncode == 0 and "float64" not in done.stderr
+    for path in folder.iterdir():
+        image = nifti.load(path)
+        nifti.nifti1.Nifti1Image(1 + 1e-9 * np.asarray(image.dataobj), image.affine).to_filename(path)
+    done = score(tmp_path / "maps", options)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "float64" in line]
+    assert line.startswith("Note: ") and "become equal" in line and "rescale the maps" in line
