@@ -84,7 +84,7 @@ def test_a_missing_table_is_one_sentence(tmp_path: Path) -> None:
         ("\u22122", -2),
         ("1\u00a0000,5", 1000.5),
         ("0,125", 0.125),
-    ],  # fmt: skip
+    ],
 )
 def test_numbers_with_a_point_or_a_comma(text: str, value: float) -> None:
     assert number(text) == value

@@ -118,10 +118,11 @@ def _enhanced(itk: Any, folder: Path, name: str, frames: list[Frame]) -> Any:
         raise BadFile(folder, "contains no series of single grey-value slices", "give a 3D series")
     try:
         down, across = _numbers(frames[0].spacing, 2)
+        axes = np.array(_numbers(frames[0].orientation, 6))
+        points = np.array([_numbers(frames[index].position, 3) for index in order])
     except ValueError:
-        raise BadFile(folder, "has no pixel size (PixelSpacing)", "export the series again") from None
-    axes = np.array(_numbers(frames[0].orientation, 6))
-    points = np.array([_numbers(frames[index].position, 3) for index in order])
+        cause = "has frames without a pixel size, direction or position"
+        raise BadFile(folder, cause, "export the series again with its geometry") from None
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = axes[:3] * across, axes[3:] * down
     steps = len(points) - 1

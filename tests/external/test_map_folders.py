@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,13 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from grid_fixture import run
 from trees import LPS
 
+from anyadbench.cells.stores import open_stores
+from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.errors import UserError
+from anyadbench.external.scored_maps import ScoreRequest, score_maps
+from anyadbench.protocols.reader import read_protocol
 from anyadbench.results import CellResult
 
 nifti: Any = nibabel
@@ -22,13 +24,15 @@ Affine = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def selected(tmp_path_factory: pytest.TempPathFactory, options: list[str]) -> dict[str, dict[str, list[int]]]:
+def selected(tiny_protocol: Path, tiny_phantom: Path) -> dict[str, dict[str, list[int]]]:
     """The slices of the protocol by list and scan."""
-    runs = tmp_path_factory.mktemp("selected")
-    done = run("run", "--method", "pixelstats", *options, "--runs", str(runs))
-    assert done.returncode == 0, done.stderr
-    manifest = json.loads(next(runs.glob("cells/*/manifest.json")).read_text())
-    return dict(manifest["data"]["phantom"]["selection"]["slices"])
+    protocol = read_protocol(tiny_protocol)
+    stores = open_stores(protocol, {"phantom": tiny_phantom}, quiet)
+    return dict(ProtocolData(protocol, stores).selections["phantom"].manifest()["slices"])
+
+
+def quiet(done: int, total: int, text: str) -> None:
+    """Show no progress."""
 
 
 def write_maps(
@@ -50,10 +54,19 @@ def scans(selected: dict[str, dict[str, list[int]]]) -> list[str]:
     return sorted({*selected["test_abnormals"], *selected["test_normals"]})
 
 
-def score(folder: Path, options: list[str], *more: str) -> subprocess.CompletedProcess[str]:
-    return run(
-        "score", "--maps", str(folder), *options, "--name", "Other", "--runs", str(folder.parent / "runs"), *more
-    )
+def score(folder: Path, options: list[str]) -> list[str]:
+    """Score maps and return the notes."""
+    notes: list[str] = []
+    runs = folder.parent / "runs"
+    request = ScoreRequest(folder, read_protocol(Path(options[1])), runs, "Other", (options[3],), keep_maps="none")
+    score_maps(request, quiet, notes.append)
+    return notes
+
+
+def refusal(folder: Path, options: list[str]) -> str:
+    with pytest.raises(UserError) as caught:
+        score(folder, options)
+    return str(caught.value)
 
 
 def metrics(folder: Path) -> dict[str, float | None]:
@@ -95,10 +108,9 @@ def test_a_map_off_its_scans_grid_is_refused(
     write_maps(tmp_path / "maps/F", scans, tiny_phantom, *([] if validation else [affine]))
     if validation:
         write_maps(tmp_path / "maps/validation/F", sorted(selected["val_normals"]), tiny_phantom, affine)
-    done = score(tmp_path / "maps", options)
-    assert done.returncode == 2, done.stdout
-    assert "has another affine than its scan Phantom" in done.stderr
-    assert "mm apart); write the map on the scan's grid, with its affine." in done.stderr
+    said = refusal(tmp_path / "maps", options)
+    assert "has another affine than its scan Phantom" in said
+    assert said.endswith("mm apart); write the map on the scan's grid, with its affine.")
 
 
 def test_a_map_with_fewer_or_more_slices_is_refused(
@@ -109,15 +121,14 @@ def test_a_map_with_fewer_or_more_slices_is_refused(
     image = nifti.load(path)
     array = np.concatenate([np.asarray(image.dataobj)] * 2, axis=2)
     nifti.nifti1.Nifti1Image(array, image.affine).to_filename(path)
-    done = score(tmp_path / "maps", options)
-    assert done.returncode == 2 and "(LPS) where its scan Phantom" in done.stderr
+    assert "(LPS) where its scan Phantom" in refusal(tmp_path / "maps", options)
 
 
 def test_another_orientation_rounding_and_unit_of_the_same_grid_give_the_same_numbers(
     tmp_path: Path, scans: list[str], options: list[str], tiny_phantom: Path
 ) -> None:
     folder = write_maps(tmp_path / "plain/maps/F", scans, tiny_phantom)
-    assert score(folder.parent, options).returncode == 0
+    score(folder.parent, options)
     other = tmp_path / "other/maps/F"
     other.mkdir(parents=True)
     for number, path in enumerate(sorted(folder.iterdir())):
@@ -128,7 +139,7 @@ def test_another_orientation_rounding_and_unit_of_the_same_grid_give_the_same_nu
         turned = nifti.nifti1.Nifti1Image(np.asarray(image.dataobj)[..., None], affine)
         turned.header.set_xyzt_units("meter" if number % 2 else "mm")
         turned.to_filename(other / path.name)
-    assert score(other.parent, options).returncode == 0
+    score(other.parent, options)
     assert metrics(other.parent) == metrics(folder.parent)
 
 
@@ -136,17 +147,15 @@ def test_junk_changes_nothing_and_two_maps_of_a_scan_are_refused(
     tmp_path: Path, scans: list[str], options: list[str], tiny_phantom: Path
 ) -> None:
     folder = write_maps(tmp_path / "maps/F", scans, tiny_phantom)
-    assert score(tmp_path / "maps", options).returncode == 0
+    score(tmp_path / "maps", options)
     cells = set((tmp_path / "runs/cells").iterdir())
     for place in (folder.parent, folder):
         for name in (".DS_Store", f"._{scans[0]}.nii.gz", "Thumbs.db", "desktop.ini", "~$image_scores.csv"):
             (place / name).write_bytes(b"junk")
-    done = score(tmp_path / "maps", options)
-    assert done.returncode == 0, done.stderr
+    score(tmp_path / "maps", options)
     assert set((tmp_path / "runs/cells").iterdir()) == cells
     shutil.copy(folder / f"{scans[0]}.nii.gz", folder / f"{scans[0]}.nii")
-    done = score(tmp_path / "maps", options)
-    assert done.returncode == 2 and f"are both maps of {scans[0]}; remove one of them." in done.stderr
+    assert f"are both maps of {scans[0]}; remove one of them." in refusal(tmp_path / "maps", options)
 
 
 def test_a_table_saved_by_a_spreadsheet_is_read_and_contradictions_are_refused(
@@ -158,39 +167,32 @@ def test_a_table_saved_by_a_spreadsheet_is_read_and_contradictions_are_refused(
     rows = [(scan, number, 0.25 + 0.5 * bad + i / 1000) for i, (scan, number, bad) in enumerate(lists)]
     table = folder / "image_scores.csv"
     table.write_text("scan,slice,score\n" + "".join(f"{s},{k},{v}\n" for s, k, v in rows))
-    assert score(folder.parent, options).returncode == 0
+    score(folder.parent, options)
     other = Path(shutil.copytree(folder, tmp_path / "other/maps/F"))
     lines = [f'"{s}";{k},0;{str(v).replace(".", ",")};;\r\n' for s, k, v in rows]
     text = "sep=;\r\n Scan ;SLICE;Score;;\r\n" + "".join(lines) + lines[0] + ";;;;\r\n"
     (other / table.name).write_bytes(text.encode("utf-16"))
-    done = score(other.parent, options)
-    assert done.returncode == 0, done.stderr
+    score(other.parent, options)
     assert metrics(other.parent) == metrics(folder.parent)
+    first, last = rows[0], len(rows) + 2
     for more, sentence in (
-        (
-            f"{rows[0][0]},{rows[0][1]},9\n",
-            f"lines 2 and {len(rows) + 2}, give slice {rows[0][1]} of {rows[0][0]} two scores",
-        ),
+        (f"{first[0]},{first[1]},9\n", f"lines 2 and {last}, give slice {first[1]} of {first[0]} two scores"),
         ("x,1.5,9\n", f"line {last}: '1.5' is not a whole number; correct that line."),
         ("x,1,high\n", f"line {last}: could not convert string to float: 'high'; correct that line."),
     ):
-        broken = tmp_path / f"broken{len(sentence)}/maps/F"
+        broken = tmp_path / str(len(list(tmp_path.iterdir()))) / "maps/F"
         shutil.copytree(folder, broken)
         (broken / table.name).write_text(table.read_text() + more)
-        done = score(broken.parent, options)
-        assert done.returncode == 2 and sentence in done.stderr, done.stderr
+        assert sentence in refusal(broken.parent, options)
 
 
 def test_scores_finer_than_float32_are_reported_in_one_line(
     tmp_path: Path, scans: list[str], options: list[str], tiny_phantom: Path
 ) -> None:
     folder = write_maps(tmp_path / "maps/F", scans, tiny_phantom, dtype="f8")
-    done = score(tmp_path / "maps", options)
-    assert done.returncode == 0 and "float64" not in done.stderr
+    assert score(tmp_path / "maps", options) == []
     for path in folder.iterdir():
         image = nifti.load(path)
         nifti.nifti1.Nifti1Image(1 + 1e-9 * np.asarray(image.dataobj), image.affine).to_filename(path)
-    done = score(tmp_path / "maps", options)
-    assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if "float64" in line]
-    assert line.startswith("Note: ") and "become equal" in line and "rescale the maps" in line
+    (line,) = score(tmp_path / "maps", options)
+    assert "has float64 scores" in line and "become equal" in line and "rescale the maps" in line
