@@ -14,6 +14,7 @@ import pytest
 from dicom_fixture import write_enhanced
 
 import anyadbench
+from anyadbench.data.trees.readers.dicom_frames import read_frames
 from anyadbench.data.trees.volume import read_volume, volume_of
 from anyadbench.errors import UserError
 from anyadbench.predict.dicom import read_series
@@ -161,8 +162,10 @@ def test_a_damaged_enhanced_file_is_one_sentence(tmp_path: Path) -> None:
     data = (tmp_path / "e.dcm").read_bytes()
     at = data.index(struct.pack("<HH", 0x5200, 0x9230))
     (tmp_path / "e.dcm").write_bytes(data[: at + 12] + b"\1\2\3\4" + data[at + 16 :])
-    with pytest.raises(UserError, match="cannot be read as a DICOM series"):
+    with pytest.raises(UserError, match="contains no DICOM series"):
         read_series(tmp_path)
+    with pytest.raises(ValueError, match="a sequence holds something other than items"):
+        read_frames(tmp_path / "e.dcm")
 
 
 def test_a_mosaic_is_refused(tiny_phantom: Path, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import struct
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +42,7 @@ def read_png(path: Path) -> UInt8[np.ndarray, "H W"]:
     Raises:
         BadFile: If it is missing, empty, damaged, or not an 8-bit grey PNG.
     """
-    import cv2
+    from PIL import Image  # not OpenCV, whose PNG library prints lines that name no file
 
     try:
         data = path.read_bytes()
@@ -47,13 +50,18 @@ def read_png(path: Path) -> UInt8[np.ndarray, "H W"]:
         raise BadFile(path, f"cannot be read ({error.strerror})", "check the path and the permissions") from error
     if not data:
         raise BadFile(path, "is empty (0 bytes)", "copy or make it again")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise BadFile(path, "is damaged or not a PNG", "copy or make it again")
-    if image.ndim != 2 or image.dtype != np.uint8:
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+            mode = picture.mode
+            image = np.array(picture.convert("L") if mode == "1" else picture)
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error, MemoryError) as error:
+        raise BadFile(path, "is damaged or not a PNG", "copy or make it again") from error
+    except Image.DecompressionBombError:
+        raise BadFile(path, "holds far more pixels than a slice", "copy or make it again") from None
+    if mode not in ("1", "L"):
         cause = f"is not an 8-bit grey image (shape {image.shape}, type {image.dtype})"
         raise BadFile(path, cause, "save it as an 8-bit grey PNG")
-    return np.asarray(image)
+    return image
 
 
 def png_part(files: ScanFiles) -> tuple[Part | None, list[Problem]]:
