@@ -52,7 +52,7 @@ def read_text(path: Path) -> str:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is no text.
+        ValueError: If it is not text.
     """
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"it is larger than {MAX_BYTES >> 20} MB")
@@ -96,7 +96,7 @@ def read_table(path: Path, what: str, fix: str) -> Table:
         fix: What to do, in the imperative.
 
     Raises:
-        UserError: If it is no table, two columns have one name, or a line has more cells than the header.
+        UserError: If it is not a table, two columns have one name, or a line has more cells than the header.
     """
     try:
         with path.open("rb") as file:
