@@ -45,7 +45,7 @@ def read_frames(path: Path) -> list[Frame]:
         ValueError: If its data set is damaged.
     """
     with path.open("rb") as file:
-        data = file.read(MAX_HEADER)
+        data = file.read(min(MAX_HEADER, path.stat().st_size))  # a buffer of the size asked for is made at once
     if data[128:132] != b"DICM":
         return []
     try:
