@@ -206,7 +206,7 @@ def atomic_file(path: Path, option: str = "--runs", *, fsync: bool = True) -> It
 def atomic_text(path: Path, option: str = "--runs", *, fsync: bool = True) -> Iterator[TextIO]:
     """Write a text file in UTF-8 as ``atomic_file`` does; line ends are written as they are."""
     with atomic_file(path, option, fsync=fsync) as handle:
-        text = io.TextIOWrapper(handle, encoding="utf-8", newline="")
+        text = io.TextIOWrapper(handle, encoding="utf-8", errors="backslashreplace", newline="")
         try:
             yield text
             text.flush()
@@ -343,8 +343,8 @@ def json_bytes(value: Mapping[str, Any]) -> bytes:
 
 
 def write_text(path: Path, text: str, option: str = "--runs", *, fsync: bool = True) -> None:
-    """Write a text file in UTF-8, see ``atomic_file``."""
-    write_bytes(path, text.encode("utf-8"), option, fsync=fsync)
+    """Write a text file in UTF-8, see ``atomic_file``; of a name that is not UTF-8, such bytes are shown as escapes."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), option, fsync=fsync)
 
 
 def write_bytes(path: Path, data: bytes, option: str = "--runs", *, fsync: bool = True) -> None:

@@ -28,6 +28,7 @@ from anyadbench.files import remove_leftovers, write_bytes, write_json
 from anyadbench.hashing import sha256_file
 from anyadbench.methods.contract import Method
 from anyadbench.methods.descriptor import MethodDescriptor
+from anyadbench.names import plain_path
 from anyadbench.plugins import MethodEntry, find_method
 from anyadbench.results import training
 from anyadbench.sequences import Subset
@@ -88,7 +89,8 @@ class Fitting:
         if not path.is_file() or sha256_file(path) != said:
             raise UserError(f"{path} is damaged; remove {path.parent} and run the same command again.")
         method = self.build()
-        method.load_saved_state(load_file(path, device=str(self.job.policy["device"])))
+        with plain_path(path) as plain:
+            method.load_saved_state(load_file(plain, device=str(self.job.policy["device"])))
         method.eval()
         return method
 

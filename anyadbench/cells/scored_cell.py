@@ -41,6 +41,7 @@ from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, R
 from anyadbench.results.arrays import save_arrays
 from anyadbench.results.cellfiles import HASHED, SLICE_COLUMNS, RowKey
 from anyadbench.sequences import AS_AVAILABLE, SHORT, format_subset, parse_subset
+from anyadbench.tables import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -170,7 +171,9 @@ def write_slices(path: Path, states: Iterable[RowState]) -> None:
         writer = csv.DictWriter(handle, list(SLICE_COLUMNS), lineterminator="\n")
         writer.writeheader()
         for state in states:
-            writer.writerows({**record, "image_score": repr(record["image_score"])} for record in state.records)
+            for record in state.records:
+                cells = {key: guarded(value) if isinstance(value, str) else value for key, value in record.items()}
+                writer.writerow({**cells, "image_score": repr(record["image_score"])})
 
 
 def check_unchanged(job: Job, data: ProtocolData, fitting: Fitting) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -106,6 +107,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; user mistakes end with one sentence and exit code 2."""
+    _write_any_text()
     try:
         code = cli.main(args=arguments, prog_name="anyadbench", standalone_mode=False)
     except UserError as error:
@@ -125,12 +127,27 @@ def main(arguments: list[str] | None = None) -> Any:
         # The reader of the pipe is gone; keep the interpreter from complaining again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    except UnicodeEncodeError as error:
+        if not isinstance(error.object, str) or error.encoding.lower().replace("_", "-") == "utf-8":
+            raise
+        _say(
+            f"The system's encoding, {error.encoding}, has no {error.object[error.start : error.end]!r}, which a name "
+            "contains; set PYTHONUTF8=1 and run the same command again."
+        )
+        code = 2
     except OSError as error:
         if error.strerror is None:  # raised by a library, without the system's description
             raise
         _say(system_sentence(error))
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _write_any_text() -> None:
+    """Let standard output and error show what their encoding lacks as escapes, instead of failing on it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def system_sentence(error: OSError) -> str:

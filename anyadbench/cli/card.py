@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from anyadbench.cli.options import cell_option
+from anyadbench.cli.options import PATH, cell_option
 
 
 @click.command()
 @cell_option
-@click.option("--out", type=click.Path(path_type=Path), help="File to write; standard output by default.")
+@click.option("--out", type=PATH, help="File to write; standard output by default.")
 def card(cell: Path, out: Path | None) -> None:
     """Write a finished cell's model card as Markdown: data, protocol, metrics with intervals, limits."""
     from anyadbench.predict.card import card_markdown

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anyadbench.cli.options import extra_files
+from anyadbench.cli.options import PATH, extra_files
 from anyadbench.cli.output import clean, print_json
 from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anyadbench.data.trees.problems import Problem
     from anyadbench.protocols import Protocol
 
-_SOURCE = click.option("--source", required=True, type=click.Path(path_type=Path), help="Folder with the data set.")
+_SOURCE = click.option("--source", required=True, type=PATH, help="Folder with the data set.")
 _WORKERS = click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Scans read at once.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -31,9 +31,7 @@ def data() -> None:
 @click.argument("dataset")
 @_SOURCE
 @_WORKERS
-@click.option(
-    "--against", multiple=True, type=click.Path(path_type=Path), help="Store of another data set; may be repeated."
-)
+@click.option("--against", multiple=True, type=PATH, help="Store of another data set; may be repeated.")
 @_JSON
 @click.pass_context
 def verify(
@@ -67,7 +65,7 @@ def verify(
 @data.command()
 @click.argument("dataset")
 @_SOURCE
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the store; in the cache by default.")
+@click.option("--out", type=PATH, help="Folder of the store; in the cache by default.")
 @_WORKERS
 @_JSON
 def prepare(dataset: str, source: Path, out: Path | None, workers: int, as_json: bool) -> None:
@@ -97,8 +95,8 @@ def prepare(dataset: str, source: Path, out: Path | None, workers: int, as_json:
 
 
 @data.command("export-png")
-@click.argument("store", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to create.")
+@click.argument("store", type=PATH)
+@click.option("--out", required=True, type=PATH, help="Folder to create.")
 @click.option("--protocol", help="Protocol that chooses the slices; the data set's own of seven subsets by default.")
 @click.option("--t1ce", is_flag=True, help="Also write T1ce, for the release's test on an unseen sequence.")
 @_JSON

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from anyadbench.cli.blame import plugin_errors, traceback_option
-from anyadbench.cli.options import cell_option, json_option
+from anyadbench.cli.options import PATH, cell_option, json_option
 from anyadbench.predict import check_packages
 
 SUFFIX = {"onnx": ".onnx", "torchscript": ".pt"}
@@ -17,7 +17,7 @@ SUFFIX = {"onnx": ".onnx", "torchscript": ".pt"}
 @click.command()
 @cell_option
 @click.option("--format", "kind", required=True, type=click.Choice(list(SUFFIX)), help="File format.")
-@click.option("--out", type=click.Path(path_type=Path), help="File to write; METHOD.onnx or METHOD.pt by default.")
+@click.option("--out", type=PATH, help="File to write; METHOD.onnx or METHOD.pt by default.")
 @click.option("--weights", metavar="file:PATH", help="Current path of the pretrained weights that the cell uses.")
 @json_option("path, size, latency and difference")
 @traceback_option

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anyadbench.cli.options import json_option, runs_option
+from anyadbench.cli.options import PATH, UserPath, json_option, runs_option
 
 if TYPE_CHECKING:
     from anyadbench.boards.verify.submission import CheckReport
@@ -23,13 +23,13 @@ def leaderboard() -> None:
 @runs_option()
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Folder for the boards, one subfolder per protocol; RUNS/boards by default.",
 )
 @click.option("--protocol", help="Only the board of this protocol.")
 @click.option(
     "--reported",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=UserPath(exists=True, file_okay=False),
     help="Folder with tables from publications to add to the boards; 'reported' beside 'results' by default.",
 )
 @json_option("the written paths")
@@ -50,8 +50,8 @@ def build(runs: Path, out: Path | None, protocol: str | None, reported: Path | N
 
 
 @leaderboard.command()
-@click.option("--runs", type=click.Path(path_type=Path), required=True, help="Folder that 'anyadbench run' wrote.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of published boards.")
+@click.option("--runs", type=PATH, required=True, help="Folder that 'anyadbench run' wrote.")
+@click.option("--out", type=PATH, required=True, help="Folder of published boards.")
 @click.option("--protocol", "protocols", multiple=True, help="Only cells of this protocol; may be repeated.")
 @click.option("--method", "methods", multiple=True, help="Only cells of this method; may be repeated.")
 @click.option("--maps", is_flag=True, help="Also publish the kept maps.")
@@ -69,8 +69,8 @@ def publish(runs: Path, out: Path, protocols: tuple[str, ...], methods: tuple[st
 
 
 @leaderboard.command("check")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--runs", type=click.Path(path_type=Path), help="Results of a board, if they are not beside it.")
+@click.argument("path", type=PATH)
+@click.option("--runs", type=PATH, help="Results of a board, if they are not beside it.")
 @click.option(
     "--data",
     multiple=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,19 @@ from anyadbench.errors import UserError
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Option = Callable[[Decorated], Decorated]
 
-PATH = click.Path(path_type=Path)
+
+class UserPath(click.Path):
+    """A path in which ``~`` is the home folder, also where no shell replaces it: after ``=``, or in a variable."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(path_type=Path, **more)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path with its home folder; an unknown user's ``~name`` stays as it is."""
+        return super().convert(os.path.expanduser(value), param, ctx)
+
+
+PATH = UserPath()
 RUNS = Path("runs")
 """Folder of runs where none is given."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anyadbench.cli.options import json_option
+from anyadbench.cli.options import PATH, json_option
 from anyadbench.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 @click.option(
     "--tolerance", type=click.FloatRange(min=0), default=1e-6, show_default=True, help="Largest absolute error."
 )

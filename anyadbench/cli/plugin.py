@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from anyadbench.cli.blame import traceback_option
-from anyadbench.cli.options import json_option
+from anyadbench.cli.options import PATH, json_option
 from anyadbench.cli.output import clean, print_json, print_table
 from anyadbench.errors import UserError
 
@@ -19,7 +19,7 @@ _PATH = click.option(
     "--path",
     "paths",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Folder to import from, for a package that is not installed; may be repeated.",
 )
 
@@ -31,7 +31,7 @@ def plugin() -> None:
 
 @plugin.command()
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to create; ./anyadbench-NAME by default.")
+@click.option("--out", type=PATH, help="Folder to create; ./anyadbench-NAME by default.")
 def new(name: str, out: Path | None) -> None:
     """Write a package for a new method NAME; it works without changes."""
     from anyadbench.testing.scaffold import new_package

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from anyadbench.cli.blame import plugin_errors, traceback_option
-from anyadbench.cli.options import cell_option, device_option, json_option
+from anyadbench.cli.options import PATH, cell_option, device_option, json_option
 from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES, SHORT
 
@@ -33,10 +33,9 @@ def _keep_order(ctx: click.Context, param: click.Parameter, value: tuple[Path, .
 
 
 def _scan_option(name: str) -> Callable[[Command], Command]:
-    kind = click.Path(path_type=Path)
     text = f"{SHORT[name] if name != 'flair' else 'FLAIR'}: a NIfTI file, or a folder with one DICOM series."
     # multiple, so that a second one can be refused: click would silently take the last.
-    return click.option(f"--{name}", type=kind, multiple=True, callback=_keep_order, expose_value=False, help=text)
+    return click.option(f"--{name}", type=PATH, multiple=True, callback=_keep_order, expose_value=False, help=text)
 
 
 @click.command()
@@ -45,11 +44,11 @@ def _scan_option(name: str) -> Callable[[Command], Command]:
 @_scan_option("t1")
 @_scan_option("t1ce")
 @_scan_option("t2")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
+@click.option("--out", required=True, type=PATH, help="Folder to write into.")
 @click.option("--name", help="Name of the patient in the report; the folder's name by default.")
-@click.option("--data", type=click.Path(path_type=Path), help="Many patients: a folder in a known layout.")
+@click.option("--data", type=PATH, help="Many patients: a folder in a known layout.")
 @click.option("--dataset", help="Layout of --data, see 'anyadbench datasets'; recognised from file names by default.")
-@click.option("--table", type=click.Path(path_type=Path), help="Many patients: a CSV with patient,flair,t1,t1ce,t2.")
+@click.option("--table", type=PATH, help="Many patients: a CSV with patient,flair,t1,t1ce,t2.")
 @click.option("--threshold", type=float, help="Pixel threshold; by default the cell's, from validation normals.")
 @click.option(
     "--weights", metavar="file:PATH", help="Path of the cell's pretrained weights, or of a whole published network."
@@ -183,6 +182,12 @@ def _one(
     return scores
 
 
+def _cell(value: Any) -> Any:
+    from anyadbench.tables import guarded
+
+    return "" if value is None else guarded(value) if isinstance(value, str) else value
+
+
 def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     import csv
     import io
@@ -193,5 +198,5 @@ def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     names = ("patient", "subset", "patient_score", "threshold", "volume_above_threshold_ml")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([["" if row[name] is None else row[name] for name in names] for row in rows])
+    writer.writerows([[_cell(row[name]) for name in names] for row in rows])
     write_text(path, text.getvalue(), "--out")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anyadbench.cli.options import extra_files, json_option
+from anyadbench.cli.options import PATH, extra_files, json_option
 from anyadbench.cli.output import clean, print_json, print_table
 from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import BUDGETS
@@ -45,9 +45,7 @@ def protocols(ctx: click.Context, as_json: bool) -> None:
 @click.option("--data", multiple=True, metavar="[NAME=]DIR", help="Count what the protocol trains and tests in DIR.")
 @click.option("--method", "methods", multiple=True, help="Method to estimate the cost of; all of the table by default.")
 @click.option("--budget", type=click.Choice(BUDGETS), help="Set of parameters; the protocol's by default.")
-@click.option(
-    "--runs", type=click.Path(path_type=Path), default=Path("runs"), help="Finished cells to take times from."
-)
+@click.option("--runs", type=PATH, default=Path("runs"), help="Finished cells to take times from.")
 @click.option("--measure", is_flag=True, help="Time a few steps of each method on this machine.")
 @json_option()
 def show(name: str, as_json: bool, **options: Any) -> None:

@@ -8,6 +8,7 @@ import click
 
 from anyadbench.cli.blame import plugin_errors, traceback_option
 from anyadbench.cli.options import (
+    PATH,
     controls_option,
     data_option,
     extra_files,
@@ -20,7 +21,7 @@ from anyadbench.cli.options import (
 
 @click.command()
 @click.option(
-    "--maps", type=click.Path(path_type=Path), required=True,
+    "--maps", type=PATH, required=True,
     help="Folder with one folder of maps for each subset, such as F+T1 (see docs/submitting.md).",
 )  # fmt: skip
 @protocol_option
@@ -42,6 +43,7 @@ def score(
     from typing import Any, cast
 
     from anyadbench.cells.job import Outcome
+    from anyadbench.cli.output import clean
     from anyadbench.external.scored_maps import ScoreRequest, score_maps
     from anyadbench.launch.dispatch import execute
     from anyadbench.launch.launchers import LaunchOptions
@@ -53,14 +55,16 @@ def score(
     found = find_protocol(protocol, extra_files())
     with plugin_errors(traceback), Display() as display:
         request = ScoreRequest(protocol=found, runs=runs, name=name, **cast(Any, options))
-        cell = score_maps(request, display.progress)
+        notes: list[str] = []
+        cell = score_maps(request, display.progress, notes.append)
         outcomes: list[Outcome] = []
         if controls:
             names = tuple(name for name, _ in CONTROLS)
             wanted = Request(names, found, runs, data=request.data, keep_maps=request.keep_maps)
             outcomes = execute(make_plan(wanted, display.progress).jobs, "local", LaunchOptions(display, 1, {}))
+    for note in notes:
+        click.echo(f"Note: {clean(note)}", err=True)
     from anyadbench.boards import build_boards, print_board
-    from anyadbench.cli.output import clean
 
     if as_json:
         from anyadbench.cli.output import print_json

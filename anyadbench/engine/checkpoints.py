@@ -15,6 +15,7 @@ import torch
 from anyadbench.files import atomic_file, make_folder, remove_leftovers, write_text
 from anyadbench.hashing import sha256_file
 from anyadbench.methods.contract import Method, OptimizerSpec
+from anyadbench.names import plain_path
 
 KEEP = 2
 
@@ -68,7 +69,8 @@ def load_checkpoint(
         if not digest.is_file() or sha256_file(path) != digest.read_text():
             print(f"Checkpoint {path.name} is damaged; the previous one is used.", file=sys.stderr)
             continue
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with plain_path(path) as plain:
+            state: dict[str, Any] = torch.load(plain, map_location="cpu", weights_only=True)
         method.load_saved_state(state["method"])
         for name, spec in optimizers.items():
             spec.optimizer.load_state_dict(state["optimizers"][name])

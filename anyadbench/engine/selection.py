@@ -23,6 +23,7 @@ from anyadbench.errors import UserError
 from anyadbench.files import make_folder, read_json, write_json
 from anyadbench.methods.contract import Method
 from anyadbench.metrics import image_metrics
+from anyadbench.names import plain_path
 
 _RECORDS = "candidates.json"
 
@@ -87,7 +88,8 @@ class Selector:
 
     def take_best(self) -> dict[str, Any]:
         """Load the best state into the method and return its record; the earliest wins a tie."""
-        self.method.load_saved_state(load_file(self._file(self.best["step"])))
+        with plain_path(self._file(self.best["step"])) as plain:
+            self.method.load_saved_state(load_file(plain))
         return self.best
 
     @property

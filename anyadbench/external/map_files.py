@@ -6,7 +6,6 @@ A folder of maps contains one folder for each subset, such as ``F+T1``, which ho
 
 from __future__ import annotations
 
-import csv
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,19 +13,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.data.trees.volume import read_volume
+from anyadbench.data.trees.problems import BadFile
+from anyadbench.data.trees.scan_slices import affine_from
+from anyadbench.data.trees.volume import check_grid, lost_in_float32, read_map
 from anyadbench.errors import UserError, suggest
 from anyadbench.hashing import sha256_file, stable_hash
+from anyadbench.names import entries, files_below, readable
+from anyadbench.tables import Line, read_table, whole
+from anyadbench.tables import number as parsed
 
 if TYPE_CHECKING:
     from jaxtyping import Float32
 
     from anyadbench.data.store.store import SliceStore
+    from anyadbench.data.trees.volume import Volume
 
 SCORES = "image_scores.csv"
 _NIFTI = (".nii.gz", ".nii")
 _VOLUMES = 24
 """Volumes held in memory: slices come scan by scan, for all subsets in turn."""
+
+OFF_GRID = 0.1
+"""Largest distance between a map's voxels and its scan's, in voxels: other programs round their affines."""
+
+LOST = 0.05
+"""Share of a slice's distinct float64 scores that may become equal in float32 before that is reported."""
 
 
 @dataclass
@@ -38,12 +49,14 @@ class MapFolder:
         store: The store whose scans the maps are of.
         labels: Labels of the protocol's subsets.
         beside: Names of other folders that ``path`` may contain.
+        notes: What the user should know about the maps, one sentence each.
     """
 
     path: Path
     store: SliceStore
     labels: tuple[str, ...]
     beside: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
     _scores: dict[str, dict[tuple[str, int], float]] = field(default_factory=dict)
     _volumes: OrderedDict[tuple[str, str], Float32[np.ndarray, "z h w"]] = field(default_factory=OrderedDict)
 
@@ -53,7 +66,7 @@ class MapFolder:
         Raises:
             UserError: If a name matches no subset or no scan, or a table is wrong.
         """
-        for entry in sorted(self.path.iterdir()):
+        for entry in entries(self.path):
             if entry.name in self.beside:
                 continue
             if entry.name not in self.labels:
@@ -72,10 +85,13 @@ class MapFolder:
         if not folder.is_dir():
             raise UserError(f"{folder} is a file where the folder of a subset is expected; move it.")
         known = set(self.store.scans.index)
-        for entry in sorted(folder.iterdir()):
-            name = next((entry.name.removesuffix(e) for e in _NIFTI if entry.name.endswith(e)), entry.name)
+        first: dict[str, Path] = {}
+        for entry in entries(folder):
+            name = readable(next((entry.name.removesuffix(e) for e in _NIFTI if entry.name.endswith(e)), entry.name))
             if name not in known and entry.name != SCORES:
                 raise UserError(f"{entry} is not named after a scan of {self.store.dataset}; rename or remove it.")
+            if first.setdefault(name, entry) != entry:
+                raise UserError(f"{first[name]} and {entry} are both maps of {name}; remove one of them.")
 
     def missing(self, label: str, slices: list[tuple[str, int]]) -> list[str]:
         """Return the missing files of these slices."""
@@ -87,7 +103,7 @@ class MapFolder:
 
     def fingerprint(self) -> str:
         """Return the hash over the name and content of every file."""
-        files = sorted(path for label in self.subsets for path in (self.path / label).rglob("*") if path.is_file())
+        files = [path for label in self.subsets for path in files_below(self.path / label)]
         return stable_hash([[str(path.relative_to(self.path)), sha256_file(path)] for path in files])
 
     def read(self, label: str, scan: str, number: int) -> Float32[np.ndarray, "h w"]:
@@ -108,6 +124,7 @@ class MapFolder:
             raise UserError(f"{path} is not an array written by numpy.save; write it again.") from None
         if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
             raise UserError(f"{path} holds {array.dtype} of shape {array.shape}; give numbers as height x width.")
+        self._note_lost(path, lost_in_float32(array))
         return self._finite(path, array)
 
     def image_score(self, label: str, scan: str, number: int) -> float | None:
@@ -126,21 +143,39 @@ class MapFolder:
     def _of_volume(self, label: str, scan: str, number: int, path: Path) -> Float32[np.ndarray, "h w"]:
         entry: Any = self.store.scans.loc[scan]
         if (label, scan) not in self._volumes:
-            array = read_volume(path).axial()
-            deepest = int(self.store.slices["slice"][self.store.slices["scan"] == scan].max())
-            wanted = (int(entry["height"]), int(entry["width"]))
-            if array.shape[1:] != wanted or len(array) <= deepest:
-                raise UserError(
-                    f"{path} has {' x '.join(map(str, array.shape[::-1]))} voxels (LPS) where its scan has "
-                    f"{wanted[1]} x {wanted[0]} and more than {deepest}; write the map on the scan's grid and affine."
-                )
-            self._volumes[label, scan] = array.astype(np.float32)
+            volume, lost = read_map(path)
+            self._check_grid(scan, volume)
+            self._note_lost(path, lost)
+            self._volumes[label, scan] = volume.axial().astype(np.float32)
             if len(self._volumes) > _VOLUMES:
                 self._volumes.popitem(last=False)
         padded = np.full(self.store.shape, self._volumes[label, scan][number].min(), dtype=np.float32)
         top, left = int(entry["pad_y"]), int(entry["pad_x"])
         padded[top : top + int(entry["height"]), left : left + int(entry["width"])] = self._volumes[label, scan][number]
         return padded
+
+    def _check_grid(self, scan: str, volume: Volume) -> None:
+        """Refuse a map that does not lie on its scan's grid.
+
+        Raises:
+            UserError: If its shape, spacing, directions or place differ.
+        """
+        entry: Any = self.store.scans.loc[scan]
+        affine = affine_from(str(entry["affine"]))
+        shape = (int(entry["width"]), int(entry["height"]), int(entry["depth"]) or volume.shape[2])
+        if affine is None:  # slices without a place in space, as PNGs have none
+            affine = volume.affine
+        try:
+            check_grid(volume, shape, affine, f"its scan {scan}", OFF_GRID)
+        except BadFile as bad:
+            raise UserError(f"{bad.file} {bad.cause}; write the map on the scan's grid, with its affine.") from None
+
+    def _note_lost(self, path: Path, lost: float) -> None:
+        if lost > LOST and not self.notes:
+            self.notes.append(
+                f"{path} has float64 scores that differ by less than float32 can hold: {lost:.0%} of a slice's values "
+                "become equal, in this map and perhaps in others; rescale the maps, for example by taking logarithms."
+            )
 
     def _volume_file(self, label: str, scan: str) -> Path | None:
         return next((path for end in _NIFTI if (path := self.path / label / f"{scan}{end}").is_file()), None)
@@ -156,11 +191,22 @@ class MapFolder:
         return values
 
     def _read_scores(self, path: Path) -> dict[tuple[str, int], float]:
-        try:
-            with path.open(encoding="utf-8", newline="") as stream:
-                found = {(row["scan"], int(row["slice"])): float(row["score"]) for row in csv.DictReader(stream)}
-        except (OSError, ValueError, KeyError, TypeError, csv.Error):
-            raise UserError(f"{path} must be a table with the columns scan, slice and score; correct it.") from None
-        if not all(np.isfinite(value) for value in found.values()):
-            raise UserError(f"{path} holds NaN or infinite scores; give finite ones.")
-        return found
+        fix = "correct it: it needs the columns scan, slice and score"
+        table = read_table(path, str(path), fix)
+        if lacking := [name for name in ("scan", "slice", "score") if name not in table.columns]:
+            raise UserError(f"{path} lacks the column {lacking[0]!r}; {fix}.")
+        found: dict[tuple[str, int], tuple[Line, float]] = {}
+        for line in table.lines:
+            try:
+                at, value = (line.cells["scan"], whole(line.cells["slice"])), parsed(line.cells["score"])
+            except ValueError as error:
+                raise UserError(f"{path}, line {line.number}: {error}; correct that line.") from None
+            if not np.isfinite(value):
+                raise UserError(f"{path}, line {line.number}, holds a NaN or infinite score; give finite ones.")
+            before, known = found.setdefault(at, (line, value))
+            if known != value:
+                raise UserError(
+                    f"{path}, lines {before.number} and {line.number}, give slice {at[1]} of {at[0]} two scores; keep "
+                    "one."
+                )
+        return {at: value for at, (_, value) in found.items()}

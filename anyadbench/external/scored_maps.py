@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,10 +29,12 @@ from anyadbench.hashing import stable_hash
 from anyadbench.methods.contract import Scores
 from anyadbench.metrics import METRIC_VERSION, top_fraction_mean
 from anyadbench.metrics.core.thresholds import Quantile
+from anyadbench.names import readable
 from anyadbench.progress import Progress
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo
 from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
+from anyadbench.tables import read_text
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Float32, Float64, Int
@@ -113,8 +115,15 @@ class ScoreRequest:
     keep_maps: str = "sample"
 
 
-def score_maps(request: ScoreRequest, progress: Progress) -> WorkFolder:
+def score_maps(
+    request: ScoreRequest, progress: Progress, note: Callable[[str], object] = lambda text: None
+) -> WorkFolder:
     """Score a folder of maps and write the cell; return its folder.
+
+    Args:
+        request: What to score.
+        progress: Shows progress.
+        note: Called with each sentence that the user should know about the maps.
 
     Raises:
         UserError: If a map is missing or wrong, or a file or folder has an unexpected name.
@@ -134,6 +143,8 @@ def score_maps(request: ScoreRequest, progress: Progress) -> WorkFolder:
     with cell.lock():
         if not cell.done:
             _write_cell(request, data, folders, hashed, stable_hash(identity), cell, progress)
+    for text in dict.fromkeys(text for folder in folders.values() for text in folder.notes):
+        note(text)
     return cell
 
 
@@ -206,7 +217,7 @@ def _write_cell(
         rows = write_scores(cell.work / "scores", data, states, thresholds, reporter)
         rows = [row.model_copy(update={"reasons": {**row.reasons, **_reasons(row)}}) for row in rows]
         kept.write(cell.work / "scores" / "maps.npz")
-        write_text(cell.work / "protocol.toml", request.protocol.file.read_text(encoding="utf-8"))
+        write_text(cell.work / "protocol.toml", read_text(request.protocol.file))
         write_json(cell.work / "manifest.json", _manifest(data, hashed, time.monotonic() - started))
         sealed = seal(cell.work, _result(request, rows, hashed, identity))
         cell.update(state="done", **head, finished=now(), error=None, log_tail=[], result_sha256=sealed)
@@ -239,7 +250,7 @@ def _result(request: ScoreRequest, rows: list[Row], hashed: str, identity: str) 
         seed=0,
         metric_version=METRIC_VERSION,
         rows=rows,
-        source=request.source,
+        source=readable(request.source),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,11 @@ from anyadbench.data.trees.reader import reader_of
 from anyadbench.data.trees.survey import survey
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
+from anyadbench.names import entries, readable
 from anyadbench.plugins import all_layouts, code_hash, find_layout, find_method
 from anyadbench.predict.write import MAP, MASK, REPORT, read_scores
 from anyadbench.sequences import SEQUENCES
+from anyadbench.tables import read_table
 from anyadbench.version import __version__
 
 if TYPE_CHECKING:
@@ -48,26 +50,20 @@ def from_table(path: Path) -> list[Patient]:
         UserError: If it cannot be read, a column is unknown or repeated, or a line has no name or a repeated name; it
             names the line.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns, rows = list(reader.fieldnames or []), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"--table {path} cannot be read ({error}); give a CSV file in UTF-8.") from None
+    table = read_table(path, f"--table {path}", "give a table with a column 'patient' and one for each sequence")
+    columns = table.columns
     unknown = [name for name in columns if name not in ("patient", *SEQUENCES)]
     if unknown or "patient" not in columns or len(columns) < 2:
         cause = f"has the column {unknown[0]!r}" if unknown else "lacks the column 'patient' or any sequence"
         raise UserError(f"--table {path} {cause}; name its columns patient,{','.join(SEQUENCES)}.")
-    twice = [name for name in columns if columns.count(name) > 1]
-    if twice:
-        raise UserError(f"--table {path} has several columns {twice[0]!r}; keep one, with one scan per patient.")
     patients: dict[str, Patient] = {}
-    for number, row in enumerate(rows, 2):
-        name = (row["patient"] or "").strip()
-        scans = {key: path.parent / row[key].strip() for key in SEQUENCES if (row.get(key) or "").strip()}
+    for line in table.lines:
+        name = line.cells["patient"]
+        given = {key: line.cells[key] for key in SEQUENCES if line.cells.get(key)}
+        scans = {key: path.parent / os.path.expanduser(text) for key, text in given.items()}
         if not name or name in patients or not scans or name in (".", "..") or {"/", "\\"} & set(name):
             cause = "occurs twice" if name in patients else "cannot name a folder, or has no scan"
-            raise UserError(f"--table {path}, line {number}: the patient {name!r} {cause}; correct that line.")
+            raise UserError(f"--table {path}, line {line.number}: the patient {name!r} {cause}; correct that line.")
         patients[name] = Patient(name, scans)
     if not patients:
         raise UserError(f"--table {path} has no line below its header; add one line per patient.")
@@ -91,7 +87,7 @@ def from_folder(folder: Path, dataset: str | None) -> list[Patient]:
     found = survey(folder, _without_segmentation(layout))
     patients = {scan.scan: Patient(scan.scan, dict(scan.files)) for scan in found.scans}
     for problem in errors(found.problems):
-        name = problem.scan or Path(problem.file).name
+        name = problem.scan or readable(Path(problem.file).name)
         patients.setdefault(name, Patient(name, {}, problem.sentence))
     return [patients[name] for name in sorted(patients)]
 
@@ -127,13 +123,19 @@ def request_hash(patient: Patient, predictor: Predictor, threshold: float | None
     """
     files: list[Any] = []
     for name, path in patient.scans.items():
-        parts = sorted(path.iterdir()) if path.is_dir() else [path]
+        parts = entries(path) if path.is_dir() else [path, *_partner(path)]
         stats = [(part.name, part.stat()) for part in parts if part.exists()]
         files.append([name, str(path), [[part, stat.st_size, stat.st_mtime_ns] for part, stat in stats]])
     descriptor, entry = find_method(predictor.cell.job.method)
     code = code_hash(entry, descriptor.factory)
     model = [predictor.cell.result.cell_id, code, predictor.method.context.weights.sha256, predictor.policy.to_dict()]
     return stable_hash([__version__, model, threshold, patient.name, files])
+
+
+def _partner(path: Path) -> list[Path]:
+    from anyadbench.data.trees.nifti_file import partner
+
+    return [found for found in [partner(path)] if found is not None]
 
 
 def is_done(folder: Path, request: str) -> bool:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
 
 from anyadbench.data.trees.problems import BadFile
+from anyadbench.data.trees.readers.dicom_frames import Frame, read_frames
 from anyadbench.errors import UserError
+from anyadbench.names import is_junk, plain_path
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Shaped
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 STEP_SHARE, STEP_MM = 0.01, 0.05
 """Largest difference between slice steps: this share of the step or this many mm, whichever is larger."""
 
-_POSITION, _ORIENTATION = "0020|0032", "0020|0037"
+_POSITION, _ORIENTATION, _IMAGE_TYPE = "0020|0032", "0020|0037", "0008|0008"
 
 
 def read_series(folder: Path) -> Any:
@@ -34,37 +39,96 @@ def read_series(folder: Path) -> Any:
             f"{folder} is a folder, but reading DICOM needs SimpleITK: run 'pip install anyadbench[dicom]', or give a "
             ".nii or .nii.gz file."
         ) from None
+    with plain_path(folder) as plain:
+        return _read(itk, folder, plain)
+
+
+def _read(itk: Any, folder: Path, plain: str) -> Any:
     reader = itk.ImageSeriesReader()
     itk.ProcessObject.GlobalWarningDisplayOff()  # its warnings are less clear than the sentences below
-    series = reader.GetGDCMSeriesIDs(str(folder))
+    series = reader.GetGDCMSeriesIDs(plain)
     if len(series) != 1:
         found = f"{len(series)} DICOM series" if series else "no DICOM series"
         raise BadFile(folder, f"contains {found}, but one is needed", "give the folder of one series")
-    names = reader.GetGDCMSeriesFileNames(str(folder), series[0])
+    names = [name for name in reader.GetGDCMSeriesFileNames(plain, series[0]) if not is_junk(Path(name).name)]
     try:
-        reader.SetFileNames([names[index] for index in _stack(folder, [_tags(itk, name) for name in names])])
+        tags = [_tags(itk, folder, name) for name in names]
+        if len(names) == 1 and (frames := _frames(folder, names[0])):
+            return _enhanced(itk, folder, names[0], frames)
+        reader.SetFileNames([names[index] for index in _stack(folder, tags)])
         image = reader.Execute()
     except RuntimeError as error:
-        cause = str(error).strip().splitlines()[-1][:200]
+        cause = (str(error).strip().splitlines() or ["no reason given"])[-1][:200]
         raise BadFile(folder, f"cannot be read as a DICOM series ({cause})", "copy the series again") from None
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise BadFile(folder, "contains no series of single grey-value slices", "give a 3D series")
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
-    array = itk.GetArrayFromImage(image).transpose(2, 1, 0)
+    return _image(itk.GetArrayFromImage(image), affine)
+
+
+def _image(array: Shaped[np.ndarray, "z y x"], affine: Float[np.ndarray, "4 4"]) -> Any:
     kind = np.float32 if array.dtype.kind == "f" else np.int32
-    return nibabel.nifti1.Nifti1Image(array.astype(kind), _TO_RAS @ affine)  # type: ignore[no-untyped-call]
+    turned = array.transpose(2, 1, 0).astype(kind)
+    return nibabel.nifti1.Nifti1Image(turned, _TO_RAS @ affine)  # type: ignore[no-untyped-call]
 
 
-def _tags(itk: Any, name: str) -> tuple[str, str]:
-    """Return position and orientation of a file as stored; empty if they are missing."""
+def _tags(itk: Any, folder: Path, name: str) -> tuple[str, str]:
+    """Return position and orientation of a file as stored; empty if they are missing.
+
+    Raises:
+        BadFile: If the file is a mosaic.
+    """
     reader = itk.ImageFileReader()
     reader.SetFileName(name)
     reader.ReadImageInformation()
     known = reader.GetMetaDataKeys()
-    position, orientation = (reader.GetMetaData(tag) if tag in known else "" for tag in (_POSITION, _ORIENTATION))
+    position, orientation, kind = (
+        reader.GetMetaData(tag) if tag in known else "" for tag in (_POSITION, _ORIENTATION, _IMAGE_TYPE)
+    )
+    if "MOSAIC" in kind.upper().split("\\"):
+        cause = f"contains the mosaic {Path(name).name}: all slices of a volume in one picture"
+        raise BadFile(folder, cause, "convert it to NIfTI, for example with dcm2niix")
     return position, orientation
+
+
+def _frames(folder: Path, name: str) -> list[Frame]:
+    try:
+        return read_frames(Path(name))
+    except ValueError as error:
+        raise BadFile(folder, f"cannot be read as a DICOM series ({error})", "copy the series again") from None
+
+
+def _enhanced(itk: Any, folder: Path, name: str, frames: list[Frame]) -> Any:
+    """Return the volume of an enhanced file: its frames in the order of their positions.
+
+    Raises:
+        BadFile: If the frames are not one evenly spaced stack of grey values on one scale.
+    """
+    if len({(frame.slope, frame.intercept) for frame in frames}) > 1:
+        fix = "convert it to NIfTI, for example with dcm2niix"
+        raise BadFile(folder, "has frames with different rescale slopes or intercepts", fix)
+    order = _stack(folder, [(frame.position, frame.orientation) for frame in frames])
+    reader = itk.ImageFileReader()
+    reader.SetFileName(name)
+    image = reader.Execute()
+    array = itk.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() != 1 or array.ndim != 3 or len(array) != len(frames):
+        raise BadFile(folder, "contains no series of single grey-value slices", "give a 3D series")
+    try:
+        down, across = _numbers(frames[0].spacing, 2)
+        axes = np.array(_numbers(frames[0].orientation, 6))
+        points = np.array([_numbers(frames[index].position, 3) for index in order])
+    except ValueError:
+        cause = "has frames without a pixel size, direction or position"
+        raise BadFile(folder, cause, "export the series again with its geometry") from None
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = axes[:3] * across, axes[3:] * down
+    steps = len(points) - 1
+    affine[:3, 2] = (points[-1] - points[0]) / steps if steps else np.cross(axes[:3], axes[3:])
+    affine[:3, 3] = points[0]
+    return _image(array[order], affine)
 
 
 def _stack(folder: Path, tags: list[tuple[str, str]]) -> list[int]:
@@ -87,6 +151,9 @@ def _stack(folder: Path, tags: list[tuple[str, str]]) -> list[int]:
     if np.abs(axes - axes[0]).max() > 1e-3:
         raise BadFile(folder, "holds slices of several directions", "give the folder of one stack of parallel slices")
     normal = np.cross(axes[0, :3], axes[0, 3:])
+    if np.linalg.norm(normal) < 0.5:
+        cause = "has slices without a direction (ImageOrientationPatient)"
+        raise BadFile(folder, cause, "export the series again with its geometry")
     normal /= np.linalg.norm(normal)
     order = np.argsort(points @ normal, kind="stable")
     moves = np.diff(points[order], axis=0)

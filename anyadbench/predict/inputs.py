@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import nibabel
 import numpy as np
 
+from anyadbench.data.trees.background import settle
 from anyadbench.data.trees.problems import BadFile
 from anyadbench.data.trees.volume import Volume, read_with_header, volume_of
 from anyadbench.errors import UserError
-from anyadbench.predict.skull import MIN_BACKGROUND
 from anyadbench.sequences import SEQUENCES
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Input:
         header: NIfTI header of the file, used for output on its grid; ``None`` if there is none (MGH).
         where: Path, or ``array``.
         background: The constant value outside the brain, which was subtracted because training has 0 there.
+        notes: What was repaired in it, as predicates of a sentence about the scan.
     """
 
     sequence: str
@@ -41,6 +42,7 @@ class Input:
     header: Any
     where: str
     background: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 def read_inputs(given: Mapping[str, Source], spacing: tuple[float, float, float] | None) -> list[Input]:
@@ -85,14 +87,14 @@ def read_input(sequence: str, source: Source, spacing: tuple[float, float, float
     array = found.volume.array
     if array.min() == array.max():
         raise BadFile(found.volume.path, f"has the value {array.flat[0]:g} everywhere", "give the right image")
-    lowest = array.min()
-    if lowest == 0 or float((array == lowest).mean()) < MIN_BACKGROUND:
-        if array.max() <= 0:
-            cause = f"has no value above 0 (its lowest is {lowest:g}), so it shows no brain"
-            raise BadFile(found.volume.path, cause, "give the scan as the scanner produced it")
-        return found
-    volume = replace(found.volume, array=array.astype(np.float32) - np.float32(lowest))
-    return replace(found, volume=volume, background=float(lowest))
+    settled = settle(found.volume)
+    top = float(settled.volume.array.max())
+    if top <= 0:
+        cause = f"has no value above 0 (its lowest is {array.min():g}), so it shows no brain"
+        raise BadFile(found.volume.path, cause, "give the scan as the scanner produced it")
+    dust = settled.notes[-1:] if settled.dust else []
+    notes = (*found.volume.notes, *dust)
+    return replace(found, volume=settled.volume, background=settled.value, notes=notes)
 
 
 def check_threshold(threshold: Any) -> float:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.data.slices.geometry import grid_after
+from anyadbench.data.trees.background import below_background, not_stripped
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import Policy
 from anyadbench.engine.protocol_data import ProtocolData
@@ -36,7 +37,6 @@ from anyadbench.predict.geometry import (
 )
 from anyadbench.predict.inputs import Input, Source, check_threshold, read_inputs
 from anyadbench.predict.prediction import Prediction, SliceScore
-from anyadbench.predict.skull import below_background, not_stripped
 from anyadbench.predict.slices import PatientSlices
 from anyadbench.predict.trained_method import build_method, prediction_policy
 from anyadbench.sequences import SHORT, Subset, format_subset
@@ -355,6 +355,7 @@ def _notes(inputs: list[Input], placement: Placement) -> list[str]:
                 f"{SHORT[item.sequence]} has the value {item.background:g} outside the brain, where training has 0; it "
                 "was subtracted from the whole scan."
             )
+        found += [f"{SHORT[item.sequence]} {note}." for note in item.notes]
         if item is not inputs[0] and not same_grid(grid_of(item.volume), grid_of(inputs[0].volume)):
             found.append(f"{SHORT[item.sequence]} has another grid and was resampled to {SHORT[inputs[0].sequence]}'s.")
     if placement.tilted:

@@ -17,6 +17,7 @@ from anyadbench.cells.identity import weights_of
 from anyadbench.engine.numerics import Policy, derive_seed, resolve_policy, seed_everything
 from anyadbench.errors import UserError
 from anyadbench.methods.contract import Context, Method
+from anyadbench.names import plain_path
 from anyadbench.plugins import code_hash, find_method
 from anyadbench.weights import ResolvedWeights
 from anyadbench.weights.checksums import cached_sha256
@@ -89,7 +90,8 @@ def build_method(cell: TrainedCell, policy: Policy, weights: str | None = None) 
     method.to(policy.torch_device())
     try:
         if own:
-            method.load_saved_state(load_file(cell.weights, device=policy.device))
+            with plain_path(cell.weights) as plain:
+                method.load_saved_state(load_file(plain, device=policy.device))
     except (SafetensorError, ValueError, RuntimeError, OSError) as error:
         raise UserError(
             f"{cell.weights} does not fit the installed {descriptor.name} ({' '.join(str(error).split())[:200]}); "

@@ -48,7 +48,7 @@ def write_prediction(prediction: Prediction, folder: Path, name: str, request: s
     mask = prediction.mask
     if mask is not None:
         files[folder / MASK] = lambda handle: _write_image(handle, mask.astype(np.uint8), prediction)
-    files[folder / REPORT] = report.encode("utf-8")
+    files[folder / REPORT] = report.encode("utf-8", "backslashreplace")
     files[folder / SCORES] = json_bytes({**prediction.as_json(), "patient": name, "request": request})
 
     def mark() -> None:
@@ -112,6 +112,7 @@ def _image(array: np.ndarray, prediction: Prediction) -> Any:
     for field in {"data_type", "db_name", "aux_file"} & set(header.keys()):  # may hold the patient's name
         header[field] = b""
     header.set_intent("none")
+    header["xyzt_units"] = int(header["xyzt_units"]) & ~7 | 2  # the affine is in mm, whatever the unit of the input
     image = kind(array, prediction.affine, header)
     image.set_data_dtype(array.dtype)
     image.header.set_slope_inter(1, 0)

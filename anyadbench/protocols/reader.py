@@ -14,6 +14,7 @@ from anyadbench.data.slices.rules import GeometryRules, IntensityRules, SliceRul
 from anyadbench.errors import UserError, suggest
 from anyadbench.protocols.model import Protocol, ScoringRules, TestSet
 from anyadbench.sequences import Subset, all_subsets, format_subset, order, parse_subset
+from anyadbench.tables import read_text
 
 _TOP: dict[str, type | tuple[type, ...]] = {
     "name": str, "version": int, "title": str, "notes": str, "sequences": list, "subsets": (list, str),
@@ -103,12 +104,12 @@ def read_protocol(path: Path) -> Protocol:
         UserError: If the file cannot be read, is not TOML, or breaks a rule; the sentence names line and key.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         raw = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Protocol {path} cannot be read ({error}); give the path of a protocol file (TOML).") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"Protocol {path} is not valid TOML: {error}; correct that line.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"Protocol {path} cannot be read ({error}); give the path of a protocol file (TOML).") from None
     reader = _Reader(path, text)
     reader.keys(raw, list(_TOP))
     for key in _REQUIRED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from anyadbench.errors import UserError, suggest
@@ -35,7 +36,7 @@ def find_protocol(name: str, extra: tuple[Path, ...] = ()) -> Protocol:
         UserError: If no protocol has that name, or its file is wrong.
     """
     if name.endswith(".toml"):
-        return read_protocol(Path(name))
+        return read_protocol(Path(os.path.expanduser(name)))
     files = protocol_files(extra)
     if name not in files:
         raise UserError(

@@ -11,6 +11,7 @@ from typing import Any
 from anyadbench.errors import UserError
 from anyadbench.results.read import inside
 from anyadbench.results.slice_arrays import load_slices
+from anyadbench.tables import unguarded
 
 HASHED = (
     "manifest.json",
@@ -65,7 +66,10 @@ def read_slice_table(folder: Path) -> dict[RowKey, list[SliceRecord]]:
                 if None in entry or None in entry.values():  # longer or shorter than the header
                     raise ValueError
                 # Python's own float reads back exactly what was written, whatever the version of pandas.
-                record: SliceRecord = {key: kind(entry[key]) for key, kind in SLICE_COLUMNS.items()}
+                record: SliceRecord = {
+                    key: unguarded(entry[key]) if kind is str else kind(entry[key])
+                    for key, kind in SLICE_COLUMNS.items()
+                }
                 if record["label"] not in (0, 1) or not all(math.isfinite(record[key]) for key in _NUMBERS):
                     raise ValueError
                 found.setdefault((record["test"], record["subset"]), []).append(record)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.errors import UserError
+from anyadbench.names import plain_path
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -270,7 +271,8 @@ def read_numbers(folder: Path, name: str) -> dict[str, np.ndarray]:
 
     path = folder / f"{name}.safetensors"
     try:
-        numbers: dict[str, np.ndarray] = load_file(path)
+        with plain_path(path) as plain:
+            numbers: dict[str, np.ndarray] = load_file(plain)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; copy the whole folder of parity fixtures.") from None
     except (SafetensorError, OSError) as error:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from anyadbench.errors import UserError
+from anyadbench.names import plain_path
 from anyadbench.weights.naming import SAM, architecture_shapes, check_state, to_timm_names
 from anyadbench.weights.wrappers import check_finite, find_prefix, unwrapped, without_wrappers
 
@@ -78,14 +79,16 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        with plain_path(path) as plain:
+            return load_file(plain)
     except SafetensorError as error:
         raise UserError(f"{path} is a damaged safetensors file ({error}); copy or download it again.") from error
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with plain_path(path) as plain:
+            loaded = torch.load(plain, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} holds Python objects, not only tensors, or is cut short; reading it could run any code, so save "

@@ -178,7 +178,7 @@ def _volume(maps: Path) -> None:
         (_nan, "holds NaN or infinite values as float32; give finite scores."),
         (_text, "is not an array written by numpy.save; write it again."),
         (_cube, "holds float64 of shape (3, 4, 5); give numbers as height x width."),
-        (_volume, "has 4 x 5 x 6 voxels (LPS) where its scan has"),
+        (_volume, "has the shape (4, 5, 6) (LPS) where its scan"),
         (lambda maps: (maps / "F+T3").mkdir(), "is not named after a subset of the protocol; rename or move it."),
         (lambda maps: (maps / "T1/nobody").mkdir(), "is not named after a scan of phantom; rename or remove it."),
         (lambda maps: (maps / "T1/image_scores.csv").write_text("a,b\n1,2\n"), "columns scan, slice and score"),

@@ -324,7 +324,7 @@ def test_a_table_is_a_batch_with_paths_beside_it(
     [
         ("name,flair\na,f\n", "has the column 'name'; name its columns patient,flair,t1,t1ce,t2"),
         ("flair,t1\na,f\n", "lacks the column 'patient' or any sequence"),
-        ("patient,flair,t1,flair\na,f,t,g\n", "has several columns 'flair'; keep one, with one scan per patient"),
+        ("patient,flair,t1,flair\na,f,t,g\n", "has several columns 'flair'; keep one."),
         ("patient,patient,flair\na,b,f\n", "has several columns 'patient'; keep one"),
         ("patient,flair\n", "has no line below its header"),
         ("patient,flair\na,f\na,g\n", "line 3: the patient 'a' occurs twice"),

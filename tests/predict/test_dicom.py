@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+from dicom_fixture import write_enhanced
 
 import anyadbench
-from anyadbench.data.trees.volume import read_volume
+from anyadbench.data.trees.readers.dicom_frames import read_frames
+from anyadbench.data.trees.volume import read_volume, volume_of
 from anyadbench.errors import UserError
 from anyadbench.predict.dicom import read_series
 
@@ -122,3 +126,60 @@ def test_without_simpleitk_the_extra_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     with pytest.raises(UserError, match=r"reading DICOM needs SimpleITK: run 'pip install anyadbench\[dicom\]', or"):
         read_series(tmp_path)
+
+
+STACK = np.random.default_rng(0).integers(0, 1000, (7, 6, 5))
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0], [3, 0, 6, 2, 5, 1, 4]])
+def test_frames_of_an_enhanced_file_lie_where_their_positions_say(tmp_path: Path, order: list[int]) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    write_enhanced(folder / "e.dcm", STACK, order)
+    for name in (".DS_Store", "._e.dcm", "Thumbs.db"):
+        (folder / name).write_bytes(b"junk")
+    volume = volume_of(read_series(folder), "series")
+    np.testing.assert_array_equal(volume.array.transpose(2, 1, 0), STACK)
+    assert volume.spacing == pytest.approx((0.5, 1.5, 2.0))
+    np.testing.assert_allclose(volume.affine @ (0, 0, 0, 1), (20, 30, 0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"slopes": ("1", "1", "2", "1", "1", "1", "1")}, "has frames with different rescale slopes or intercepts"),
+        ({"gap": 3}, "has two neighbouring slices 4 mm apart, while others are 2 mm apart"),
+        ({"step": 0.0}, "contains 6 slices at the position of another slice"),
+    ],
+)
+def test_frames_that_are_not_one_stack_are_refused(tmp_path: Path, more: dict[str, Any], sentence: str) -> None:
+    write_enhanced(tmp_path / "e.dcm", STACK, list(range(7)), **more)
+    with pytest.raises(UserError, match=sentence):
+        read_series(tmp_path)
+
+
+def test_a_damaged_enhanced_file_is_one_sentence(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "e.dcm", STACK, list(range(7)))
+    data = (tmp_path / "e.dcm").read_bytes()
+    at = data.index(struct.pack("<HH", 0x5200, 0x9230))
+    (tmp_path / "e.dcm").write_bytes(data[: at + 12] + b"\1\2\3\4" + data[at + 16 :])
+    with pytest.raises(UserError, match="contains no DICOM series"):
+        read_series(tmp_path)
+    with pytest.raises(ValueError, match="a sequence holds something other than items"):
+        read_frames(tmp_path / "e.dcm")
+
+
+def test_a_mosaic_is_refused(tiny_phantom: Path, tmp_path: Path) -> None:
+    itk = pytest.importorskip("SimpleITK", reason="needs the extra dicom (SimpleITK)")
+    image = itk.GetImageFromArray(np.ones((24, 24), np.int16))
+    for tag, value in (("0008|0008", "ORIGINAL\\PRIMARY\\M\\ND\\MOSAIC"), ("0020|000e", "1.2.3"), ("0008|0060", "MR")):
+        image.SetMetaData(tag, value)
+    itk.WriteImage(image, str(tmp_path / "m.dcm"))
+    with pytest.raises(UserError, match=r"contains the mosaic m\.dcm: all slices of a volume in one"):
+        read_series(tmp_path)
+
+
+def test_slices_without_a_direction_are_refused(tmp_path: Path) -> None:
+    from anyadbench.predict.dicom import _stack
+
+    with pytest.raises(UserError, match="has slices without a direction"):
+        _stack(tmp_path, [("0\\0\\0", "0\\0\\0\\0\\0\\0"), ("0\\0\\1", "0\\0\\0\\0\\0\\0")])

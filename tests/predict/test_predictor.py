@@ -17,9 +17,9 @@ from cell_fixture import change_json
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 import anyadbench
+from anyadbench.data.trees.background import not_stripped
 from anyadbench.errors import UserError
 from anyadbench.predict.export import export
-from anyadbench.predict.skull import not_stripped
 from anyadbench.results.kept_maps import KeptMaps, read_maps
 
 LONG = {"F": "flair", "T1": "t1", "T2": "t2"}

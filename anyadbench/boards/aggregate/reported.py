@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.metrics import METRICS
+from anyadbench.names import entries
 from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo
+from anyadbench.tables import read_text
 
 NOT_STATED = "not stated"
 """Subset of a row whose source does not state the sequences."""
@@ -48,18 +50,18 @@ def read_reported(folder: Path) -> list[CellRecord]:
     Raises:
         UserError: If a file is not a table, or a number is not between 0 and 1.
     """
-    return [record for path in sorted(folder.glob("*.toml")) for record in _records(path)]
+    return [record for path in entries(folder) if path.suffix == ".toml" for record in _records(path)]
 
 
 def _records(path: Path) -> list[CellRecord]:
     try:
-        table = _Table.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); correct the file.") from None
+        table = _Table.model_validate(tomllib.loads(read_text(path)))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise UserError(f"{path}: {where}: {first['msg']}; correct the file.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({error}); correct the file.") from None
     for entry in table.row:
         if len(entry.values) != len(table.metrics) or not all(0 <= value <= 1 for value in entry.values):
             raise UserError(

@@ -20,6 +20,7 @@ from anyadbench.data.trees.scan_slices import FORMAT, PERCENTILES, percentile_co
 from anyadbench.files import atomic_file, atomic_text, write_text
 from anyadbench.hashing import stable_hash
 from anyadbench.sequences import SEQUENCES
+from anyadbench.tables import guarded
 
 if TYPE_CHECKING:
     from jaxtyping import Shaped, UInt8, UInt16
@@ -41,7 +42,7 @@ def scan_columns(sequences: Sequence[str]) -> list[str]:
     columns += [f"{kind}_{name}" for name in sequences for kind in kinds]
     columns += [percentile_column(p, name) for name in sequences for p in (*PERCENTILES, 100)]
     columns += [f"sha_{name}" for name in sequences]
-    return [*columns, "spacing_z", "spacing_y", "spacing_x", "lesion_voxels", "files"]
+    return [*columns, "spacing_z", "spacing_y", "spacing_x", "depth", "affine", "lesion_voxels", "files"]
 
 
 def slice_key(dataset: str, subject: str, timepoint: str, index: int) -> int:
@@ -159,7 +160,7 @@ def _append(
 
 
 def _scan_row(meta: Mapping[str, Any], sequences: Sequence[str], pad: tuple[int, int]) -> dict[str, Any]:
-    row = {**meta["row"], "slices": len(meta["slices"]), "files": " | ".join(meta["files"][:_LISTED_FILES])}
+    row = {"depth": 0, **meta["row"], "slices": len(meta["slices"]), "files": " | ".join(meta["files"][:_LISTED_FILES])}
     row |= {key: meta[key] for key in ("scan", "subject", "timepoint")}
     row |= {"height": meta["shape"][0], "width": meta["shape"][1], "pad_y": pad[0], "pad_x": pad[1]}
     return row | {f"has_{name}": int(name in meta["sequences"]) for name in sequences}
@@ -178,4 +179,10 @@ def _table(file: TextIO, columns: Sequence[str]) -> Callable[[Mapping[str, Any]]
     """
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
-    return lambda row: writer.writerow([row.get(column, "") for column in columns])
+
+    def add(row: Mapping[str, Any]) -> object:
+        cells = ((column, row.get(column, "")) for column in columns)
+        # An affine is a text of numbers: it may begin with a minus, and no spreadsheet takes it for a formula.
+        return writer.writerow([guarded(v) if isinstance(v, str) and c != "affine" else v for c, v in cells])
+
+    return add

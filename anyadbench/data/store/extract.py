@@ -20,10 +20,21 @@ from anyadbench.hashing import stable_hash
 def fingerprint(files: ScanFiles, layout: Layout) -> str:
     """Hash of everything that a part depends on: format, layout, reader, and the files' names, sizes and times."""
     listed = [[files.relative(path), *_size_and_time(path)] for path in files.paths]
+    listed += [[files.relative(path), *_size_and_time(path)] for path in _images_of_pairs(files)]
     known = [FORMAT, layout.fingerprint, files.scan, files.subject, files.timepoint, listed]
     # A version of 0 is left out, so that stores of readers that never changed keep their identity.
     version = reader_of(layout).version
     return stable_hash([*known, version] if version else known)
+
+
+def _images_of_pairs(files: ScanFiles) -> list[Path]:
+    """Return the files with the values of pairs, whose headers are what a layout matches."""
+    headers = [path for path in files.paths if path.name.lower().endswith((".hdr", ".hdr.gz"))]
+    if not headers:
+        return []
+    from anyadbench.data.trees.nifti_file import partner
+
+    return [found for path in headers if (found := partner(path)) is not None]
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from anyadbench.data.trees.scan_slices import FORMAT
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.progress import Progress
+from anyadbench.tables import unguarded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 _REPEATED = 64
 """Texts shorter than this are interned; longer ones are hashes, no two of which are equal."""
 
-_TEXT = {"subject", "timepoint", "scan", "part", "sha", "files"}
+_TEXT = {"subject", "timepoint", "scan", "part", "sha", "files", "affine"}
 _WHOLE = {
     "row", "key", "slice", "lesion_px", "cavity_px", "lesion_distance", "slices", "height", "width", "pad_y", "pad_x",
-    "lesion_voxels",
+    "lesion_voxels", "depth",
 }  # fmt: skip
 
 
@@ -248,7 +249,7 @@ def _table(path: Path) -> pd.DataFrame:
 def _column(name: str, values: Sequence[str]) -> Any:
     # Python's float reads back exactly what repr wrote; a column's type depends on its name alone.
     if name in _TEXT or name.startswith("sha_"):
-        return list(values)
+        return list(values) if name == "affine" else [unguarded(value) for value in values]
     if name in _WHOLE or name.startswith("has_"):
         return np.array([int(value) for value in values], dtype=np.int64)
     return np.array([float(value) if value else np.nan for value in values], dtype=np.float64)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anyadbench.data.trees.problems import Problem
+from anyadbench.names import readable
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class ScanFiles:
     slices: tuple[SliceFiles, ...] = ()
 
     def relative(self, path: Path) -> str:
-        """Return a path below the source folder, with forward slashes."""
-        return path.relative_to(self.root).as_posix()
+        """Return a path below the source folder, with forward slashes, as readable text."""
+        return readable(path.relative_to(self.root).as_posix())
 
     @property
     def paths(self) -> list[Path]:

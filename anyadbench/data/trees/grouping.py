@@ -9,6 +9,7 @@ from pathlib import Path
 from anyadbench.data.trees.files import Match, ScanFiles, Survey
 from anyadbench.data.trees.layouts import FOUR_D, SEGMENTATION, Layout
 from anyadbench.data.trees.problems import Problem
+from anyadbench.names import readable
 from anyadbench.sequences import SEQUENCES
 
 
@@ -34,9 +35,9 @@ def group_by_scan(matches: Iterable[Match]) -> list[ScanMatches]:
     """Return the scans of matched files, sorted by name; case, ``_`` and ``-`` make no difference to a name."""
     found: dict[str, ScanMatches] = {}
     for match in matches:
-        scan, subject = str(match.groups["scan"]), str(match.groups["subject"])
+        scan, subject = readable(str(match.groups["scan"])), readable(str(match.groups["subject"]))
         key = scan.lower().replace("-", "_")
-        item = found.setdefault(key, ScanMatches(scan, subject, match.groups.get("time") or ""))
+        item = found.setdefault(key, ScanMatches(scan, subject, readable(match.groups.get("time") or "")))
         item.matches.append(match)
     return sorted(found.values(), key=lambda item: item.scan)
 

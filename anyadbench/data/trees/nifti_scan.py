@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from anyadbench.data.trees.background import not_stripped, settle
 from anyadbench.data.trees.files import ScanFiles
 from anyadbench.data.trees.layouts import REGIONS, Layout
 from anyadbench.data.trees.problems import BadFile, Problem, errors
@@ -105,6 +106,8 @@ def read_scan(files: ScanFiles, layout: Layout, source: VolumeSource) -> tuple[S
             attempt(lambda volume=volume: check_siblings(first, volume))  # type: ignore[misc]
     hashes = {name: hash_array(volume.array) for name, volume in volumes.items()}
     problems += _content_problems(files, volumes, hashes, layout)
+    for name in volumes if not errors(problems) else ():
+        attempt(lambda name=name: volumes.update({name: _settled(files, name, volumes[name], problems)}))  # type: ignore[misc]
     labels = None if first is None else np.zeros(first.shape, np.uint8)
     if files.seg is not None:
         seg: list[Volume] = []
@@ -143,6 +146,24 @@ def harmonise(
     values = ", ".join(f"{value} ({counts[value]} voxels)" for value in odd)
     cause = f"holds labels that {layout.name} does not have: {values}"
     return table[labels], [(cause, "check them; they count as abnormal, in no known region")]
+
+
+def _settled(files: ScanFiles, name: str, volume: Volume, problems: list[Problem]) -> Volume:
+    """Return a volume with the background 0, and report what was done.
+
+    Raises:
+        BadFile: If it has no background, so that air or the skull would count as brain.
+    """
+    if volume.array.min() == volume.array.max():
+        fix = "replace it, or remove it so that the sequence counts as missing"
+        raise BadFile(volume.path, f"has the value {volume.array.flat[0]:g} everywhere", fix)
+    found = settle(volume)
+    file, nothing = files.relative(files.files[name]), "no action is needed"
+    problems += [Problem(file, cause, nothing, "warning", files.scan) for cause in (*volume.notes, *found.notes)]
+    if reason := not_stripped(found.volume):
+        cause = f"is probably not skull-stripped, or has noise as background ({reason})"
+        raise BadFile(volume.path, cause, "strip it first (e.g. with HD-BET or SynthStrip), with 0 outside the brain")
+    return found.volume
 
 
 def _below(root: Path, file: str) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import struct
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.data.store.encoding import fit_coding
+from anyadbench.data.trees.background import no_background, settle
 from anyadbench.data.trees.files import ScanFiles, SliceFiles
 from anyadbench.data.trees.layouts import REGIONS, SEGMENTATION
 from anyadbench.data.trees.nifti_scan import hash_array
 from anyadbench.data.trees.problems import BadFile, Problem, errors
 from anyadbench.data.trees.scan_slices import Part, lesion_distance, sequence_columns
+from anyadbench.data.trees.volume import Volume, orientations
 from anyadbench.sequences import SEQUENCES
 
 if TYPE_CHECKING:
@@ -37,7 +42,7 @@ def read_png(path: Path) -> UInt8[np.ndarray, "H W"]:
     Raises:
         BadFile: If it is missing, empty, damaged, or not an 8-bit grey PNG.
     """
-    import cv2
+    from PIL import Image  # not OpenCV, whose PNG library prints lines that name no file
 
     try:
         data = path.read_bytes()
@@ -45,13 +50,18 @@ def read_png(path: Path) -> UInt8[np.ndarray, "H W"]:
         raise BadFile(path, f"cannot be read ({error.strerror})", "check the path and the permissions") from error
     if not data:
         raise BadFile(path, "is empty (0 bytes)", "copy or make it again")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise BadFile(path, "is damaged or not a PNG", "copy or make it again")
-    if image.ndim != 2 or image.dtype != np.uint8:
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+            mode = picture.mode
+            image = np.array(picture.convert("L") if mode == "1" else picture)
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error, MemoryError) as error:
+        raise BadFile(path, "is damaged or not a PNG", "copy or make it again") from error
+    except Image.DecompressionBombError:
+        raise BadFile(path, "holds far more pixels than a slice", "copy or make it again") from None
+    if mode not in ("1", "L"):
         cause = f"is not an 8-bit grey image (shape {image.shape}, type {image.dtype})"
         raise BadFile(path, cause, "save it as an 8-bit grey PNG")
-    return np.asarray(image)
+    return image
 
 
 def png_part(files: ScanFiles) -> tuple[Part | None, list[Problem]]:
@@ -64,9 +74,29 @@ def png_part(files: ScanFiles) -> tuple[Part | None, list[Problem]]:
     if not errors(read.problems) and len(shapes) > 1:
         cause = f"belongs to {files.scan}, whose slices have several shapes: {sorted(shapes)}"
         read.problems.append(_problem(files, files.paths[0], cause, "make all slices the same size"))
+    if not errors(read.problems):
+        _settle(files, read)
     if errors(read.problems):
         return None, read.problems
     return _part(files, names, read), read.problems
+
+
+def _settle(files: ScanFiles, read: _Read) -> None:
+    """Bring the background of each sequence to 0, and report what was done; a field may be cut close to the brain."""
+    for name, stack in read.images.items():
+        path, array = files.files[name], np.stack(stack)
+        volume = Volume(path, array.transpose(2, 1, 0), np.eye(4), np.eye(4), orientations.axcodes2ornt("LPS"))
+        try:
+            found = settle(volume)
+        except BadFile as bad:
+            read.problems.append(_problem(files, path, f"and the other slices of its scan: {bad.cause}", bad.fix))
+            continue
+        causes = [f"is a slice of a scan that {note}" for note in found.notes]
+        if array.any() and (reason := no_background(found.volume)):
+            causes.append(f"is a slice of a scan without background ({reason}), so its whole field counts as brain")
+        read.images[name] = list(found.volume.array.transpose(2, 1, 0).astype(np.uint8))
+        fix = "no action is needed" if found.value else "set the background to 0"
+        read.problems += [Problem(files.relative(path), cause, fix, "warning", files.scan) for cause in causes]
 
 
 def _problem(files: ScanFiles, path: Path, cause: str, fix: str) -> Problem:

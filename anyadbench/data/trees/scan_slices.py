@@ -13,10 +13,10 @@ from anyadbench.data.trees.layouts import REGIONS, Layout
 from anyadbench.data.trees.nifti_scan import MIN_BRAIN, Scan
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int, Shaped, UInt8, UInt16
+    from jaxtyping import Bool, Float, Int, Shaped, UInt8, UInt16
 
-FORMAT = 1
-"""Version of the store; raise it whenever the files or their meaning change."""
+FORMAT = 2
+"""Version of the store; raise it whenever the files or their meaning change. 2: the affine and depth of each scan."""
 
 PERCENTILES = (99.0, 99.5, 99.8, 99.9)
 
@@ -55,6 +55,7 @@ def nifti_part(scan: Scan, layout: Layout) -> Part:
     labels = np.ascontiguousarray(scan.labels.transpose(2, 1, 0))
     images = np.zeros((len(keep), len(scan.volumes), *labels.shape[1:]), np.uint16)
     row: dict[str, Any] = dict(zip(("spacing_x", "spacing_y", "spacing_z"), scan.grid.spacing, strict=True))
+    row |= {"depth": z, "affine": affine_text(scan.grid.affine)}
     for index, (name, volume) in enumerate(scan.volumes.items()):
         coding = fit_coding(volume.array)
         images[:, index] = encode(volume.axial()[keep], coding)
@@ -75,6 +76,16 @@ def nifti_part(scan: Scan, layout: Layout) -> Part:
         for k in keep
     ]
     return Part(tuple(scan.volumes), images, labels[keep], row, slices, scan.hashes)
+
+
+def affine_text(affine: Float[np.ndarray, "4 4"]) -> str:
+    """Return the first three rows of an affine as 12 numbers, row by row."""
+    return " ".join(repr(float(value)) for value in affine[:3].ravel())
+
+
+def affine_from(text: str) -> Float[np.ndarray, "4 4"] | None:
+    """Return the affine of ``affine_text``; ``None`` for an empty text: a PNG has none."""
+    return np.vstack([np.array(text.split(), np.float64).reshape(3, 4), [0, 0, 0, 1]]) if text else None
 
 
 def sequence_columns(name: str, array: Shaped[np.ndarray, "*shape"], coding: Coding, sha: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from anyadbench.data.trees.layouts import LAYOUTS, SKIP, Layout
 from anyadbench.data.trees.problems import Problem
 from anyadbench.data.trees.reader import reader_of
 from anyadbench.errors import UserError
+from anyadbench.names import is_junk, readable
 
 VOLUMES = (".nii", ".nii.gz")
 """Files that are never by-products: in any tree, one that matches no pattern is reported."""
@@ -30,7 +31,7 @@ def walk(source: Path, unreadable: Callable[[OSError], None] = lambda error: Non
             names.clear()
             continue
         seen.add(real)
-        names[:] = sorted(name for name in names if not name.startswith(".") and name != "__MACOSX")
+        names[:] = sorted(name for name in names if not is_junk(name))
         yield from (Path(folder) / name for name in sorted(files))
 
 
@@ -61,12 +62,12 @@ def survey(source: Path, layout: Layout) -> Survey:
     foreign: dict[str, str] = {}
     unmatched: list[str] = []
     for path in walk(root, lambda error: problems.append(_unreadable(error, root))):
-        relative = path.relative_to(root).as_posix()
+        relative = readable(path.relative_to(root).as_posix())
         # The given folder counts as part of the path: it may be a patient's folder.
-        full = f"{root.name}/{relative}"
+        full = f"{readable(root.name)}/{relative}"
         if path.name.startswith("._"):
             problems.append(_junk(relative))
-        elif path.name.startswith(".") or not path.name.lower().endswith(tuple(endings)):
+        elif is_junk(path.name) or not path.name.lower().endswith(tuple(endings)):
             continue
         elif groups := _groups(full, layout):
             meaning = _meaning(groups, layout)
@@ -110,7 +111,7 @@ def _other_layout(path: str, layout: Layout) -> str | None:
 
 
 def _unreadable(error: OSError, root: Path) -> Problem:
-    relative = Path(str(error.filename)).relative_to(root).as_posix()
+    relative = readable(Path(str(error.filename)).relative_to(root).as_posix())
     return Problem(relative, f"cannot be read ({error.strerror})", "check the permissions, or remove it")
 
 

@@ -7,20 +7,15 @@ the patient's right to left, the radiological view.
 
 from __future__ import annotations
 
-import gzip
-import io
-import math
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 
+from anyadbench.data.trees.nifti_file import affine_of, load_nifti, mm_of
 from anyadbench.data.trees.problems import BadFile
 
 if TYPE_CHECKING:
@@ -32,9 +27,8 @@ orientations: Any = nibabel.orientations
 TOLERANCE_MM = 1e-3
 """Largest distance in mm between corresponding corners of two grids that count as the same."""
 
-PIECE = 4 << 20
-SLACK = 16 << 20
-"""Bytes that an unpacked file may hold beyond the size in its header: extensions, padding."""
+SMALLEST_MM, LARGEST_MM = 0.01, 100.0
+"""Voxel sizes beyond which a header must be wrong, for example in its unit."""
 
 FRACTION = 1e-3
 """Largest distance of a label from an integer."""
@@ -50,8 +44,9 @@ class Volume:
         path: File it came from.
         array: Values; integers as stored, floats as float32.
         affine: Maps indices of ``array`` to NIfTI world coordinates (mm, RAS+).
-        native_affine: The file's own affine.
+        native_affine: The file's own affine, in mm.
         native_orientation: The file's axes as nibabel's orientation array.
+        notes: What was repaired in the header, as predicates of a sentence about the file.
     """
 
     path: Path
@@ -59,6 +54,7 @@ class Volume:
     affine: Float[np.ndarray, "4 4"]
     native_affine: Float[np.ndarray, "4 4"]
     native_orientation: Float[np.ndarray, "3 2"]
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -101,11 +97,12 @@ def read_volume(path: str | Path) -> Volume:
 
 def read_with_header(path: str | Path) -> tuple[Volume, Any]:
     """Read a 3D NIfTI file and its header, by content whatever its name; raises as ``read_volume``."""
-    image, array = _load(Path(path))
+    image, array, notes = load_nifti(Path(path))
+    array = _one_volume(array)
     if array.ndim != 3:
         fix = "save one 3D volume per file" if array.ndim > 3 else "give a 3D volume"
         raise BadFile(path, f"has {array.ndim} axes {array.shape} where a volume has 3", fix)
-    return _canonical(Path(path), image, array), image.header
+    return _canonical(Path(path), image, array, notes), image.header
 
 
 def volume_of(image: Any, name: str) -> Volume:
@@ -114,7 +111,7 @@ def volume_of(image: Any, name: str) -> Volume:
     Raises:
         BadFile: As ``read_volume``; ``name`` stands for the file.
     """
-    array = np.asanyarray(image.dataobj)
+    array = _one_volume(np.asanyarray(image.dataobj))
     if array.ndim != 3:
         raise BadFile(name, f"has {array.ndim} axes {array.shape} where a volume has 3", "give a 3D volume")
     if array.dtype.kind not in "iufb" or not array.size:
@@ -130,11 +127,13 @@ def read_channels(path: str | Path, channels: Sequence[str]) -> dict[str, Volume
     Raises:
         BadFile: As ``read_volume``, or if the last axis has another length.
     """
-    image, array = _load(Path(path))
+    image, array, notes = load_nifti(Path(path))
+    if array.ndim == 5 and 1 in array.shape[3:]:  # ITK writes channels along the fifth axis
+        array = array.squeeze(4 if array.shape[4] == 1 else 3)
     if array.ndim != 4 or array.shape[3] != len(channels):
         cause = f"has the shape {array.shape} where its layout has 4 axes, the last of length {len(channels)}"
         raise BadFile(path, cause, f"give the 4D image with {', '.join(channels)}, or choose another data set name")
-    return {name: _canonical(Path(path), image, array[..., index]) for index, name in enumerate(channels)}
+    return {name: _canonical(Path(path), image, array[..., index], notes) for index, name in enumerate(channels)}
 
 
 def read_labels(path: str | Path) -> Volume:
@@ -164,7 +163,7 @@ def whole_labels(volume: Volume) -> Volume:
     if low < 0 or high > 255:
         cause = f"holds labels from {low:g} to {high:g}, but a segmentation has integers from 0 to 255"
         raise BadFile(path, cause, "give the segmentation, not an image")
-    return Volume(volume.path, array.astype(np.uint8), volume.affine, volume.native_affine, volume.native_orientation)
+    return replace(volume, array=array.astype(np.uint8))
 
 
 def check_siblings(first: Volume, other: Volume) -> None:
@@ -173,85 +172,71 @@ def check_siblings(first: Volume, other: Volume) -> None:
     Raises:
         BadFile: If the shape or affine of ``other`` differs; it names ``other``.
     """
-    fix = f"resample it onto the grid of {first.path.name}, or give the co-registered version"
-    if first.shape != other.shape:
-        cause = f"has the shape {other.shape} (LPS) where its sibling {first.path.name} has {first.shape}"
-        raise BadFile(other.path, cause, fix)
-    corners = np.array(np.meshgrid(*[(0, length - 1) for length in first.shape], [1], indexing="ij")).reshape(4, -1)
-    distance = float(np.abs((first.affine - other.affine) @ corners)[:3].max())
-    if distance > TOLERANCE_MM:
-        cause = f"has another affine than its sibling {first.path.name} (up to {distance:.3g} mm apart)"
-        raise BadFile(other.path, cause, fix)
-
-
-def _bytes(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise BadFile(path, "is missing", "check the path") from None
-    except IsADirectoryError:
-        raise BadFile(path, "is a folder, not an image", "give a .nii or .nii.gz file") from None
-    except OSError as error:
-        raise BadFile(path, f"cannot be read ({error.strerror})", "check the disk and the permissions") from error
-    if not data:
-        raise BadFile(path, "is empty (0 bytes)", "copy or download it again")
-    if data[:2] != b"\x1f\x8b":
-        return data
-    try:
-        # Read to the end of the stream, so that its checksum is verified, but no further than the header's size: a few
-        # bytes may unpack to more than memory holds.
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
-            unpacked = bytearray(stream.read(540))
-            most = _told_size(bytes(unpacked)) + SLACK
-            while piece := stream.read(PIECE):
-                unpacked += piece
-                if len(unpacked) > most:
-                    cause = "unpacks to more than the size in its header"
-                    raise BadFile(path, cause, "copy or download it again, or convert it to NIfTI")
-            return bytes(unpacked)
-    except (EOFError, OSError, zlib.error) as error:
-        text = str(error) or type(error).__name__
-        raise BadFile(path, f"is damaged ({text})", "copy or download it again") from error
+        check_grid(other, first.shape, first.affine, f"its sibling {first.path.name}")
+    except BadFile as bad:
+        fix = f"resample it onto the grid of {first.path.name}, or give the co-registered version"
+        raise BadFile(bad.file, bad.cause, fix) from None
 
 
-def _load(path: Path) -> tuple[Any, np.ndarray]:
-    data = _bytes(path)
-    kind = nibabel.nifti2.Nifti2Image if _header_size(data) == 540 else nibabel.nifti1.Nifti1Image
-    if _header_size(data) not in (348, 540) or len(data) < _header_size(data):
-        raise BadFile(path, "is not a NIfTI image", "give a .nii or .nii.gz file")
-    try:
-        image = kind.from_bytes(data)
-        array = np.asanyarray(image.dataobj)
-    except (ImageFileError, HeaderDataError, ValueError, OverflowError, OSError, EOFError) as error:
-        cause = "ends early" if len(data) > 348 and "bytes" in str(error).lower() else "cannot be read as NIfTI"
-        text = " ".join(str(error).split())[:160]
-        raise BadFile(path, f"{cause} ({text})", "copy or download it again, or convert it to NIfTI") from error
-    if array.dtype.kind not in "iufb" or not array.size:
-        cause = f"holds no grey values (type {array.dtype}, shape {array.shape})"
-        raise BadFile(path, cause, "give a grey-value image")
-    return image, array
+def check_grid(
+    volume: Volume, shape: tuple[int, int, int], affine: Float[np.ndarray, "4 4"], whose: str, voxels: float = 0.0
+) -> None:
+    """Check that a volume lies on a grid.
+
+    Args:
+        volume: The volume.
+        shape: Lengths of the grid's axes.
+        affine: From its indices to mm.
+        whose: What the grid is of, for the sentence.
+        voxels: Largest distance between corresponding corners in units of the smallest voxel size; at least
+            ``TOLERANCE_MM``.
+
+    Raises:
+        BadFile: If the shape or affine differs.
+    """
+    if shape != volume.shape:
+        cause = f"has the shape {volume.shape} (LPS) where {whose} has {shape}"
+        raise BadFile(volume.path, cause, "resample it")
+    corners = np.array(np.meshgrid(*[(0, length - 1) for length in shape], [1], indexing="ij")).reshape(4, -1)
+    distance = float(np.abs((affine - volume.affine) @ corners)[:3].max())
+    smallest = float(np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).min())
+    if distance > max(TOLERANCE_MM, voxels * smallest):
+        cause = f"has another affine than {whose} (up to {distance:.3g} mm apart)"
+        raise BadFile(volume.path, cause, "resample it")
 
 
-def _told_size(head: bytes) -> int:
-    """Return the size in bytes of a file with this header; 0 if it is not a NIfTI header."""
-    if _header_size(head) not in (348, 540) or len(head) < _header_size(head):
-        return 0
-    kind: Any = nibabel.nifti2.Nifti2Header if _header_size(head) == 540 else nibabel.nifti1.Nifti1Header
-    try:
-        header = kind(head[: _header_size(head)], check=False)
-        voxels = math.prod(int(length) for length in header.get_data_shape())
-        return int(float(header["vox_offset"])) + voxels * int(header["bitpix"]) // 8
-    except (HeaderDataError, ValueError, OverflowError):
-        return 0
+def read_map(path: Path) -> tuple[Volume, float]:
+    """Read a map of another program, and how much of it float32 loses; see ``lost_in_float32``.
+
+    Raises:
+        BadFile: As ``read_volume``.
+    """
+    image, array, notes = load_nifti(path)
+    array = _one_volume(array)
+    middle = array[..., array.shape[-1] // 2]
+    return _canonical(path, image, array, notes), lost_in_float32(middle)
 
 
-def _header_size(data: bytes) -> int:
-    sizes = {int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big")}
-    return next((size for size in (348, 540) if size in sizes), 0)
+def lost_in_float32(array: Shaped[np.ndarray, "*shape"]) -> float:
+    """Return the share of an array's distinct float64 values that are no longer distinct in float32."""
+    if array.dtype != np.float64:
+        return 0.0
+    with np.errstate(over="ignore"):
+        return 1 - len(np.unique(array.astype(np.float32))) / len(np.unique(array))
 
 
-def _canonical(path: Path, image: Any, array: np.ndarray) -> Volume:
-    return canonical_volume(path, array, _affine(path, image))
+def _one_volume(array: np.ndarray) -> np.ndarray:
+    """Drop trailing axes of length 1: one volume with a fourth axis is one volume."""
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    return array
+
+
+def _canonical(path: Path, image: Any, array: np.ndarray, notes: tuple[str, ...] = ()) -> Volume:
+    affine = affine_of(path, image)
+    affine[:3] *= mm_of(path, image.header)
+    return replace(canonical_volume(path, array, affine), notes=notes)
 
 
 def canonical_volume(path: Path, array: Shaped[np.ndarray, "x y z"], affine: Float[np.ndarray, "4 4"]) -> Volume:
@@ -276,7 +261,10 @@ def canonical_volume(path: Path, array: Shaped[np.ndarray, "x y z"], affine: Flo
             array = array.astype(np.float32)
         bad = int(array.size - np.count_nonzero(np.isfinite(array)))
         if bad:
-            raise BadFile(path, f"holds {bad} values that are NaN or infinite", "fix or replace the image")
+            cause = f"holds {bad} values that are NaN or infinite"
+            if np.isnan(array[0, 0, 0]) and np.isnan(array).sum() == bad:
+                raise BadFile(path, f"{cause}, its background among them", "set the background to 0")
+            raise BadFile(path, cause, "fix or replace the image")
     elif array.dtype.kind == "b":
         array = array.astype(np.uint8)
     # NIfTI stores little or big endian; arithmetic and hashes need the machine's own.
@@ -287,24 +275,12 @@ def canonical_volume(path: Path, array: Shaped[np.ndarray, "x y z"], affine: Flo
     return Volume(path, turned, affine @ orientations.inv_ornt_aff(transform, array.shape), affine, native)
 
 
-def _affine(path: Path, image: Any) -> np.ndarray:
-    header = image.header
-    fix = "convert it again with a tool that keeps the orientation"
-    if isinstance(header, nibabel.nifti1.Nifti1Header):
-        if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
-            raise BadFile(path, "does not define its orientation (neither sform nor qform is set)", fix)
-    # Formats other than NIfTI (MGH, SPM) have an affine without codes; plain Analyze has none, and nibabel invents one.
-    elif image.affine is None or type(header) is nibabel.analyze.AnalyzeHeader:
-        raise BadFile(path, "does not define its orientation (it has no affine)", fix)
-    try:
-        affine = np.asarray(image.affine, dtype=np.float64)
-    except (HeaderDataError, ValueError) as error:
-        raise BadFile(path, f"has a broken orientation ({error})", "fix its header or convert it again") from error
-    return affine
-
-
 def _check_affine(path: Path, affine: np.ndarray) -> None:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise BadFile(path, "has a degenerate affine (an axis without length)", "fix its header or convert it again")
     if np.isnan(orientations.io_orientation(affine)).any():
         raise BadFile(path, "has an affine that does not define three axes", "fix its header or convert it again")
+    steps = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    if steps.min() < SMALLEST_MM or steps.max() > LARGEST_MM:
+        sizes = " x ".join(f"{step:.4g}" for step in steps)
+        raise BadFile(path, f"has voxels of {sizes} mm", "correct the unit or the voxel size in its header")

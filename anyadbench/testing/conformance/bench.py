@@ -22,6 +22,7 @@ from anyadbench.engine.settings import batch_size
 from anyadbench.engine.trainer import Trainer
 from anyadbench.methods.contract import Batch, Context, Losses, Method, Normals
 from anyadbench.methods.descriptor import MethodDescriptor
+from anyadbench.names import plain_path
 from anyadbench.plugins.blame import blame, described
 from anyadbench.testing.conformance.guard import Guard
 from anyadbench.testing.conformance.samples import PROTOCOL
@@ -138,8 +139,8 @@ class Bench:
     def load(self, path: Path, grid: tuple[int, int], missing: str = "native") -> Method:
         """Build the method again and load a stored state."""
         method = self.build(grid, missing)
-        with self.guard.watch():
-            method.load_saved_state(load_file(path))
+        with self.guard.watch(), plain_path(path) as plain:
+            method.load_saved_state(load_file(plain))
         return method.eval()
 
     def score(self, method: Method, values: Float[np.ndarray, "B S H W"], subset: tuple[str, ...]) -> Scored:

@@ -120,6 +120,7 @@ def test_a_patient_in_train_and_test_is_known_at_another_time_point(tree: Path) 
     for part, scan in (("train", "PatientID_0054_Timepoint_1"), ("test/NORMAL", "PatientID_0054_Timepoint_2")):
         for name in ("flair", "t1", "t2"):
             image = np.full((16, 20), 9, np.uint8) + len(name) + len(part)
+            image[:, :6] = 0
             save_png(tree / part / name / f"{scan}_slice100.png", image)
     (warning,) = [problem for problem in problems(tree) if problem.severity == "warning"]
     assert "belongs to PatientID_0054, who has slices in both train and test" in warning.cause

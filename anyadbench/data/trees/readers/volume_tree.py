@@ -65,10 +65,10 @@ class VolumeReader(TreeReader["Scan"]):
 
 
 class NiftiReader(VolumeReader):
-    """Reads NIfTI-1 and NIfTI-2, packed or not."""
+    """Reads NIfTI-1 and NIfTI-2, packed or not, in one file or as pairs of ``.hdr`` and ``.img``."""
 
     name = "nifti"
-    suffixes = (".nii", ".nii.gz")
+    suffixes = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
     for_prediction = True
 
     def volume(self, path: Path) -> Volume:

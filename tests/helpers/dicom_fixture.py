@@ -1,0 +1,58 @@
+"""Enhanced (multi-frame) DICOM files, written byte by byte: SimpleITK writes none."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def element(tag: int, kind: bytes, value: bytes) -> bytes:
+    """Return a DICOM element in explicit little endian."""
+    long = kind in (b"SQ", b"OW", b"OB")
+    value += b" " * (len(value) % 2)
+    size = struct.pack("<2xI" if long else "<H", len(value))
+    return struct.pack("<HH", tag >> 16, tag & 0xFFFF) + kind + size + value
+
+
+def items(tag: int, *contents: bytes) -> bytes:
+    """Return a sequence of items."""
+    packed = b"".join(struct.pack("<HHI", 0xFFFE, 0xE000, len(content)) + content for content in contents)
+    return element(tag, b"SQ", packed)
+
+
+def write_enhanced(
+    path: Path, volume: np.ndarray, order: list[int], slopes: tuple[str, ...] = (), step: float = 2.0, gap: int = -1
+) -> None:
+    """Write slices ``volume[k]`` as the frames of one enhanced MR file, in an order; ``step`` mm apart."""
+    pytest.importorskip("SimpleITK", reason="needs the extra dicom (SimpleITK)")
+    kind, syntax = b"1.2.840.10008.5.1.4.1.1.4.1\0", b"1.2.840.10008.1.2.1\0"
+    meta = element(0x00020001, b"OB", b"\0\1") + element(0x00020002, b"UI", kind)
+    meta += element(0x00020003, b"UI", b"1.2.3.9\0") + element(0x00020010, b"UI", syntax)
+    data = bytes(128) + b"DICM" + element(0x00020000, b"UL", struct.pack("<I", len(meta))) + meta
+    for tag, name, value in (
+        (0x00080008, b"CS", b"ORIGINAL\\PRIMARY"), (0x00080016, b"UI", kind), (0x00080018, b"UI", b"1.2.3.9\0"),
+        (0x00080060, b"CS", b"MR"), (0x0020000D, b"UI", b"1.2.3\0"), (0x0020000E, b"UI", b"1.2.4\0"),
+    ):  # fmt: skip
+        data += element(tag, name, value)
+    rows, columns = volume.shape[1:]
+    data += element(0x00280002, b"US", struct.pack("<H", 1)) + element(0x00280004, b"CS", b"MONOCHROME2")
+    data += element(0x00280008, b"IS", str(len(order)).encode())
+    for tag, number in ((0x00280010, rows), (0x00280011, columns), (0x00280100, 16), (0x00280101, 16),
+                        (0x00280102, 15), (0x00280103, 0)):  # fmt: skip
+        data += element(tag, b"US", struct.pack("<H", number))
+    shared = items(0x00209116, element(0x00200037, b"DS", b"1\\0\\0\\0\\1\\0"))
+    shared += items(0x00289110, element(0x00180050, b"DS", b"2") + element(0x00280030, b"DS", b"1.5\\0.5"))
+    frames = []
+    for place, k in enumerate(order):
+        height = step * (k + (k > gap >= 0))
+        own = items(0x00209113, element(0x00200032, b"DS", f"-20\\-30\\{height:g}".encode()))
+        if slopes:
+            rescale = element(0x00281052, b"DS", b"0") + element(0x00281053, b"DS", slopes[place].encode())
+            own += items(0x00289145, rescale)
+        frames.append(own)
+    data += items(0x52009229, shared) + items(0x52009230, *frames)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data + element(0x7FE00010, b"OW", volume[order].astype("<u2").tobytes()))
