@@ -49,4 +49,4 @@ def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Pat
         assert not re.search(r"<(?:script|img|iframe)[^>]*src=\"(?:https?:)?//", text), page
         assert not re.search(r"<link[^>]*rel=\"(?:stylesheet|preconnect|icon)\"[^>]*href=\"(?:https?:)?//", text), page
     reference = (tmp_path / "reference" / "methods.html").read_text()
-    assert "What a factory gets to build a method." in reference
+    assert "What a factory receives to build a method." in reference
