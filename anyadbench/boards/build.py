@@ -39,7 +39,9 @@ def board_files(board: Board) -> dict[str, str]:
     return {**tables, "leaderboard.md": board_markdown(board), "report.html": board_html(board, tables)}
 
 
-def build_boards(runs: Path, out: Path, protocol: str | None = None, reported: Path | None = None) -> list[BuiltBoard]:
+def build_boards(
+    runs: Path, out: Path, protocol: str | None = None, reported: Path | None = None, option: str = "--out"
+) -> list[BuiltBoard]:
     """Write the boards of a runs folder to ``out``; a board's files are replaced together or not at all.
 
     Args:
@@ -47,6 +49,7 @@ def build_boards(runs: Path, out: Path, protocol: str | None = None, reported: P
         out: Folder for one folder per protocol; created if missing.
         protocol: Name of the only protocol wanted.
         reported: Folder with tables from publications, whose rows are added.
+        option: The command's option that chose the folder, for errors.
 
     Raises:
         UserError: If there is nothing to show or ``out`` cannot be written.
@@ -57,11 +60,11 @@ def build_boards(runs: Path, out: Path, protocol: str | None = None, reported: P
     for board in load_boards(runs, protocol, reported):
         folder = out / board.slug
         files = board_files(board)
-        make_folder(folder, "--out")
-        write_together({folder / name: text.encode("utf-8") for name, text in files.items()}, "--out")
+        make_folder(folder, option)
+        write_together({folder / name: text.encode("utf-8") for name, text in files.items()}, option)
         first, second, third, last = (folder / name for name in files)
         built.append(BuiltBoard(board.slug, folder, first, second, third, last, board))
-    write_text(out / "index.html", index_html([one.board for one in built]), "--out")
+    write_text(out / "index.html", index_html([one.board for one in built]), option)
     return built
 
 

@@ -221,6 +221,6 @@ def report(outcomes: Sequence[Outcome], runs: Path, protocol: str, as_json: bool
     if finished:
         from anyadbench.boards import build_boards, print_board
 
-        for board in build_boards(runs, runs / "boards", protocol):
+        for board in build_boards(runs, runs / "boards", protocol, option="--runs"):
             if not as_json:
                 print_board(board)

@@ -72,7 +72,7 @@ def score(
 
         print_json(read_json(cell.final / "result.json"))
     with plugin_errors(traceback):
-        boards = build_boards(runs, runs / "boards", found.name)
+        boards = build_boards(runs, runs / "boards", found.name, option="--runs")
     for board in boards:
         if not as_json:
             print_board(board)

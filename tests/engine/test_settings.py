@@ -16,6 +16,7 @@ from anyadbench.engine.batches import TrainingFeed
 from anyadbench.engine.settings import batch_size, batches_per_epoch, training_steps
 from anyadbench.launch.forecast import Count, Outlook, count_cost
 from anyadbench.methods.descriptor import MethodDescriptor
+from anyadbench.results.schema import TrainingCoverage
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,13 @@ def test_a_forecast_counts_the_steps_of_the_training(params: dict[str, int], dro
     for slices in range(1, 14):
         rows = np.arange(slices)
         feed = TrainingFeed(None, rows, "none", 0, batch_size(params), drop_last, torch.device("cpu"))  # type: ignore[arg-type]
-        outlook = Outlook(Count("train", 1, slices), Count("validation", 1, 1), "subjects", [])
+        outlook = Outlook(
+            Count("train", 1, slices),
+            Count("validation", 1, 1),
+            "subjects",
+            [],
+            TrainingCoverage(slices=slices, sequences={}),
+        )
         cost = count_cost(MethodDescriptor("m", "M", "s", "m:build"), params, "tiny", outlook)
         assert cost.steps == training_steps(params, feed.batches_per_epoch)
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,12 @@ class Silent:
     def progress(self, done: int, total: int, label: str) -> None: ...
 
     def event(self, job: Job, event: dict[str, Any]) -> None: ...
+
+    def watch_cells(self, labels: Sequence[str], slots: int) -> None: ...
+
+    def cell_began(self, job: Job) -> None: ...
+
+    def cell_ended(self, job: Job, done: int, total: int) -> None: ...
 
 
 def jobs(runs: Path, device: str, count: int) -> list[Job]:

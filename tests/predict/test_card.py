@@ -23,7 +23,7 @@ def card(trained_cells: dict[str, Path]) -> str:
 
 def test_a_card_has_every_section(card: str) -> None:
     assert re.findall(r"^#+ (.*)$", card, re.MULTILINE) == [
-        "AnyAD on Tiny phantom", "Data", "Protocol", "Training", "Metrics", "Limits", "Use", "Provenance",
+        "AnyAD + teacher (this project) on Tiny phantom", "Data", "Protocol", "Training", "Metrics", "Limits", "Use", "Provenance",
     ]  # fmt: skip
     assert "**Research use; not a medical device.**" in card
 
@@ -62,7 +62,7 @@ def test_a_card_lists_the_limits_of_its_numbers(card: str) -> None:
         "No threshold, hence no mask, for:",
         "The pretrained network was replaced by random numbers",
         "Trained with the budget tiny",
-        "No interval: 2 test subject(s)",
+        "No interval: 2 test subjects",
         "Departs from its publication:",
     ):
         assert sentence in card

@@ -30,7 +30,8 @@ def test_a_published_cell_has_the_numbers_of_the_run(runs: Path, published: Path
     assert all(isinstance(row.steps, GroupedSteps) for row in read_statistics(cell).pixels.values())
     names = {path.relative_to(cell).as_posix() for path in cell.rglob("*") if path.is_file()}
     assert names == {
-        "cell.json", "manifest.json", "protocol.toml", "result.json", "scores/pixels.npz", "scores/slices.npz"
+        "cell.json", "manifest.json", "protocol.toml", "result.json", "scores/jackknife.npz", "scores/pixels.npz",
+        "scores/slices.npz",
     }  # fmt: skip
     assert (cell / "manifest.json").stat().st_size < (before.folder / "manifest.json").stat().st_size
     assert (cell / "scores/slices.npz").stat().st_size < (before.folder / "scores/slices.csv").stat().st_size / 3
