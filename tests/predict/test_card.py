@@ -23,7 +23,8 @@ def card(trained_cells: dict[str, Path]) -> str:
 
 def test_a_card_has_every_section(card: str) -> None:
     assert re.findall(r"^#+ (.*)$", card, re.MULTILINE) == [
-        "AnyAD + teacher (this project) on Tiny phantom", "Data", "Protocol", "Training", "Metrics", "Limits", "Use", "Provenance",
+        "AnyAD + teacher (this project) on Tiny phantom", "Data", "Protocol", "Training", "Metrics", "Limits", "Use",
+        "Provenance",
     ]  # fmt: skip
     assert "**Research use; not a medical device.**" in card
 

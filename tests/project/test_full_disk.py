@@ -276,8 +276,8 @@ def test_every_module_that_writes_is_filled_up() -> None:
     }  # fmt: skip
     notes = {"data/store/verified", "weights/checksums"}  # test_a_note_that_does_not_fit_is_left_out
     within_runs = {  # JSON and text of runs
-        "cells/work_folder", "engine/reporter", "engine/selection", "engine/trainer", "launch/dispatch", "launch/replan",
-        "launch/worker",
+        "cells/work_folder", "engine/reporter", "engine/selection", "engine/trainer", "launch/dispatch",
+        "launch/replan", "launch/worker",
     }  # fmt: skip
     assert found == tried | notes | within_runs | {"files", "folders"}
 
