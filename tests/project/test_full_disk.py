@@ -180,7 +180,7 @@ COMMANDS = [
         replaces=False,
     ),
     Writer("plugin new", lambda world, folder: command("plugin", "new", "mine", "--out", folder), "--out", False),
-    Writer("score", score, replaces=False),
+    Writer("score", score, replaces=False, steps=True),  # a finished cell is kept when its board does not fit
 ]
 
 
