@@ -18,7 +18,7 @@ from anyadbench.metrics.rows.grouped import GroupedSteps
 from anyadbench.metrics.rows.replicates import to_arrays as replicate_arrays
 from anyadbench.metrics.rows.row_pixels import to_grouped_arrays
 from anyadbench.results.arrays import save_arrays
-from anyadbench.results.cellfiles import NEEDED, SLICE_TABLES
+from anyadbench.results.cellfiles import HASHED, NEEDED, SLICE_TABLES
 from anyadbench.results.read import load_result, read_cells, read_json
 from anyadbench.results.slice_arrays import save_slices
 from anyadbench.sequences import format_subset
@@ -79,7 +79,7 @@ def _copy(cell: Path, target: Path, maps: bool) -> Path:
             result["files"].pop(name, None)
             if (copy / name).is_file():
                 result["files"][name] = sha256_file(copy / name)
-        result["files"] = dict(sorted(result["files"].items()))
+        result["files"] = {name: sha for name, sha in sorted(result["files"].items()) if name in HASHED}
         _write(copy / "result.json", result)
         head = read_json(copy, "cell.json")
         kept_facts = {name: value for name, value in head.items() if name not in ("pid", "log_tail")}
