@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,7 +121,7 @@ class MapFolder:
             array = np.load(path, allow_pickle=False)
         except FileNotFoundError:
             raise UserError(f"{path} is missing; give a map for every slice of the test set.") from None
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, EOFError, SyntaxError, TokenError):  # the last two: numpy parses an old header
             raise UserError(f"{path} is not an array written by numpy.save; write it again.") from None
         if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
             raise UserError(f"{path} holds {array.dtype} of shape {array.shape}; give numbers as height x width.")

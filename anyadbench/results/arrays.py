@@ -48,6 +48,7 @@ def load_arrays(path: Path, source: str, limit: int = MAX_BYTES) -> dict[str, np
     """
     import lzma
     import zlib
+    from tokenize import TokenError
 
     import numpy as np
 
@@ -55,7 +56,7 @@ def load_arrays(path: Path, source: str, limit: int = MAX_BYTES) -> dict[str, np
     # method is unknown.
     broken = (
         OSError, ValueError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, lzma.LZMAError,
-        zlib.error,
+        zlib.error, SyntaxError, TokenError,
     )  # fmt: skip
     try:
         with zipfile.ZipFile(path) as archive:

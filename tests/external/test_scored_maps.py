@@ -157,6 +157,11 @@ def _nan(maps: Path) -> None:
     np.save(path, array)
 
 
+def _open_header(maps: Path) -> None:
+    header = b"{'descr': '<f4', ("  # numpy's parser of headers ends inside the bracket
+    next((maps / "T1").rglob("*.npy")).write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+
+
 def _text(maps: Path) -> None:
     next((maps / "T1").rglob("*.npy")).write_text("no array")
 
@@ -177,6 +182,7 @@ def _volume(maps: Path) -> None:
         (_remove, ".npy missing: T1 needs a map of every slice, or no folder at all."),
         (_nan, "holds NaN or infinite values as float32; give finite scores."),
         (_text, "is not an array written by numpy.save; write it again."),
+        (_open_header, "is not an array written by numpy.save; write it again."),
         (_cube, "holds float64 of shape (3, 4, 5); give numbers as height x width."),
         (_volume, "has the shape (4, 5, 6) (LPS) where its scan"),
         (lambda maps: (maps / "F+T3").mkdir(), "is not named after a subset of the protocol; rename or move it."),
