@@ -1,7 +1,7 @@
 """How long it takes to build a board from many cells, and that it needs no torch.
 
-``python benchmarks/boards.py --cells 500`` makes cells as the runner leaves them (with resamples, without maps), then
-builds CSV, Markdown and the HTML page in a separate process, as ``anyadbench leaderboard build`` does.
+``python benchmarks/boards.py --cells 500`` makes cells as the runner leaves them (with values by subject, without
+maps), then builds CSV, Markdown and the HTML page in a separate process, as ``anyadbench leaderboard build`` does.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
         methods = max(1, arguments.cells // (arguments.seeds * arguments.protocols))
         for p in range(arguments.protocols):
             for m in range(methods):
-                method = FakeMethod(f"m{m}", f"Method {m}", 0.5 + 2 * m / methods, maps=False, resamples=True)
+                method = FakeMethod(f"m{m}", f"Method {m}", 0.5 + 2 * m / methods, maps=False, replicates=True)
                 for seed in range(arguments.seeds):
                     write_cell(folder / "runs/cells", method, seed, protocol=f"protocol-{p}")
         count = arguments.protocols * methods * arguments.seeds

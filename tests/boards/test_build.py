@@ -20,7 +20,7 @@ from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES, all_subsets, format_subset
 
 CONTROL = FakeMethod(
-    "control:intensity", "Brightness (control)", 1.5, maps=False, budget="paper", resamples=True,
+    "control:intensity", "Brightness (control)", 1.5, maps=False, budget="paper", replicates=True,
     changes={"kind": "control"},
 )  # fmt: skip
 METHODS = (*DEFAULT_METHODS, CONTROL)

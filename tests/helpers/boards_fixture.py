@@ -32,7 +32,7 @@ class FakeMethod:
     changes: dict[str, Any] = field(default_factory=dict)
     maps: bool = True
     slow: float = 1.0
-    resamples: bool = False
+    replicates: bool = False
 
 
 DEFAULT_METHODS = (
@@ -43,12 +43,12 @@ DEFAULT_METHODS = (
         (0, 1),
         departures=["Trained with a ViT-S/14 instead of ViT-B/14."],
         slow=1.6,
-        resamples=True,
+        replicates=True,
     ),
     FakeMethod(
-        "inpformer", "INPFormer", 2.0, departures=["Missing sequences are zero after normalisation."], resamples=True
+        "inpformer", "INPFormer", 2.0, departures=["Missing sequences are zero after normalisation."], replicates=True
     ),
-    FakeMethod("pixel-normal", "Per-pixel normal", 0.9, budget="paper", slow=0.1, resamples=True),
+    FakeMethod("pixel-normal", "Per-pixel normal", 0.9, budget="paper", slow=0.1, replicates=True),
 )
 
 
@@ -186,7 +186,7 @@ def _sizes(auroc: float, abnormal: int) -> list[dict[str, Any]]:
     return bins
 
 
-def write_resamples(
+def write_replicates(
     folder: Path, rows: list[dict[str, Any]], slices: list[list[Any]], rng: np.random.Generator
 ) -> None:
     """Write ``scores/jackknife.npz``: what all methods share of a subject's influence, and a little of their own."""
@@ -324,8 +324,8 @@ def write_cell(
     slices = _slices(tests, method.skill, rng, subjects)
     rows = [_row(test, subset, method.skill, rng, slices) for test in tests for subset in SUBSETS]
     data = result_data(method, seed, rows, protocol)
-    if method.resamples:
-        write_resamples(folder, rows, slices, rng)
+    if method.replicates:
+        write_replicates(folder, rows, slices, rng)
         data["files"] = {"scores/jackknife.npz": "0" * 64}
     (folder / "result.json").write_text(json.dumps(data), encoding="utf-8")
     write_head(folder, "done", method.name, seed, data["protocol"]["name"], cell_id=data["cell_id"])

@@ -14,14 +14,14 @@ from anyadbench.boards.aggregate.compare import MEAN, compare
 from anyadbench.errors import UserError
 
 
-def method(name: str, skill: float, seeds: tuple[int, ...] = (0,), resamples: bool = True) -> FakeMethod:
-    return FakeMethod(name, name.title(), skill, seeds, maps=False, budget="paper", resamples=resamples)
+def method(name: str, skill: float, seeds: tuple[int, ...] = (0,), replicates: bool = True) -> FakeMethod:
+    return FakeMethod(name, name.title(), skill, seeds, maps=False, budget="paper", replicates=replicates)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compare")
-    for one in (method("good", 2.6, (0, 1)), method("poor", 1.0), method("old", 2.0, resamples=False)):
+    for one in (method("good", 2.6, (0, 1)), method("poor", 1.0), method("old", 2.0, replicates=False)):
         for seed in one.seeds:
             write_cell(folder / "cells", one, seed)
     return folder
@@ -86,7 +86,7 @@ def test_mistakes_are_sentences(runs: Path, tmp_path: Path) -> None:
 def test_a_method_that_was_run_in_two_ways_needs_its_key(tmp_path: Path) -> None:
     write_cell(tmp_path / "cells", method("a", 2), 0)
     write_cell(
-        tmp_path / "cells", FakeMethod("a", "A", maps=False, resamples=True, changes={"method.missing": "black"}), 1
+        tmp_path / "cells", FakeMethod("a", "A", maps=False, replicates=True, changes={"method.missing": "black"}), 1
     )
     write_cell(tmp_path / "cells", method("b", 2), 0)
     with pytest.raises(UserError, match="'a' was run in several ways: .*Give the beginning of a key") as caught:

@@ -15,7 +15,7 @@ from anyadbench.results.read import read_cells
 
 
 def method(name: str, skill: float, **changes: object) -> FakeMethod:
-    return FakeMethod(name, name, skill, maps=False, budget="paper", resamples=True, changes=dict(changes))
+    return FakeMethod(name, name, skill, maps=False, budget="paper", replicates=True, changes=dict(changes))
 
 
 def board_of(runs: Path, *methods: FakeMethod, subjects: int = 12) -> Board:

@@ -32,7 +32,7 @@ def board_of(runs: Path, *methods: FakeMethod) -> Board:
 
 
 def method(name: str, skill: float, seeds: tuple[int, ...] = (0,)) -> FakeMethod:
-    return FakeMethod(name, name.title(), skill, seeds, maps=False, budget="paper", resamples=True)
+    return FakeMethod(name, name.title(), skill, seeds, maps=False, budget="paper", replicates=True)
 
 
 def item_of(board: Board, label: str, metric: str = "pixel_ap") -> Summary:
@@ -119,7 +119,7 @@ def test_fewer_than_eight_subjects_have_no_test(tmp_path: Path) -> None:
 
 def test_random_weights_are_shown_and_never_ranked(tmp_path: Path) -> None:
     chance = FakeMethod(
-        "chance", "Chance", 3.0, maps=False, budget="paper", resamples=True,
+        "chance", "Chance", 3.0, maps=False, budget="paper", replicates=True,
         changes={"weights.kind": "random", "weights.marked": True},
     )  # fmt: skip
     board = board_of(tmp_path, chance, method("poor", 0.8))
