@@ -131,8 +131,9 @@ class Fitting:
         folder.update(
             state="done",
             finished=now(),
-            parameters=sum(p.numel() for p in method.parameters() if p.requires_grad),
+            parameters=sum(p.numel() for p in method.parameters()),
             train_slices=0 if published else len(feed),
+            seen_slices=0 if published else feed.seen(trainer.step) or len(feed),
             validation=self.data.selections[self.data.protocol.train].validation,
             weights_sha256=sha256_file(folder.work / WEIGHTS),
             **chosen,

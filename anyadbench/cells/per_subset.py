@@ -31,13 +31,14 @@ class PerSubsetFits:
     fits: dict[Subset, Fitting] = field(default_factory=dict)
 
     def ensure(self) -> dict[str, Any]:
-        """Train the missing fits; return one record for all: summed times and steps, the largest number of slices."""
+        """Train the missing fits; return one record for all: sums, and the largest number of slices."""
         for subset in needed_sets(self.fitting.data):
             job = self.fitting.job
             own = replace(job, fit_id=stable_hash([job.fit_id, format_subset(subset)]))
             self.fits[subset] = replace(self.fitting, job=own, subset=subset)
         records = [fitting.ensure() for fitting in self.fits.values()]
-        summed = {name: sum(record[name] for record in records) for name in ("seconds", "steps")}
+        added = ("seconds", "steps", "parameters", "seen_slices")
+        summed = {name: sum(record.get(name, 0) for record in records) for name in added}
         environments = [one for record in records for one in record.get("environments", [])]
         most = max(record["train_slices"] for record in records)
         return {**records[0], **summed, "train_slices": most, "environments": environments}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from anyadbench.engine.masking import draw_shown, epoch_order
-from anyadbench.engine.settings import batches_per_epoch
+from anyadbench.engine.settings import batches_per_epoch, slices_seen
 from anyadbench.methods.contract import Batch
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class TrainingFeed:
     def batches_per_epoch(self) -> int:
         """Steps per epoch, at least one."""
         return batches_per_epoch(len(self.indices), self.batch_size, self.drop_last)
+
+    def seen(self, steps: int) -> int:
+        """Return how many slices the first steps hold, those of earlier epochs counted again."""
+        return slices_seen(len(self), self.batch_size, self.drop_last, steps)
 
     def at(self, step: int) -> Batch:
         """Return the batch of a step; it depends on the seed and the step alone."""

@@ -63,6 +63,13 @@ def batches_per_epoch(slices: int, size: int, drop_last: bool) -> int:
     return max(1, whole if drop_last or not rest else whole + 1)
 
 
+def slices_seen(slices: int, size: int, drop_last: bool, steps: int) -> int:
+    """Return how many slices the steps of a training hold, those of earlier epochs counted again."""
+    per_epoch = batches_per_epoch(slices, size, drop_last)
+    epochs, rest = divmod(steps, per_epoch)
+    return epochs * min(slices, per_epoch * size) + min(slices, rest * size)
+
+
 def training_steps(params: Mapping[str, Value], per_epoch: int) -> int:
     """Return the steps of a training with these parameters; 0 if neither ``steps`` nor ``epochs`` is among them."""
     return int(params.get("steps", 0)) or int(params.get("epochs", 0)) * per_epoch

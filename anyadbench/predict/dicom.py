@@ -10,7 +10,8 @@ import nibabel
 import numpy as np
 
 from anyadbench.data.trees.problems import BadFile
-from anyadbench.data.trees.readers.dicom_frames import Frame, read_frames
+from anyadbench.data.trees.readers.dicom_frames import Frame, frames_of
+from anyadbench.data.trees.readers.dicom_header import Header, read_header
 from anyadbench.errors import UserError
 from anyadbench.names import is_junk, plain_path
 
@@ -22,7 +23,9 @@ _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 STEP_SHARE, STEP_MM = 0.01, 0.05
 """Largest difference between slice steps: this share of the step or this many mm, whichever is larger."""
 
-_POSITION, _ORIENTATION, _IMAGE_TYPE = "0020|0032", "0020|0037", "0008|0008"
+_POSITION, _ORIENTATION, _IMAGE_TYPE, _SERIES = 0x00200032, 0x00200037, 0x00080008, 0x0020000E
+
+_DCM2NIIX = "convert it to NIfTI, for example with dcm2niix"
 
 
 def read_series(folder: Path) -> Any:
@@ -46,15 +49,12 @@ def read_series(folder: Path) -> Any:
 def _read(itk: Any, folder: Path, plain: str) -> Any:
     reader = itk.ImageSeriesReader()
     itk.ProcessObject.GlobalWarningDisplayOff()  # its warnings are less clear than the sentences below
-    series = reader.GetGDCMSeriesIDs(plain)
-    if len(series) != 1:
-        found = f"{len(series)} DICOM series" if series else "no DICOM series"
-        raise BadFile(folder, f"contains {found}, but one is needed", "give the folder of one series")
-    names = [name for name in reader.GetGDCMSeriesFileNames(plain, series[0]) if not is_junk(Path(name).name)]
+    headers = _headers(folder, Path(plain))
+    names = list(headers)
     try:
-        tags = [_tags(itk, folder, name) for name in names]
-        if len(names) == 1 and (frames := _frames(folder, names[0])):
+        if len(names) == 1 and (frames := frames_of(headers[names[0]])):
             return _enhanced(itk, folder, names[0], frames)
+        tags = [(header.text(_POSITION), header.text(_ORIENTATION)) for header in headers.values()]
         reader.SetFileNames([names[index] for index in _stack(folder, tags)])
         image = reader.Execute()
     except RuntimeError as error:
@@ -74,30 +74,31 @@ def _image(array: Shaped[np.ndarray, "z y x"], affine: Float[np.ndarray, "4 4"])
     return nibabel.nifti1.Nifti1Image(turned, _TO_RAS @ affine)  # type: ignore[no-untyped-call]
 
 
-def _tags(itk: Any, folder: Path, name: str) -> tuple[str, str]:
-    """Return position and orientation of a file as stored; empty if they are missing.
+def _headers(folder: Path, plain: Path) -> dict[str, Header]:
+    """Return the headers of the one series in a folder by path; files without pixels are left out.
 
     Raises:
-        BadFile: If the file is a mosaic.
+        BadFile: If there is no series, several, a mosaic, or a damaged file.
     """
-    reader = itk.ImageFileReader()
-    reader.SetFileName(name)
-    reader.ReadImageInformation()
-    known = reader.GetMetaDataKeys()
-    position, orientation, kind = (
-        reader.GetMetaData(tag) if tag in known else "" for tag in (_POSITION, _ORIENTATION, _IMAGE_TYPE)
-    )
-    if "MOSAIC" in kind.upper().split("\\"):
-        cause = f"contains the mosaic {Path(name).name}: all slices of a volume in one picture"
-        raise BadFile(folder, cause, "convert it to NIfTI, for example with dcm2niix")
-    return position, orientation
-
-
-def _frames(folder: Path, name: str) -> list[Frame]:
-    try:
-        return read_frames(Path(name))
-    except ValueError as error:
-        raise BadFile(folder, f"cannot be read as a DICOM series ({error})", "copy the series again") from None
+    found: dict[str, Header] = {}
+    for path in sorted(plain.iterdir()):
+        if is_junk(path.name) or not path.is_file():
+            continue
+        try:
+            header = read_header(path)
+        except ValueError as error:
+            raise BadFile(folder, f"contains the damaged file {path.name} ({error})", "copy the series again") from None
+        if header is not None:
+            found[str(path)] = header
+    series = {header.text(_SERIES) for header in found.values()}
+    if len(series) != 1:
+        many = f"{len(series)} DICOM series" if series else "no DICOM series"
+        raise BadFile(folder, f"contains {many}, but one is needed", "give the folder of one series")
+    for name, header in found.items():
+        if "MOSAIC" in header.text(_IMAGE_TYPE).upper().split("\\"):
+            cause = f"contains the mosaic {Path(name).name}: all slices of a volume in one picture"
+            raise BadFile(folder, cause, _DCM2NIIX)
+    return found
 
 
 def _enhanced(itk: Any, folder: Path, name: str, frames: list[Frame]) -> Any:
@@ -107,8 +108,7 @@ def _enhanced(itk: Any, folder: Path, name: str, frames: list[Frame]) -> Any:
         BadFile: If the frames are not one evenly spaced stack of grey values on one scale.
     """
     if len({(frame.slope, frame.intercept) for frame in frames}) > 1:
-        fix = "convert it to NIfTI, for example with dcm2niix"
-        raise BadFile(folder, "has frames with different rescale slopes or intercepts", fix)
+        raise BadFile(folder, "has frames with different rescale slopes or intercepts", _DCM2NIIX)
     order = _stack(folder, [(frame.position, frame.orientation) for frame in frames])
     reader = itk.ImageFileReader()
     reader.SetFileName(name)

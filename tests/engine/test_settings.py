@@ -41,6 +41,9 @@ def test_a_forecast_counts_the_steps_of_the_training(params: dict[str, int], dro
             [],
             TrainingCoverage(slices=slices, sequences={}),
         )
+        starts = range(0, 4 * feed.batches_per_epoch, 4)
+        held = [len(rows[start : start + 4]) for _ in range(3) for start in starts]
+        assert [feed.seen(steps) for steps in range(len(held) + 1)] == [0, *np.cumsum(held)]
         cost = count_cost(MethodDescriptor("m", "M", "s", "m:build"), params, "tiny", outlook)
         assert cost.steps == training_steps(params, feed.batches_per_epoch)
 

@@ -20,7 +20,7 @@ from packages import environment
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
 
 MARK = "ANYADBENCH_TEST_TREE"
-SECONDS = 20
+SECONDS = 90
 """Longer than a process may need to notice, to write a checkpoint and to end; most need one."""
 
 

@@ -1,10 +1,17 @@
-"""What a check against the data says of differences, and which values of --data are folders."""
+"""What a check against the data says of differences, of a repeated run, and which values of --data are folders."""
 
 from __future__ import annotations
 
-import pytest
+import shutil
+from pathlib import Path
 
-from anyadbench.launch.recheck import _first, _folders
+import pytest
+from boards_fixture import FakeMethod, write_runs
+
+from anyadbench.boards.verify.findings import CellReport
+from anyadbench.files import write_json
+from anyadbench.launch.recheck import TOLERANCE, _compare_runs, _first, _folders
+from anyadbench.results.read import load_result, read_json
 
 
 def test_embedded_data_sets_need_no_folder() -> None:
@@ -21,3 +28,23 @@ def test_embedded_data_sets_need_no_folder() -> None:
 )
 def test_the_first_difference_is_described(wanted: object, found: object, sentence: str) -> None:
     assert _first(wanted, found) == sentence
+
+
+@pytest.mark.parametrize(
+    ("gap", "problems", "remarks"), [(0.0, 0, 0), (TOLERANCE / 2, 0, 1), (TOLERANCE + 1e-6, 1, 0), (None, 1, 0)]
+)
+def test_a_repetition_on_another_machine_may_differ_by_the_tolerance(
+    tmp_path: Path, gap: float | None, problems: int, remarks: int
+) -> None:
+    write_runs(tmp_path, (FakeMethod("mine", "Mine", maps=False),), failed=False)
+    (cell,) = (tmp_path / "cells").iterdir()
+    again = Path(shutil.copytree(cell, tmp_path / "again"))
+    record = read_json(again, "result.json")
+    metrics = record["rows"][0]["metrics"]
+    metrics["pixel_ap"] = None if gap is None else metrics["pixel_ap"] + gap
+    write_json(again / "result.json", record)
+    manifest = read_json(cell, "manifest.json")
+    write_json(again / "manifest.json", manifest | {"environment": {"device": "another"}})
+    report = CellReport(cell)
+    _compare_runs(report, load_result(read_json(cell, "result.json"), "result.json"), manifest, again)
+    assert (len(report.problems), len(report.remarks)) == (problems, remarks)

@@ -5,49 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
-from dicom_fixture import write_enhanced
+from dicom_fixture import write_enhanced, write_series
 
 import anyadbench
-from anyadbench.data.trees.readers.dicom_frames import read_frames
+from anyadbench.data.trees.readers.dicom_header import read_header
 from anyadbench.data.trees.volume import read_volume, volume_of
 from anyadbench.errors import UserError
 from anyadbench.predict.dicom import read_series
-
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-def write_series(
-    image: Any, folder: Path, uid: str, start: int = 0, shift: float = 0.0, lean: float = 0.0, turn: bool = False
-) -> None:
-    """Write a NIfTI image as one DICOM file per slice, shifted upwards by ``shift`` mm, each sideways by ``lean``."""
-    itk = pytest.importorskip("SimpleITK", reason="needs the extra dicom (SimpleITK)")
-    affine = LPS @ image.affine
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    direction = affine[:3, :3] / spacing
-    array = np.asarray(image.dataobj).astype(np.int16)
-    writer = itk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    folder.mkdir(parents=True, exist_ok=True)
-    for k in range(array.shape[2]):
-        one = itk.GetImageFromArray(array[:, :, k].T)
-        one.SetSpacing([float(spacing[0]), float(spacing[1])])
-        position = affine[:3, :3] @ (0, 0, k) + affine[:3, 3] + direction @ (k * lean, 0, shift)
-        tags = {
-            "0008|0060": "MR", "0020|000e": uid, "0020|000d": "1.2.3", "0008|0018": f"{uid}.{start + k + 1}",
-            "0020|0032": "\\".join(f"{v:.6f}" for v in position), "0020|0013": str(start + k + 1),
-            "0020|0037": "\\".join(f"{v:.6f}" for v in direction[:, [1, 2] if turn else [0, 1]].T.ravel()),
-            "0018|0050": f"{spacing[2]:.6f}", "0018|0088": f"{spacing[2]:.6f}",
-        }  # fmt: skip
-        for tag, value in tags.items():
-            one.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{uid}_{start + k:03d}.dcm"))
-        writer.Execute(one)
 
 
 def test_a_series_is_predicted_as_its_nifti_file_is(
@@ -162,10 +133,42 @@ def test_a_damaged_enhanced_file_is_one_sentence(tmp_path: Path) -> None:
     data = (tmp_path / "e.dcm").read_bytes()
     at = data.index(struct.pack("<HH", 0x5200, 0x9230))
     (tmp_path / "e.dcm").write_bytes(data[: at + 12] + b"\1\2\3\4" + data[at + 16 :])
-    with pytest.raises(UserError, match="contains no DICOM series"):
+    with pytest.raises(UserError, match=r"contains the damaged file e\.dcm \(a sequence holds something other than"):
         read_series(tmp_path)
-    with pytest.raises(ValueError, match="a sequence holds something other than items"):
-        read_frames(tmp_path / "e.dcm")
+
+
+ROWS = struct.pack("<HH", 0x0028, 0x0010) + b"US"
+PIXELS = struct.pack("<HH", 0x7FE0, 0x0010) + b"OW"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda data: data[:-1], "claims more bytes than there are"),
+        (lambda data: data.replace(ROWS + b"\2\0\6\0", ROWS + b"\2\0\xff\xff"), "pictures are larger than the pixels"),
+        (lambda data: data.replace(ROWS, ROWS[:4] + b"XX"), "has no type that DICOM knows"),
+        (lambda data: data.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.2\0"), "stored in big endian"),
+        (lambda data: data[:134], "contains no DICOM series"),
+    ],
+)
+def test_a_length_that_does_not_fit_the_file_never_reaches_simpleitk(
+    tmp_path: Path, change: Callable[[bytes], bytes], sentence: str
+) -> None:
+    write_enhanced(tmp_path / "e.dcm", STACK, list(range(7)))
+    plain = (tmp_path / "e.dcm").read_bytes()
+    (tmp_path / "e.dcm").write_bytes(change(plain))
+    assert (tmp_path / "e.dcm").read_bytes() != plain
+    with pytest.raises(UserError, match=sentence):
+        read_series(tmp_path)
+
+
+def test_reports_without_pixels_are_passed_over(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "e.dcm", STACK, list(range(7)))
+    plain = (tmp_path / "e.dcm").read_bytes()
+    (tmp_path / "report.dcm").write_bytes(plain[: plain.index(PIXELS)])
+    (tmp_path / "notes.txt").write_text("no DICOM")
+    assert read_header(tmp_path / "report.dcm") is None
+    assert read_series(tmp_path).shape == (5, 6, 7)
 
 
 def test_a_mosaic_is_refused(tiny_phantom: Path, tmp_path: Path) -> None:

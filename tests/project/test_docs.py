@@ -1,6 +1,7 @@
 """Every command block of the documents runs: on generated trees, with the smallest budget and without weights.
 
-Blocks of ``make`` are run by ``.ci/run`` itself. Training outside the README is left to ``make test-all``.
+Blocks of ``make`` are run by ``.ci/run`` itself. Training outside the README, and the README's with several methods, is
+left to ``make test-all``.
 """
 
 from __future__ import annotations
@@ -24,11 +25,21 @@ def commands() -> list[tuple[str, str]]:
 
 
 def cases() -> list[Any]:
+    """Return every command with its document; what several documents hold is run once."""
     trains = {name for name, line in commands() if line.startswith("anyadbench run ")} - {"README.md"}
-    return [
-        pytest.param(name, line, id=line[:70], marks=[pytest.mark.slow] if name in trains else [])
-        for name, line in commands()
-    ]
+    seen: set[str] = set()
+    found = []
+    for name, line in sorted(commands(), key=lambda item: item[0] in trains):
+        if line not in seen:
+            marks = [pytest.mark.slow] if name in trains or several(line) else []
+            found.append(pytest.param(name, line, id=line[:70], marks=marks))
+        seen.add(line)
+    return found
+
+
+def several(line: str) -> bool:
+    """Whether a command trains several methods."""
+    return line.count("--method ") > 1
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +65,7 @@ def run_line(line: str, place: Path) -> None:
 def run_before(name: str, place: Path) -> None:
     """Run the training in a document, so that each of its lines can be tested alone."""
     for document, line in commands():
-        if document == name and line.startswith("anyadbench run ") and line not in _DONE:
+        if document == name and line.startswith("anyadbench run ") and line not in _DONE and not several(line):
             run_line(line, place)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import os
 import random
+import resource
 import signal
 import struct
 import tracemalloc
@@ -19,7 +21,7 @@ import nibabel
 import numpy as np
 import pytest
 from boards_fixture import FakeMethod, write_runs
-from dicom_fixture import write_enhanced
+from dicom_fixture import write_enhanced, write_series
 from job_fixture import planned
 from trees import LPS, anatomy, make_tree, save
 
@@ -35,12 +37,15 @@ from anyadbench.data.trees.volume import read_channels, read_labels, read_map, r
 from anyadbench.errors import UserError
 from anyadbench.external.map_files import MapFolder
 from anyadbench.predict.batch import from_table
-from anyadbench.predict.dicom import _frames
+from anyadbench.predict.dicom import read_series
 from anyadbench.protocols.reader import read_protocol
 from anyadbench.results.read import read_cells
 
 MEMORY = 48 << 20
 """Largest number of bytes that reading one of these small files may allocate."""
+
+RESIDENT = 256 << 20
+"""Likewise for a whole test, with the libraries that it loads (torch, SimpleITK) and allocations in C."""
 
 SECONDS = 20
 """Longer than reading takes even on a loaded machine: anything longer is a hang."""
@@ -72,6 +77,23 @@ def mutate(data: bytes, draw: random.Random) -> bytes:
         elif changed:  # the header, which contains the numbers for shape and type
             changed[draw.randrange(min(len(changed), 352))] = draw.choice((0, 1, 127, 128, 255))
     return bytes(changed)
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process holds, those of libraries in C included."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture(autouse=True)
+def no_growth() -> Iterator[None]:
+    """Fail if a test's mutated files leave much memory behind, or need much outside Python at any time."""
+    if not Path("/proc/self/statm").is_file():
+        yield
+        return
+    before, highest = resident(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    assert resident() - before < RESIDENT
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - highest) << 10 < RESIDENT
 
 
 @contextmanager
@@ -267,13 +289,19 @@ def test_mutated_png_slices(count: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", counts(500))
 def test_mutated_dicom_files(count: int, tmp_path: Path) -> None:
-    write_enhanced(tmp_path / "e.dcm", np.ones((3, 4, 5)), [2, 0, 1])
-    plain = (tmp_path / "e.dcm").read_bytes()
+    write_enhanced(tmp_path / "enhanced/e.dcm", np.ones((3, 4, 5)), [2, 0, 1])
+    write_series(nibabel.nifti1.Nifti1Image(np.ones((5, 4, 3), np.int16), LPS), tmp_path / "series", "1.2")  # type: ignore[no-untyped-call]
+    files = [tmp_path / "enhanced/e.dcm", *sorted((tmp_path / "series").iterdir())]
+    plain = [path.read_bytes() for path in files]
     draw = random.Random(count)
     read = 0
     for number in range(count):
-        (tmp_path / "e.dcm").write_bytes(plain[:300] + mutate(plain[300:], draw))
-        read += check(lambda: _frames(tmp_path, str(tmp_path / "e.dcm")), f"DICOM {count}/{number}")
+        place = draw.randrange(len(files))
+        whole = draw.random() < 0.3
+        data = plain[place]
+        files[place].write_bytes(mutate(data, draw) if whole else data[:300] + mutate(data[300:], draw))
+        read += check(lambda path=files[place]: read_series(path.parent), f"DICOM {count}/{number}")
+        files[place].write_bytes(data)
     assert 0 < read < count
 
 

@@ -135,6 +135,10 @@ def _check_steps(report: CellReport, result: CellResult, protocol: Protocol, man
         asked = ", ".join(f"{name} {params[name]}" for name in ("steps", "epochs", "batch_size") if name in params)
         text = f"train.steps is {steps}, but the parameters ({asked or 'none of steps and epochs'}) and {slices} slices"
         report.note("result.json", f"{text} give {wanted}.")
+    seen = train.get("seen_slices")
+    if isinstance(seen, int) and steps and models == 1 and seen != expected_slices(params, slices, steps):
+        text = f"train.seen_slices is {seen}, but {steps} steps over {slices} slices hold"
+        report.note("result.json", f"{text} {expected_slices(params, slices, steps)}.")
     if steps and not result.timings.get("fit_seconds"):
         report.note("result.json", f"{steps} steps of training took no time.")
     chosen = train.get("selected_step")
@@ -146,9 +150,23 @@ def _check_steps(report: CellReport, result: CellResult, protocol: Protocol, man
 
 def expected_steps(params: Mapping[str, Any], slices: int) -> int:
     """Return the steps of a training: as many as asked for, or whole passes over its slices."""
-    whole, rest = divmod(slices, max(int(params.get("batch_size", _BATCH)), 1))
-    per_epoch = max(1, whole if params.get("drop_last") or not rest else whole + 1)
-    return int(params.get("steps", 0)) or int(params.get("epochs", 0)) * per_epoch
+    return int(params.get("steps", 0)) or int(params.get("epochs", 0)) * _per_epoch(params, slices)
+
+
+def expected_slices(params: Mapping[str, Any], slices: int, steps: int) -> int:
+    """Return how many slices the steps of a training hold, those of earlier passes counted again."""
+    size, per_epoch = _size(params), _per_epoch(params, slices)
+    passes, rest = divmod(steps, per_epoch)
+    return passes * min(slices, per_epoch * size) + min(slices, rest * size)
+
+
+def _size(params: Mapping[str, Any]) -> int:
+    return max(int(params.get("batch_size", _BATCH)), 1)
+
+
+def _per_epoch(params: Mapping[str, Any], slices: int) -> int:
+    whole, rest = divmod(slices, _size(params))
+    return max(1, whole if params.get("drop_last") or not rest else whole + 1)
 
 
 def _check_budget(report: CellReport, result: CellResult) -> None:

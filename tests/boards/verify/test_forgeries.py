@@ -16,10 +16,10 @@ from places import ROOT
 
 from anyadbench.boards.aggregate.recompute import read_statistics
 from anyadbench.boards.verify.cell import check_cell
-from anyadbench.boards.verify.claims import expected_steps
+from anyadbench.boards.verify.claims import expected_slices, expected_steps
 from anyadbench.boards.verify.submission import check
 from anyadbench.boards.verify.twins import fingerprints, twins
-from anyadbench.engine.settings import batch_size, batches_per_epoch, training_steps
+from anyadbench.engine.settings import batch_size, batches_per_epoch, slices_seen, training_steps
 from anyadbench.hashing import stable_hash
 from anyadbench.metrics.rows.grouped import GroupedSteps
 from anyadbench.metrics.rows.row_pixels import to_arrays, to_grouped_arrays
@@ -326,6 +326,14 @@ def test_a_budget_of_more_epochs_than_were_run_is_named(trained: Path) -> None:
     assert "train.steps is 150, but the parameters (steps 0, epochs 300, batch_size 8) and 743 slices give" in problem
 
 
+def test_a_training_that_saw_more_slices_than_its_steps_hold_is_named(trained: Path) -> None:
+    forger = Forger(trained)
+    forger.result(lambda data: data["train"].update(seen_slices=10**6))
+    reseal(trained)
+    (problem,) = check_cell(trained).problems
+    assert "train.seen_slices is 1000000, but 150 steps over 743 slices hold 1200." in problem
+
+
 def test_a_budget_with_the_parameters_of_another_is_named(trained: Path) -> None:
     from anyadbench.plugins import find_method
 
@@ -417,6 +425,9 @@ def test_values_without_a_subject_must_follow_from_its_counts(published: Path) -
 def test_steps_are_counted_as_the_engine_counts_them(params: dict[str, Any], slices: int) -> None:
     per_epoch = batches_per_epoch(slices, batch_size(params), bool(params.get("drop_last")))
     assert expected_steps(params, slices) == training_steps(params, per_epoch)
+    for steps in (1, 2, 7, 9):
+        seen = slices_seen(slices, batch_size(params), bool(params.get("drop_last")), steps)
+        assert expected_slices(params, slices, steps) == seen
 
 
 def against_data(runs: Path, data: Path, *options: str) -> subprocess.CompletedProcess[str]:
