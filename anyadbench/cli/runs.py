@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from anyadbench.cli.blame import traceback_option
 from anyadbench.cli.options import RUNS, json_option, launcher_options, parse_settings, runs_option
 from anyadbench.cli.output import clean, print_json, print_table
 from anyadbench.errors import UserError
@@ -90,9 +91,17 @@ def show(above: Path | None, /, cell: str, runs: Path | None, as_json: bool) -> 
 @click.option("--unfinished", is_flag=True, help="Every cell that was interrupted, is waiting, or failed.")
 @launcher_options
 @RUNS_OPTION
+@traceback_option
 @click.pass_obj
 def rerun(
-    above: Path | None, /, cells: tuple[str, ...], failed: bool, unfinished: bool, runs: Path | None, **options: Any
+    above: Path | None,
+    /,
+    cells: tuple[str, ...],
+    failed: bool,
+    unfinished: bool,
+    runs: Path | None,
+    traceback: bool,
+    **options: Any,
 ) -> None:
     """Run cells again as planned, with the method's files and the data as they are now."""
     from anyadbench.cells.inventory import find_cell, list_cells
@@ -120,7 +129,9 @@ def rerun(
         launch = LaunchOptions(display, options["slots"], parse_settings(options["launcher_option"]))
         outcomes = execute(jobs, options["launcher"], launch)
     for protocol in sorted({outcome.job.protocol for outcome in outcomes}):
-        report([outcome for outcome in outcomes if outcome.job.protocol == protocol], folder, protocol, False)
+        report(
+            [outcome for outcome in outcomes if outcome.job.protocol == protocol], folder, protocol, False, traceback
+        )
     end(outcomes)
 
 

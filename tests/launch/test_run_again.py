@@ -24,6 +24,13 @@ def test_a_failed_cell_is_run_again_once_the_cause_is_fixed(
     broken = run(*command, tmp_path / "runs")
     assert broken.returncode == 1
     assert "the licence server is down" in state(tmp_path / "runs", "toy")["error"]
+    short, whole = (
+        run("runs", "rerun", "--failed", *more, "--runs", tmp_path / "runs") for more in ((), ("--traceback",))
+    )
+    assert "--traceback shows where the error comes from." in short.stderr
+    assert (
+        "Traceback (most recent call last)" not in short.stderr and "Traceback (most recent call last)" in whole.stderr
+    )
     monkeypatch.delenv("TOY_FAIL")
     again = run("runs", "rerun", "--failed", "--runs", tmp_path / "runs")
     assert again.returncode == 0, again.stderr
