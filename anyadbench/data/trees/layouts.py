@@ -45,14 +45,16 @@ class Layout:
         name: Name on the command line.
         title: One line.
         patterns: Regular expressions, matched in any case against the end of a path without its suffix, such as
-            ``.nii.gz``; ``~`` matches ``_`` or ``-``. Named groups: ``scan``, ``subject``, ``kind`` and, where a
-            subject has several scans, ``time``.
+            ``.nii.gz``; ``~`` matches ``_`` or ``-``. Named groups: ``scan``, ``subject``, ``kind``; ``time`` where a
+            subject has several scans; ``site`` where a name has it.
         kinds: Meaning of each ``kind``, in any case: a sequence, ``seg``, ``4d``, or empty for an ignored file.
         expected: Sequences of a complete scan.
         labels: Region of ``REGIONS`` for each label value above 0.
         abnormal: Regions that are abnormal; ``None`` for every label above 0.
         channels: Sequences along the last axis of a 4D image.
-        healthy: Whether the set has no lesions and no segmentations.
+        healthy: Whether every subject is healthy; the set then needs no segmentations.
+        healthy_subjects: Regular expression of the subjects without a lesion in a set that has lesions, matched in any
+            case against the whole name; ``~`` as in ``patterns``. They need no segmentation. Empty for none.
         where: Where to get it.
         licence: Terms of use.
         citation: What to cite.
@@ -71,6 +73,7 @@ class Layout:
     abnormal: tuple[str, ...] | None = None
     channels: tuple[str, ...] = ()
     healthy: bool = False
+    healthy_subjects: str = ""
     where: str = ""
     licence: str = ""
     citation: str = ""
@@ -83,8 +86,8 @@ class Layout:
         """Refuse unknown names, and put the kinds into lower case.
 
         Raises:
-            ValueError: If a region, sequence, kind or tree reader is unknown, or two kinds that differ only in their
-                case have different meanings.
+            ValueError: If a region, sequence, kind or tree reader is unknown, two kinds that differ only in their
+                case have different meanings, or ``healthy_subjects`` is no regular expression.
         """
         lower: dict[str, str] = {}
         for kind, meaning in self.kinds.items():
@@ -101,6 +104,11 @@ class Layout:
         if isinstance(self.reader, str) and self.reader not in READERS and ":" not in self.reader:
             known = f"{', '.join(READERS)} or a path 'package.module:object'"
             raise ValueError(f"layout {self.name!r} names the unknown tree reader {self.reader!r}; use {known}")
+        try:
+            re.compile(self.healthy_subjects.replace("~", "[_-]"))
+        except re.error as error:
+            cause = f"which is no regular expression ({error})"
+            raise ValueError(f"layout {self.name!r} has healthy_subjects {self.healthy_subjects!r}, {cause}") from None
 
     @cached_property
     def regexes(self) -> tuple[re.Pattern[str], ...]:
@@ -113,6 +121,11 @@ class Layout:
         """Match a path with forward slashes and without its suffix against the patterns."""
         return next((found for regex in self.regexes if (found := regex.fullmatch(stem))), None)
 
+    def is_healthy(self, subject: str) -> bool:
+        """Whether a subject has no lesion, as far as the layout says."""
+        rule = self.healthy_subjects.replace("~", "[_-]")
+        return self.healthy or bool(rule and re.fullmatch(rule, subject, re.IGNORECASE))
+
     @property
     def fingerprint(self) -> str:
         """Hash of everything in the layout that changes what is stored."""
@@ -121,7 +134,9 @@ class Layout:
         kinds = dict(self.kinds)
         reader = self.reader if isinstance(self.reader, str) else self.reader.name
         names = [list(self.patterns), kinds, list(self.channels), reader]
-        return stable_hash([self.name, names, labels, abnormal, self.healthy])
+        known = [self.name, names, labels, abnormal, self.healthy]
+        # An empty rule is left out, so that stores of layouts without one keep their identity.
+        return stable_hash([*known, self.healthy_subjects] if self.healthy_subjects else known)
 
 
 def get_layout(name: str, more: Sequence[Layout] = ()) -> Layout:
@@ -310,8 +325,8 @@ _ENTRIES = (
     Layout(
         "ixi",
         "IXI: about 600 healthy adults; no FLAIR",
-        (r"(?P<scan>(?P<subject>IXI\d+)~[^/]+?)~(?P<kind>T1|T2|PD|MRA|DTI(?:~\d+)?)",),
-        {"t1": "t1", "t2": "t2", "pd": SKIP, "mra": SKIP, "dti": SKIP},
+        (r"(?P<scan>(?P<subject>IXI\d+)~(?P<site>[A-Z]+)?[^/]*?)~(?P<kind>T1|T2|PD|MRA|DTI(?:~\d+)?|seg)",),
+        {"t1": "t1", "t2": "t2", "pd": SKIP, "mra": SKIP, "dti": SKIP, "seg": SEGMENTATION},
         expected=("t1", "t2"),
         healthy=True,
         where="https://brain-development.org/ixi-dataset",
