@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from anyadbench.data.slices.rules import PERCENTILE, IntensityRules
 from anyadbench.plugins import all_layouts
 from anyadbench.predict.prediction import USE
 from anyadbench.results.training import described
@@ -83,9 +84,15 @@ def _protocol(cell: TrainedCell) -> str:
         f"{rules.normal_margin} slices.",
         f"Training hides sequences: {cell.result.method.training_mask}; a hidden sequence in scoring is: "
         f"{cell.result.method.missing}.",
-        f"Intensity: {protocol.intensity.mode}, percentile {protocol.intensity.percentile:g}. {_selection(cell)}",
+        f"Intensity: {_intensity(protocol.intensity)}. {_selection(cell)}",
     ]  # fmt: skip
     return _bullets(lines)
+
+
+def _intensity(rules: IntensityRules) -> str:
+    if rules.harmonise != PERCENTILE:
+        return f"{rules.mode}, {rules.harmonise}"
+    return f"{rules.mode}, percentile {rules.percentile:g}"
 
 
 def _training(cell: TrainedCell) -> str:

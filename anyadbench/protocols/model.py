@@ -132,7 +132,7 @@ class Protocol:
             "train": self.train,
             "slices": asdict(self.slices),
             "split": asdict(self.split),
-            "intensity": asdict(self.intensity),
+            "intensity": self.intensity.identity(),
             "selection": self.selection,
         }
         # Rules at their defaults are left out, so that a new rule does not change the identity of older fits.
