@@ -7,8 +7,8 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from nibabel.fileholders import FileHolder
 from nibabel.filebasedimages import ImageFileError
+from nibabel.fileholders import FileHolder
 from nibabel.spatialimages import HeaderDataError
 
 from anyadbench.data.trees.nifti_file import partner, unpacked
