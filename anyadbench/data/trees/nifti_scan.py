@@ -171,8 +171,8 @@ def harmonise(
 def _to_one_grid(files: ScanFiles, volumes: dict[str, Volume], grid: Volume | None) -> list[Problem]:
     """Resample volumes to the grid of one of them, and report which ones."""
     found: list[Problem] = []
-    for name, volume in volumes.items() if grid else ():
-        volumes[name] = moved = on_grid(volume, grid)
+    for name, volume in volumes.items():
+        volumes[name] = moved = on_grid(volume, grid or volume)
         found += [
             Problem(files.relative(files.files[name]), note, "no action is needed", "warning", files.scan)
             for note in moved.notes[len(volume.notes) :]

@@ -12,6 +12,7 @@ BIDS = (
             r"(?P<subject>sub-[a-z0-9]+)/(?:ses-(?P<time>[a-z0-9]+)/)?anat/"
             r"(?P<scan>sub-[a-z0-9]+(?:_ses-[a-z0-9]+)?)(?P<entities>(?:_[a-z]+-[a-z0-9]+)*)_"
             r"(?P<kind>[a-z0-9]+)",
+            r"(?P<scan>(?P<subject>sub-[a-z0-9]+))/(?:ses-[a-z0-9]+/)?(?P<kind>func|dwi|fmap|perf|pet|eeg|meg)/[^/]+",
         ),
         {
             "flair": "flair", "t1w": "t1", "t2w": "t2", "pdw": "pd",

@@ -59,5 +59,19 @@ SLICES = (
         "through the subjects. Folders such as train_normal and train_normal_edge hold copies and are not read. Its "
         "division is not kept: subjects are split anew. Any label above 0 is a lesion.",
     ),
+    Layout(
+        "nova",
+        "NOVA: 906 pictures of 281 rare diseases, with boxes of two raters; only for evaluation",
+        (r"(?P<kind>images)/(?P<scan>(?P<subject>case\d+)~\d+)",),
+        {"images": FOUR_D},
+        expected=(),
+        reader="boxes",
+        where="https://huggingface.co/datasets/c-i-ber/Nova",
+        licence="CC BY-NC-SA 4.0",
+        citation="Bercea et al., NOVA, arXiv:2505.14064 (NeurIPS 2025)",
+        tree="images/case0001_001.png and bboxes_gold.csv with filename, x, y, width, height in pixels",
+        notes="Boxes instead of masks, so that no store can be prepared: score maps of the pictures with "
+        "anyadbench score-boxes. The table does not say which sequence a picture shows, and the skull is visible.",
+    ),
 )
 """Trees of slices."""
