@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from anyadbench.data.trees.sets.layout import SEGMENTATION, SKIP, Layout
 
+_MSSEG = r"(?P<site>Center~\d+)/Patient~\d+))/(?P<kind>(?:Preprocessed~Data|Raw~Data|Masks)/[^/]+)"
+
 SCLEROSIS = (
     Layout(
         "mslub",
@@ -37,8 +39,8 @@ SCLEROSIS = (
         "msseg",
         "MSSEG 2016: 53 patients with multiple sclerosis on four scanners, consensus of seven raters",
         (
-            r"(?P<scan>(?P<subject>(?P<site>Center~\d+)/Patient~\d+))/"
-            r"(?P<kind>(?:Preprocessed~Data|Raw~Data|Masks)/[^/]+)",
+            r"(?P<scan>(?P<subject>(?:Training|Testing)/" + _MSSEG,
+            r"(?P<scan>(?P<subject>" + _MSSEG,
         ),
         {
             "preprocessed_data/flair_preprocessed": "flair",
