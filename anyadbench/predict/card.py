@@ -63,8 +63,8 @@ def _data(cell: TrainedCell) -> str:
     if "source" in train:
         lines.append(f"The method's state: {train['source']}; whether it has seen these test subjects is unknown.")
     lines.append(
-        f"Trained on {train.get('slices', 0)} lesion-free slices of `{cell.protocol.train}` in {train.get('steps', 0)} "
-        f"steps; validation: {train.get('validation', 'none')}."
+        f"Trained on {train.get('slices', 0)} {cell.protocol.trains_on} of `{cell.protocol.train}` in "
+        f"{train.get('steps', 0)} steps; validation: {train.get('validation', 'none')}."
     )
     lines.append(
         f"Slices of {cell.grid[0]} × {cell.grid[1]} pixels of {cell.spacing[0]:g} × {cell.spacing[1]:g} mm; a new scan "
@@ -152,8 +152,8 @@ def _number(row: Row, name: str) -> str:
 def _limits(cell: TrainedCell) -> list[str]:
     result = cell.result
     lines = [
-        "A high score means unlike the lesion-free training slices; it is not a diagnosis, and no score rules out a "
-        "disease. Artefacts, surgery, other scanners and other age groups can score high too.",
+        f"A high score means unlike the {cell.protocol.trains_on} in training; it is not a diagnosis, and no score "
+        "rules out a disease. Artefacts, surgery, other scanners and other age groups can score high too.",
         "Scans must be skull-stripped, 0 outside the brain, and registered to each other. Each slice is scored on "
         "its own; there is no 3D context.",
         "Numbers hold for the test sets above; on other data they are unknown.",

@@ -41,8 +41,8 @@ CAUSE = 200
 
 _SCALES = {
     PERCENTILE: "each sequence divided by percentile {percentile:g} of its scan's values above 0, clipped to [0, 1]",
-    ZSCORE: f"each sequence of a scan mapped linearly: {BELOW:g} standard deviations below the mean of its values other "
-    f"than 0 become 0, and {ABOVE:g} above it 1; clipped to [1/255, 1], with 0 kept as 0",
+    ZSCORE: f"each sequence of a scan mapped linearly: {BELOW:g} standard deviations below the mean of its values "
+    f"other than 0 become 0, and {ABOVE:g} above it 1; clipped to [1/255, 1], with 0 kept as 0",
     HISTOGRAM: "each sequence of a scan mapped piecewise linearly: percentiles of its values other than 0 become the "
     "heights of standard_scale; clipped to [1/255, 1], with 0 kept as 0",
     "slice-minmax8": "each sequence of a slice scaled from its minimum to its maximum, truncated to 8 bits, divided by "

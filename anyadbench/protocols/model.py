@@ -171,6 +171,11 @@ class Protocol:
         """Whether a fit depends on test data."""
         return self.selection == "test-image-ap"
 
+    @property
+    def trains_on(self) -> str:
+        """What is trained on, for sentences: ``lesion-free slices`` or ``slices of healthy subjects``."""
+        return "lesion-free slices" if self.normals == LESION_FREE else "slices of healthy subjects"
+
     def rows(self, test: TestSet) -> tuple[str, ...]:
         """Return the labels of a test set's rows in the order of a board."""
         labels = tuple(format_subset(subset) for subset in test.subsets or self.subsets)

@@ -43,7 +43,6 @@ def names(layout: str, number: int) -> tuple[str, dict[str, str]]:
         "mu": (f"PKG - MU-Glioma-Post/PatientID_0{n}/Timepoint_1", f"PatientID_0{n}_Timepoint_1", "_", MU),
         "mslub": (f"MNI/patient{n[1:]}", f"patient{n[1:]}", "_", MSLUB),
         "mslub-short": (f"patient{n[1:]}", f"patient{n[1:]}", "", MSLUB_SHORT),
-        "mets": (f"METS/BraTS-MET-00{n}-000", f"BraTS-MET-00{n}-000", "-", SUFFIX_NEW),
         "wmh2017": (
             f"training/Utrecht/{number}",
             str(number),
