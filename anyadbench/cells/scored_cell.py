@@ -212,7 +212,7 @@ def build_result(
         protocol=ProtocolInfo(
             name=protocol.name, title=protocol.title, version=protocol.version, hash=protocol.hash,
             sequences=list(protocol.sequences), subsets=[format_subset(subset) for subset in protocol.subsets],
-            oracle=protocol.oracle,
+            oracle=protocol.oracle, normals=protocol.normals,
         ),
         weights=WeightsInfo(
             name=weights.name, kind=weights.kind, profile=weights.profile, architecture=weights.architecture or "",

@@ -37,6 +37,7 @@ _PHANTOM = _brats(
     where="made on this machine when first used",
     licence="ICBM 152 licence (free use with its copyright notice)",
     citation="Fonov et al., NeuroImage 2011",
+    healthy_subjects=r"Phantom~H~[^/]+",
     notes="Some subjects have no T1, T1ce or T2, as in real cohorts.",
 )
 
