@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
-from inprocess import run
 from trees import make_tree
 
+from anyadbench.controls.descriptors import INTENSITY
+from anyadbench.data.store.build import find_or_prepare
 from anyadbench.data.trees.layouts import LAYOUTS, get_layout
+from anyadbench.data.trees.png import read_png
 from anyadbench.data.trees.problems import errors
 from anyadbench.data.trees.verify import verify
+from anyadbench.engine.map_sample import MapSample
+from anyadbench.engine.numerics import Policy
+from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.engine.reporter import Reporter
+from anyadbench.engine.scoring import Evaluator, RowState
+from anyadbench.external.box_maps import score_boxes
+from anyadbench.methods.contract import Context
+from anyadbench.protocols.model import Protocol
+from anyadbench.protocols.reader import read_protocol
 from anyadbench.sequences import all_subsets, format_subset
+from anyadbench.weights.resolved import NO_WEIGHTS
 
-SHAPE = (24, 24, 14)
+SHAPE = (24, 24, 10)
 HEALTHY = {"ixi": ("brats2018", ("t1", "t2")), "oasis": ("atlas", ("t1",))}
 """For each set of healthy people, where lesions come from, and the sequences that both have."""
 
@@ -45,7 +58,8 @@ dataset = "{test}"
 split = "{split}"
 """
 
-SUBJECTS = {"brisc": 16, "brain-omnia": 4}
+SUBJECTS = {"brisc": 12, "brain-omnia": 4}
+"""Numbers of subjects other than three; a picture is a subject."""
 SCORED = [name for name in LAYOUTS if name not in ("nova", "phantom", "phantom-shift")]
 
 
@@ -57,14 +71,25 @@ def served(name: str, sequences: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(format_subset(subset) for own in sets for subset in all_subsets(own)))
 
 
+def evaluated(protocol: Protocol, trees: Mapping[str, Path]) -> dict[str, RowState]:
+    """Prepare the trees and score the brightness control on the only test set, without the files of a cell."""
+    data = ProtocolData(protocol, {name: find_or_prepare(tree, name) for name, tree in trees.items()})
+    data.check_apart()
+    (test,) = protocol.tests
+    shape = data.reader(test.dataset).shape
+    method = INTENSITY.build(Context(INTENSITY.resolve("tiny"), protocol.sequences, shape, NO_WEIGHTS))
+    return Evaluator(method, data, Policy(), Reporter(), MapSample("none", protocol.sequences)).run_test(test)
+
+
 @pytest.mark.parametrize("name", SCORED)
 def test_a_data_set_is_scored_on_every_subset(tmp_path: Path, name: str) -> None:
     layout = get_layout(name)
     test, sequences = HEALTHY.get(name, (name, SEQUENCES.get(name, layout.expected)))
-    trees = {
-        each: make_tree(each, tmp_path / each, FIRST.get(each, 0) + SUBJECTS.get(each, 5), SHAPE, ["apple"])
-        for each in dict.fromkeys((name, test))
+    # Other numbers are other heads: no image may be in both sets.
+    numbers = {name: range(1, 1 + SUBJECTS.get(name, 3)), test: range(11, 14)} | {
+        name: range(1, 1 + SUBJECTS.get(name, 3))
     }
+    trees = {each: make_tree(each, tmp_path / each, own, SHAPE, ["apple"]) for each, own in numbers.items()}
     assert not errors(verify(trees[name], layout))
     subsets = served(name, sequences)
     file = tmp_path / f"tiny-{name}.toml"
@@ -73,9 +98,21 @@ def test_a_data_set_is_scored_on_every_subset(tmp_path: Path, name: str) -> None
         normals='normals = "healthy"' if name in HEALTHY else "",
     )  # fmt: skip
     file.write_text(text.replace("'", '"'))
-    (done,) = run(file, trees, tmp_path / "runs", ["control:intensity"])
-    rows = done.rows(test)
+    rows = evaluated(read_protocol(file), trees)
     assert set(subsets) <= set(rows)
     for subset in subsets:
-        assert rows[subset].n_abnormal > 0 and rows[subset].n_normal > 0
-        assert np.isfinite(rows[subset].metrics["pixel_auroc"])
+        records = rows[subset].records
+        assert {record["label"] for record in records} == {0, 1}
+        assert np.isfinite([record["image_score"] for record in records]).all()
+        assert rows[subset].subjects
+
+
+def test_pictures_with_boxes_are_scored_from_maps(tmp_path: Path) -> None:
+    tree = make_tree("nova", tmp_path / "nova", 3, SHAPE)
+    assert verify(tree, get_layout("nova")) == []
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    for path in (tree / "images").iterdir():
+        np.save(maps / f"{path.stem}.npy", read_png(path).astype(np.float32))
+    found = score_boxes(maps, tree / "bboxes_gold.csv")
+    assert (found.images, found.boxes) == (3, 4) and 0 <= found.metrics["ap30"] <= 1
