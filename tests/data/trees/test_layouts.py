@@ -18,8 +18,8 @@ from anyadbench.data.trees.problems import errors
 from anyadbench.data.trees.survey import discover, survey
 from anyadbench.errors import UserError
 
-NIFTI = ["brats2018", "brats2019", "brats2020", "brats2021", "brats2023", "brats2024", "mu", "pretreat", "mets", "ped", "mslub",
-         "mslub-short", "phantom", "msd01"]  # fmt: skip
+NIFTI = ["brats2018", "brats2019", "brats2020", "brats2021", "brats2023", "brats2024", "mu", "pretreat", "mslub",
+         "mets", "ped", "mslub-short", "phantom", "msd01"]  # fmt: skip
 TINY = (12, 12, 6)
 
 
