@@ -10,7 +10,7 @@ import click
 from anyadbench.cli.options import PATH, extra_files
 from anyadbench.cli.output import clean, print_json
 from anyadbench.errors import UserError
-from anyadbench.sequences import SEQUENCES
+from anyadbench.sequences import COMMON
 
 if TYPE_CHECKING:
     from anyadbench.data.trees.layouts import Layout
@@ -114,7 +114,7 @@ def export(store: Path, out: Path, protocol: str | None, t1ce: bool, as_json: bo
     check_store(opened)
     rules = _rules(opened.dataset, protocol)
     selection = ProtocolData(rules, {opened.dataset: opened}).selections[opened.dataset]
-    sequences = [name for name in SEQUENCES if name != "t1ce" or t1ce]
+    sequences = [name for name in COMMON if name != "t1ce" or t1ce]
     with Display(quiet=as_json) as display:
         done = export_png(opened, out, selection, sequences, display.progress)
     if as_json:
@@ -128,6 +128,30 @@ def export(store: Path, out: Path, protocol: str | None, t1ce: bool, as_json: bo
         click.echo(
             f"{_count(done.validation, 'validation normal')} left out: the release's tree has no place for them."
         )
+
+
+@data.command()
+@click.argument("store", type=PATH)
+@click.option("--out", type=PATH, help="Folder for card.md and card.json; the card is printed by default.")
+@_JSON
+def card(store: Path, out: Path | None, as_json: bool) -> None:
+    """Describe a store: people, scans by sequence, lesion volumes, terms, and hashes."""
+    from anyadbench.data.cards.markdown import card_markdown
+    from anyadbench.data.cards.summary import summarise
+    from anyadbench.data.store.store import open_store
+    from anyadbench.files import make_folder, write_json, write_text
+
+    opened = open_store(store)
+    found = summarise(opened, _layout(opened.dataset))
+    if out is not None:
+        make_folder(out)
+        write_text(out / "card.md", card_markdown(found), "--out")
+        write_json(out / "card.json", found, "--out")
+        click.echo(f"{out}: card.md and card.json of {opened.dataset}.")
+    elif as_json:
+        print_json(found)
+    else:
+        click.echo(card_markdown(found), nl=False)
 
 
 def _rules(dataset: str, name: str | None) -> Protocol:

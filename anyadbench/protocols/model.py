@@ -11,7 +11,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anyadbench.data.slices.rules import GeometryRules, IntensityRules, SliceRules, SplitRules
+from anyadbench.data.slices.rules import (
+    LESION_FREE,
+    GeometryRules,
+    HealthySplitRules,
+    IntensityRules,
+    SliceRules,
+    SplitRules,
+)
 from anyadbench.hashing import stable_hash
 from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
 
@@ -70,6 +77,8 @@ class Protocol:
         subsets: Evaluated subsets.
         as_available: Whether the row "as available" is evaluated.
         train: Data set to train on.
+        normals: What of it is trained and validated on: ``lesion-free`` slices of patients, or ``healthy`` subjects.
+        healthy_split: How its healthy subjects, and those of the test sets, are split.
         tests: Test sets.
         scoring_grid: Height and width of the scoring grid; (0, 0) for the slices' own.
         selection: Which state of a training is tested: ``last``; ``validation``, the one that is best on validation
@@ -95,6 +104,8 @@ class Protocol:
     as_available: bool = True
     slices: SliceRules = field(default_factory=SliceRules)
     split: SplitRules = field(default_factory=SplitRules)
+    healthy_split: HealthySplitRules = field(default_factory=HealthySplitRules)
+    normals: str = LESION_FREE
     intensity: IntensityRules = field(default_factory=IntensityRules)
     geometry: GeometryRules = field(default_factory=GeometryRules)
     scoring_grid: tuple[int, int] = (0, 0)
@@ -111,6 +122,7 @@ class Protocol:
     @property
     def hash(self) -> str:
         """Return the sha256 of everything in the protocol except its notes and title."""
+        # What both parts hold, the test part holds in full.
         return stable_hash({**self.training_part(), **self.test_part(), "name": self.name, "version": self.version})
 
     def training_part(self) -> dict[str, Any]:
@@ -120,10 +132,15 @@ class Protocol:
             "train": self.train,
             "slices": asdict(self.slices),
             "split": asdict(self.split),
-            "intensity": asdict(self.intensity),
+            "intensity": self.intensity.identity(),
             "selection": self.selection,
         }
         # Rules at their defaults are left out, so that a new rule does not change the identity of older fits.
+        if self.normals != LESION_FREE:
+            # Rules about patients and lesions then concern the test sets alone, so that these may differ in one fit.
+            slices = {name: getattr(self.slices, name) for name in ("min_brain", "max_train")}
+            own = {"normals": self.normals, "healthy_split": asdict(self.healthy_split)}
+            part |= {"slices": slices, "split": {"salt": self.split.salt}, **own}
         if self.geometry != GeometryRules():
             part["geometry"] = asdict(self.geometry)
         if self.selection != "last":
@@ -143,12 +160,21 @@ class Protocol:
         }
         if self.scoring != ScoringRules():
             part["scoring"] = asdict(self.scoring)
+        if self.normals != LESION_FREE:
+            part |= {"slices": asdict(self.slices), "split": asdict(self.split)}
+        if self.healthy_split != HealthySplitRules():
+            part["healthy_split"] = asdict(self.healthy_split)
         return part
 
     @property
     def selects_on_test(self) -> bool:
         """Whether a fit depends on test data."""
         return self.selection == "test-image-ap"
+
+    @property
+    def trains_on(self) -> str:
+        """What is trained on, for sentences: ``lesion-free slices`` or ``slices of healthy subjects``."""
+        return "lesion-free slices" if self.normals == LESION_FREE else "slices of healthy subjects"
 
     def rows(self, test: TestSet) -> tuple[str, ...]:
         """Return the labels of a test set's rows in the order of a board."""

@@ -49,19 +49,55 @@ class SplitRules:
     cover_subsets: bool = True
 
 
+LESION_FREE, HEALTHY = "lesion-free", "healthy"
+NORMALS = (LESION_FREE, HEALTHY)
+"""Sources of training normals: lesion-free slices of patients, or healthy subjects."""
+
+
+@dataclass(frozen=True)
+class HealthySplitRules:
+    """How healthy subjects are split, apart from the patients, so that adding them moves no patient.
+
+    More of them validate than of the patients: thresholds and false alarms are about healthy people, and one slice in
+    a hundred of few subjects bounds nothing.
+
+    Attributes:
+        train: Fraction of healthy subjects to train on, where a protocol trains on them.
+        validation: Fraction whose slices set thresholds, and calibrate the rate of false alarms.
+        test: Fraction on whom false alarms are counted.
+    """
+
+    train: float = 0.6
+    validation: float = 0.2
+    test: float = 0.2
+
+
+PERCENTILE, ZSCORE, HISTOGRAM = "percentile", "zscore", "histogram"
+HARMONISE = (PERCENTILE, ZSCORE, HISTOGRAM)
+"""Rules that bring scans of different scanners to one scale."""
+
+
 @dataclass(frozen=True)
 class IntensityRules:
     """How stored values are scaled for a method.
 
     Attributes:
-        mode: ``volume``: each sequence of a scan is divided by its own ``percentile`` of foreground and clipped to
-            [0, 1]. ``slice-minmax8``: each sequence of a slice is min-max scaled to [0, 1] in 8 bits, as in the AnyAD
-            release.
-        percentile: Percentile of foreground voxels for ``volume``: 99, 99.5, 99.8 or 99.9.
+        mode: ``volume``: each sequence of a scan is scaled to [0, 1] as ``harmonise`` says. ``slice-minmax8``: each
+            sequence of a slice is min-max scaled to [0, 1] in 8 bits, as in the AnyAD release.
+        percentile: Percentile of foreground voxels for ``percentile``: 99, 99.5, 99.8 or 99.9.
+        harmonise: For ``volume``, from each sequence of a scan alone: ``percentile`` divides by its own percentile of
+            foreground and clips; ``zscore`` maps 3 standard deviations of the brain below its mean to 0 and 5 above to
+            1; ``histogram`` moves its deciles to those of the training normals.
     """
 
     mode: str = "volume"
     percentile: float = 99.8
+    harmonise: str = PERCENTILE
+
+    def identity(self) -> dict[str, str | float]:
+        """Return the rules for hashing; the default of ``harmonise`` is left out, so that older fits keep theirs."""
+        rules: dict[str, str | float] = {"mode": self.mode, "percentile": self.percentile}
+        return rules if self.harmonise == PERCENTILE else {**rules, "harmonise": self.harmonise}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from anyadbench.data.trees.files import Match, ScanFiles, Survey
+from anyadbench.data.trees.grouping import identified
 from anyadbench.data.trees.layouts import LAYOUTS, SKIP, Layout
 from anyadbench.data.trees.problems import Problem
 from anyadbench.data.trees.reader import reader_of
@@ -86,7 +87,8 @@ def survey(source: Path, layout: Layout) -> Survey:
         )
     problems += [_unknown(name, layout) for name in unmatched]
     found = reader.find(matches, layout, root)
-    return Survey(found.scans, [*problems, *found.problems])
+    people = reader.people(root, layout)
+    return Survey([identified(scan, layout, people) for scan in found.scans], [*problems, *found.problems])
 
 
 def discover(source: Path, layout: Layout) -> list[ScanFiles]:
@@ -131,4 +133,6 @@ def _nothing_found(source: Path, layout: Layout, foreign: Mapping[str, str]) -> 
         other, example = sorted(foreign.items())[0]
         looks = f"but looks like {other} (e.g. {example})"
         return f"{source} holds no scan of {layout.name} {looks}; give {other} as the data set."
+    if layout.general and any(source.glob("sub-*")):
+        return f"{source} has subjects but no anatomy that {layout.name} reads; give a folder with {layout.tree}."
     return f"{source} holds no scan of {layout.name}; give a folder with files like {layout.tree}."
