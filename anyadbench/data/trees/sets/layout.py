@@ -128,7 +128,7 @@ class Layout:
         try:
             re.compile(self.healthy_subjects.replace("~", "[_-]"))
         except re.error as error:
-            cause = f"which is no regular expression ({error})"
+            cause = f"which is not a regular expression ({error})"
             raise ValueError(f"layout {self.name!r} has healthy_subjects {self.healthy_subjects!r}, {cause}") from None
 
     @cached_property
