@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float, Float32
 
+    from anyadbench.data.trees.volume import Volume
     from anyadbench.predict.slices import PatientSlices
 
 USE = "Research use; not a medical device."
@@ -69,6 +70,7 @@ class Prediction:
         origin: Names and hashes of the cell.
         inputs: Path, shape and spacing of every input.
         seconds: Time that the prediction took, from reading the scans to the map on their grid.
+        volumes: Every input as it was read, in LPS order on its own grid, in the order given.
     """
 
     map: Float32[np.ndarray, "a b c"]
@@ -86,6 +88,7 @@ class Prediction:
     origin: Mapping[str, Any]
     inputs: Mapping[str, Mapping[str, Any]]
     seconds: float = 0.0
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
 
     @property
     def patient_score(self) -> float:

@@ -140,6 +140,7 @@ class Predictor:
             origin=_origin(self.cell),
             inputs={item.sequence: _facts(item, placement.grid) for item in inputs},
             seconds=time.monotonic() - began,
+            volumes={item.sequence: item.volume for item in inputs},
         )
 
     def _shown(self, inputs: list[Input]) -> tuple[str, ...]:

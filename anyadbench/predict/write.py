@@ -38,7 +38,7 @@ def write_prediction(prediction: Prediction, folder: Path, name: str, request: s
     Raises:
         UserError: If the folder cannot be written, or contains files of these names that are not a prediction's.
     """
-    from anyadbench.predict.report import report_html
+    from anyadbench.predict.viewer.page import report_html
 
     check_folder(folder)
     report = report_html(prediction, name)
