@@ -12,7 +12,7 @@ import numpy as np
 
 from anyadbench.boards.render import tiles
 from anyadbench.predict.prediction import USE
-from anyadbench.predict.viewer.facts import key_facts, provenance
+from anyadbench.predict.viewer.facts import cluster_caption, cluster_rows, key_facts, map_facts, provenance
 from anyadbench.predict.viewer.pictures import THUMBNAIL, slice_with_map, top_slices, top_views
 from anyadbench.predict.viewer.scene import MapLayers, Scene, encode, map_layers, scene_of
 from anyadbench.sequences import SHORT, format_subset
@@ -81,9 +81,11 @@ def thumbnail(prediction: Prediction, scene: Scene, layers: MapLayers) -> str:
 
 
 def peak(prediction: Prediction, scene: Scene) -> tuple[int, int, int]:
-    """Return the drawn voxel with the map's peak."""
-    index = np.unravel_index(int(np.argmax(prediction.map)), prediction.map.shape)
-    return scene.place([float(i) for i in index])
+    """Return the drawn voxel with the peak of the first cluster, or without clusters of the map in the brain."""
+    if prediction.clusters:
+        return scene.place(prediction.clusters[0].peak_index)
+    inside = np.where(prediction.brain, prediction.map, -np.inf)
+    return scene.place([float(i) for i in np.unravel_index(int(np.argmax(inside)), inside.shape)])
 
 
 def _data(
@@ -109,9 +111,9 @@ def _map(item: Prediction, layers: MapLayers, scene: Scene, number: int) -> dict
     return {
         "id": f"map-{number}", "marks": f"marks-{number}", "label": format_subset(item.shown), "low": low, "high": high,
         "levels": [min(levels[0], 254), max(levels[1], levels[0] + 1)], "threshold": item.threshold,
-        "clusters": [], "rows": [], "caption": "",
-        "start": peak(item, scene),
-        "facts": "",
+        "clusters": [{"number": own.number, "peak": scene.place(own.peak_index)} for own in item.clusters],
+        "rows": cluster_rows(item), "caption": cluster_caption(item), "start": peak(item, scene),
+        "facts": map_facts(item),
     }  # fmt: skip
 
 
@@ -138,7 +140,8 @@ def _gradient() -> list[tuple[str, str]]:
     """Return the stops of the map's colour scale, for the legend."""
     at = np.linspace(0, 1, 17, dtype=np.float32)
     colours = np.rint(tiles.heat_colours(at[None])[0]).astype(int).tolist()
-    return [(f"{stop:.4f}", "#" + "".join(f"{c:02x}" for c in colour)) for stop, colour in zip(at, colours, strict=True)]
+    texts = ["#" + "".join(f"{part:02x}" for part in colour) for colour in colours]
+    return [(f"{stop:.4f}", text) for stop, text in zip(at, texts, strict=True)]
 
 
 def _asset(name: str) -> str:

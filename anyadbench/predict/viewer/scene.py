@@ -24,14 +24,14 @@ MARGIN = 2
 """Voxels kept around what the scans show."""
 
 MAX_VOXELS = 16_000_000
-"""Voxels other than 0 of all scans together, and ``MAP_WEIGHT`` of those of the maps, above which all are drawn coarser.
-Noise does not compress: a page of that many random voxels has 22 MB."""
+"""Voxels other than 0 of all scans, and ``MAP_WEIGHT`` of those of all maps, above which a page draws them coarser.
+Noise does not compress: that many random voxels fill 22 MB."""
 
 MAP_WEIGHT = 0.3
 """Size of a compressed map against that of a scan: maps are smooth."""
 
 UNNUMBERED = 255
-"""Mark of a voxel above the threshold that is in no numbered cluster."""
+"""Mark of a voxel of all clusters from this number on: a mask of so many is no list of findings."""
 
 orientations: Any = nibabel.orientations
 _LPS = orientations.axcodes2ornt("LPS")
@@ -58,7 +58,7 @@ class MapLayers:
 
     Attributes:
         map: The map; ``low`` outside the brain.
-        marks: 0 outside the mask, the number of the cluster inside it, ``UNNUMBERED`` where there is none.
+        marks: Number of the cluster that a voxel belongs to, at most ``UNNUMBERED``; 0 outside the mask.
         scale: Ends of the colour scale: the median in the brain, so that most tissue stays grey; near the top.
     """
 
@@ -74,7 +74,7 @@ class Scene:
     Attributes:
         scans: By sequence, in the order of ``SEQUENCES``.
         whole: The first input's grid.
-        brain: Where the scans that the method saw are not 0, on that grid.
+        brain: Where any shown sequence is not 0, on that grid.
         box: Part of that grid that is drawn.
         steps: Voxels of that grid in one drawn voxel, along x, y and z.
         native: Affine of the first input's file.
@@ -137,12 +137,12 @@ class Scene:
 def scene_of(prediction: Prediction, n_maps: int = 1, max_voxels: int = MAX_VOXELS) -> Scene:
     """Return the inputs of a prediction on the first input's grid.
 
-    Where a page would get too large, neighbours are drawn as one voxel: the mean of scans, the maximum of maps and masks,
-    so that no peak is lost.
+    Where a page would get too large, neighbours are drawn as one voxel: the mean of scans, the maximum of maps and
+    masks, so that no peak is lost.
     """
     whole = grid_of_map(prediction)
     arrays = {name: _on_grid(prediction, name, whole) for name in SHORT if name in prediction.volumes}
-    brain = _brain(prediction, arrays)
+    brain = lps(prediction.brain, prediction.affine)
     box = _box([*arrays.values(), brain])
     filled = sum(int(np.count_nonzero(array)) for array in arrays.values())
     filled += round(MAP_WEIGHT * n_maps * int(np.count_nonzero(brain)))
@@ -204,12 +204,6 @@ def _on_grid(prediction: Prediction, name: str, grid: Grid) -> Float32[np.ndarra
     return np.asarray(to_volume(prediction.volumes[name], grid).array, dtype=np.float32)
 
 
-def _brain(prediction: Prediction, arrays: dict[str, np.ndarray]) -> Bool[np.ndarray, "x y z"]:
-    shown = [arrays[name] != 0 for name in prediction.shown if name in arrays]
-    brain = np.logical_or.reduce(shown) if shown else np.zeros(grid_of_map(prediction).shape, bool)
-    return brain if brain.any() else np.ones(brain.shape, bool)
-
-
 def _box(volumes: list[np.ndarray]) -> tuple[slice, slice, slice]:
     seen = np.logical_or.reduce([volume != 0 for volume in volumes])
     parts = []
@@ -219,7 +213,7 @@ def _box(volumes: list[np.ndarray]) -> tuple[slice, slice, slice]:
     return parts[0], parts[1], parts[2]
 
 
-def _steps(ratio: float, spacing: Float[np.ndarray, "3"]) -> tuple[int, int, int]:
+def _steps(ratio: float, spacing: Float[np.ndarray, " 3"]) -> tuple[int, int, int]:
     """Return how many voxels are drawn as one along each axis: first along those with the smallest spacing."""
     steps = np.ones(3, int)
     while np.prod(steps) < ratio:
@@ -249,9 +243,8 @@ def _grey_ends(array: Float32[np.ndarray, "x y z"]) -> tuple[float, float]:
 
 
 def _marks(prediction: Prediction) -> UInt8[np.ndarray, "x y z"]:
-    if prediction.mask is None:
-        return np.zeros(grid_of_map(prediction).shape, np.uint8)
-    return np.where(lps(prediction.mask, prediction.affine), np.uint8(UNNUMBERED), np.uint8(0))
+    numbers = lps(prediction.cluster_labels, prediction.affine)
+    return np.minimum(numbers, UNNUMBERED).astype(np.uint8)
 
 
 def _nearest(marks: UInt8[np.ndarray, "x y z"], source: Grid, target: Grid) -> UInt8[np.ndarray, "X Y Z"]:
