@@ -77,9 +77,12 @@ def predict(
         predictor = _predictor(cell, options)
     from anyadbench.cli.output import clean
     from anyadbench.engine.numerics import NotFinite
+    from anyadbench.predict.viewer.cohort import Outcome, check_index, write_cohort
     from anyadbench.progress import Pace, about
 
-    rows, failed = [], []
+    if not single:
+        check_index(out)
+    rows, outcomes = [], list[Outcome]()
     pace = Pace(0, time.monotonic(), 0, len(patients), time.monotonic())
     for note in predictor.notes:
         click.echo(clean(note), err=True)
@@ -91,21 +94,23 @@ def predict(
         try:
             with plugin_errors(traceback):
                 rows.append(_one(predictor, patient, folder, options["threshold"], at, quiet=as_json))
+                outcomes.append(Outcome(patient.name, rows[-1]))
         except BrokenPipeError:  # the reader of the pipe is gone, which no patient caused
             raise
         except (UserError, OSError, NotFinite) as error:
             said = _sentence(error)
             if single:
                 raise error if isinstance(error, UserError) else UserError(said) from error
-            failed.append(patient.name)
+            outcomes.append(Outcome(patient.name, {}, said))
             click.echo(f"{number}/{len(patients)} {clean(patient.name)}: {said}", err=True)
-    if not single and rows:
-        _write_table(out / "predictions.csv", rows)
+    if not single:
+        write_cohort(out, outcomes)
+        click.echo(f"All patients: {out / 'index.html'}", err=as_json)
     if as_json:
         from anyadbench.cli.output import print_json
 
         print_json(rows[0] if single else rows)
-    if failed:
+    if failed := [clean(outcome.patient) for outcome in outcomes if outcome.failure]:
         click.echo(f"{len(failed)} of {len(patients)} patients could not be predicted: {', '.join(failed)}.", err=True)
         raise SystemExit(1)
 
@@ -180,23 +185,3 @@ def _one(
         score = f"patient score {scores['patient_score']:.4g}{above}"
         click.echo(f"{clean(patient.name)}: {score}{again}; {folder / 'report.html'}")
     return scores
-
-
-def _cell(value: Any) -> Any:
-    from anyadbench.tables import guarded
-
-    return "" if value is None else guarded(value) if isinstance(value, str) else value
-
-
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    import csv
-    import io
-
-    from anyadbench.files import write_text
-
-    text = io.StringIO()
-    names = ("patient", "subset", "patient_score", "threshold", "volume_above_threshold_ml")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([[_cell(row[name]) for name in names] for row in rows])
-    write_text(path, text.getvalue(), "--out")

@@ -24,6 +24,21 @@ KEYS = {
     "End": 35, "Tab": 9, "Enter": 13,
 }  # fmt: skip
 
+TWO_FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 0))))"
+
+BOX = """(selector) => {
+  const item = document.querySelector(selector);
+  item.scrollIntoView({ block: "center" });
+  const box = item.getBoundingClientRect();
+  return [box.left, box.top, box.width, box.height];
+}"""
+
+SET = """(selector, value) => {
+  const item = document.querySelector(selector);
+  item.value = value;
+  ["input", "change"].forEach((kind) => item.dispatchEvent(new Event(kind, { bubbles: true })));
+}"""
+
 
 class Tab:
     """One page of a browser.
@@ -53,7 +68,6 @@ class Tab:
         self.call("Page.navigate", url=address)
         self.wait("document.readyState === 'complete'")
         if script:
-            self.wait("document.documentElement.dataset.ready === 'yes'")
             self.settle()
 
     def size(self, width: int, height: int) -> None:
@@ -75,7 +89,8 @@ class Tab:
 
     def settle(self) -> None:
         """Wait until what was asked for is drawn."""
-        self.value("new Promise((done) => { let left = 4; const next = () => { left -= 1; left ? requestAnimationFrame(next) : setTimeout(done, 30); }; next(); })")
+        self.value(TWO_FRAMES)
+        self.wait("document.documentElement.dataset.ready === 'yes'")
 
     def press(self, key: str) -> None:
         """Press a key, as a person does."""
@@ -88,28 +103,23 @@ class Tab:
 
     def click(self, selector: str, across: float = 0.5, down: float = 0.5) -> None:
         """Click at a place of an element, given as shares of its width and height."""
-        x, y = self.value(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
-            f" const b = e.getBoundingClientRect(); return [b.left + b.width * {across}, b.top + b.height * {down}]; }})()"
-        )
+        x, y = self._place(selector, across, down)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
         self.settle()
 
     def wheel(self, selector: str, delta: float) -> None:
-        x, y = self.value(
-            f"(() => {{ const b = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
-            " return [b.left + b.width / 2, b.top + b.height / 2]; })()"
-        )
+        x, y = self._place(selector)
         self.call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=delta)
         self.settle()
 
+    def _place(self, selector: str, across: float = 0.5, down: float = 0.5) -> tuple[float, float]:
+        x, y, width, height = self.value(f"({BOX})({json.dumps(selector)})")
+        return x + across * width, y + down * height
+
     def choose(self, selector: str, value: str) -> None:
         """Set a control to a value and let it report that, as it does when a person sets it."""
-        self.value(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.value = {json.dumps(value)};"
-            " e.dispatchEvent(new Event('input', {bubbles: true})); e.dispatchEvent(new Event('change', {bubbles: true})); })()"
-        )
+        self.value(f"({SET})({json.dumps(selector)}, {json.dumps(value)})")
         self.settle()
 
     def pixels(self, selector: str) -> np.ndarray:

@@ -53,14 +53,19 @@ def reference_text(prediction: Prediction) -> str:
 
 def volume_text(volume_ml: float | None) -> str:
     """Return a volume in words."""
-    return "no threshold" if volume_ml is None else f"{volume_ml:.2f} ml"
+    return "no threshold" if volume_ml is None else f"{ml(volume_ml)} ml"
+
+
+def ml(volume_ml: float) -> str:
+    """Return millilitres with two decimals, or more for less than a tenth."""
+    return f"{volume_ml:.2f}" if volume_ml >= 0.1 else f"{volume_ml:.3f}"
 
 
 def cluster_rows(prediction: Prediction) -> list[dict[str, Any]]:
     """Return the lines of the table of clusters, from the highest peak to the lowest."""
     return [
         {
-            "number": item.number, "volume": f"{item.volume_ml:.2f}", "place": place_text(item.peak_mm),
+            "number": item.number, "volume": ml(item.volume_ml), "place": place_text(item.peak_mm),
             "voxel": ", ".join(map(str, item.peak_index)), "peak": f"{item.peak:.4g}", "mean": f"{item.mean:.4g}",
             "percentile": "–" if item.percentile is None else f"{item.percentile:.0f}",
         }
@@ -77,10 +82,10 @@ def cluster_caption(prediction: Prediction) -> str:
     more = len(prediction.clusters) - MAX_ROWS
     rest = f" The {more} with lower peaks are in prediction.json." if more > 0 else ""
     return (
-        "26-connected clusters inside the brain, from the highest peak to the lowest. Places are NIfTI world coordinates: "
-        "right or left, anterior or posterior, superior or inferior of the origin. Percentile: share of normal slices at "
-        f"that height whose own peak is lower.{rest}"
-    )  # fmt: skip
+        "26-connected clusters inside the brain, from the highest peak to the lowest. Places are NIfTI world "
+        "coordinates: right or left, anterior or posterior, superior or inferior of the origin. Percentile: share of "
+        f"normal slices at that height whose own peak is lower.{rest}"
+    )
 
 
 def map_facts(prediction: Prediction) -> str:
@@ -96,7 +101,10 @@ def provenance(prediction: Prediction) -> list[tuple[str, Any]]:
     threshold = "" if prediction.threshold is None else f"{prediction.threshold:.4g}, "
     return [
         ("Threshold", threshold + prediction.threshold_from),
-        ("Method", f"{origin['method']}, budget {origin['budget']}, seed {origin['seed']}, weights {origin['weights']}"),
+        (
+            "Method",
+            f"{origin['method']}, budget {origin['budget']}, seed {origin['seed']}, weights {origin['weights']}",
+        ),
         ("Protocol", origin["protocol"]),
         ("Cell", f"{origin['folder']} ({origin['cell_id'][:16]})"),
     ]
@@ -112,4 +120,4 @@ def _largest(prediction: Prediction) -> str:
     if not prediction.clusters:
         return ""
     largest = max(prediction.clusters, key=lambda item: item.volume_ml)
-    return f"the largest has {largest.volume_ml:.2f} ml, at {place_text(largest.peak_mm)} mm"
+    return f"the largest has {ml(largest.volume_ml)} ml, at {place_text(largest.peak_mm)} mm"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from functools import lru_cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from anyadbench.boards.render import tiles
 from anyadbench.predict.prediction import USE
+from anyadbench.predict.viewer.assets import asset, environment, hash_of
 from anyadbench.predict.viewer.facts import cluster_caption, cluster_rows, key_facts, map_facts, provenance
 from anyadbench.predict.viewer.pictures import THUMBNAIL, slice_with_map, top_slices, top_views
 from anyadbench.predict.viewer.scene import MapLayers, Scene, encode, map_layers, scene_of
@@ -19,8 +16,6 @@ from anyadbench.sequences import SHORT, format_subset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from jinja2 import Environment
 
     from anyadbench.predict.prediction import Prediction
 
@@ -49,7 +44,7 @@ def report_html(prediction: Prediction, name: str, others: Iterable[Prediction] 
         {"id": f"scan-{sequence}", "name": sequence, "label": SHORT[sequence], "low": layer.low, "high": layer.high}
         for sequence, layer in scene.scans.items()
     ]
-    script, style = _asset("viewer.js"), _asset("page.css")
+    script, style = asset("viewer.js"), asset("page.css")
     return environment().get_template("report.html.j2").render(
         name=name, use=USE, prediction=prediction, short=SHORT, scans=scans, maps=maps, volumes=volumes.items(),
         facts=key_facts(prediction), provenance=provenance(prediction), top=top_views(prediction, scene, layers),
@@ -57,22 +52,8 @@ def report_html(prediction: Prediction, name: str, others: Iterable[Prediction] 
         slices=[{"item": item, "z": scene.at_height(item.height_mm)} for item in prediction.slices],
         coarse="" if scene.steps == (1, 1, 1) else " × ".join(map(str, scene.steps)),
         thumbnail=thumbnail(prediction, scene, layers), data=_data(prediction, scene, scans, maps),
-        script=script, style=style, script_hash=_hash(script), style_hash=_hash(style),
+        script=script, style=style, script_hash=hash_of(script), style_hash=hash_of(style),
     )  # fmt: skip
-
-
-@lru_cache(maxsize=1)
-def environment() -> Environment:
-    """Return the templates of this package; everything is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader("anyadbench.predict.viewer", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def thumbnail(prediction: Prediction, scene: Scene, layers: MapLayers) -> str:
@@ -142,11 +123,3 @@ def _gradient() -> list[tuple[str, str]]:
     colours = np.rint(tiles.heat_colours(at[None])[0]).astype(int).tolist()
     texts = ["#" + "".join(f"{part:02x}" for part in colour) for colour in colours]
     return [(f"{stop:.4f}", text) for stop, text in zip(at, texts, strict=True)]
-
-
-def _asset(name: str) -> str:
-    return (resources.files("anyadbench.predict.viewer") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,11 +59,6 @@ def slice_with_map(prediction: Prediction, scene: Scene, layers: MapLayers, z: i
     heat = tiles.blend_map(_grey(scene, name, z, side), _square(scene, values, layer.low), low, high)
     mask = _square(scene, (layers.marks[:, :, z] > 0).astype(np.float32)) >= 0.5
     return tiles.png_uri(heat, tiles.outline(mask, side))
-
-
-def png_bytes(uri: str) -> bytes:
-    """Return the picture of a data URI."""
-    return base64.b64decode(uri.partition(",")[2])
 
 
 def _grey(scene: Scene, name: str, z: int, side: int) -> np.ndarray:

@@ -230,6 +230,7 @@
   }
 
   function refresh() {
+    root.dataset.ready = "no";
     if (pending) { return; }
     pending = true;
     requestAnimationFrame(async () => {
@@ -237,7 +238,7 @@
       try {
         await Promise.all(panels.map(draw));
         await report();
-        root.dataset.ready = "yes";
+        if (!pending) { root.dataset.ready = "yes"; }
       } catch (error) {
         one("#failure").hidden = false;
         one("#failure").textContent = "The viewer cannot read its volumes in this browser (" + error.message + "); a newer "
@@ -485,7 +486,10 @@
     slide("map-high", (value) => { state.scales[state.map][1] = Math.max(value, state.scales[state.map][0] + 1); });
     one("#cross").addEventListener("change", (event) => { state.cross = event.target.checked; refresh(); });
     one("#reset").addEventListener("click", reset);
-    all("button[data-jump]").forEach((button) => button.addEventListener("click", () => toCluster(Number(button.dataset.jump))));
+    all("button[data-jump]").forEach((button) => button.addEventListener("click", () => {
+      toCluster(Number(button.dataset.jump));
+      one("#viewer").scrollIntoView({ block: "nearest" });
+    }));
     all("#plot rect[data-z]").forEach((bar) => bar.addEventListener("click", () => move(2, Number(bar.dataset.z) - state.at[2])));
     all("button[data-z]").forEach((button) => button.addEventListener("click", () => {
       move(2, Number(button.dataset.z) - state.at[2]);
