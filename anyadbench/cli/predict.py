@@ -51,6 +51,9 @@ def _scan_option(name: str) -> Callable[[Command], Command]:
 @click.option("--table", type=PATH, help="Many patients: a CSV with patient,flair,t1,t1ce,t2.")
 @click.option("--threshold", type=float, help="Pixel threshold; by default the cell's, from validation normals.")
 @click.option(
+    "--subsets", metavar="LIST", help="Maps from fewer sequences to switch between in the report: 'all', or 'F,F+T1'."
+)
+@click.option(
     "--weights", metavar="file:PATH", help="Path of the cell's pretrained weights, or of a whole published network."
 )
 @device_option
@@ -71,6 +74,10 @@ def predict(
         from anyadbench.predict.inputs import check_threshold
 
         check_threshold(options["threshold"])
+    if options["subsets"]:
+        from anyadbench.predict.viewer.subsets import parse_subsets
+
+        parse_subsets(options["subsets"])
     patients = _patients(dict(ctx.obj or {}), out, name, options)
     single = not (options["data"] or options["table"])
     with plugin_errors(traceback):
@@ -93,7 +100,7 @@ def predict(
         at += f" ({left} for all)" if (left := about(pace.left())) else ""
         try:
             with plugin_errors(traceback):
-                rows.append(_one(predictor, patient, folder, options["threshold"], at, quiet=as_json))
+                rows.append(_one(predictor, patient, folder, options, at, quiet=as_json))
                 outcomes.append(Outcome(patient.name, rows[-1]))
         except BrokenPipeError:  # the reader of the pipe is gone, which no patient caused
             raise
@@ -155,17 +162,22 @@ def _sentence(error: Exception) -> str:
 
 
 def _one(
-    predictor: Predictor, patient: Patient, folder: Path, threshold: float | None, label: str, quiet: bool
+    predictor: Predictor, patient: Patient, folder: Path, options: dict[str, Any], label: str, quiet: bool
 ) -> dict[str, Any]:
     from anyadbench.cli.output import clean
     from anyadbench.files import read_json
+    from anyadbench.hashing import stable_hash
     from anyadbench.launch.progress import Display
     from anyadbench.predict.batch import is_done, request_hash
+    from anyadbench.predict.viewer.subsets import with_subsets
     from anyadbench.predict.write import SCORES, check_folder, write_prediction
 
     if patient.problem:
         raise UserError(clean(patient.problem))
+    threshold, wanted = options["threshold"], options["subsets"]
     request = request_hash(patient, predictor, threshold)
+    if wanted:
+        request = stable_hash([request, wanted])
     before = is_done(folder, request)
     if not before:
         check_folder(folder)  # fail before the work, not after it
@@ -173,7 +185,8 @@ def _one(
             display.progress(0, 0, f"{label}: reading")
             shown = partial(display.progress, label=f"{label}: slices")
             prediction = predictor.predict(patient.scans, threshold=threshold, progress=shown)
-        write_prediction(prediction, folder, patient.name, request)
+            prediction, others = with_subsets(prediction, predictor, wanted, threshold=threshold, progress=shown)
+            write_prediction(prediction, folder, patient.name, request, others)
     scores = read_json(folder / SCORES)
     for note in () if before else scores["notes"]:
         if note not in predictor.notes:

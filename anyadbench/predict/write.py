@@ -17,6 +17,7 @@ from anyadbench.files import json_bytes, make_folder, remove_leftovers, write_js
 
 if TYPE_CHECKING:
     from anyadbench.predict.prediction import Prediction
+    from anyadbench.predict.viewer.subsets import OtherSubsets
 
 MAP, MASK, SCORES, REPORT = "anomaly.nii.gz", "mask.nii.gz", "prediction.json", "report.html"
 
@@ -24,7 +25,9 @@ OPTION = "--out"
 """Option that chooses the folder, for the advice when it cannot be written."""
 
 
-def write_prediction(prediction: Prediction, folder: Path, name: str, request: str = "") -> None:
+def write_prediction(
+    prediction: Prediction, folder: Path, name: str, request: str = "", others: OtherSubsets | tuple[()] = ()
+) -> None:
     """Write one patient's files, all of them or, where the disk gets full, none.
 
     ``prediction.json`` gets its name last, so that it says that the others are whole.
@@ -34,6 +37,7 @@ def write_prediction(prediction: Prediction, folder: Path, name: str, request: s
         folder: Created if missing; only files of an earlier prediction are replaced.
         name: The patient, for the report's title.
         request: Hash of the request, by which a batch recognises a finished patient.
+        others: Predictions from other subsets of the sequences, for the report and ``prediction.json``.
 
     Raises:
         UserError: If the folder cannot be written, or contains files of these names that are not a prediction's.
@@ -41,7 +45,8 @@ def write_prediction(prediction: Prediction, folder: Path, name: str, request: s
     from anyadbench.predict.viewer.page import report_html
 
     check_folder(folder)
-    report = report_html(prediction, name)
+    report = report_html(prediction, name, others)
+    subsets = others.found if others else []
     files: dict[Path, bytes | Callable[[BinaryIO], object]] = {
         folder / MAP: lambda handle: _write_image(handle, prediction.map, prediction)
     }
@@ -49,7 +54,9 @@ def write_prediction(prediction: Prediction, folder: Path, name: str, request: s
     if mask is not None:
         files[folder / MASK] = lambda handle: _write_image(handle, mask.astype(np.uint8), prediction)
     files[folder / REPORT] = report.encode("utf-8", "backslashreplace")
-    files[folder / SCORES] = json_bytes({**prediction.as_json(), "patient": name, "request": request})
+    files[folder / SCORES] = json_bytes(
+        {**prediction.as_json(), "subsets": subsets, "patient": name, "request": request}
+    )
 
     def mark() -> None:
         # Not removed but marked: if this is interrupted, the next run must still recognise the files as its own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,28 +16,28 @@ from anyadbench.predict.viewer.scene import MapLayers, Scene, encode, map_layers
 from anyadbench.sequences import SHORT, format_subset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from anyadbench.predict.prediction import Prediction
+    from anyadbench.predict.viewer.subsets import OtherSubsets
 
 WIDTH, HEIGHT = 720, 120
 """Size of the plot of slice scores."""
 
 
-def report_html(prediction: Prediction, name: str, others: Iterable[Prediction] = (), n_others: int = 0) -> str:
+def report_html(prediction: Prediction, name: str, others: Collection[Prediction] | OtherSubsets = ()) -> str:
     """Return the page; all external text is escaped, and only the page's own script may run.
 
     Args:
         prediction: The prediction from all given sequences.
         name: Name of the patient.
-        others: Predictions from other subsets of the same patient's sequences; each is read and dropped.
-        n_others: How many they are.
+        others: Predictions from other subsets of the same patient's sequences; each is drawn and dropped.
     """
-    scene = scene_of(prediction, 1 + n_others)
+    scene = scene_of(prediction, 1 + len(others))
     layers = map_layers(prediction, scene)
     volumes = {f"scan-{sequence}": encode(layer.values) for sequence, layer in scene.scans.items()}
     maps = []
-    for number, item in enumerate((prediction, *others)):
+    for number, item in enumerate(chain([prediction], others)):
         own = layers if item is prediction else map_layers(item, scene)
         volumes |= {f"map-{number}": encode(own.map.values), f"marks-{number}": encode(own.marks)}
         maps.append(_map(item, own, scene, number))

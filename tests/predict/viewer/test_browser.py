@@ -89,11 +89,9 @@ def test_the_brightest_map_pixel_is_at_the_crosshair(report: Tab) -> None:
     report.choose("#mask-opacity", "0")
     report.value("document.querySelector('#cross').click()")
     report.choose("#map-opacity", "100")
+    report.choose("#width", "512")
+    report.choose("#level", "255")  # the scan is dark grey, so that the top of the colour scale is the brightest
     pixels = report.pixels(AXIAL).sum(axis=2)
-    where = report.value(
-        f"(() => {{ const c = document.querySelector({json.dumps(AXIAL)}); return [c.width, c.clientWidth]; }})()"
-    )
-    assert where[0] == where[1]
     y, x = np.unravel_index(pixels[20:-30, 20:-20].argmax(), pixels[20:-30, 20:-20].shape)
     report.click(AXIAL, (x + 20.5) / pixels.shape[1], (y + 20.5) / pixels.shape[0])
     peak = a_prediction().clusters[0].peak_index
@@ -245,17 +243,25 @@ def test_dark_and_light(tab: Tab, page: Path, way: str) -> None:
 
 
 CONTRAST = """(() => {
+  const TEXTS = "h1, h2, h3, p, dt, dd, th, td, label, li, summary, button, select, figcaption, span, a";
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = (c) => { const p = c.slice(0, 3).map((v) => v / 255).map((v) => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
-    return .2126 * p[0] + .7152 * p[1] + .0722 * p[2]; };
-  const behind = (e) => { for (let n = e; n; n = n.parentElement) {
-    const c = parse(getComputedStyle(n).backgroundColor); if (c.length < 4 || c[3] > 0) { return c; } } return [255, 255, 255]; };
-  return Array.from(document.querySelectorAll("h1, h2, h3, p, dt, dd, th, td, label, li, summary, button, select, figcaption, span, a"))
-    .filter((e) => e.innerText && e.innerText.trim() && e.getClientRects().length && !e.classList.contains("skip") && e.id !== "live")
-    .map((e) => { const [a, b] = [light(parse(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
-      return [(a + .05) / (b + .05), e.outerHTML.slice(0, 120)]; })
-    .filter(([ratio]) => ratio < 4.5);
+  const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const clear = (colour) => colour.length === 4 && colour[3] === 0;
+  const behind = (item) => {
+    const colour = parse(getComputedStyle(item).backgroundColor);
+    return clear(colour) && item.parentElement ? behind(item.parentElement) : colour;
+  };
+  const ratio = (item) => {
+    const both = [light(parse(getComputedStyle(item).color)), light(behind(item))].sort((x, y) => y - x);
+    return (both[0] + 0.05) / (both[1] + 0.05);
+  };
+  return Array.from(document.querySelectorAll(TEXTS))
+    .filter((item) => item.innerText && item.innerText.trim() && item.getClientRects().length)
+    .filter((item) => item.className !== "skip" && item.id !== "live" && ratio(item) < 4.5)
+    .map((item) => item.outerHTML.slice(0, 120));
 })()"""
+"""Texts with less contrast than WCAG 2 wants at level AA."""
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -265,7 +271,8 @@ def test_text_has_enough_contrast(tab: Tab, page: Path, theme: str) -> None:
 
 
 WIDE = """Array.from(document.querySelectorAll("main *, header *"))
-  .filter((e) => !e.closest(".scroll, svg, canvas") && e.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+  .filter((e) => !e.closest(".scroll, svg, canvas"))
+  .filter((e) => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
   .map((e) => e.outerHTML.slice(0, 120))"""
 
 
@@ -277,20 +284,21 @@ def test_nothing_is_wider_than_the_screen(tab: Tab, page: Path, width: int) -> N
     assert tab.value("document.documentElement.scrollWidth") == width
 
 
+FOCUSED = """(() => {
+  const e = document.activeElement, label = e.getAttribute("aria-label") || (e.closest("label") || e).textContent;
+  return [e.id || e.className || e.tagName, label.trim(), getComputedStyle(e).outlineStyle];
+})()"""
+
+
 def test_the_focus_goes_through_all_controls_in_their_order(report: Tab) -> None:
     report.value("document.body.focus()")
     seen: list[Any] = []
     for _ in range(40):
         report.press("Tab")
-        seen.append(
-            report.value(
-                "(() => { const e = document.activeElement; return [e.id || e.className || e.tagName, e.getAttribute('aria-label')"
-                " || (e.closest('label') || e).textContent.trim(), getComputedStyle(e).outlineStyle]; })()"
-            )
-        )
+        seen.append(report.value(FOCUSED))
     names = [name for name, _, _ in seen]
-    wanted = ["skip", "theme", "view", "scan", "map", "zoom", "side", "level", "width", "map-opacity", "map-low", "map-high",
-              "mask-opacity", "cross", "reset", "CANVAS", "INPUT", "CANVAS", "INPUT", "CANVAS", "INPUT"]  # fmt: skip
+    tools = "theme view scan map zoom side level width map-opacity map-low map-high mask-opacity cross reset"
+    wanted = ["skip", *tools.split(), *["CANVAS", "INPUT"] * 3]
     assert names[: len(wanted)] == wanted
     assert all(label and outline != "none" for _, label, outline in seen[: len(wanted)])
     assert "Show cluster 1 in the viewer" in [label for _, label, _ in seen]
@@ -308,7 +316,7 @@ def test_what_can_be_focused_has_a_name_and_changes_are_announced(report: Tab) -
     report.click("button[data-jump='2']")
     report.wait("document.querySelector('#live').textContent.includes('in cluster 2')")
     text = report.value("document.querySelector('#panels input').getAttribute('aria-valuetext')")
-    assert text == f"slice {a_prediction().clusters[1].peak_index[2]}, I {abs(round(8 * 5 - 60))} mm"
+    assert text == f"slice {a_prediction().clusters[1].peak_index[2]}, I 20 mm"
 
 
 def test_without_scripts_numbers_table_and_pictures_are_there(tab: Tab, page: Path) -> None:
@@ -351,5 +359,5 @@ def test_the_list_of_patients_is_sorted_and_leads_to_the_reports(tab: Tab, tmp_p
     assert tab.value(names) == ["anna", "ben & <b>", "cleo", "zoe"]
     assert tab.value("Array.from(document.images).every((i) => i.complete && i.naturalWidth > 0)")
     assert tab.value(CONTRAST) == []
-    tab.click("tbody tr:nth-child(2) a")
+    tab.click("tbody tr:nth-child(2) a", down=0.25)  # of two lines, with a gap between them
     tab.wait("document.title === 'ben & <b>: anomaly map'")

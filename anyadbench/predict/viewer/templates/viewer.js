@@ -125,7 +125,7 @@
 
   function paint(panel, place, grey, level, marks) {
     const image = new ImageData(place.nu, place.nv), pixels = image.data;
-    const table = greys(panel.scan), colours = heat(panel.map), fill = 0.3 * state.maskOpacity;
+    const table = greys(panel.scan), colours = heat(panel.map), fill = 0.12 * state.maskOpacity;
     for (let i = 0, o = 0; i < grey.length; i += 1, o += 4) {
       const g = table[grey[i]], c = level[i] * 4, a = colours[c + 3], m = marks[i] ? fill : 0;
       for (let k = 0; k < 3; k += 1) {
