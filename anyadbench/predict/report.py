@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anyadbench.boards.render import tiles
+from anyadbench.predict.findings.sentences import MEANING, patient_text, volume_text
 from anyadbench.predict.prediction import USE, Prediction, SliceScore
 from anyadbench.sequences import SHORT
 
@@ -39,6 +40,9 @@ def report_html(prediction: Prediction, name: str) -> str:
     context = {
         "name": name,
         "use": USE,
+        "score_text": patient_text(scores := prediction.as_json()),
+        "volume_text": volume_text(prediction.volume_ml, scores["reference"]),
+        "meaning": MEANING,
         "prediction": prediction,
         "shown": ", ".join(SHORT[sequence] for sequence in prediction.shown),
         "short": SHORT,
@@ -97,7 +101,8 @@ def _view(prediction: Prediction, index: int, low: float, high: float) -> View:
         greys[sequence] = tiles.grey_tile(tiles.cut(_bytes(values[names.index(sequence)]), box), TILE)
     picture = _on_field(prediction.grid_maps[index], values.shape[1:])
     counts = prediction.slices[index].counted and prediction.threshold is not None
-    mask = picture > prediction.threshold if counts else np.zeros(picture.shape, bool)
+    brain = _on_field(prediction.grid_brain[index].astype(np.float32), values.shape[1:]) >= 0.5
+    mask = (picture > prediction.threshold) & brain if counts else np.zeros(picture.shape, bool)
     line = tiles.outline(tiles.cut(mask, box), TILE)
     heat = tiles.blend_map(greys[prediction.shown[0]], tiles.cut(picture, box), low, high)
     pictures = [(SHORT[sequence], tiles.png_uri(grey)) for sequence, grey in greys.items()]
