@@ -14,6 +14,7 @@ from anyadbench.cells.fitting import WEIGHTS, Fitting
 from anyadbench.cells.identity import hashed_besides, identify
 from anyadbench.cells.job import Job
 from anyadbench.cells.manifest import differences, environment, peak_memory, plugin
+from anyadbench.cells.normals import ValidationNormals
 from anyadbench.cells.per_subset import PerSubsetFits
 from anyadbench.cells.training_coverage import training_coverage
 from anyadbench.cells.work_folder import PROGRESS, WorkFolder, now
@@ -40,6 +41,8 @@ from anyadbench.protocols.reader import read_protocol
 from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo, training
 from anyadbench.results.arrays import save_arrays
 from anyadbench.results.cellfiles import HASHED, SLICE_COLUMNS, RowKey
+from anyadbench.results.normals import FILE as NORMALS
+from anyadbench.results.normals import save_normals
 from anyadbench.sequences import AS_AVAILABLE, SHORT, format_subset, parse_subset
 from anyadbench.tables import guarded
 
@@ -64,13 +67,15 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     labels = list(dict.fromkeys(label for test in protocol.tests for label in protocol.rows(test)))
     kept = MapSample(job.keep_maps, protocol.sequences, labels)
     evaluator = Evaluator(method, data, job.numerics, reporter, kept)
-    thresholds = evaluator.thresholds()
+    normals = ValidationNormals(data, evaluator.brains)
+    thresholds = evaluator.thresholds(normals)
     states: States = [(test, evaluator.run_test(test)) for test in protocol.tests]
     scored = time.monotonic() - started
     remove_leftovers(folder.work)
     shutil.rmtree(folder.work / "scores", ignore_errors=True)  # of a process that was killed while it wrote
     rows = write_scores(folder.work / "scores", data, states, thresholds, reporter)
     kept.write(folder.work / "scores" / "maps.npz")
+    save_normals(folder.work / NORMALS, normals.found())
     slices = sum(len(state.records) for _, by_label in states for state in by_label.values())
     compiled = FELL_BACK if FELL_BACK in (fit.get("compile"), evaluator.compiled.state) else evaluator.compiled.state
     timings = {"score_seconds": scored, "scored_slices": float(slices)}

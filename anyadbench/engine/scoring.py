@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,9 @@ from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Float32, Float64, Int
+
+SeenSlices = Callable[[str, "Int[np.ndarray, ' B']", np.ndarray, np.ndarray, np.ndarray], None]
+"""Receives the label of a subset, and indices, values, maps and image scores of slices scored with it."""
 
 SUBJECT_BITS = 20
 """Bits of the subjects' histograms where a row is counted in bins (see ``docs/metrics.md``)."""
@@ -233,8 +236,11 @@ class Evaluation(abc.ABC):
         indices = self.data.validation_indices()
         return indices[np.linspace(0, len(indices) - 1, min(len(indices), VALIDATION_SLICES)).round().astype(int)]
 
-    def thresholds(self) -> dict[str, Quantile]:
-        """Return the 99th percentile of the validation normals' pixel scores by subset label."""
+    def thresholds(self, seen: SeenSlices | None = None) -> dict[str, Quantile]:
+        """Return the 99th percentile of the validation normals' pixel scores by subset label.
+
+        ``seen`` receives each label's indices, values, maps and image scores.
+        """
         reader = self.data.reader(self.protocol.train)
         indices = self.validation_slices()
         states: dict[str, PixelState] = {}
@@ -244,12 +250,25 @@ class Evaluation(abc.ABC):
             values, present = reader.read(part)
             for subset, members, served in self._rounds(present):
                 names = [self._name(reader, index) for index in part[members]]
-                maps, _ = self.score(values[members], subset, names)
+                maps, images = self.score(values[members], subset, names)
                 for label, chosen in served:
+                    if seen is not None:
+                        seen(label, part[members[chosen]], values[members[chosen]], maps[chosen], images[chosen])
                     empty = np.zeros_like(maps[chosen], dtype=bool)
                     states.setdefault(label, PixelState()).update(maps[chosen], empty)
             self.reporter.progress(min(start + SCORING_BATCH, len(indices)), len(indices), "scoring validation normals")
         return {label: quantile_of_state(state) for label, state in states.items()}
+
+    def brains(self, values: Float[np.ndarray, "B S H W"]) -> Bool[np.ndarray, "B h w"]:
+        """Return the brain of slices on the scoring grid: where any sequence that the scan has is above 0."""
+        masks = np.asarray((values > 0).any(axis=1))
+        height, width = self.protocol.scoring_grid
+        grid = (height or masks.shape[1], width or masks.shape[2])
+        if masks.shape[1:] == grid:
+            return masks
+        mode = self.protocol.scoring.masks
+        resized = F.interpolate(torch.from_numpy(masks[:, None].astype(np.float32)), grid, mode=mode)
+        return resized[:, 0].numpy() > 0.5
 
     def _grid(self, reader: SliceReader) -> tuple[int, int]:
         height, width = self.protocol.scoring_grid

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.predict.findings.inside import top_mean
+from anyadbench.predict.findings.sentences import MEANING
+from anyadbench.results.normals import top_mean
 from anyadbench.sequences import format_subset
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Prediction:
         cluster_labels: Number of the cluster that a voxel belongs to; 0 is none.
         percentiles: Scores as percentiles among normals; ``None`` where the cell has no reference for the subset.
         reference: What normals have above the threshold; ``None`` where the cell has no reference for the subset.
+        alarm: Whether the patient score is above a calibration's alarm threshold, with threshold, rate and subjects;
+            ``None`` without one.
         seconds: Time that the prediction took, from reading the scans to the map on their grid.
         volumes: Every input as it was read, in LPS order on its own grid, in the order given.
     """
@@ -107,6 +110,7 @@ class Prediction:
     cluster_labels: Int32[np.ndarray, "a b c"]
     percentiles: Percentiles | None = None
     reference: Mapping[str, Any] | None = None
+    alarm: Mapping[str, Any] | None = None
     seconds: float = 0.0
     volumes: Mapping[str, Volume] = field(default_factory=dict)
 
@@ -138,6 +142,7 @@ class Prediction:
             "shown": list(self.shown),
             "subset": format_subset(self.shown),
             "patient_score": self.patient_score,
+            "patient_score_means": MEANING,
             "threshold": self.threshold,
             "threshold_from": self.threshold_from,
             "volume_above_threshold_ml": self.volume_ml,
@@ -145,6 +150,7 @@ class Prediction:
             "clusters": [asdict(item) for item in self.clusters],
             "percentiles": None if self.percentiles is None else asdict(self.percentiles),
             "reference": None if self.reference is None else dict(self.reference),
+            "alarm": None if self.alarm is None else dict(self.alarm),
             "notes": list(self.notes),
             "slices": [asdict(item) for item in self.slices],
         }

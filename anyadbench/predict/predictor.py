@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,13 @@ from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.scoring import Evaluator
 from anyadbench.errors import UserError
 from anyadbench.methods.contract import Method
+from anyadbench.plugins import code_hash, find_method
 from anyadbench.predict.cell import TrainedCell, read_cell
-from anyadbench.predict.findings.clusters import SMALLEST_ML, check_smallest, find_clusters
+from anyadbench.predict.findings.clusters import find_clusters
+from anyadbench.predict.findings.compare import compared
 from anyadbench.predict.findings.inside import brain_of, keep_inside
 from anyadbench.predict.findings.scored import score_slices, slice_table
+from anyadbench.predict.findings.settings import read_settings
 from anyadbench.predict.geometry import (
     Grid,
     Placement,
@@ -35,24 +38,22 @@ from anyadbench.predict.geometry import (
     tilt,
     to_volume,
 )
-from anyadbench.predict.inputs import Input, Source, check_threshold, read_inputs
+from anyadbench.predict.inputs import Input, Source, read_inputs
 from anyadbench.predict.prediction import Prediction
 from anyadbench.predict.slices import PatientSlices
 from anyadbench.predict.trained_method import build_method, prediction_policy
-from anyadbench.sequences import SHORT, Subset, format_subset
+from anyadbench.sequences import SHORT, Subset
 
 if TYPE_CHECKING:
     from jaxtyping import Float32
 
     from anyadbench.data.trees.volume import Volume
+    from anyadbench.predict.findings.calibration import Calibration
 
 SliceProgress = Callable[[int, int], None]
 
 MIN_OVERLAP = 0.5
 """Share of the first input's brain that every other sequence must cover."""
-
-MAX_SHARE = 0.1
-"""Share of the field above the threshold that no lesion explains: a third of the brain."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +74,21 @@ class Predictor:
     notes: tuple[str, ...] = ()
     own: bool = True
 
+    @property
+    def identity(self) -> list[Any]:
+        """Everything about the model that a prediction depends on."""
+        descriptor, entry = find_method(self.cell.job.method)
+        code = code_hash(entry, descriptor.factory)
+        return [self.cell.result.cell_id, code, self.method.context.weights.sha256, self.policy.to_dict()]
+
     def predict(
         self,
         scans: Mapping[str, Source],
         *,
         spacing: tuple[float, float, float] | None = None,
         threshold: float | None = None,
-        smallest_ml: float = SMALLEST_ML,
+        smallest_ml: float | None = None,
+        calibration: str | PathLike[str] | Calibration | None = None,
         progress: SliceProgress = lambda done, total: None,
     ) -> Prediction:
         """Return anomaly map and scores of one patient.
@@ -92,16 +101,17 @@ class Predictor:
                 spacings and orientations may differ. The result has the grid of the first one.
             spacing: Voxel size in mm along the axes of arrays.
             threshold: Pixel threshold in units of the map, instead of the cell's own.
-            smallest_ml: Clusters of the mask with a smaller volume are removed.
+            smallest_ml: Clusters of the mask with a smaller volume are removed; 3 mm³ by default.
+            calibration: Folder that ``anyadbench calibrate`` wrote for this cell: thresholds, percentiles and alarms
+                from a site's own normals, instead of the cell's.
             progress: Called with the number of scored slices and the total.
 
         Raises:
-            UserError: If a scan cannot be used (the sentence names it), or the threshold or the smallest cluster is
-                not a finite number.
+            UserError: If a scan cannot be used (the sentence names it), the threshold or the smallest cluster is not a
+                finite number, or the calibration is damaged or another cell's.
         """
         began = time.monotonic()
-        threshold = None if threshold is None else check_threshold(threshold)
-        smallest_ml = check_smallest(smallest_ml)
+        settings = read_settings(self.cell, threshold, smallest_ml, calibration, self.own)
         inputs = read_inputs(scans, spacing)
         shown = self._shown(inputs)
         reference = inputs[0].volume
@@ -117,31 +127,19 @@ class Predictor:
             self.method, ProtocolData(slices.protocol), self.policy, Reporter(), MapSample("none", shown)
         )
         scored = score_slices(evaluator, slices, subsets, progress)
-        own, origin = self._threshold(shown, threshold)
-        limits = {subset: self._threshold(subset, threshold)[0] for subset in {*subsets}}
+        own, origin = settings.limit(self.cell, shown, self.own)
+        limits = {subset: settings.limit(self.cell, subset, self.own)[0] for subset in {*subsets}}
         found, limit = self._back(scored.maps, slices, placement, reference, [limits[subset] for subset in subsets])
         brain = brain_of([item.volume for item in used], reference)
         counts = ~np.isnan(limit) & brain
-        above = None if own is None else found > np.where(counts, limit, np.inf)
+        above = found > np.where(counts, limit, np.inf)
         if own is None:
             notes.append(origin)
-        share = 0.0 if above is None or threshold is not None else float(above.sum() / max(1, counts.sum()))
-        if share > MAX_SHARE:
-            notes.append(
-                f"{share:.0%} of the brain lies above a threshold that 1 % of validation normals exceed: the "
-                "whole scan differs from the data that the cell was trained on (scanner, preparation), so the mask "
-                "is unreliable."
-            )
         native = np.ascontiguousarray(reference.to_native(keep_inside(found, brain)))
-        clusters = find_clusters(
-            reference.to_native(np.zeros_like(brain) if above is None else above),
-            native,
-            reference.native_affine,
-            smallest_ml,
-        )
-        return Prediction(
+        clusters = find_clusters(reference.to_native(above), native, reference.native_affine, settings.smallest_ml)
+        prediction = Prediction(
             map=native,
-            mask=None if above is None else clusters.labels > 0,
+            mask=None if own is None else clusters.labels > 0,
             affine=reference.native_affine,
             header=inputs[0].header,
             slices=slice_table(scored, slices, subsets, limits, placement, reference),
@@ -161,6 +159,9 @@ class Predictor:
             seconds=time.monotonic() - began,
             volumes={item.sequence: item.volume for item in inputs},
         )
+        volumes_ml = (float(part.sum()) * float(np.prod(reference.spacing)) / 1000 for part in (above, counts))
+        result = compared(prediction, settings.basis(self.cell, self.own), *volumes_ml)
+        return replace(result, alarm=settings.alarm(result))
 
     def _shown(self, inputs: list[Input]) -> tuple[str, ...]:
         given = {item.sequence for item in inputs}
@@ -185,18 +186,6 @@ class Predictor:
             for item in inputs
             if item.sequence not in known
         ]
-
-    def _threshold(self, shown: tuple[str, ...], given: float | None) -> tuple[float | None, str]:
-        if given is not None:
-            return given, "given by the user"
-        label = format_subset(shown)
-        own = self.cell.threshold(shown) if self.own else None
-        if own is None:
-            return None, (
-                f"No mask: the cell has no threshold (99th percentile of validation normals) for {label}; "
-                "give one with --threshold."
-            )
-        return own, f"99th percentile of the pixel scores of validation normals shown {label}"
 
     def _back(
         self,

@@ -1,4 +1,4 @@
-"""A prediction as files: ``anomaly.nii.gz``, ``mask.nii.gz``, ``prediction.json`` and ``report.html``."""
+"""A prediction as files: map, mask, table of clusters, scores and report."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import numpy as np
 
 from anyadbench.errors import UserError
 from anyadbench.files import json_bytes, make_folder, remove_leftovers, write_json, write_together
+from anyadbench.predict.findings.clusters import clusters_csv
 
 if TYPE_CHECKING:
     from anyadbench.predict.prediction import Prediction
     from anyadbench.predict.viewer.subsets import OtherSubsets
 
 MAP, MASK, SCORES, REPORT = "anomaly.nii.gz", "mask.nii.gz", "prediction.json", "report.html"
+CLUSTERS = "clusters.csv"
 
 OPTION = "--out"
 """Option that chooses the folder, for the advice when it cannot be written."""
@@ -53,6 +55,7 @@ def write_prediction(
     mask = prediction.mask
     if mask is not None:
         files[folder / MASK] = lambda handle: _write_image(handle, mask.astype(np.uint8), prediction)
+        files[folder / CLUSTERS] = clusters_csv(prediction.clusters).encode()
     files[folder / REPORT] = report.encode("utf-8", "backslashreplace")
     files[folder / SCORES] = json_bytes(
         {**prediction.as_json(), "subsets": subsets, "patient": name, "request": request}
@@ -63,6 +66,7 @@ def write_prediction(
         write_json(folder / SCORES, {"unfinished": True, "request": ""}, OPTION)
         if mask is None:
             (folder / MASK).unlink(missing_ok=True)
+            (folder / CLUSTERS).unlink(missing_ok=True)
 
     make_folder(folder, OPTION)
     remove_leftovers(folder)
@@ -80,7 +84,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         UserError: If the folder has a file with a prediction's name but no ``prediction.json`` of this program.
     """
-    there = [name for name in (MAP, MASK, REPORT, SCORES) if (folder / name).exists()]
+    there = [name for name in (MAP, MASK, CLUSTERS, REPORT, SCORES) if (folder / name).exists()]
     if there and "request" not in read_scores(folder):
         raise UserError(
             f"{folder / there[0]} was not written by 'anyadbench predict' and would be replaced; give another --out "

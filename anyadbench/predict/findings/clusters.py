@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,16 +15,16 @@ from anyadbench.metrics.lesions.rules import SMALLEST_ML
 from anyadbench.metrics.lesions.scan import label_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from jaxtyping import Bool, Float, Float32, Int32
 
-__all__ = ["SMALLEST_ML", "Cluster", "Clusters", "check_smallest", "find_clusters"]
+__all__ = ["SMALLEST_ML", "Cluster", "Clusters", "check_smallest", "clusters_csv", "find_clusters"]
 
 Point = tuple[float, float, float]
 
 DECIMALS = 3
-"""Decimals of a place in mm and of a volume in ml times 1000: finer than any voxel."""
+"""Decimals of a place in mm."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,6 @@ class Clusters:
     labels: Int32[np.ndarray, "a b c"]
     removed: int = 0
     removed_ml: float = 0.0
-
-    def with_percentiles(self, percentile: Callable[[Cluster], float | None]) -> Clusters:
-        """Return the clusters with the percentile of each."""
-        return replace(self, listed=tuple(replace(item, percentile=percentile(item)) for item in self.listed))
 
 
 def find_clusters(
@@ -123,6 +121,21 @@ def check_smallest(smallest_ml: Any) -> float:
     if not 0 <= value < math.inf:
         raise UserError(f"The smallest cluster of {smallest_ml} ml is out of range; give 0 or more millilitres.")
     return value
+
+
+def clusters_csv(clusters: Sequence[Cluster]) -> str:
+    """Return clusters as a table, one line each."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    places = [f"{what}_{axis}_mm" for what in ("centre", "peak") for axis in "xyz"]
+    index = [f"peak_{axis}" for axis in "ijk"]
+    writer.writerow(["number", "volume_ml", "voxels", *places, *index, "peak", "mean", "percentile"])
+    for item in clusters:
+        places = [f"{value:.1f}" for value in (*item.centre_mm, *item.peak_mm)]
+        percentile = "" if item.percentile is None else f"{item.percentile:.1f}"
+        scores = [f"{item.peak:.6g}", f"{item.mean:.6g}", percentile]
+        writer.writerow([item.number, f"{item.volume_ml:.4f}", item.voxels, *places, *item.peak_index, *scores])
+    return text.getvalue()
 
 
 def _cluster(

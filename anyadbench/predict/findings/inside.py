@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anyadbench.metrics.core.image import TOP_FRACTION
 from anyadbench.predict.geometry import grid_of, to_volume
+from anyadbench.results.normals import top_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,14 +52,6 @@ def keep_inside(found: Float32[np.ndarray, "a b c"], brain: Bool[np.ndarray, "a 
     """
     outside = min(0.0, float(found[brain].min())) if brain.any() else 0.0
     return np.where(brain, found, np.float32(outside))
-
-
-def top_mean(values: Float[np.ndarray, " n"]) -> float:
-    """Return the mean of the highest hundredth of some scores, of the highest one at least; NaN of none."""
-    if not len(values):
-        return float("nan")
-    count = max(1, int(TOP_FRACTION * len(values)))
-    return float(np.partition(values, len(values) - count)[len(values) - count :].mean(dtype=np.float64))
 
 
 def slice_tops(

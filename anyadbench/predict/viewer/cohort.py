@@ -14,7 +14,9 @@ from urllib.parse import quote
 from anyadbench.errors import UserError
 from anyadbench.files import write_text
 from anyadbench.predict.prediction import USE
+from anyadbench.predict.findings.sentences import table_line
 from anyadbench.predict.viewer.assets import asset, environment, hash_of
+from anyadbench.predict.viewer.facts import ml
 from anyadbench.predict.write import OPTION, REPORT
 
 INDEX, TABLE = "index.html", "predictions.csv"
@@ -24,11 +26,6 @@ MARK = '<meta name="generator" content="anyadbench predict">'
 
 HEAD = 65536
 """Bytes of a report that hold its small picture."""
-
-COLUMNS = (
-    "patient", "subset", "patient_score", "threshold", "volume_above_threshold_ml", "percentile", "clusters",
-    "largest_cluster_ml", "warnings", "seconds", "failure",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,21 +43,11 @@ class Outcome:
     failure: str = ""
 
     def row(self) -> dict[str, Any]:
-        """Return the columns of ``predictions.csv``; ``None`` is unknown."""
+        """Return the patient's line of ``predictions.csv``; ``None`` is unknown."""
         if self.failure:
-            return {**dict.fromkeys(COLUMNS), "patient": self.patient, "failure": self.failure}
-        scores = self.scores
-        sizes = [item["volume_ml"] for item in scores["clusters"]]
-        masked = scores["threshold"] is not None
-        return {
-            **{name: scores[name] for name in COLUMNS[:5]},
-            "percentile": (scores["percentiles"] or {}).get("patient"),
-            "clusters": len(sizes) if masked else None,
-            "largest_cluster_ml": max(sizes, default=0.0) if masked else None,
-            "warnings": len(scores["notes"]),
-            "seconds": scores["seconds"],
-            "failure": None,
-        }
+            return {"patient": self.patient, "failure": self.failure}
+        own = {"warnings": len(self.scores["notes"]), "seconds": self.scores["seconds"], "failure": None}
+        return {**table_line(self.scores), **own}
 
 
 def check_index(out: Path) -> None:
@@ -105,8 +92,15 @@ def cohort_html(out: Path, outcomes: Sequence[Outcome]) -> str:
 
 def _line(out: Path, outcome: Outcome) -> dict[str, Any]:
     row = outcome.row()
+    names = ("subset", "patient_percentile", "patient_score", "clusters", "largest_cluster_ml", "seconds")
+    limits = row.get("normal_volume_low_ml"), row.get("normal_volume_high_ml")
     return {
-        **row,
+        **{name: row.get(name) for name in names},
+        "patient": outcome.patient,
+        "failure": outcome.failure,
+        "volume": row.get("volume_above_threshold_ml"),
+        "normal": "" if None in limits else f"normal {ml(limits[0])} to {ml(limits[1])}",
+        "alarm": row.get("alarm"),
         "notes": [] if outcome.failure else list(outcome.scores["notes"]),
         "link": "" if outcome.failure else f"./{quote(outcome.patient, safe='')}/{REPORT}",
         "picture": "" if outcome.failure else _picture(out / outcome.patient / REPORT),
@@ -128,12 +122,12 @@ def _head(path: Path) -> str:
 
 
 def _table(outcomes: Sequence[Outcome]) -> str:
+    rows = [outcome.row() for outcome in outcomes]
+    names = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for outcome in outcomes:
-        row = outcome.row()
-        writer.writerow([_cell(row[name]) for name in COLUMNS])
+    writer.writerow(names)
+    writer.writerows([[_cell(row.get(name)) for name in names] for row in rows])
     return text.getvalue()
 
 

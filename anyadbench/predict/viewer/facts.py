@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anyadbench.predict.findings.sentences import MEANING, percentile_text
 from anyadbench.sequences import SHORT, format_subset
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anyadbench.predict.findings.clusters import Point
     from anyadbench.predict.prediction import Prediction
 
 MAX_ROWS = 50
-"""Clusters in the report's table; ``prediction.json`` has all."""
+"""Clusters in the report's table; ``clusters.csv`` has all."""
 
 
 @dataclass(frozen=True)
@@ -27,38 +30,46 @@ class Fact:
 def key_facts(prediction: Prediction) -> list[Fact]:
     """Return the numbers at the top of a report."""
     clusters = "no threshold" if prediction.mask is None else str(len(prediction.clusters))
-    return [
-        Fact("Patient score", f"{prediction.patient_score:.4g}", score_detail(prediction)),
-        Fact("Volume above the threshold", volume_text(prediction.volume_ml), reference_text(prediction)),
+    found = [
+        _score(prediction),
+        _volume(prediction),
         Fact("Clusters", clusters, _largest(prediction)),
         Fact("Shown to the method", ", ".join(SHORT[name] for name in prediction.shown)),
         Fact("Time", f"{prediction.seconds:.1f} s", "from reading the scans to the map"),
     ]
+    if prediction.alarm is not None:
+        found.insert(1, _alarm(prediction.alarm))
+    return found
 
 
-def score_detail(prediction: Prediction) -> str:
-    """Return how the patient score compares with normals, and what it is."""
-    what = "mean of the highest 1 % of the brain; higher is more abnormal"
-    found = prediction.percentiles
+def ml(volume: float) -> str:
+    """Return millilitres with as many decimals as their size asks for."""
+    return f"{volume:.3f}" if volume < 0.1 else f"{volume:.2f}" if volume < 10 else f"{volume:.1f}"
+
+
+def _score(prediction: Prediction) -> Fact:
+    found, value = prediction.percentiles, f"{prediction.patient_score:.4g}"
     if found is None or found.patient is None:
-        return f"{what}; no percentile: the cell has no normals for {format_subset(prediction.shown)}"
+        return Fact("Patient score", value, f"No percentile: the cell has too few normals to compare with. {MEANING}")
     number = found.n_scans if found.among == "scans" else found.n_slices
-    return f"higher than {found.patient:.0f} % of {number} normal {found.among} ({found.source}); {what}"
+    text = percentile_text(found.patient, f"{number} normal {found.among}")
+    return Fact("Patient score", f"{value}, {text}", f"Normals: {found.source}. {MEANING}")
 
 
-def reference_text(prediction: Prediction) -> str:
-    """Return what normals have above the threshold."""
-    return "no reference range" if prediction.reference is None else str(dict(prediction.reference))
+def _volume(prediction: Prediction) -> Fact:
+    name, volume, reference = "Volume above the threshold", prediction.volume_ml, prediction.reference
+    if volume is None:
+        return Fact(name, "no threshold")
+    if reference is None:
+        return Fact(name, "not shown", "The cell has no normals to compare it with.")
+    low, high = reference["normal_volume_ml"]
+    normal = f"Normal {reference['among']} of this brain volume have {ml(low)} to {ml(high)} ml"
+    return Fact(name, f"{ml(volume)} ml", f"{normal} ({reference['range']} of {reference['n']}).")
 
 
-def volume_text(volume_ml: float | None) -> str:
-    """Return a volume in words."""
-    return "no threshold" if volume_ml is None else f"{ml(volume_ml)} ml"
-
-
-def ml(volume_ml: float) -> str:
-    """Return millilitres with two decimals, or more for less than a tenth."""
-    return f"{volume_ml:.2f}" if volume_ml >= 0.1 else f"{volume_ml:.3f}"
+def _alarm(alarm: Mapping[str, Any]) -> Fact:
+    text = f"threshold {alarm['threshold']:.4g}, which at most {100 * alarm['rate']:.0f} % of normals exceed"
+    return Fact("Alarm", "yes" if alarm["alarm"] else "no", text)
 
 
 def cluster_rows(prediction: Prediction) -> list[dict[str, Any]]:
@@ -67,7 +78,7 @@ def cluster_rows(prediction: Prediction) -> list[dict[str, Any]]:
         {
             "number": item.number, "volume": ml(item.volume_ml), "place": place_text(item.peak_mm),
             "voxel": ", ".join(map(str, item.peak_index)), "peak": f"{item.peak:.4g}", "mean": f"{item.mean:.4g}",
-            "percentile": "–" if item.percentile is None else f"{item.percentile:.0f}",
+            "percentile": "–" if item.percentile is None else f"{int(item.percentile)} %",
         }
         for item in prediction.clusters[:MAX_ROWS]
     ]  # fmt: skip
@@ -80,19 +91,21 @@ def cluster_caption(prediction: Prediction) -> str:
     if not prediction.clusters:
         return "No cluster lies above the threshold."
     more = len(prediction.clusters) - MAX_ROWS
-    rest = f" The {more} with lower peaks are in prediction.json." if more > 0 else ""
+    rest = f" {more} with lower peaks are only there." if more > 0 else ""
     return (
         "26-connected clusters inside the brain, from the highest peak to the lowest. Places are NIfTI world "
         "coordinates: right or left, anterior or posterior, superior or inferior of the origin. Percentile: share of "
-        f"normal slices at that height whose own peak is lower.{rest}"
+        f"normal slices at that height whose own peak is lower. clusters.csv has the centres too.{rest}"
     )
 
 
 def map_facts(prediction: Prediction) -> str:
     """Return the numbers of one subset's map in a sentence."""
-    volume = "no threshold" if prediction.mask is None else f"{volume_text(prediction.volume_ml)} above the threshold"
-    score = f"patient score {prediction.patient_score:.4g}"
-    return f"Map from {format_subset(prediction.shown)}: {score}, {volume}."
+    volume = _volume(prediction)
+    parts = [f"patient score {_score(prediction).value}"]
+    if prediction.reference is not None:
+        parts.append(f"{volume.value} above the threshold ({volume.detail[0].lower()}{volume.detail[1:-1]})")
+    return f"Map from {format_subset(prediction.shown)}: {'; '.join(parts)}."
 
 
 def provenance(prediction: Prediction) -> list[tuple[str, Any]]:
@@ -120,4 +133,4 @@ def _largest(prediction: Prediction) -> str:
     if not prediction.clusters:
         return ""
     largest = max(prediction.clusters, key=lambda item: item.volume_ml)
-    return f"the largest has {ml(largest.volume_ml)} ml, at {place_text(largest.peak_mm)} mm"
+    return f"The largest has {ml(largest.volume_ml)} ml; its peak is at {place_text(largest.peak_mm)} mm."
