@@ -10,6 +10,7 @@ import numpy as np
 
 from anyadbench.data.trees.volume import Volume, canonical_volume
 from anyadbench.predict.findings.clusters import find_clusters
+from anyadbench.predict.findings.percentiles import Percentiles
 from anyadbench.predict.prediction import Prediction, SliceScore
 
 SHAPE, STEPS = (60, 72, 24), (2.0, 2.0, 5.0)
@@ -21,6 +22,15 @@ HOSTILE = "x</script><script>alert(1)</script>\"><b onload='y'>&amp;"
 ORIGIN = {
     "folder": "cell_0", "cell_id": "0" * 64, "fit_id": "1" * 64, "method": "formula", "protocol": "phantom-7subsets",
     "seed": 0, "budget": "demo", "weights": "random",
+}  # fmt: skip
+
+PERCENTILES = Percentiles(
+    patient=97.5, among="slices", slices=(None,) * 20, n_scans=3, n_slices=48, source="normals <of> the cell"
+)
+REFERENCE = {
+    "among": "slices", "n": 48, "range": "5th to 95th percentile", "source": "normals", "share_of_brain": 0.02,
+    "normal_share_of_brain": [0.0, 0.01], "normal_volume_ml": [0.05, 1.25], "above_threshold_ml": 4.0, "brain_ml": 200,
+    "percentile": 99.0,
 }  # fmt: skip
 
 
@@ -59,6 +69,7 @@ def a_prediction(codes: str = "RAS", threshold: float | None = 0.5, **changes: A
         shown=("flair", "t1"), first="flair",
         threshold=threshold, threshold_from="99th percentile of <validation> normals", notes=(f"A note: {HOSTILE}",),
         data=None, origin=ORIGIN, brain=brain, clusters=clusters.listed, cluster_labels=clusters.labels, seconds=1.25,
+        percentiles=PERCENTILES, reference=None if threshold is None else REFERENCE,
         volumes=volumes, inputs={name: _facts(volume) for name, volume in volumes.items()},
     )  # type: ignore[arg-type]  # fmt: skip
     return replace(made, **changes)

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from anyadbench.errors import UserError
 from anyadbench.files import write_text
-from anyadbench.predict.prediction import USE
 from anyadbench.predict.findings.sentences import table_line
+from anyadbench.predict.prediction import USE
 from anyadbench.predict.viewer.assets import asset, environment, hash_of
 from anyadbench.predict.viewer.facts import ml
 from anyadbench.predict.write import OPTION, REPORT
@@ -93,13 +93,13 @@ def cohort_html(out: Path, outcomes: Sequence[Outcome]) -> str:
 def _line(out: Path, outcome: Outcome) -> dict[str, Any]:
     row = outcome.row()
     names = ("subset", "patient_percentile", "patient_score", "clusters", "largest_cluster_ml", "seconds")
-    limits = row.get("normal_volume_low_ml"), row.get("normal_volume_high_ml")
+    low, high = row.get("normal_volume_low_ml"), row.get("normal_volume_high_ml")
     return {
         **{name: row.get(name) for name in names},
         "patient": outcome.patient,
         "failure": outcome.failure,
         "volume": row.get("volume_above_threshold_ml"),
-        "normal": "" if None in limits else f"normal {ml(limits[0])} to {ml(limits[1])}",
+        "normal": "" if low is None or high is None else f"normal {ml(low)} to {ml(high)}",
         "alarm": row.get("alarm"),
         "notes": [] if outcome.failure else list(outcome.scores["notes"]),
         "link": "" if outcome.failure else f"./{quote(outcome.patient, safe='')}/{REPORT}",

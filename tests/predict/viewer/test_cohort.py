@@ -12,7 +12,7 @@ import pytest
 from viewer_fixture import HOSTILE, a_prediction
 
 from anyadbench.errors import UserError
-from anyadbench.predict.viewer.cohort import COLUMNS, INDEX, TABLE, Outcome, check_index, cohort_html, write_cohort
+from anyadbench.predict.viewer.cohort import INDEX, TABLE, Outcome, check_index, cohort_html, write_cohort
 
 NAMES = ("anna", 'b"<i>&#?%2F', "=cmd()")
 
@@ -56,19 +56,22 @@ def test_links_lead_to_the_reports(batch: tuple[Path, list[Outcome]]) -> None:
 def test_the_table_has_the_same_columns_and_numbers(batch: tuple[Path, list[Outcome]]) -> None:
     out, outcomes = batch
     rows = list(csv.DictReader((out / TABLE).open(encoding="utf-8")))
-    assert tuple(rows[0]) == COLUMNS and COLUMNS[:5] == (
-        "patient", "subset", "patient_score", "threshold", "volume_above_threshold_ml",
-    )  # fmt: skip
+    assert list(rows[0]) == [
+        "patient", "subset", "patient_score", "patient_percentile", "threshold", "volume_above_threshold_ml",
+        "normal_volume_low_ml", "normal_volume_high_ml", "clusters", "largest_cluster_ml", "alarm", "warnings",
+        "seconds", "failure",
+    ]  # fmt: skip
     assert [row["patient"] for row in rows] == ["anna", "zoe", NAMES[1], "'=cmd()"]
     assert rows[1]["failure"].startswith("zoe's scan") and rows[1]["patient_score"] == rows[1]["seconds"] == ""
     scores = outcomes[0].scores
     assert float(rows[0]["patient_score"]) == scores["patient_score"]
+    assert (rows[0]["patient_percentile"], rows[0]["normal_volume_high_ml"]) == ("97.5", "1.25")
     assert float(rows[0]["volume_above_threshold_ml"]) == scores["volume_above_threshold_ml"]
     assert int(rows[0]["clusters"]) == len(scores["clusters"]) == 2
     assert float(rows[0]["largest_cluster_ml"]) == max(item["volume_ml"] for item in scores["clusters"])
     assert (rows[3]["threshold"], rows[3]["clusters"], rows[3]["warnings"]) == ("", "", "1")
     page = (out / INDEX).read_text(encoding="utf-8")
-    assert f'data-value="{scores["patient_score"]}"' in page
+    assert f'data-value="{scores["patient_score"]}"' in page and "<small>normal 0.050 to 1.25</small>" in page
 
 
 def test_only_a_list_of_this_program_is_replaced(batch: tuple[Path, list[Outcome]], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,11 @@ def test_numbers_are_those_of_the_json() -> None:
     prediction = a_prediction()
     scores = json.loads(json.dumps(prediction.as_json()))
     text = html.unescape(report_html(prediction, "anna"))
-    assert f"<b>{scores['patient_score']:.4g}</b>" in text
-    assert f"<b>{scores['volume_above_threshold_ml']:.2f} ml</b>" in text
+    assert f"<b>{scores['patient_score']:.4g}, higher than 97 % of 48 normal slices</b>" in text
+    assert (
+        f"<b>{scores['volume_above_threshold_ml']:.2f} ml</b><span>Normal slices of this brain volume have 0.050 to"
+        in text
+    )
     assert f"<dt>Clusters</dt><dd><b>{len(scores['clusters'])}</b>" in text
     assert f"<b>{scores['seconds']:.1f} s</b>" in text
     rows = re.findall(r'<tr data-cluster="(\d+)">(.*?)</tr>', text)
@@ -107,6 +111,34 @@ def test_numbers_are_those_of_the_json() -> None:
          "score": item["score"]}
         for item in scores["slices"]
     ]  # fmt: skip
+
+
+def test_a_volume_is_never_shown_without_its_reference_range() -> None:
+    prediction = a_prediction()
+    bare = replace(prediction, reference=None, percentiles=None)
+    text = report_html(bare, "anna")
+    assert prediction.volume_ml is not None and f"{prediction.volume_ml:.2f} ml" not in text
+    assert "<dt>Volume above the threshold</dt><dd><b>not shown</b>" in text
+    assert "No percentile: the cell has too few normals" in text
+
+
+def test_an_alarm_is_shown_with_its_promise() -> None:
+    alarm = {"alarm": True, "threshold": 0.25, "rate": 0.05, "subjects": 20}
+    text = report_html(a_prediction(alarm=alarm), "anna")
+    promise = "threshold 0.25, which at most 5 % of normals exceed"
+    assert f"<dt>Alarm</dt><dd><b>yes</b><span>{promise}</span>" in text
+
+
+def test_a_map_of_each_subset_can_be_chosen_with_its_own_clusters() -> None:
+    one, other = a_prediction(), replace(a_prediction(threshold=0.9), shown=("flair",))
+    page = report_html(one, "anna", [other])
+    Tree(page)
+    data = data_of(page)
+    assert [item["label"] for item in data["maps"]] == ["F+T1", "F"]
+    assert [len(item["clusters"]) for item in data["maps"]] == [2, 1]
+    assert '<option value="maps">' in page and '<div data-clusters-of="1" hidden>' in page
+    assert page.count('id="map-1"') == page.count('id="marks-1"') == 1
+    assert '<option value="maps">' not in report_html(one, "anna")
 
 
 def test_without_a_script_it_has_the_numbers_the_table_and_the_pictures(page: str, tree: Tree) -> None:
