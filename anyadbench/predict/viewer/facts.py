@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from anyadbench.predict.findings.sentences import MEANING, percentile_text
 from anyadbench.sequences import SHORT, format_subset
 
@@ -106,6 +108,30 @@ def map_facts(prediction: Prediction) -> str:
     if prediction.reference is not None:
         parts.append(f"{volume.value} above the threshold ({volume.detail[0].lower()}{volume.detail[1:-1]})")
     return f"Map from {format_subset(prediction.shown)}: {'; '.join(parts)}."
+
+
+def preparation(prediction: Prediction) -> list[dict[str, Any]]:
+    """Return the steps that prepared the scans, with what was measured; empty where nothing was done."""
+    return [
+        {
+            "sequence": SHORT.get(step.sequence, step.sequence), "name": step.name, "text": step.text,
+            "figures": ", ".join(f"{name} {value:.4g}" for name, value in step.figures.items()),
+            "seconds": f"{step.seconds:.1f}", "warning": step.warning,
+        }
+        for step in getattr(prediction, "prepared", ())
+    ]  # fmt: skip
+
+
+def moves(prediction: Prediction) -> list[dict[str, str]]:
+    """Return how far registration moved each input: the centre of the brain in mm, and the rotation in degrees."""
+    found = []
+    centre = prediction.affine @ [*np.argwhere(prediction.brain).mean(axis=0), 1.0]
+    for name, matrix in getattr(prediction, "transforms", {}).items():
+        if not np.allclose(matrix, np.eye(4), atol=1e-6):
+            shift = float(np.linalg.norm((matrix @ centre - centre)[:3]))
+            angle = float(np.degrees(np.arccos(np.clip((np.trace(matrix[:3, :3]) - 1) / 2, -1, 1))))
+            found.append({"sequence": SHORT[name], "shift": f"{shift:.1f}", "angle": f"{angle:.1f}"})
+    return found
 
 
 def provenance(prediction: Prediction) -> list[tuple[str, Any]]:

@@ -10,7 +10,15 @@ import numpy as np
 from anyadbench.boards.render import tiles
 from anyadbench.predict.prediction import USE
 from anyadbench.predict.viewer.assets import asset, environment, hash_of
-from anyadbench.predict.viewer.facts import cluster_caption, cluster_rows, key_facts, map_facts, provenance
+from anyadbench.predict.viewer.facts import (
+    cluster_caption,
+    cluster_rows,
+    key_facts,
+    map_facts,
+    moves,
+    preparation,
+    provenance,
+)
 from anyadbench.predict.viewer.pictures import THUMBNAIL, slice_with_map, top_slices, top_views
 from anyadbench.predict.viewer.scene import MapLayers, Scene, encode, map_layers, scene_of
 from anyadbench.sequences import SHORT, format_subset
@@ -48,7 +56,8 @@ def report_html(prediction: Prediction, name: str, others: Collection[Prediction
     script, style = asset("viewer.js"), asset("page.css")
     return environment().get_template("report.html.j2").render(
         name=name, use=USE, prediction=prediction, short=SHORT, scans=scans, maps=maps, volumes=volumes.items(),
-        facts=key_facts(prediction), provenance=provenance(prediction), top=top_views(prediction, scene, layers),
+        facts=key_facts(prediction), steps=preparation(prediction), moves=moves(prediction),
+        provenance=provenance(prediction), top=top_views(prediction, scene, layers),
         scale=layers.scale, bars=_bars(prediction, scene), size=(WIDTH, HEIGHT), gradient=_gradient(),
         slices=[{"item": item, "z": scene.at_height(item.height_mm)} for item in prediction.slices],
         coarse="" if scene.steps == (1, 1, 1) else " × ".join(map(str, scene.steps)),

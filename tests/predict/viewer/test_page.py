@@ -10,12 +10,14 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from viewer_fixture import HOSTILE, a_prediction
 
+from anyadbench.predict.prediction import Prediction
 from anyadbench.predict.viewer.page import report_html
 
 VOID = {"meta", "link", "input", "img"}
@@ -127,6 +129,26 @@ def test_an_alarm_is_shown_with_its_promise() -> None:
     text = report_html(a_prediction(alarm=alarm), "anna")
     promise = "threshold 0.25, which at most 5 % of normals exceed"
     assert f"<dt>Alarm</dt><dd><b>yes</b><span>{promise}</span>" in text
+
+
+def test_steps_of_preparation_are_shown_with_their_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Preparation of the scans" not in report_html(a_prediction(), "anna")
+    step = SimpleNamespace(
+        name="register", sequence="t1", text="Registered <b>.", seconds=1.25, figures={"information": 0.4321},
+        warning="Look at it.",
+    )  # fmt: skip
+    move = np.eye(4)
+    move[:3, :3] = [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
+    move[2, 3] = 12.0
+    monkeypatch.setattr(Prediction, "prepared", property(lambda _: (step,)), raising=False)
+    monkeypatch.setattr(Prediction, "transforms", property(lambda _: {"flair": np.eye(4), "t1": move}), raising=False)
+    prediction = a_prediction()
+    text = report_html(prediction, "anna")
+    assert "Registered &lt;b&gt;. <strong>Look at it.</strong>" in text and "<td>information 0.4321</td>" in text
+    centre = prediction.affine @ [*np.argwhere(prediction.brain).mean(axis=0), 1.0]
+    shift = np.linalg.norm((move @ centre - centre)[:3])
+    assert f"Moved onto the first scan: T1 by {shift:.1f} mm (centre of the brain) and 90.0°." in text
+    Tree(text)
 
 
 def test_a_map_of_each_subset_can_be_chosen_with_its_own_clusters() -> None:
