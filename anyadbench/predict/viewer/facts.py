@@ -37,7 +37,7 @@ def key_facts(prediction: Prediction) -> list[Fact]:
         _volume(prediction),
         Fact("Clusters", clusters, _largest(prediction)),
         Fact("Shown to the method", ", ".join(SHORT[name] for name in prediction.shown)),
-        Fact("Time", f"{prediction.seconds:.1f} s", "from reading the scans to the map"),
+        Fact("Time", f"{prediction.seconds:.1f} s", "From reading the scans to the map."),
     ]
     if prediction.alarm is not None:
         found.insert(1, _alarm(prediction.alarm))
@@ -52,10 +52,10 @@ def ml(volume: float) -> str:
 def _score(prediction: Prediction) -> Fact:
     found, value = prediction.percentiles, f"{prediction.patient_score:.4g}"
     if found is None or found.patient is None:
-        return Fact("Patient score", value, f"No percentile: the cell has too few normals to compare with. {MEANING}")
+        return Fact("Patient score", value, "No percentile: the cell has too few normals to compare with.")
     number = found.n_scans if found.among == "scans" else found.n_slices
     text = percentile_text(found.patient, f"{number} normal {found.among}")
-    return Fact("Patient score", f"{value}, {text}", f"Normals: {found.source}. {MEANING}")
+    return Fact("Patient score", value, f"{text[0].upper()}{text[1:]} ({found.source}).")
 
 
 def _volume(prediction: Prediction) -> Fact:
@@ -104,7 +104,7 @@ def cluster_caption(prediction: Prediction) -> str:
 def map_facts(prediction: Prediction) -> str:
     """Return the numbers of one subset's map in a sentence."""
     volume = _volume(prediction)
-    parts = [f"patient score {_score(prediction).value}"]
+    parts = [f"patient score {prediction.patient_score:.4g}"]
     if prediction.reference is not None:
         parts.append(f"{volume.value} above the threshold ({volume.detail[0].lower()}{volume.detail[1:-1]})")
     return f"Map from {format_subset(prediction.shown)}: {'; '.join(parts)}."
@@ -139,6 +139,7 @@ def provenance(prediction: Prediction) -> list[tuple[str, Any]]:
     origin = prediction.origin
     threshold = "" if prediction.threshold is None else f"{prediction.threshold:.4g}, "
     return [
+        ("Patient score", MEANING),
         ("Threshold", threshold + prediction.threshold_from),
         (
             "Method",

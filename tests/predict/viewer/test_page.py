@@ -92,7 +92,8 @@ def test_numbers_are_those_of_the_json() -> None:
     prediction = a_prediction()
     scores = json.loads(json.dumps(prediction.as_json()))
     text = html.unescape(report_html(prediction, "anna"))
-    assert f"<b>{scores['patient_score']:.4g}, higher than 97 % of 48 normal slices</b>" in text
+    score = f"<b>{scores['patient_score']:.4g}</b>"
+    assert f"{score}<span>Higher than 97 % of 48 normal slices (normals <of> the cell)." in text
     assert (
         f"<b>{scores['volume_above_threshold_ml']:.2f} ml</b><span>Normal slices of this brain volume have 0.050 to"
         in text
