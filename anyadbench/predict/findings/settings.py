@@ -11,6 +11,7 @@ from anyadbench.predict.findings.calibration import Calibration, read_calibratio
 from anyadbench.predict.findings.clusters import SMALLEST_ML, check_smallest
 from anyadbench.predict.findings.compare import Basis
 from anyadbench.predict.inputs import check_threshold
+from anyadbench.predict.prediction import GIVEN
 from anyadbench.sequences import format_subset
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Settings:
         """
         label = format_subset(shown)
         if self.threshold is not None:
-            return self.threshold, "given by the user"
+            return self.threshold, GIVEN
         if self.calibration is not None and (site := self.calibration.normals.subsets.get(label)):
             return site.threshold, f"99th percentile of the brain pixels of {self.calibration.source} shown {label}"
         if own and cell.normals is None:

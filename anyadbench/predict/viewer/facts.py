@@ -31,7 +31,7 @@ class Fact:
 
 def key_facts(prediction: Prediction) -> list[Fact]:
     """Return the numbers at the top of a report."""
-    clusters = "no threshold" if prediction.mask is None else str(len(prediction.clusters))
+    clusters = "no mask" if prediction.mask is None else str(len(prediction.clusters))
     found = [
         _score(prediction),
         _volume(prediction),
@@ -61,7 +61,7 @@ def _score(prediction: Prediction) -> Fact:
 def _volume(prediction: Prediction) -> Fact:
     name, volume, reference = "Volume above the threshold", prediction.volume_ml, prediction.reference
     if volume is None:
-        return Fact(name, "no threshold")
+        return Fact(name, "no mask", "See the notes.")
     if reference is None:
         return Fact(name, "not shown", "The cell has no normals to compare it with.")
     low, high = reference["normal_volume_ml"]
@@ -89,7 +89,7 @@ def cluster_rows(prediction: Prediction) -> list[dict[str, Any]]:
 def cluster_caption(prediction: Prediction) -> str:
     """Return what the table of clusters shows."""
     if prediction.mask is None:
-        return prediction.threshold_from
+        return next((note for note in prediction.notes if note.startswith("No mask")), "No mask.")
     if not prediction.clusters:
         return "No cluster lies above the threshold."
     more = len(prediction.clusters) - MAX_ROWS
@@ -105,7 +105,7 @@ def map_facts(prediction: Prediction) -> str:
     """Return the numbers of one subset's map in a sentence."""
     volume = _volume(prediction)
     parts = [f"patient score {prediction.patient_score:.4g}"]
-    if prediction.reference is not None:
+    if prediction.mask is not None and prediction.reference is not None:
         parts.append(f"{volume.value} above the threshold ({volume.detail[0].lower()}{volume.detail[1:-1]})")
     return f"Map from {format_subset(prediction.shown)}: {'; '.join(parts)}."
 

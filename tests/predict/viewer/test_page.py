@@ -175,10 +175,14 @@ def test_without_a_script_it_has_the_numbers_the_table_and_the_pictures(page: st
 
 def test_a_prediction_without_threshold_or_clusters_has_a_page() -> None:
     bare = report_html(a_prediction(threshold=None), "anna")
-    assert "no threshold" in bare and "Clusters above the threshold" not in bare
+    assert "<b>no mask</b>" in bare and "Clusters above the threshold" not in bare
     none = report_html(a_prediction(threshold=5.0), "anna")
     assert "No cluster lies above the threshold." in none
-    Tree(bare), Tree(none)
+    empty = a_prediction(threshold=None)
+    withheld = replace(empty, threshold=0.5, notes=("No mask: the whole scan differs.",))
+    both = report_html(withheld, "anna", [a_prediction(shown=("flair",))])
+    assert "<p>No mask: the whole scan differs.</p>" in both and both.count("<tr data-cluster=") == 2
+    Tree(bare), Tree(none), Tree(both)
 
 
 def test_every_control_has_a_name(page: str, tree: Tree) -> None:
