@@ -14,6 +14,7 @@ from anyadbench.cells.fitting import WEIGHTS, Fitting
 from anyadbench.cells.identity import hashed_besides, identify
 from anyadbench.cells.job import Job
 from anyadbench.cells.manifest import differences, environment, peak_memory, plugin
+from anyadbench.cells.normals import ValidationNormals
 from anyadbench.cells.per_subset import PerSubsetFits
 from anyadbench.cells.training_coverage import training_coverage
 from anyadbench.cells.work_folder import PROGRESS, WorkFolder, now
@@ -22,7 +23,7 @@ from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import numerics_record
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
-from anyadbench.engine.scoring import Evaluator, RowState
+from anyadbench.engine.scoring import Evaluator
 from anyadbench.errors import UserError
 from anyadbench.files import atomic_text, link_or_copy, make_folder, read_json, remove_leftovers, write_json, write_text
 from anyadbench.hashing import sha256_file
@@ -34,12 +35,15 @@ from anyadbench.metrics.rows.replicates import RowReplicates
 from anyadbench.metrics.rows.replicates import to_arrays as replicate_arrays
 from anyadbench.metrics.rows.row_numbers import row_numbers
 from anyadbench.metrics.rows.row_pixels import RowPixels, to_arrays
+from anyadbench.metrics.rows.row_state import RowState
 from anyadbench.plugins import code_hash
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.protocols.reader import read_protocol
 from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo, training
 from anyadbench.results.arrays import save_arrays
 from anyadbench.results.cellfiles import HASHED, SLICE_COLUMNS, RowKey
+from anyadbench.results.normals import FILE as NORMALS
+from anyadbench.results.normals import save_normals
 from anyadbench.sequences import AS_AVAILABLE, SHORT, format_subset, parse_subset
 from anyadbench.tables import guarded
 
@@ -64,13 +68,15 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     labels = list(dict.fromkeys(label for test in protocol.tests for label in protocol.rows(test)))
     kept = MapSample(job.keep_maps, protocol.sequences, labels)
     evaluator = Evaluator(method, data, job.numerics, reporter, kept)
-    thresholds = evaluator.thresholds()
+    normals = ValidationNormals(data, evaluator.brains)
+    thresholds = evaluator.thresholds(normals)
     states: States = [(test, evaluator.run_test(test)) for test in protocol.tests]
     scored = time.monotonic() - started
     remove_leftovers(folder.work)
     shutil.rmtree(folder.work / "scores", ignore_errors=True)  # of a process that was killed while it wrote
     rows = write_scores(folder.work / "scores", data, states, thresholds, reporter)
     kept.write(folder.work / "scores" / "maps.npz")
+    save_normals(folder.work / NORMALS, normals.found(thresholds))
     slices = sum(len(state.records) for _, by_label in states for state in by_label.values())
     compiled = FELL_BACK if FELL_BACK in (fit.get("compile"), evaluator.compiled.state) else evaluator.compiled.state
     timings = {"score_seconds": scored, "scored_slices": float(slices)}

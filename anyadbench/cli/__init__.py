@@ -16,6 +16,7 @@ from anyadbench.errors import PluginError, UserError
 from anyadbench.version import __version__
 
 COMMANDS = {
+    "calibrate": ("anyadbench.cli.calibrate:calibrate", "Set a finished cell's thresholds from your own normals."),
     "card": ("anyadbench.cli.card:card", "Write the model card of a finished cell."),
     "compare": ("anyadbench.cli.compare:compare", "Compare two methods on the same subjects."),
     "data": ("anyadbench.cli.data:data", "Verify a data set, prepare its slice store, and export it."),

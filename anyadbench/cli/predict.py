@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from anyadbench.predict import Predictor
     from anyadbench.predict.batch import Patient
+    from anyadbench.predict.findings.settings import Settings
 
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
@@ -53,6 +54,11 @@ def _scan_options(command: Command) -> Command:
 @click.option("--dataset", help="Layout of --data, see 'anyadbench datasets'; recognised from file names by default.")
 @click.option("--table", type=PATH, help="Many patients: a CSV with patient and a column for each sequence.")
 @click.option("--threshold", type=float, help="Pixel threshold; by default the cell's, from validation normals.")
+@click.option("--smallest-ml", type=float, help="Smallest cluster of the mask in ml; 0.003 (3 mm³) by default.")
+@click.option("--calibration", type=PATH, help="Folder that 'anyadbench calibrate' wrote, for this cell.")
+@click.option(
+    "--subsets", metavar="LIST", help="Maps from fewer sequences to switch between in the report: 'all', or 'F,F+T1'."
+)
 @click.option(
     "--weights", metavar="file:PATH", help="Path of the cell's pretrained weights, or of a whole published network."
 )
@@ -70,19 +76,27 @@ def predict(
     to one another and skull-stripped; grids and orientations may differ. The result has the first scan's grid.
     For research use only; not a medical device.
     """
-    if options["threshold"] is not None:  # reported once, not once per patient
-        from anyadbench.predict.inputs import check_threshold
+    from anyadbench.predict.findings.settings import read_settings
 
-        check_threshold(options["threshold"])
+    if options["subsets"]:
+        from anyadbench.predict.viewer.subsets import parse_subsets
+
+        parse_subsets(options["subsets"])
     patients = _patients(dict(ctx.obj or {}), out, name, options)
     single = not (options["data"] or options["table"])
     with plugin_errors(traceback):
-        predictor = _predictor(cell, options)
+        predictor = load_predictor(cell, options)
+    settings = read_settings(  # a mistake is reported once, not once per patient
+        predictor.cell, options["threshold"], options["smallest_ml"], options["calibration"], predictor.own
+    )
     from anyadbench.cli.output import clean
     from anyadbench.engine.numerics import NotFinite
+    from anyadbench.predict.viewer.cohort import Outcome, check_index, write_cohort
     from anyadbench.progress import Pace, about
 
-    rows, failed = [], []
+    if not single:
+        check_index(out)
+    rows, outcomes = [], list[Outcome]()
     pace = Pace(0, time.monotonic(), 0, len(patients), time.monotonic())
     for note in predictor.notes:
         click.echo(clean(note), err=True)
@@ -93,22 +107,24 @@ def predict(
         at += f" ({left} for all)" if (left := about(pace.left())) else ""
         try:
             with plugin_errors(traceback):
-                rows.append(_one(predictor, patient, folder, options["threshold"], at, quiet=as_json))
+                rows.append(_one(predictor, patient, folder, settings, options["subsets"], at, quiet=as_json))
+                outcomes.append(Outcome(patient.name, rows[-1]))
         except BrokenPipeError:  # the reader of the pipe is gone, which no patient caused
             raise
         except (UserError, OSError, NotFinite) as error:
-            said = _sentence(error)
+            said = sentence_of(error)
             if single:
                 raise error if isinstance(error, UserError) else UserError(said) from error
-            failed.append(patient.name)
+            outcomes.append(Outcome(patient.name, {}, said))
             click.echo(f"{number}/{len(patients)} {clean(patient.name)}: {said}", err=True)
-    if not single and rows:
-        _write_table(out / "predictions.csv", rows)
+    if not single:
+        write_cohort(out, outcomes)
+        click.echo(f"All patients: {out / 'index.html'}", err=as_json)
     if as_json:
         from anyadbench.cli.output import print_json
 
         print_json(rows[0] if single else rows)
-    if failed:
+    if failed := [clean(outcome.patient) for outcome in outcomes if outcome.failure]:
         click.echo(f"{len(failed)} of {len(patients)} patients could not be predicted: {', '.join(failed)}.", err=True)
         raise SystemExit(1)
 
@@ -131,7 +147,8 @@ def _patients(scans: dict[str, Path], out: Path, name: str | None, options: dict
     return [Patient(name or out.resolve().name, scans)]
 
 
-def _predictor(cell: Path, options: dict[str, Any]) -> Predictor:
+def load_predictor(cell: Path, options: dict[str, Any]) -> Predictor:
+    """Return a cell's predictor, for the options ``device``, ``threads`` and ``weights``."""
     from anyadbench.predict.cell import read_cell
 
     trained = read_cell(cell)
@@ -143,7 +160,8 @@ def _predictor(cell: Path, options: dict[str, Any]) -> Predictor:
     return load_with(trained, device=options["device"], weights=options["weights"], threads=options["threads"])
 
 
-def _sentence(error: Exception) -> str:
+def sentence_of(error: Exception) -> str:
+    """Return one sentence for an error that concerns one patient only."""
     from anyadbench.cli import system_sentence
 
     if isinstance(error, UserError):
@@ -154,53 +172,44 @@ def _sentence(error: Exception) -> str:
 
 
 def _one(
-    predictor: Predictor, patient: Patient, folder: Path, threshold: float | None, label: str, quiet: bool
+    predictor: Predictor,
+    patient: Patient,
+    folder: Path,
+    settings: Settings,
+    subsets: str | None,
+    label: str,
+    quiet: bool,
 ) -> dict[str, Any]:
     from anyadbench.cli.output import clean
     from anyadbench.files import read_json
     from anyadbench.launch.progress import Display
     from anyadbench.predict.batch import is_done, request_hash
+    from anyadbench.predict.findings.sentences import top_line
+    from anyadbench.predict.viewer.subsets import with_subsets
     from anyadbench.predict.write import SCORES, check_folder, write_prediction
 
     if patient.problem:
         raise UserError(clean(patient.problem))
-    request = request_hash(patient, predictor, threshold)
+    request = request_hash(patient, predictor, [*settings.hashed, *([subsets] if subsets else [])])
     before = is_done(folder, request)
     if not before:
         check_folder(folder)  # fail before the work, not after it
         with Display() as display:  # nothing is printed meanwhile: bars would move it to standard error
             display.progress(0, 0, f"{label}: reading")
-            shown = partial(display.progress, label=f"{label}: slices")
-            prediction = predictor.predict(patient.scans, threshold=threshold, progress=shown)
-        write_prediction(prediction, folder, patient.name, request)
+            chosen: dict[str, Any] = {
+                "threshold": settings.threshold,
+                "smallest_ml": settings.smallest_ml,
+                "calibration": settings.calibration,
+                "progress": partial(display.progress, label=f"{label}: slices"),
+            }
+            prediction = predictor.predict(patient.scans, **chosen)
+            prediction, others = with_subsets(prediction, predictor, subsets, **chosen)
+            write_prediction(prediction, folder, patient.name, request, others)
     scores = read_json(folder / SCORES)
     for note in () if before else scores["notes"]:
         if note not in predictor.notes:
             click.echo(f"{clean(patient.name)}: {clean(note)}", err=True)
     if not quiet:
-        volume = scores["volume_above_threshold_ml"]
-        above = "" if volume is None else f", {volume:.2f} ml above the threshold"
         again = " (predicted before)" if before else f", {scores['seconds']:.1f} s"
-        score = f"patient score {scores['patient_score']:.4g}{above}"
-        click.echo(f"{clean(patient.name)}: {score}{again}; {folder / 'report.html'}")
+        click.echo(f"{clean(patient.name)}: {top_line(scores)}{again}; {folder / 'report.html'}")
     return scores
-
-
-def _cell(value: Any) -> Any:
-    from anyadbench.tables import guarded
-
-    return "" if value is None else guarded(value) if isinstance(value, str) else value
-
-
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    import csv
-    import io
-
-    from anyadbench.files import write_text
-
-    text = io.StringIO()
-    names = ("patient", "subset", "patient_score", "threshold", "volume_above_threshold_ml")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([[_cell(row[name]) for name in names] for row in rows])
-    write_text(path, text.getvalue(), "--out")

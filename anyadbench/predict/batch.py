@@ -15,8 +15,8 @@ from anyadbench.data.trees.survey import survey
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.names import entries, readable
-from anyadbench.plugins import all_layouts, code_hash, find_layout, find_method
-from anyadbench.predict.write import MAP, MASK, REPORT, read_scores
+from anyadbench.plugins import all_layouts, find_layout
+from anyadbench.predict.write import CLUSTERS, MAP, MASK, REPORT, read_scores
 from anyadbench.sequences import SEQUENCES
 from anyadbench.tables import read_table
 from anyadbench.version import __version__
@@ -34,11 +34,13 @@ class Patient:
         name: Name of the patient, usable as a folder name.
         scans: The scan of each sequence.
         problem: Why no scan can be used, as a sentence; empty otherwise.
+        subject: Whose scan it is; empty where only the name identifies them.
     """
 
     name: str
     scans: Mapping[str, Any]
     problem: str = ""
+    subject: str = ""
 
 
 def from_table(path: Path) -> list[Patient]:
@@ -70,22 +72,24 @@ def from_table(path: Path) -> list[Patient]:
     return list(patients.values())
 
 
-def from_folder(folder: Path, dataset: str | None) -> list[Patient]:
+def from_folder(folder: Path, dataset: str | None, option: str = "--data") -> list[Patient]:
     """Find the patients of a folder in a known layout; segmentations are neither needed nor read.
+
+    ``option`` is the one that named the folder.
 
     A patient with faulty files, such as two for one sequence, is listed with the problem and not left out.
 
     Raises:
         UserError: If no layout fits, several do, or the layout has no volumes.
     """
-    layout = find_layout(dataset) if dataset else _guess(folder)
+    layout = find_layout(dataset) if dataset else _guess(folder, option)
     if not reader_of(layout).for_prediction or layout.channels:
         raise UserError(
-            f"--data {folder}: the layout {layout.name} has no volume per sequence; give the files in a --table."
+            f"{option} {folder}: the layout {layout.name} has no volume per sequence; give the files in a --table."
         )
     # A scan without a segmentation is a fault in a benchmark's tree, but the normal case for prediction.
     found = survey(folder, _without_segmentation(layout))
-    patients = {scan.scan: Patient(scan.scan, dict(scan.files)) for scan in found.scans}
+    patients = {scan.scan: Patient(scan.scan, dict(scan.files), subject=scan.subject) for scan in found.scans}
     for problem in errors(found.problems):
         name = problem.scan or readable(Path(problem.file).name)
         patients.setdefault(name, Patient(name, {}, problem.sentence))
@@ -98,7 +102,7 @@ def _without_segmentation(layout: Layout) -> Layout:
     return replace(layout, healthy=True)
 
 
-def _guess(folder: Path) -> Layout:
+def _guess(folder: Path, option: str) -> Layout:
     fitting: list[Layout] = []
     for layout in all_layouts().values():
         again = layout.name in EMBEDDED and any(item.name in EMBEDDED for item in fitting)  # phantoms look alike
@@ -116,24 +120,22 @@ def _guess(folder: Path) -> Layout:
     fitting = fitting[:1] if len({item.patterns for item in fitting}) == 1 else fitting
     if len(fitting) != 1:
         cause = f"fits several layouts ({', '.join(item.name for item in fitting)})" if fitting else "fits no layout"
-        raise UserError(f"--data {folder} {cause}; name one with --dataset, or list the files in a --table.")
+        raise UserError(f"{option} {folder} {cause}; name one with --dataset, or list the files in a --table.")
     return fitting[0]
 
 
-def request_hash(patient: Patient, predictor: Predictor, threshold: float | None) -> str:
+def request_hash(patient: Patient, predictor: Predictor, settings: Any) -> str:
     """Return a hash of everything that a patient's files depend on.
 
-    That is the model, its method's installed code, the threshold, the patient's name, and the scans' sizes and times.
+    That is the model, its method's installed code, the settings (threshold, smallest cluster, calibration), the
+    patient's name, and the scans' sizes and times.
     """
     files: list[Any] = []
     for name, path in patient.scans.items():
         parts = entries(path) if path.is_dir() else [path, *_partner(path)]
         stats = [(part.name, part.stat()) for part in parts if part.exists()]
         files.append([name, str(path), [[part, stat.st_size, stat.st_mtime_ns] for part, stat in stats]])
-    descriptor, entry = find_method(predictor.cell.job.method)
-    code = code_hash(entry, descriptor.factory)
-    model = [predictor.cell.result.cell_id, code, predictor.method.context.weights.sha256, predictor.policy.to_dict()]
-    return stable_hash([__version__, model, threshold, patient.name, files])
+    return stable_hash([__version__, predictor.identity, settings, patient.name, files])
 
 
 def _partner(path: Path) -> list[Path]:
@@ -145,5 +147,5 @@ def _partner(path: Path) -> list[Path]:
 def is_done(folder: Path, request: str) -> bool:
     """Whether a folder contains the finished prediction of a request, with all its files."""
     scores = read_scores(folder)
-    needed = [MAP, REPORT, *([] if scores.get("threshold") is None else [MASK])]
+    needed = [MAP, REPORT, *([] if scores.get("volume_above_threshold_ml") is None else [MASK, CLUSTERS])]
     return scores.get("request") == request and all((folder / name).is_file() for name in needed)

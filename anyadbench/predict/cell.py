@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,14 @@ from anyadbench.files import read_json
 from anyadbench.protocols.model import Protocol
 from anyadbench.protocols.reader import read_protocol
 from anyadbench.results import CellResult
+from anyadbench.results.normals import FILE as NORMALS
+from anyadbench.results.normals import load_normals
+from anyadbench.results.read import inside
 from anyadbench.sequences import format_subset
 
 if TYPE_CHECKING:
     from anyadbench.results import Row
+    from anyadbench.results.normals import NormalScores
 
 WEIGHTS = "weights.safetensors"
 
@@ -62,13 +67,23 @@ class TrainedCell:
     standard: Standard = field(default_factory=dict)
 
     def threshold(self, shown: tuple[str, ...]) -> float | None:
-        """Return the pixel threshold of a subset: the 99th percentile of the scores of validation normals.
+        """Return the pixel threshold of a subset: the 99th percentile of the validation normals' brain pixels.
 
-        It does not depend on the test set. ``None`` if the protocol does not evaluate the subset, or no validation
-        normal could serve it.
+        It does not depend on the test set. ``None`` if the protocol does not evaluate the subset, no validation normal
+        could serve it, or the cell has no `normals`: its thresholds count the air too.
         """
-        found = (row.threshold for row in self.result.rows if row.subset == format_subset(shown))
-        return next((threshold.value for threshold in found if threshold is not None), None)
+        own = self.normals.subsets.get(format_subset(shown)) if self.normals else None
+        return None if own is None else own.threshold
+
+    @cached_property
+    def normals(self) -> NormalScores | None:
+        """Scores of the validation normals; ``None`` in a cell that was run before they were kept.
+
+        Raises:
+            UserError: If their file is damaged.
+        """
+        path = inside(self.folder, NORMALS)
+        return None if path is None else load_normals(path, f"{self.folder.name}/{NORMALS}")
 
     @property
     def rows(self) -> list[Row]:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anyadbench.predict.findings.sentences import MEANING
+from anyadbench.results.normals import top_mean
 from anyadbench.sequences import format_subset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from jaxtyping import Bool, Float, Float32
+    from jaxtyping import Bool, Float, Float32, Int32
 
+    from anyadbench.data.trees.volume import Volume
+    from anyadbench.predict.findings.clusters import Cluster
+    from anyadbench.predict.findings.percentiles import Percentiles
     from anyadbench.predict.slices import PatientSlices
+
+GIVEN = "given by the user"
+"""Source of a threshold that is neither the cell's nor a calibration's."""
 
 USE = "Research use; not a medical device."
 
@@ -31,11 +40,12 @@ class SliceScore:
         height_mm: World height of its centre, in mm towards superior.
         brain: Share of the training field that is brain.
         subset: Sequences that it was scored with: those whose fields of view contain it.
-        score: Image score; higher is more abnormal.
+        score: The method's image score, as the benchmark ranks slices; higher is more abnormal.
+        brain_score: Mean of the map over the highest hundredth of the slice's brain pixels; ``None`` without any.
         counted: Whether it has as much brain as the protocol requires, so that the benchmark would score it. Other
             slices do not affect mask and patient score.
-        above_threshold_mm2: Area above the pixel threshold; ``None`` without a threshold, and in slices that do not
-            count.
+        above_threshold_mm2: Brain area above the pixel threshold, before small clusters are removed; ``None`` without
+            a threshold, and in slices that do not count.
     """
 
     slice: int
@@ -44,6 +54,7 @@ class SliceScore:
     brain: float
     subset: str
     score: float
+    brain_score: float | None
     counted: bool
     above_threshold_mm2: float | None
 
@@ -54,12 +65,16 @@ class Prediction:
 
     Attributes:
         map: Anomaly map on the first input's own voxels and axes; higher is more abnormal, without a unit. 0 in slices
-            that are not scored (less than 1 % brain) and outside the training field.
-        mask: Where the map is above the threshold, in slices that count; ``None`` without a threshold.
+            that are not scored (less than 1 % brain) and outside the training field. Outside the brain 0, or the
+            lowest score in the brain if that is below 0.
+        mask: Where the map is above the threshold inside the brain, in slices that count and in clusters that are not
+            too small; ``None`` without a threshold, and where the whole scan differs so much from the normals that
+            none holds (see the notes).
         affine: From indices of ``map`` to NIfTI world coordinates in mm.
         header: NIfTI header of the first input's file, or ``None``.
         slices: Scored slices, from inferior to superior.
         grid_maps: Map of each scored slice on the benchmark's scoring grid, as the benchmark stores it.
+        grid_brain: Where the shown sequences of each scored slice show tissue, on the scoring grid.
         shown: Sequences shown to the method.
         first: The first input, which defines the grid of ``map``.
         threshold: Pixel threshold, in units of the map.
@@ -68,7 +83,15 @@ class Prediction:
         data: The slices as the method saw them.
         origin: Names and hashes of the cell.
         inputs: Path, shape and spacing of every input.
+        brain: Where any shown sequence is not 0, on the voxels of ``map``.
+        clusters: The clusters of ``mask``, from the highest peak to the lowest.
+        cluster_labels: Number of the cluster that a voxel belongs to; 0 is none.
+        percentiles: Scores as percentiles among normals; ``None`` where the cell has no reference for the subset.
+        reference: What normals have above the threshold; ``None`` where the cell has no reference for the subset.
+        alarm: Whether the patient score is above a calibration's alarm threshold, with threshold, rate and subjects;
+            ``None`` without one.
         seconds: Time that the prediction took, from reading the scans to the map on their grid.
+        volumes: Every input as it was read, in LPS order on its own grid, in the order given.
     """
 
     map: Float32[np.ndarray, "a b c"]
@@ -77,6 +100,7 @@ class Prediction:
     header: Any
     slices: tuple[SliceScore, ...]
     grid_maps: Float32[np.ndarray, "n h w"]
+    grid_brain: Bool[np.ndarray, "n h w"]
     shown: tuple[str, ...]
     first: str
     threshold: float | None
@@ -85,13 +109,25 @@ class Prediction:
     data: PatientSlices
     origin: Mapping[str, Any]
     inputs: Mapping[str, Mapping[str, Any]]
+    brain: Bool[np.ndarray, "a b c"]
+    clusters: tuple[Cluster, ...]
+    cluster_labels: Int32[np.ndarray, "a b c"]
+    percentiles: Percentiles | None = None
+    reference: Mapping[str, Any] | None = None
+    alarm: Mapping[str, Any] | None = None
     seconds: float = 0.0
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def patient_score(self) -> float:
-        """Highest score of a slice that counts (of any slice if none counts)."""
-        counted = [item.score for item in self.slices if item.counted]
-        return max(counted or [item.score for item in self.slices])
+        """Mean of the map over the highest hundredth of the brain pixels of all slices that count.
+
+        Of all slices where none counts. It is no measure of lesion load.
+        """
+        counted = np.array([item.counted for item in self.slices])
+        rows = counted if (self.grid_brain.any(axis=(1, 2)) & counted).any() else np.ones_like(counted)
+        pixels = self.grid_maps[rows][self.grid_brain[rows]]
+        return top_mean(pixels if len(pixels) else self.grid_maps[rows].ravel())
 
     @property
     def volume_ml(self) -> float | None:
@@ -99,6 +135,11 @@ class Prediction:
         if self.mask is None:
             return None
         return float(self.mask.sum() * abs(np.linalg.det(self.affine[:3, :3])) / 1000)
+
+    @property
+    def threshold_given(self) -> bool:
+        """Whether the user gave the threshold."""
+        return self.threshold_from == GIVEN
 
     def as_json(self) -> dict[str, Any]:
         """Return everything except the arrays as plain values."""
@@ -110,10 +151,15 @@ class Prediction:
             "shown": list(self.shown),
             "subset": format_subset(self.shown),
             "patient_score": self.patient_score,
+            "patient_score_means": MEANING,
             "threshold": self.threshold,
             "threshold_from": self.threshold_from,
             "volume_above_threshold_ml": self.volume_ml,
             "seconds": round(self.seconds, 3),
+            "clusters": [asdict(item) for item in self.clusters],
+            "percentiles": None if self.percentiles is None else asdict(self.percentiles),
+            "reference": None if self.reference is None else dict(self.reference),
+            "alarm": None if self.alarm is None else dict(self.alarm),
             "notes": list(self.notes),
             "slices": [asdict(item) for item in self.slices],
         }

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.data.slices.geometry import grid_after
 from anyadbench.data.trees.background import below_background, not_stripped
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import Policy
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.scoring import Evaluator
-from anyadbench.engine.settings import SCORING_BATCH
 from anyadbench.errors import UserError
 from anyadbench.methods.contract import Method
+from anyadbench.plugins import code_hash, find_method
 from anyadbench.predict.cell import TrainedCell, read_cell
+from anyadbench.predict.findings.clusters import find_clusters
+from anyadbench.predict.findings.compare import compared
+from anyadbench.predict.findings.inside import brain_of, keep_inside
+from anyadbench.predict.findings.scored import score_slices, slice_table
+from anyadbench.predict.findings.settings import read_settings
 from anyadbench.predict.geometry import (
     Grid,
     Placement,
     covered,
-    file_axis,
     grid_of,
     overlap,
     place_slices,
@@ -35,24 +38,22 @@ from anyadbench.predict.geometry import (
     tilt,
     to_volume,
 )
-from anyadbench.predict.inputs import Input, Source, check_threshold, read_inputs
-from anyadbench.predict.prediction import Prediction, SliceScore
+from anyadbench.predict.inputs import Input, Source, read_inputs
+from anyadbench.predict.prediction import Prediction
 from anyadbench.predict.slices import PatientSlices
 from anyadbench.predict.trained_method import build_method, prediction_policy
-from anyadbench.sequences import SHORT, Subset, format_subset
+from anyadbench.sequences import SHORT, Subset
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Float64
+    from jaxtyping import Float32
 
     from anyadbench.data.trees.volume import Volume
+    from anyadbench.predict.findings.calibration import Calibration
 
 SliceProgress = Callable[[int, int], None]
 
 MIN_OVERLAP = 0.5
 """Share of the first input's brain that every other sequence must cover."""
-
-MAX_SHARE = 0.1
-"""Share of the field above the threshold that no lesion explains: a third of the brain."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +74,21 @@ class Predictor:
     notes: tuple[str, ...] = ()
     own: bool = True
 
+    @property
+    def identity(self) -> list[Any]:
+        """Everything about the model that a prediction depends on."""
+        descriptor, entry = find_method(self.cell.job.method)
+        code = code_hash(entry, descriptor.factory)
+        return [self.cell.result.cell_id, code, self.method.context.weights.sha256, self.policy.to_dict()]
+
     def predict(
         self,
         scans: Mapping[str, Source],
         *,
         spacing: tuple[float, float, float] | None = None,
         threshold: float | None = None,
+        smallest_ml: float | None = None,
+        calibration: str | PathLike[str] | Calibration | None = None,
         progress: SliceProgress = lambda done, total: None,
     ) -> Prediction:
         """Return anomaly map and scores of one patient.
@@ -91,13 +101,17 @@ class Predictor:
                 spacings and orientations may differ. The result has the grid of the first one.
             spacing: Voxel size in mm along the axes of arrays.
             threshold: Pixel threshold in units of the map, instead of the cell's own.
+            smallest_ml: Clusters of the mask with a smaller volume are removed; 3 mm³ by default.
+            calibration: Folder that ``anyadbench calibrate`` wrote for this cell: thresholds, percentiles and alarms
+                from a site's own normals, instead of the cell's.
             progress: Called with the number of scored slices and the total.
 
         Raises:
-            UserError: If a scan cannot be used (the sentence names it), or the threshold is not a finite number.
+            UserError: If a scan cannot be used (the sentence names it), the threshold or the smallest cluster is not a
+                finite number, or the calibration is damaged or another cell's.
         """
         began = time.monotonic()
-        threshold = None if threshold is None else check_threshold(threshold)
+        settings = read_settings(self.cell, threshold, smallest_ml, calibration, self.own)
         inputs = read_inputs(scans, spacing)
         shown = self._shown(inputs)
         reference = inputs[0].volume
@@ -109,28 +123,28 @@ class Predictor:
         slices = PatientSlices.cut(volumes, self.cell.protocol, self.cell.grid, self.cell.standard)
         subsets = _covering(used, volumes, slices, placement.grid)
         notes += _partly(used, subsets) + self._never_trained(shown)
-        maps, scores = self._score(slices, subsets, progress)
-        own, origin = self._threshold(shown, threshold)
-        limits = {subset: self._threshold(subset, threshold)[0] for subset in {*subsets}}
-        found, limit = self._back(maps, slices, placement, reference, [limits[subset] for subset in subsets])
-        counts = ~np.isnan(limit)
-        mask = None if own is None else found > np.where(counts, limit, np.inf)
+        evaluator = Evaluator(
+            self.method, ProtocolData(slices.protocol), self.policy, Reporter(), MapSample("none", shown)
+        )
+        scored = score_slices(evaluator, slices, subsets, progress)
+        own, origin = settings.limit(self.cell, shown, self.own)
+        limits = {subset: settings.limit(self.cell, subset, self.own)[0] for subset in {*subsets}}
+        found, limit = self._back(scored.maps, slices, placement, reference, [limits[subset] for subset in subsets])
+        brain = brain_of([item.volume for item in used], reference)
+        counts = ~np.isnan(limit) & brain
+        above = found > np.where(counts, limit, np.inf)
         if own is None:
             notes.append(origin)
-        share = 0.0 if mask is None or threshold is not None else float(mask.sum() / max(1, counts.sum()))
-        if share > MAX_SHARE:
-            notes.append(
-                f"{share:.0%} of the scored area lies above a threshold that 1 % of validation normals exceed: the "
-                "whole scan differs from the data that the cell was trained on (scanner, preparation), so the mask "
-                "is unreliable."
-            )
-        return Prediction(
-            map=np.ascontiguousarray(reference.to_native(found)),
-            mask=None if mask is None else np.ascontiguousarray(reference.to_native(mask)),
+        native = np.ascontiguousarray(reference.to_native(keep_inside(found, brain)))
+        clusters = find_clusters(reference.to_native(above), native, reference.native_affine, settings.smallest_ml)
+        prediction = Prediction(
+            map=native,
+            mask=None if own is None else clusters.labels > 0,
             affine=reference.native_affine,
             header=inputs[0].header,
-            slices=self._slices(slices, maps, scores, subsets, limits, placement, reference),
-            grid_maps=maps,
+            slices=slice_table(scored, slices, subsets, limits, placement, reference),
+            grid_maps=scored.maps,
+            grid_brain=scored.inside,
             shown=shown,
             first=inputs[0].sequence,
             threshold=own,
@@ -139,8 +153,15 @@ class Predictor:
             data=slices,
             origin=_origin(self.cell),
             inputs={item.sequence: _facts(item, placement.grid) for item in inputs},
+            brain=np.ascontiguousarray(reference.to_native(brain)),
+            clusters=clusters.listed,
+            cluster_labels=clusters.labels,
             seconds=time.monotonic() - began,
+            volumes={item.sequence: item.volume for item in inputs},
         )
+        volumes_ml = (float(part.sum()) * float(np.prod(reference.spacing)) / 1000 for part in (above, counts))
+        result = compared(prediction, settings.basis(self.cell, self.own), *volumes_ml)
+        return replace(result, alarm=settings.alarm(result))
 
     def _shown(self, inputs: list[Input]) -> tuple[str, ...]:
         given = {item.sequence for item in inputs}
@@ -166,39 +187,6 @@ class Predictor:
             if item.sequence not in known
         ]
 
-    def _score(
-        self, slices: PatientSlices, subsets: list[Subset], progress: SliceProgress
-    ) -> tuple[Float32[np.ndarray, "n h w"], Float64[np.ndarray, " n"]]:
-        protocol = self.cell.protocol
-        evaluator = Evaluator(
-            self.method, ProtocolData(protocol), self.policy, Reporter(), MapSample("none", protocol.sequences)
-        )
-        maps: dict[int, np.ndarray] = {}
-        scores: dict[int, float] = {}
-        for subset in dict.fromkeys(subsets):
-            chosen = np.flatnonzero([other == subset for other in subsets])
-            for start in range(0, len(chosen), SCORING_BATCH):
-                rows = chosen[start : start + SCORING_BATCH]
-                names = [f"slice {slices.part.slices[row]['slice']}" for row in rows]
-                some, images = evaluator.score(slices.values(rows), subset, names)
-                maps.update(zip(rows.tolist(), some, strict=True))
-                scores.update(zip(rows.tolist(), images, strict=True))
-                progress(len(maps), len(slices))
-        order = range(len(slices))
-        return np.stack([maps[row] for row in order]), np.array([scores[row] for row in order])
-
-    def _threshold(self, shown: tuple[str, ...], given: float | None) -> tuple[float | None, str]:
-        if given is not None:
-            return given, "given by the user"
-        label = format_subset(shown)
-        own = self.cell.threshold(shown) if self.own else None
-        if own is None:
-            return None, (
-                f"No mask: the cell has no threshold (99th percentile of validation normals) for {label}; "
-                "give one with --threshold."
-            )
-        return own, f"99th percentile of the pixel scores of validation normals shown {label}"
-
     def _back(
         self,
         maps: Float32[np.ndarray, "n h w"],
@@ -215,52 +203,13 @@ class Predictor:
             place = np.s_[:, :, item["slice"]]
             out[place] = np.nan_to_num(picture.T)
             limit[place] = own or 0
-            counts[place] = ~np.isnan(picture.T) if self._counts(slices, item) and own is not None else 0
+            counts[place] = ~np.isnan(picture.T) if slices.counts(item) and own is not None else 0
         target = grid_of(reference)
         if not same_grid(placement.grid, target):
             out, limit, counts = (
                 resample(values, placement.grid, target, keep_background=False) for values in (out, limit, counts)
             )
         return out, np.where(counts >= 0.5, limit, np.float32(np.nan))
-
-    def _counts(self, slices: PatientSlices, item: Mapping[str, Any]) -> bool:
-        """Whether a slice has as much brain as the protocol's slice rules require."""
-        return slices.brain(item) >= self.cell.protocol.slices.min_brain
-
-    def _slices(
-        self,
-        slices: PatientSlices,
-        maps: Float32[np.ndarray, "n h w"],
-        scores: Float64[np.ndarray, " n"],
-        subsets: list[Subset],
-        limits: Mapping[Subset, float | None],
-        placement: Placement,
-        reference: Any,
-    ) -> tuple[SliceScore, ...]:
-        (height, width), rules = self.cell.grid, self.cell.protocol.geometry
-        seen, resized = grid_after((height, width), rules), rules.resize if any(rules.resize) else (height, width)
-        step_y, step_x = np.linalg.norm(placement.grid.affine[:3, 1]), np.linalg.norm(placement.grid.affine[:3, 0])
-        field = float(step_y * step_x) * height * width * (seen[0] / resized[0]) * (seen[1] / resized[1])
-        area = field / (maps.shape[1] * maps.shape[2])
-        _, downwards = file_axis(reference)
-        last = reference.shape[2] - 1
-        found = []
-        for item, picture, score, subset in zip(slices.part.slices, maps, scores, subsets, strict=True):
-            k, counts, threshold = int(item["slice"]), self._counts(slices, item), limits[subset]
-            above = float((picture > threshold).sum()) * area if counts and threshold is not None else None
-            found.append(
-                SliceScore(
-                    slice=k,
-                    file_index=None if placement.tilted else (last - k if downwards else k),
-                    height_mm=float(item["height_mm"]),
-                    brain=slices.brain(item),
-                    subset=format_subset(subset),
-                    score=float(score),
-                    counted=counts,
-                    above_threshold_mm2=above,
-                )
-            )
-        return tuple(found)
 
 
 def load(cell: str | PathLike[str], *, device: str = "auto", weights: str | None = None) -> Predictor:

@@ -100,3 +100,7 @@ class PatientSlices:
         """Return the share of the training field that is brain in a slice."""
         height, width = self.part.masks.shape[1:]
         return float(item["brain"]) * height * width / (self.shape[0] * self.shape[1])
+
+    def counts(self, item: Mapping[str, Any]) -> bool:
+        """Return whether a slice has as much brain as the protocol's slice rules require."""
+        return self.brain(item) >= self.protocol.slices.min_brain

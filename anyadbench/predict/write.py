@@ -1,4 +1,4 @@
-"""A prediction as files: ``anomaly.nii.gz``, ``mask.nii.gz``, ``prediction.json`` and ``report.html``."""
+"""A prediction as files: map, mask, table of clusters, scores and report."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ import numpy as np
 
 from anyadbench.errors import UserError
 from anyadbench.files import json_bytes, make_folder, remove_leftovers, write_json, write_together
+from anyadbench.predict.findings.clusters import clusters_csv
 
 if TYPE_CHECKING:
     from anyadbench.predict.prediction import Prediction
+    from anyadbench.predict.viewer.subsets import OtherSubsets
 
 MAP, MASK, SCORES, REPORT = "anomaly.nii.gz", "mask.nii.gz", "prediction.json", "report.html"
+CLUSTERS = "clusters.csv"
 
 OPTION = "--out"
 """Option that chooses the folder, for the advice when it cannot be written."""
 
 
-def write_prediction(prediction: Prediction, folder: Path, name: str, request: str = "") -> None:
+def write_prediction(
+    prediction: Prediction, folder: Path, name: str, request: str = "", others: OtherSubsets | tuple[()] = ()
+) -> None:
     """Write one patient's files, all of them or, where the disk gets full, none.
 
     ``prediction.json`` gets its name last, so that it says that the others are whole.
@@ -34,28 +39,34 @@ def write_prediction(prediction: Prediction, folder: Path, name: str, request: s
         folder: Created if missing; only files of an earlier prediction are replaced.
         name: The patient, for the report's title.
         request: Hash of the request, by which a batch recognises a finished patient.
+        others: Predictions from other subsets of the sequences, for the report and ``prediction.json``.
 
     Raises:
         UserError: If the folder cannot be written, or contains files of these names that are not a prediction's.
     """
-    from anyadbench.predict.report import report_html
+    from anyadbench.predict.viewer.page import report_html
 
     check_folder(folder)
-    report = report_html(prediction, name)
+    report = report_html(prediction, name, others)
+    subsets = others.found if others else []
     files: dict[Path, bytes | Callable[[BinaryIO], object]] = {
         folder / MAP: lambda handle: _write_image(handle, prediction.map, prediction)
     }
     mask = prediction.mask
     if mask is not None:
         files[folder / MASK] = lambda handle: _write_image(handle, mask.astype(np.uint8), prediction)
+        files[folder / CLUSTERS] = clusters_csv(prediction.clusters).encode()
     files[folder / REPORT] = report.encode("utf-8", "backslashreplace")
-    files[folder / SCORES] = json_bytes({**prediction.as_json(), "patient": name, "request": request})
+    files[folder / SCORES] = json_bytes(
+        {**prediction.as_json(), "subsets": subsets, "patient": name, "request": request}
+    )
 
     def mark() -> None:
         # Not removed but marked: if this is interrupted, the next run must still recognise the files as its own.
         write_json(folder / SCORES, {"unfinished": True, "request": ""}, OPTION)
         if mask is None:
             (folder / MASK).unlink(missing_ok=True)
+            (folder / CLUSTERS).unlink(missing_ok=True)
 
     make_folder(folder, OPTION)
     remove_leftovers(folder)
@@ -73,7 +84,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         UserError: If the folder has a file with a prediction's name but no ``prediction.json`` of this program.
     """
-    there = [name for name in (MAP, MASK, REPORT, SCORES) if (folder / name).exists()]
+    there = [name for name in (MAP, MASK, CLUSTERS, REPORT, SCORES) if (folder / name).exists()]
     if there and "request" not in read_scores(folder):
         raise UserError(
             f"{folder / there[0]} was not written by 'anyadbench predict' and would be replaced; give another --out "

@@ -17,7 +17,7 @@ MAX_BYTES = 2**31
 """Unpacked size above which a file is refused."""
 
 
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], compress: bool = True) -> None:
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], compress: bool = True, option: str = "--runs") -> None:
     """Write arrays as an npz file, compressed with LZMA, which takes half the space of numpy's own compression.
 
     Raises:
@@ -26,7 +26,7 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], compress: bool = T
     import numpy as np
 
     method = zipfile.ZIP_LZMA if compress else zipfile.ZIP_STORED
-    with atomic_file(path) as handle, zipfile.ZipFile(handle, "w") as archive:
+    with atomic_file(path, option) as handle, zipfile.ZipFile(handle, "w") as archive:
         for name, array in arrays.items():
             # The date of a ZipInfo is fixed, so equal arrays give equal files.
             entry = zipfile.ZipInfo(f"{name}.npy")

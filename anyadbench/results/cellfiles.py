@@ -22,6 +22,7 @@ HASHED = (
     "scores/jackknife.npz",
     "scores/curves.json",
     "scores/maps.npz",
+    "scores/normals.npz",
 )
 """Files whose hashes are stored in ``result.json``."""
 

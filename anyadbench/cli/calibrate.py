@@ -1,0 +1,86 @@
+"""``anyadbench calibrate``: a cell's thresholds and percentiles from a site's own normals."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from anyadbench.cli.blame import plugin_errors, traceback_option
+from anyadbench.cli.options import PATH, cell_option, device_option, json_option
+from anyadbench.errors import UserError
+
+if TYPE_CHECKING:
+    from anyadbench.predict.findings.calibrate import Calibrator
+
+
+@click.command()
+@cell_option
+@click.option("--normals", type=PATH, help="Folder of healthy or lesion-free scans, in a known layout.")
+@click.option("--dataset", help="Layout of --normals, see 'anyadbench datasets'; recognised by default.")
+@click.option("--table", type=PATH, help="Instead of --normals: a CSV with patient,flair,t1,t1ce,t2.")
+@click.option("--subset", "subsets", multiple=True, help="Subset to calibrate, such as F+T1; all by default.")
+@click.option("--out", required=True, type=PATH, help="Folder to write into.")
+@device_option
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; the cell's by default.")
+@json_option("the calibration")
+@traceback_option
+def calibrate(cell: Path, out: Path, as_json: bool, traceback: bool, **options: Any) -> None:
+    """Set a cell's thresholds, percentiles and alarms from your own normals.
+
+    Give scans without lesions, prepared as your patients' will be: at least 5 subjects for a threshold, and 19 for an
+    alarm that at most 5 % of normals set off. 'anyadbench predict --calibration' uses the result. The same command
+    resumes where it stopped. For research use only; not a medical device.
+    """
+    from anyadbench.predict.findings.normals_given import given_normals
+
+    patients, source = given_normals(options["normals"], options["dataset"], options["table"])
+    from anyadbench.cli.output import clean
+    from anyadbench.cli.predict import load_predictor, sentence_of
+    from anyadbench.engine.numerics import NotFinite
+    from anyadbench.launch.progress import Display
+    from anyadbench.predict.findings.calibrate import Calibrator
+
+    with plugin_errors(traceback):
+        predictor = load_predictor(cell, {**options, "weights": None})
+    calibrator = Calibrator(predictor, out, _labels(options["subsets"]))
+    failed = []
+    for number, patient in enumerate(patients, 1):
+        label = f"{number}/{len(patients)} {clean(patient.name)}"
+        try:
+            with plugin_errors(traceback), Display() as display:
+                calibrator.add(patient, partial(display.progress, label=f"{label}: slices"))
+        except BrokenPipeError:
+            raise
+        except (UserError, OSError, NotFinite) as error:
+            failed.append(patient.name)
+            click.echo(f"{label}: {sentence_of(error)}", err=True)
+    record = calibrator.write(source, len(failed))
+    if as_json:
+        from anyadbench.cli.output import print_json
+
+        print_json(record)
+    else:
+        _show(record, calibrator)
+    if failed:
+        click.echo(f"{len(failed)} of {len(patients)} scans could not be used: {', '.join(failed)}.", err=True)
+        raise SystemExit(1)
+
+
+def _labels(subsets: tuple[str, ...]) -> list[str]:
+    from anyadbench.sequences import format_subset, parse_subset
+
+    return [format_subset(parse_subset(text)) for text in subsets]
+
+
+def _show(record: dict[str, Any], calibrator: Calibrator) -> None:
+    from anyadbench.predict.findings.sentences import subset_line
+
+    counts = record["counts"]
+    click.echo(f"Calibrated on {counts['scans']} scans of {counts['subjects']} subjects: {calibrator.out}")
+    for label, entry in record["subsets"].items():
+        click.echo(subset_line(label, entry))
+    for note in record["notes"]:
+        click.echo(note, err=True)
