@@ -276,6 +276,7 @@ def _write_manifest(
 
 
 def _input(data: ProtocolData) -> dict[str, Any]:
-    """Return size and spacing of the training slices, to which prediction resamples a new scan."""
+    """Return what prediction needs of the training slices: size, spacing and, for matched histograms, the scale."""
     store = data.stores[data.protocol.train]
-    return {"grid": list(store.shape), "spacing_mm": [float(step) for step in store.spacing]}
+    facts = {"grid": list(store.shape), "spacing_mm": [float(step) for step in store.spacing]}
+    return facts | ({"standard_scale": data.standard} if data.standard else {})

@@ -42,6 +42,7 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         fields = ("name", "title", "where", "licence", "citation", "tree", "notes")
         told: dict[str, object] = {key: getattr(layout, key) for key in fields}
+        told |= {"healthy": layout.healthy, "healthy_subjects": layout.healthy_subjects}
         labels = {str(value): region for value, region in layout.labels.items()}
         print_json({**told, "sequences": list(layout.expected), "labels": labels, "protocols": readers})
         return
@@ -53,6 +54,8 @@ def show(name: str, as_json: bool) -> None:
     click.echo(f"sequences: {', '.join(layout.expected)}")
     if layout.labels:
         click.echo("labels: " + ", ".join(f"{value} {region}" for value, region in layout.labels.items()))
+    if layout.healthy or layout.healthy_subjects:
+        click.echo(f"healthy subjects: {'all' if layout.healthy else layout.healthy_subjects.replace('~', '[_-]')}")
     if layout.notes:
         click.echo(f"notes: {layout.notes}")
     if readers:

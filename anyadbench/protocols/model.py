@@ -132,7 +132,7 @@ class Protocol:
             "train": self.train,
             "slices": asdict(self.slices),
             "split": asdict(self.split),
-            "intensity": asdict(self.intensity),
+            "intensity": self.intensity.identity(),
             "selection": self.selection,
         }
         # Rules at their defaults are left out, so that a new rule does not change the identity of older fits.
@@ -170,6 +170,11 @@ class Protocol:
     def selects_on_test(self) -> bool:
         """Whether a fit depends on test data."""
         return self.selection == "test-image-ap"
+
+    @property
+    def trains_on(self) -> str:
+        """What is trained on, for sentences: ``lesion-free slices`` or ``slices of healthy subjects``."""
+        return "lesion-free slices" if self.normals == LESION_FREE else "slices of healthy subjects"
 
     def rows(self, test: TestSet) -> tuple[str, ...]:
         """Return the labels of a test set's rows in the order of a board."""

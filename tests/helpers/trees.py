@@ -17,12 +17,9 @@ SUFFIX_NEW = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w", "seg": "s
 MU = {"flair": "brain_t2f", "t1": "brain_t1n", "t1ce": "brain_t1c", "t2": "brain_t2w", "seg": "tumorMask"}
 MSLUB = {"flair": "FLAIR", "t1": "T1W", "t1ce": "T1WKS", "t2": "T2W", "seg": "consensus_gt"}
 MSLUB_SHORT = {"flair": "FLAIR", "t1": "T1", "t2": "T2", "seg": "GOLD_STANDARD"}
-ISLES = {"flair": "FLAIR", "dwi": "dwi", "adc": "adc", "seg": "msk"}
-ATLAS = {"t1": "T1w", "seg": "label-L_desc-T1lesion_mask"}
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 LABELS = {"msd01": (1, 2, 3), "mslub": (1, 1, 1), "mslub-short": (1, 1, 1), "brats2023": (2, 1, 3), "mu": (2, 1, 4),
-          "brats2024": (2, 1, 4), "pretreat": (2, 1, 3), "mets": (2, 1, 3), "ped": (4, 2, 1), "wmh2017": (1, 1, 1),
-          "isles2022": (1, 1, 1), "atlas": (1, 1, 1)}  # fmt: skip
+          "brats2024": (2, 1, 4), "pretreat": (2, 1, 3), "mets": (2, 1, 3), "ped": (4, 2, 1)}  # fmt: skip
 
 
 def names(layout: str, number: int) -> tuple[str, dict[str, str]]:
@@ -43,18 +40,10 @@ def names(layout: str, number: int) -> tuple[str, dict[str, str]]:
         "mu": (f"PKG - MU-Glioma-Post/PatientID_0{n}/Timepoint_1", f"PatientID_0{n}_Timepoint_1", "_", MU),
         "mslub": (f"MNI/patient{n[1:]}", f"patient{n[1:]}", "_", MSLUB),
         "mslub-short": (f"patient{n[1:]}", f"patient{n[1:]}", "", MSLUB_SHORT),
-        "wmh2017": (
-            f"training/Utrecht/{number}",
-            str(number),
-            "",
-            {"flair": "pre/FLAIR", "t1": "pre/T1", "seg": "wmh"},
-        ),
-        "isles2022": ("ISLES-2022", f"sub-strokecase0{n}_ses-0001", "_", ISLES),
-        "atlas": ("Training", f"sub-r001s{n}_ses-1_space-MNI152NLin2009aSym", "_", ATLAS),
         "ixi": ("IXI", f"IXI{n}-Guys-0828", "-", {"t1": "T1", "t2": "T2"}),
     }
     folder, scan, separator, suffixes = stems[layout]
-    prefix = "" if layout in ("mslub-short", "wmh2017") else scan + separator
+    prefix = "" if layout == "mslub-short" else scan + separator
     return scan, {kind: f"{folder}/{prefix}{suffix}" for kind, suffix in suffixes.items()}
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from inprocess import plan, run
-from trees import anatomy, make_tree, path_of, save
+from trees import anatomy, make_tree, path_of, save, values_of
 
 from anyadbench.boards.verify.submission import check
+from anyadbench.cli import main
 from anyadbench.errors import UserError
 from anyadbench.protocols import find_protocol, protocol_files
 
@@ -90,6 +91,22 @@ def test_all_protocols_that_train_on_ixi_share_one_fit(trees: dict[str, Path], t
     jobs = [job for name in FROM_IXI for job in plan(name, data_of(name, trees), tmp_path)]
     assert len(FROM_IXI) == len(jobs) == len({job.cell_id for job in jobs}) == 7
     assert len({job.fit_id for job in jobs}) == 1
+
+
+def test_the_plan_says_who_is_healthy_and_whose_pixels_differ(
+    trees: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = make_tree("ixi", tmp_path / "wide", range(61, 67))
+    for path in wide.rglob("*.nii.gz"):
+        save(path, values_of(path), np.diag([-1.25, -1.25, 1.0, 1.0]))
+    data = {**data_of("ixi-mslub", trees), "ixi": wide}
+    with pytest.raises(SystemExit) as ended:
+        main(["protocols", "show", "ixi-mslub", "--method", "pixelstats", "--runs", str(tmp_path / "none"),
+              *(f"--data={name}={path}" for name, path in data.items())])  # fmt: skip
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and "slices of healthy subjects of ixi (4 subjects); validates on" in said
+    assert "healthy subjects of ixi: 4 to train, 1 to validate, 1 to test" in said
+    assert "pixels are 1.25 x 1.25 mm in ixi and 1 x 1 mm in mslub: a method sees anatomy of another size" in said
 
 
 @pytest.mark.parametrize(("healthy", "lesion_free"), TWINS)
