@@ -11,7 +11,7 @@ from boards_fixture import SUBSETS, FakeMethod, write_cell
 
 from anyadbench.boards.aggregate.compare import MEAN
 from anyadbench.boards.aggregate.load import load_boards
-from anyadbench.boards.aggregate.normals import Gap, compare_normals
+from anyadbench.boards.aggregate.paired.normals import Gap, compare_normals
 from anyadbench.boards.render.verdicts import verdicts
 from anyadbench.cli import main
 from anyadbench.errors import UserError

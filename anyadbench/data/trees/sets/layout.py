@@ -103,7 +103,7 @@ class Layout:
 
         Raises:
             ValueError: If a region, sequence, kind or tree reader is unknown, two kinds that differ only in their
-                case have different meanings, ``healthy_subjects`` is no regular expression, or a label is ignored where
+                case have different meanings, ``healthy_subjects`` is not a regular expression, or a label is ignored where
                 every label is abnormal.
         """
         lower: dict[str, str] = {}
@@ -128,7 +128,7 @@ class Layout:
         try:
             re.compile(self.healthy_subjects.replace("~", "[_-]"))
         except re.error as error:
-            cause = f"which is no regular expression ({error})"
+            cause = f"which is not a regular expression ({error})"
             raise ValueError(f"layout {self.name!r} has healthy_subjects {self.healthy_subjects!r}, {cause}") from None
 
     @cached_property
