@@ -243,7 +243,7 @@ def test_a_picture_of_brisc_is_a_subject(tmp_path: Path) -> None:
     [
         (np.zeros((3, 8, 8)), "has the shape (3, 8, 8) and type float64 where its set has 2 channels of pixels"),
         (np.full((2, 8, 8), np.nan), "holds NaN or infinity"),
-        (np.full((2, 8, 8), 0.4), "holds labels that are no whole numbers from 0 (up to 0.4 away)"),
+        (np.full((2, 8, 8), 0.4), "holds labels that are not whole numbers from 0 (up to 0.4 away)"),
         (b"no array", "cannot be read as an array"),
     ],
 )

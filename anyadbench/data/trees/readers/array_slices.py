@@ -48,7 +48,7 @@ def read_array(path: Path, channels: tuple[str, ...]) -> Float32[np.ndarray, "C 
         labels = values[channels.index(SEGMENTATION)]
         worst = float(np.abs(labels - np.rint(labels)).max())
         if worst > FRACTION or labels.min() < 0:
-            cause = f"holds labels that are no whole numbers from 0 (up to {worst:.3g} away)"
+            cause = f"holds labels that are not whole numbers from 0 (up to {worst:.3g} away)"
             raise BadFile(path, cause, "resample the labels by nearest neighbour")
     return values
 

@@ -58,7 +58,7 @@ SCLEROSIS = (
         tree="Training/Center_01/Patient_01/Preprocessed_Data/{FLAIR,T1,GADO,T2,DP}_preprocessed.nii.gz and "
         "Training/Center_01/Patient_01/Masks/Consensus.nii.gz",
         notes="The preprocessed images are read: stripped and on one grid. Raw_Data, the brain mask and the single "
-        "raters are not. Patients are counted anew in each centre. GADO is T1 after contrast, DP is proton density.",
+        "raters are not. Patients are counted from 1 in each centre. GADO is T1 after contrast, DP is proton density.",
     ),
 )
 """Sets with multiple sclerosis."""

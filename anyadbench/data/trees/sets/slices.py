@@ -57,7 +57,7 @@ SLICES = (
         tree="{BraTS2021,MSD,MSLUB,ISLES,WMH,IXI,BRISC}/{train,test,eval}/1.npy",
         notes="The folder of a set says what its channels are. Slices 50 to 109 of each subject; files are numbered "
         "through the subjects. Folders such as train_normal and train_normal_edge hold copies and are not read. Its "
-        "division is not kept: subjects are split anew. Any label above 0 is a lesion.",
+        "division is not kept: subjects are split again. Any label above 0 is a lesion.",
     ),
     Layout(
         "nova",
