@@ -20,7 +20,7 @@ from anyadbench.data.phantom.grid import block
 from anyadbench.data.phantom.head import grow
 from anyadbench.data.phantom.spec import stream
 from anyadbench.errors import UserError
-from anyadbench.sequences import SEQUENCES
+from anyadbench.sequences import COMMON
 
 TINY = PhantomSpec.tiny()
 MEDIUM = PhantomSpec("phantom-medium", subjects=12, shape=(96, 96, 50), spacing=(2.5, 2.5, 3.2))
@@ -50,7 +50,7 @@ def tissue_medians(subject: dict[str, np.ndarray]) -> dict[str, dict[str, float]
     pure = {name: healthy & (head.shares[name] > 0.9) for name in ("wm", "gm", "csf")}
     return {
         sequence: {name: float(np.median(subject[sequence][grid.box][mask])) for name, mask in pure.items()}
-        for sequence in SEQUENCES
+        for sequence in COMMON
     }
 
 
@@ -179,7 +179,7 @@ def test_missing_sequences_are_not_written(tree: Path) -> None:
         absent = missing_sequence(TINY, number)
         lacking += absent is not None
         names = {path.name for path in (tree / "HGG" / subject_id(number)).iterdir()}
-        kinds = {*SEQUENCES, "seg"} - {absent}
+        kinds = {*COMMON, "seg"} - {absent}
         assert names == {f"{subject_id(number)}_{kind}.nii.gz" for kind in kinds}
     assert lacking >= 1
 
@@ -189,7 +189,7 @@ def test_one_subject_in_six_lacks_a_sequence_and_every_sequence_has_its_turn(see
     spec = PhantomSpec(seed=seed)
     absent = [missing_sequence(spec, number) for number in range(1, spec.subjects + 1)]
     assert sum(name is not None for name in absent[:36]) == 6
-    assert {name for name in absent if name} == set(SEQUENCES)
+    assert {name for name in absent if name} == set(COMMON)
 
 
 def test_files_have_the_grid_of_brats(tree: Path) -> None:
@@ -211,8 +211,8 @@ def test_the_head_is_the_right_way_up_and_round() -> None:
 
 def test_background_is_zero_and_one_mask_serves_all_sequences(subject: dict[str, np.ndarray]) -> None:
     brain = subject["flair"] > 0
-    assert all(np.array_equal(subject[name] > 0, brain) for name in SEQUENCES)
-    assert all(subject[name].dtype == np.int16 for name in SEQUENCES)
+    assert all(np.array_equal(subject[name] > 0, brain) for name in COMMON)
+    assert all(subject[name].dtype == np.int16 for name in COMMON)
     assert not brain[0].any() and not brain[:, 0].any() and not brain[-1].any() and not brain[:, -1].any()
     assert 0.1 < brain.mean() < 0.35
     assert not (subject["seg"][~brain] > 0).any()
@@ -244,7 +244,7 @@ def test_flair_shows_grey_a_little_over_white_and_dark_fluid(tissue_medians: dic
 def test_contrast_agent_brightens_the_rim_only_after_it_is_given() -> None:
     number = next(n for n in COMPLETE if (synthesise(MEDIUM, n)["seg"] == 4).sum() > 50)
     volumes = synthesise(MEDIUM, number)
-    rim, white = volumes["seg"] == 4, {name: np.percentile(volumes[name][volumes[name] > 0], 75) for name in SEQUENCES}
+    rim, white = volumes["seg"] == 4, {name: np.percentile(volumes[name][volumes[name] > 0], 75) for name in COMMON}
     assert np.median(volumes["t1ce"][rim]) > 1.1 * white["t1ce"]
     assert np.median(volumes["t1"][rim]) < white["t1"]
 
@@ -284,7 +284,7 @@ def test_every_subject_has_slices_with_and_far_from_lesions(seed: int) -> None:
     field = spec.shape[0] * spec.shape[1]
     for number in range(1, spec.subjects + 1):
         volumes = synthesise(spec, number)
-        brain = next(volumes[name] for name in SEQUENCES if name in volumes) > 0
+        brain = next(volumes[name] for name in COMMON if name in volumes) > 0
         area = (volumes["seg"] > 0).sum(axis=(0, 1))
         lesion = np.flatnonzero(area)
         far = np.abs(np.arange(spec.shape[2])[:, None] - lesion).min(axis=1) >= 5

@@ -19,7 +19,7 @@ from anyadbench.data.store.encoding import encode, fit_coding
 from anyadbench.data.store.store import SliceStore, open_store, overlap
 from anyadbench.data.trees.layouts import Layout, get_layout
 from anyadbench.errors import UserError
-from anyadbench.sequences import SEQUENCES
+from anyadbench.sequences import COMMON
 
 TINY = (20, 16, 10)
 
@@ -41,8 +41,8 @@ def row_of(store: SliceStore, scan: str, index: int) -> int:
 
 def test_values_are_those_of_the_files(store: SliceStore) -> None:
     row = row_of(store, "Brats18_CBICA_A002_1", 4)
-    values, present = store.read(np.array([row]), SEQUENCES)
-    for place, name in enumerate(SEQUENCES):
+    values, present = store.read(np.array([row]), COMMON)
+    for place, name in enumerate(COMMON):
         np.testing.assert_array_equal(values[0, place], anatomy(2, TINY, name)[:, :, 4].T)
     assert present.all() and values.dtype == np.float32
 
