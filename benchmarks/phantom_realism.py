@@ -28,7 +28,7 @@ from anyadbench.data.phantom.embedded import EMBEDDED
 from anyadbench.data.trees.layouts import get_layout
 from anyadbench.data.trees.reader import reader_of
 from anyadbench.data.trees.survey import discover
-from anyadbench.sequences import SEQUENCES
+from anyadbench.sequences import COMMON
 
 REAL = {"brats2018": "brats2018-mini", "mslub": "mslub"}
 """Folder of each real data set below ``data``."""
@@ -52,7 +52,7 @@ def phantom_subject(name: str, number: int) -> Measured:
     """Measure one subject of an embedded phantom."""
     spec = EMBEDDED[name]
     volumes = synthesise(spec, number)
-    images = {key: volumes[key].astype(np.float32) for key in SEQUENCES if key in volumes}
+    images = {key: volumes[key].astype(np.float32) for key in COMMON if key in volumes}
     return measure(Patient(f"{name} {number}", images, volumes["seg"] > 0, spec.spacing))
 
 
@@ -74,7 +74,7 @@ def rows(real: list[Measured], phantom: list[Measured]) -> Iterator[tuple[str, .
     """Yield one line per figure: sequence, figure, real patients, their number, phantom, its quartiles, verdict."""
     found = {key for one in (*real, *phantom) for key in one.figures}
     names = list(dict.fromkeys(name for one in (*phantom, *real) for _, name in one.figures))
-    for key in sorted(found, key=lambda key: (("", *SEQUENCES).index(key[0]), names.index(key[1]))):
+    for key in sorted(found, key=lambda key: (("", *COMMON).index(key[0]), names.index(key[1]))):
         ours, theirs = values(phantom, key), values(real, key)
         if not ours or not theirs:
             continue
