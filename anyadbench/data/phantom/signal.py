@@ -32,8 +32,8 @@ TISSUES: dict[str, Tissue] = {
     "dura": Tissue(0.70, 1000.0, 60.0, 1.1),
     "void": Tissue(0.0, 1000.0, 50.0, 0.0),
     "fat": Tissue(0.80, 450.0, 85.0, 0.0),
-    "oedema": Tissue(0.84, 1520.0, 150.0, 0.03),
-    "solid": Tissue(0.86, 1750.0, 150.0, 0.10),
+    "oedema": Tissue(0.84, 1520.0, 162.0, 0.03),
+    "solid": Tissue(0.86, 1750.0, 162.0, 0.10),
     "mucoid": Tissue(0.92, 2600.0, 220.0, 0.03),
     "necrosis": Tissue(0.92, 2500.0, 220.0, 0.05),
     "cavity": Tissue(0.98, 3600.0, 600.0, 0.0),
@@ -70,7 +70,7 @@ class Scanner:
             interpolation, filters and parallel imaging do.
         bias: Standard deviation of the logarithm of the shading, by sequence.
         blur: Standard deviation in mm of the in-plane point spread.
-        uneven: Variation within a tissue, over about 20 mm and over about 5 mm.
+        uneven: Standard deviation of the variation within a tissue by sequence, over about 20 mm, and again over 5 mm.
     """
 
     pulses: dict[str, Pulse]
@@ -78,21 +78,21 @@ class Scanner:
     grain: tuple[float, float]
     bias: dict[str, float]
     blur: float
-    uneven: tuple[float, float]
+    uneven: dict[str, float]
 
 
 SCANNER = Scanner(
     {
         "flair": Pulse(102.0, 9000.0, 2420.0),
-        "t1": Pulse(4.0, 2100.0, 1000.0),
-        "t1ce": Pulse(4.0, 2100.0, 1000.0, True),
+        "t1": Pulse(4.0, 2100.0, 980.0),
+        "t1ce": Pulse(4.0, 2100.0, 980.0, True),
         "t2": Pulse(90.0, 3700.0),
     },
-    noise={"flair": 0.05, "t1": 0.034, "t1ce": 0.05, "t2": 0.088},
+    noise={"flair": 0.05, "t1": 0.034, "t1ce": 0.05, "t2": 0.08},
     grain=(0.5, 0.85),
     bias={"flair": 0.18, "t1": 0.045, "t1ce": 0.09, "t2": 0.072},
     blur=0.25,
-    uneven=(0.045, 0.045),
+    uneven={"flair": 0.045, "t1": 0.045, "t1ce": 0.045, "t2": 0.06},
 )
 """Inversion-prepared T1, as in most of BraTS: spin-echo T1 separates grey and white matter far less at 3 T."""
 
@@ -107,7 +107,7 @@ SHIFTED = Scanner(
     grain=(0.55, 0.9),
     bias={"flair": 0.2, "t1": 0.08, "t1ce": 0.11, "t2": 0.1},
     blur=0.7,
-    uneven=(0.045, 0.045),
+    uneven={"flair": 0.045, "t1": 0.045, "t1ce": 0.045, "t2": 0.06},
 )
 """The scanner of ``shift``: spin-echo T1, different timings, more noise and shading, more blur."""
 

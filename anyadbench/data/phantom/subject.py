@@ -64,10 +64,10 @@ def _framed(values: np.ndarray, spec: PhantomSpec, grid: Grid) -> Shaped[np.ndar
     return full
 
 
-def _uneven(rng: np.random.Generator, grid: Grid, scanner: Scanner) -> Float32[np.ndarray, "x y z"]:
+def _uneven(rng: np.random.Generator, grid: Grid, amount: float) -> Float32[np.ndarray, "x y z"]:
     """Return the local variation within a tissue, as a factor."""
     coarse, fine = (smooth_noise(rng, grid.shape, grid.spacing, scale) for scale in (10.0, 2.5))
-    return 1 + np.float32(scanner.uneven[0]) * coarse + np.float32(scanner.uneven[1]) * fine
+    return 1 + np.float32(amount) * (coarse + fine)
 
 
 def synthesise(spec: PhantomSpec, number: int) -> dict[str, Shaped[np.ndarray, "x y z"]]:
@@ -100,7 +100,7 @@ def synthesise(spec: PhantomSpec, number: int) -> dict[str, Shaped[np.ndarray, "
         if name == absent:
             continue
         rng = stream(spec, number, f"image {name}")
-        clean = mixed(shares, tissues, scanner.pulses[name]) * _uneven(rng, grid, scanner)
+        clean = mixed(shares, tissues, scanner.pulses[name]) * _uneven(rng, grid, scanner.uneven[name])
         clean *= 1 - np.float32(IRON[name]) * head.iron + np.float32(LIMBIC[name]) * head.limbic
         volumes[name] = _framed(_image(rng, clean, shading, scanner, name, grid) * head.brain, spec, grid)
     volumes["seg"] = _framed(found.labels, spec, grid)
