@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 Kind = Literal["measured", "oracle", "external", "reported", "control"]
 Number = float | None
@@ -44,7 +44,9 @@ class MethodInfo(_Strict):
 class ProtocolInfo(_Strict):
     """Which protocol; ``oracle`` protocols select on test data and are never ranked with measured ones.
 
-    ``normals`` is what training sees: ``lesion-free`` slices of patients, or ``healthy`` subjects.
+    Attributes:
+        normals: What training sees: ``lesion-free`` slices of patients, or ``healthy`` subjects.
+        rank_height: Whether image metrics are ranked by the scores normalised by height.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ProtocolInfo(_Strict):
     subsets: list[str]
     oracle: bool = False
     normals: Literal["lesion-free", "healthy"] = "lesion-free"
+    rank_height: bool = False
 
 
 class WeightsInfo(_Strict):
@@ -90,7 +93,10 @@ class Numerics(_Strict):
 
 
 class Threshold(_Strict):
-    """Pixel decisions at the threshold carried over from validation normals (their 99th percentile)."""
+    """Pixel decisions at the threshold carried over from validation normals (their 99th percentile).
+
+    From metric version 3 on, threshold and counts are of the pixels inside the brain.
+    """
 
     value: float
     dice: Number = None
