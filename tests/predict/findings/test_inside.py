@@ -215,7 +215,7 @@ def test_the_files_of_a_patient_hold_clusters_percentiles_and_range(
     assert scores["reference"]["normal_volume_ml"] == found.reference["normal_volume_ml"]
     assert (tmp_path / "clusters.csv").read_text().count("\n") == len(found.clusters) + 1
     page = (tmp_path / "report.html").read_text()
-    assert "normal slices of this brain volume have" in page and "no measure of lesion load" in page
+    assert "normal slices of this brain volume have" in page and "not a measure of lesion load" in page
 
 
 @pytest.mark.parametrize("value", [-0.1, "small"])

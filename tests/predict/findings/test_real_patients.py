@@ -159,4 +159,4 @@ def test_no_output_presents_the_patient_score_as_a_lesion_load(cases: list[Case]
     loads = {case.patient: case.lesion_ml for case in cases if case.patient in PATIENTS["mslub"]}
     assert loads["patient07"] < loads["patient26"]
     for case in cases:
-        assert "it is no measure of lesion load" in case.found.as_json()["patient_score_means"]
+        assert "it is not a measure of lesion load" in case.found.as_json()["patient_score_means"]
