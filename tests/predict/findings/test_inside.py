@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def test_a_scan_that_differs_as_a_whole_has_no_mask_but_a_sentence(predictor: An
     assert (found.mask, found.volume_ml, found.clusters) == (None, None, ())
     assert not found.cluster_labels.any()
     (note,) = [note for note in found.notes if note.startswith("No mask: ")]
-    assert "in three of four slices, where validation subjects of the cell have up to" in note
+    assert "in three of four slices, where the cell's validation normals have up to" in note
     assert note.endswith("with 'anyadbench calibrate', or give one with --threshold.")
 
 
@@ -183,6 +184,27 @@ def test_a_large_lesion_is_no_reason_to_withhold_the_mask(predictor: Any, scans:
     assert found.mask is not None
     assert (found.mask & ball).sum() > 0.5 * ball.sum()
     assert not any("whole scan differs" in note for note in found.notes)
+
+
+def test_a_large_mask_from_normals_at_few_heights_is_withheld(cell_copy: Path, scans: dict[str, Any]) -> None:
+    from dataclasses import replace
+
+    from anyadbench.results.normals import load_normals, save_normals
+
+    path = cell_copy / "scores" / "normals.npz"
+    whole = load_normals(path, "normals.npz")
+    own = whole.subsets["F"]
+    low = replace(own, threshold=0.25, slices=own.slices | {"height": np.full(own.n_slices, 0.05)})
+    save_normals(path, replace(whole, subsets={"F": low}))
+    array = np.asarray(scans["flair"].dataobj).astype(np.float32)
+    index = np.arange(array.shape[2])
+    half = nibabel.Nifti1Image(np.where((array > 0) & (index < 11), array.max(), array), scans["flair"].affine)
+    found = anyadbench.load(cell_copy).predict({"flair": half})
+    assert (found.mask, found.clusters) == (None, ())
+    (note,) = [note for note in found.notes if note.startswith("No mask: ")]
+    assert re.search(
+        r"of the cell that it comes from lie at the height of only \d+% of the slices, so it need not", note
+    )
 
 
 def test_few_normal_slices_are_no_reference(cell_copy: Path, scans: dict[str, Any]) -> None:
