@@ -71,7 +71,7 @@ class Settings:
     def basis(self, cell: TrainedCell, own: bool) -> Basis | None:
         """Return what patients are compared with: the site's normals, and the cell's where the site has none."""
         found = dict(cell.normals.subsets) if own and cell.normals is not None else {}
-        sources = dict.fromkeys(found, f"{cell.normals.kind} of the cell" if cell.normals is not None else "")
+        sources = dict.fromkeys(found, f"the cell's {cell.normals.described}" if cell.normals is not None else "")
         if self.calibration is not None:
             found |= self.calibration.normals.subsets
             sources |= dict.fromkeys(self.calibration.normals.subsets, self.calibration.source)
@@ -82,6 +82,16 @@ class Settings:
         if self.calibration is None:
             return None
         return self.calibration.alarm(format_subset(prediction.shown), prediction.patient_score)
+
+
+def check_numbers(threshold: Any, smallest_ml: Any) -> tuple[float | None, float]:
+    """Return a threshold, if one is given, and the smallest cluster.
+
+    Raises:
+        UserError: If one is out of range.
+    """
+    limit = None if threshold is None else check_threshold(threshold)
+    return limit, SMALLEST_ML if smallest_ml is None else check_smallest(smallest_ml)
 
 
 def read_settings(
@@ -103,8 +113,7 @@ def read_settings(
     Raises:
         UserError: If a number is out of range, or the calibration is damaged or belongs to another cell or network.
     """
-    limit = None if threshold is None else check_threshold(threshold)
-    smallest = SMALLEST_ML if smallest_ml is None else check_smallest(smallest_ml)
+    limit, smallest = check_numbers(threshold, smallest_ml)
     if calibration is not None and not isinstance(calibration, Calibration):
         calibration = read_calibration(Path(calibration))
     if calibration is not None:
