@@ -85,7 +85,7 @@ class ValidationNormals:
                 self.intensities.setdefault(name, {}).setdefault(scan, []).append(picture[picture > 0])
 
     def found(self, thresholds: Mapping[str, Quantile]) -> NormalScores:
-        """Return everything that was counted, with the cell's thresholds; scans and subjects are numbered anew."""
+        """Return everything that was counted, with the cell's thresholds; scans and subjects are renumbered."""
         subsets = {}
         for label, slices in self.slices.items():
             scans = {scan: number for number, scan in enumerate(dict.fromkeys(item.scan for item in slices))}

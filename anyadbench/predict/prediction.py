@@ -122,7 +122,7 @@ class Prediction:
     def patient_score(self) -> float:
         """Mean of the map over the highest hundredth of the brain pixels of all slices that count.
 
-        Of all slices where none counts. It is no measure of lesion load.
+        Of all slices where none counts. It is not a measure of lesion load.
         """
         counted = np.array([item.counted for item in self.slices])
         rows = counted if (self.grid_brain.any(axis=(1, 2)) & counted).any() else np.ones_like(counted)

@@ -90,7 +90,7 @@ def test_scores_are_json_of_every_slice_and_of_the_patient(written: tuple[Path, 
     areas = sum(item["above_threshold_mm2"] for item in scores["slices"] if item["counted"])
     # No voxel of the tiny phantom is below the smallest cluster, so none was removed.
     assert scores["volume_above_threshold_ml"] == pytest.approx(areas * 7.5 / 1000)
-    assert scores["patient_score_means"].endswith("no measure of lesion load, and scores of different subsets or cells "
+    assert scores["patient_score_means"].endswith("not a measure of lesion load, and scores of different subsets or cells "
                                                   "cannot be compared.")  # fmt: skip
 
 
@@ -398,6 +398,7 @@ def test_folders_that_fit_no_layout_or_have_no_volumes_are_refused(tmp_path: Pat
         (("--flair", "f", "--table", "t"), "--table and --flair cannot be combined"),
         (("--flair", "f", "--threshold", "nan"), "The threshold nan is not a finite number; give one in units of the"),
         (("--flair", "f", "--threshold", "-inf"), "The threshold -inf is not a finite number"),
+        (("--flair", "f", "--smallest-ml", "-1"), "The smallest cluster of -1.0 ml is out of range; give 0 or more"),
         (("--flair", "f", "--flair", "g"), "--flair is given 2 times; give one scan of each sequence"),
         (("--flair", "f", "--dataset", "phantom"), "--dataset names the layout of --data"),
         (("--flair", "f.nii.gz"), "there is no such folder; give the folder of a finished cell"),

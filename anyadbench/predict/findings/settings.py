@@ -84,6 +84,16 @@ class Settings:
         return self.calibration.alarm(format_subset(prediction.shown), prediction.patient_score)
 
 
+def check_numbers(threshold: Any, smallest_ml: Any) -> tuple[float | None, float]:
+    """Return a threshold, if one is given, and the smallest cluster.
+
+    Raises:
+        UserError: If one is out of range.
+    """
+    limit = None if threshold is None else check_threshold(threshold)
+    return limit, SMALLEST_ML if smallest_ml is None else check_smallest(smallest_ml)
+
+
 def read_settings(
     cell: TrainedCell,
     threshold: Any = None,
@@ -103,8 +113,7 @@ def read_settings(
     Raises:
         UserError: If a number is out of range, or the calibration is damaged or belongs to another cell or network.
     """
-    limit = None if threshold is None else check_threshold(threshold)
-    smallest = SMALLEST_ML if smallest_ml is None else check_smallest(smallest_ml)
+    limit, smallest = check_numbers(threshold, smallest_ml)
     if calibration is not None and not isinstance(calibration, Calibration):
         calibration = read_calibration(Path(calibration))
     if calibration is not None:

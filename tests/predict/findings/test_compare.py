@@ -69,7 +69,7 @@ def test_a_reference_range_is_for_the_patients_brain_volume() -> None:
     own = normals_of(rows, 1.0, [0.0] * 21, list(range(21)))
     found = reference_range(own, 1.0, 60.0, 1000.0, "normals")
     assert (found["among"], found["n"], found["range"]) == ("scans", 21, "5th to 95th percentile")
-    np.testing.assert_allclose(found["normal_volume_ml"], [5, 95], rtol=0.05)
+    np.testing.assert_allclose(found["normal_volume_ml"], [5, 95], rtol=0.07)
     assert found["share_of_brain"] == 0.06
     assert found["percentile"] == pytest.approx(57, abs=5)
     assert normal_range(shares[:19])[2] == "lowest to highest"
