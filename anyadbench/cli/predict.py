@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from anyadbench.predict import Predictor
     from anyadbench.predict.batch import Patient
     from anyadbench.predict.findings.settings import Settings
+    from anyadbench.predict.viewer.cohort import Outcome
 
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
@@ -79,7 +80,6 @@ def predict(
     from anyadbench.predict.findings.settings import check_numbers, read_settings
 
     check_numbers(options["threshold"], options["smallest_ml"])  # reported once, not once per patient
-
     if options["subsets"]:
         from anyadbench.predict.viewer.subsets import parse_subsets
 
@@ -93,12 +93,12 @@ def predict(
     )
     from anyadbench.cli.output import clean
     from anyadbench.engine.numerics import NotFinite
-    from anyadbench.predict.viewer.cohort import Outcome, check_index, write_cohort
+    from anyadbench.predict.viewer.cohort import Outcome, check_index
     from anyadbench.progress import Pace, about
 
     if not single:
         check_index(out)
-    rows, outcomes = [], list[Outcome]()
+    outcomes: list[Outcome] = []
     pace = Pace(0, time.monotonic(), 0, len(patients), time.monotonic())
     for note in predictor.notes:
         click.echo(clean(note), err=True)
@@ -109,8 +109,8 @@ def predict(
         at += f" ({left} for all)" if (left := about(pace.left())) else ""
         try:
             with plugin_errors(traceback):
-                rows.append(_one(predictor, patient, folder, settings, options["subsets"], at, quiet=as_json))
-                outcomes.append(Outcome(patient.name, rows[-1]))
+                scores = _one(predictor, patient, folder, settings, options["subsets"], at, quiet=as_json)
+            outcomes.append(Outcome(patient.name, scores))
         except BrokenPipeError:  # the reader of the pipe is gone, which no patient caused
             raise
         except (UserError, OSError, NotFinite) as error:
@@ -119,15 +119,21 @@ def predict(
                 raise error if isinstance(error, UserError) else UserError(said) from error
             outcomes.append(Outcome(patient.name, {}, said))
             click.echo(f"{number}/{len(patients)} {clean(patient.name)}: {said}", err=True)
+    _finish(out, outcomes, single, as_json)
+
+
+def _finish(out: Path, outcomes: list[Outcome], single: bool, as_json: bool) -> None:
+    from anyadbench.cli.output import clean, print_json
+    from anyadbench.predict.viewer.cohort import write_cohort
+
     if not single:
         write_cohort(out, outcomes)
         click.echo(f"All patients: {out / 'index.html'}", err=as_json)
     if as_json:
-        from anyadbench.cli.output import print_json
-
-        print_json(rows[0] if single else rows)
+        done = [outcome.scores for outcome in outcomes if not outcome.failure]
+        print_json(done[0] if single else done)
     if failed := [clean(outcome.patient) for outcome in outcomes if outcome.failure]:
-        click.echo(f"{len(failed)} of {len(patients)} patients could not be predicted: {', '.join(failed)}.", err=True)
+        click.echo(f"{len(failed)} of {len(outcomes)} patients could not be predicted: {', '.join(failed)}.", err=True)
         raise SystemExit(1)
 
 

@@ -11,7 +11,7 @@ import select
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,10 @@ SET = """(selector, value) => {
   item.value = value;
   ["input", "change"].forEach((kind) => item.dispatchEvent(new Event(kind, { bubbles: true })));
 }"""
+
+
+class Navigated(Exception):
+    """The page was left while an answer was due."""
 
 
 class Tab:
@@ -83,7 +87,10 @@ class Tab:
 
     def wait(self, condition: str) -> None:
         end = time.monotonic() + 60
-        while not self.value(condition):
+        while True:
+            with suppress(Navigated):
+                if self.value(condition):
+                    return
             assert time.monotonic() < end, f"{condition}; the console has {self.messages}"
             time.sleep(0.02)
 
@@ -101,12 +108,13 @@ class Tab:
                       **(text if kind == "keyDown" else {}))  # fmt: skip
         self.settle()
 
-    def click(self, selector: str, across: float = 0.5, down: float = 0.5) -> None:
-        """Click at a place of an element, given as shares of its width and height."""
+    def click(self, selector: str, across: float = 0.5, down: float = 0.5, leave: bool = False) -> None:
+        """Click at a place of an element, given as shares of its width and height; ``leave`` if it opens a page."""
         x, y = self._place(selector, across, down)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-        self.settle()
+        if not leave:
+            self.settle()
 
     def wheel(self, selector: str, delta: float) -> None:
         x, y = self._place(selector)
@@ -169,6 +177,8 @@ class Browser:
         while True:
             answer = self._next(end - time.monotonic())
             if answer.get("id") == number:
+                if "navigated" in answer.get("error", {}).get("message", ""):
+                    raise Navigated
                 assert "error" not in answer, (method, answer["error"])
                 return answer["result"]
             self._note(answer)

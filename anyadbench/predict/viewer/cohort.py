@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ def _line(out: Path, outcome: Outcome) -> dict[str, Any]:
         "normal": "" if low is None or high is None else f"normal {ml(low)} to {ml(high)}",
         "alarm": row.get("alarm"),
         "notes": [] if outcome.failure else list(outcome.scores["notes"]),
-        "link": "" if outcome.failure else f"./{quote(outcome.patient, safe='')}/{REPORT}",
+        "link": "" if outcome.failure else f"./{quote(os.fsencode(outcome.patient), safe='')}/{REPORT}",
         "picture": "" if outcome.failure else _picture(out / outcome.patient / REPORT),
     }
 

@@ -103,8 +103,8 @@ def _map(item: Prediction, layers: MapLayers, scene: Scene, number: int) -> dict
         "id": f"map-{number}", "marks": f"marks-{number}", "label": format_subset(item.shown), "low": low, "high": high,
         "levels": [min(levels[0], 254), max(levels[1], levels[0] + 1)], "threshold": item.threshold,
         "clusters": [{"number": own.number, "peak": scene.place(own.peak_index)} for own in item.clusters],
-        "rows": cluster_rows(item), "caption": cluster_caption(item), "masked": item.mask is not None, "start": peak(item, scene),
-        "facts": map_facts(item),
+        "rows": cluster_rows(item), "caption": cluster_caption(item), "masked": item.mask is not None,
+        "start": peak(item, scene), "facts": map_facts(item),
     }  # fmt: skip
 
 

@@ -359,5 +359,5 @@ def test_the_list_of_patients_is_sorted_and_leads_to_the_reports(tab: Tab, tmp_p
     assert tab.value(names) == ["anna", "ben & <b>", "cleo", "zoe"]
     assert tab.value("Array.from(document.images).every((i) => i.complete && i.naturalWidth > 0)")
     assert tab.value(CONTRAST) == []
-    tab.click("tbody tr:nth-child(2) a", down=0.25)  # of two lines, with a gap between them
+    tab.click("tbody tr:nth-child(2) a", down=0.25, leave=True)  # of two lines, with a gap between them
     tab.wait("document.title === 'ben & <b>: anomaly map'")

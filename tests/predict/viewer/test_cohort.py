@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import json
+import os
 import re
 from pathlib import Path
 
@@ -87,6 +88,14 @@ def test_only_a_list_of_this_program_is_replaced(batch: tuple[Path, list[Outcome
 def test_a_batch_of_failures_is_a_page_too(tmp_path: Path) -> None:
     write_cohort(tmp_path, [Outcome("zoe", {}, "No.")])
     assert "1 patient, of which 1 could not be predicted." in (tmp_path / INDEX).read_text(encoding="utf-8")
+
+
+def test_a_name_that_is_not_utf8_has_a_line_and_a_link(tmp_path: Path, batch: tuple[Path, list[Outcome]]) -> None:
+    name = os.fsdecode(b"ben\xff")
+    write_cohort(tmp_path, [Outcome(name, {**batch[1][0].scores, "patient": name})])
+    page = (tmp_path / INDEX).read_text(encoding="utf-8")
+    assert 'href="./ben%FF/report.html"' in page and "ben\\udcff" in page
+    assert "ben\\udcff" in (tmp_path / TABLE).read_text(encoding="utf-8")
 
 
 def test_nothing_is_loaded(batch: tuple[Path, list[Outcome]]) -> None:
