@@ -205,6 +205,35 @@ class Evaluation(abc.ABC):
                 served.append((AS_AVAILABLE, np.flatnonzero(exactly[members])))
             yield subset, members, served
 
+    def scan_maps(
+        self,
+        values: Float[np.ndarray, "N S H W"],
+        present: Bool[np.ndarray, "N S"],
+        names: list[str],
+        test: TestSet | None = None,
+    ) -> Iterator[tuple[list[str], Float32[np.ndarray, "N h w"]]]:
+        """Yield the maps of all given slices of one scan, subset by subset, with the rows that they count in."""
+        for subset, members, served in self._rounds(present, test):
+            parts = []
+            for start in range(0, len(members), SCORING_BATCH):
+                self.reporter.check()
+                part = members[start : start + SCORING_BATCH]
+                parts.append(self.score(values[part], subset, [names[i] for i in part])[0])
+            yield [label for label, chosen in served if len(chosen)], np.concatenate(parts)
+
+    def lesions(self, reader: SliceReader, indices: Int[np.ndarray, " N"]) -> Bool[np.ndarray, "N h w"]:
+        """Return the lesion masks of slices on the scoring grid, of lesions of any size."""
+        return self._masks(reader, indices, np.ones(len(indices), dtype=bool))
+
+    def to_scoring_grid(self, masks: Bool[np.ndarray, "N H W"]) -> Bool[np.ndarray, "N h w"]:
+        """Resample masks from the grid of a method's input to the scoring grid."""
+        grid = tuple(want or have for want, have in zip(self.protocol.scoring_grid, masks.shape[1:], strict=True))
+        if masks.shape[1:] == grid:
+            return masks
+        mode = self.protocol.scoring.masks
+        resized = F.interpolate(torch.from_numpy(masks[:, None].astype(np.float32)), grid, mode=mode)
+        return resized[:, 0].numpy() > 0.5
+
     def _to_grid(self, scores: Scores, values: Float[np.ndarray, "B S H W"]) -> Float32[np.ndarray, "B h w"]:
         maps, name = scores.maps, self.name
         if (
@@ -258,13 +287,7 @@ class Evaluation(abc.ABC):
     def _masks(
         self, reader: SliceReader, indices: Int[np.ndarray, " B"], abnormal: Bool[np.ndarray, " B"]
     ) -> Bool[np.ndarray, "B h w"]:
-        masks = reader.masks(indices, self.protocol.slices.cavity) & abnormal[:, None, None]
-        grid = self._grid(reader)
-        if masks.shape[1:] == grid:
-            return masks
-        mode = self.protocol.scoring.masks
-        resized = F.interpolate(torch.from_numpy(masks[:, None].astype(np.float32)), grid, mode=mode)
-        return resized[:, 0].numpy() > 0.5
+        return self.to_scoring_grid(reader.masks(indices, self.protocol.slices.cavity) & abnormal[:, None, None])
 
     def _name(self, reader: SliceReader, index: int) -> str:
         entry = reader.store.slices.iloc[int(index)]

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyadbench.data.slices.rules import GeometryRules, IntensityRules, SliceRules, SplitRules
 from anyadbench.hashing import stable_hash
 from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
+
+if TYPE_CHECKING:
+    from anyadbench.metrics.lesions.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,15 @@ class TestSet:
     subsets: tuple[Subset, ...] = ()
 
 
+LESION_RULES: Mapping[str, tuple[str, ...]] = {
+    "overlap": ("lesion_overlap",),
+    "brats": ("lesion_dilation", "lesion_dropped_mm3"),
+}
+"""Rules for finding lesions, and the numbers that each of them has."""
+
+_WHOLE_SCANS = ("volumes", "lesion_rule", "smallest_cluster_ml", *sum(LESION_RULES.values(), ()))
+
+
 @dataclass(frozen=True)
 class ScoringRules:
     """What is done to a method's maps on the scoring grid; the defaults do nothing.
@@ -50,12 +62,42 @@ class ScoringRules:
             returns; 0 leaves the choice to the method.
         masks: How lesion masks are resampled to the scoring grid: ``nearest-exact`` (pixel centres) or ``nearest``
             (pixel corners).
+        volumes: Whether every brain slice of the test scans is scored, for the metrics of whole scans.
+        lesion_rule: When a lesion is found: ``overlap`` (`anyadbench.metrics.lesions.OverlapRule`) or ``brats``
+            (`anyadbench.metrics.lesions.DilationRule`).
+        lesion_overlap: Smallest intersection over union of a pair, by the rule ``overlap``.
+        lesion_dilation: Dilations of a lesion in voxels, by the rule ``brats``.
+        lesion_dropped_mm3: Largest volume of a lesion that is left out, by the rule ``brats``.
+        smallest_cluster_ml: Volume below which a cluster is left out.
     """
 
     smoothing_size: int = 0
     smoothing_sigma: float = 4.0
     top_fraction: float = 0.0
     masks: str = "nearest-exact"
+    volumes: bool = False
+    lesion_rule: str = "overlap"
+    lesion_overlap: float = 0.1
+    lesion_dilation: int = 3
+    lesion_dropped_mm3: float = 50.0
+    smallest_cluster_ml: float = 0.003
+
+    def rule(self) -> Rule:
+        """Return the rule by which lesions are found."""
+        from anyadbench.metrics.lesions import DilationRule, OverlapRule
+
+        if self.lesion_rule == "brats":
+            return DilationRule(self.lesion_dilation, self.lesion_dropped_mm3, self.smallest_cluster_ml)
+        return OverlapRule(overlap=self.lesion_overlap, smallest_ml=self.smallest_cluster_ml)
+
+    def hashed(self) -> dict[str, Any]:
+        """Return what scores depend on: the rules of whole scans only where they are scored, and of these one's own."""
+        part = asdict(self)
+        used = {"volumes", "lesion_rule", "smallest_cluster_ml", *LESION_RULES[self.lesion_rule]}
+        for name in _WHOLE_SCANS:
+            if not self.volumes or name not in used:
+                del part[name]
+        return part
 
 
 @dataclass(frozen=True)
@@ -141,8 +183,8 @@ class Protocol:
             "scoring_grid": list(self.scoring_grid),
             "oracle": self.oracle,
         }
-        if self.scoring != ScoringRules():
-            part["scoring"] = asdict(self.scoring)
+        if self.scoring.hashed() != ScoringRules().hashed():
+            part["scoring"] = self.scoring.hashed()
         return part
 
     @property
