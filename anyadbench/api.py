@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anyadbench.boards.aggregate.report_section import ReportSection
     from anyadbench.cells.job import Job, Outcome
     from anyadbench.data.store.encoding import encode, fit_coding
-    from anyadbench.data.trees.files import Match, ScanFiles, SliceFiles, Survey
+    from anyadbench.data.trees.files import Match, Person, ScanFiles, SliceFiles, Survey
     from anyadbench.data.trees.layouts import FOUR_D, REGIONS, SEGMENTATION, SKIP, Layout
     from anyadbench.data.trees.nifti_scan import hash_array
     from anyadbench.data.trees.problems import BadFile, Problem
@@ -142,6 +142,7 @@ __all__ = [
     "Param",
     "ParityFixture",
     "Part",
+    "Person",
     "Problem",
     "Protocol",
     "Pyramid",
@@ -216,7 +217,7 @@ _NAMES = {
     "boards.aggregate.report_section": "ReportSection",
     "cells.job": "Job Outcome",
     "data.store.encoding": "encode fit_coding",
-    "data.trees.files": "Match ScanFiles SliceFiles Survey",
+    "data.trees.files": "Match Person ScanFiles SliceFiles Survey",
     "data.trees.layouts": "FOUR_D REGIONS SEGMENTATION SKIP Layout",
     "data.trees.nifti_scan": "hash_array",
     "data.trees.problems": "BadFile Problem",

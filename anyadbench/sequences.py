@@ -10,10 +10,17 @@ from itertools import combinations
 
 from anyadbench.errors import UserError
 
-SEQUENCES: tuple[str, ...] = ("flair", "t1", "t1ce", "t2")
-"""Canonical names, in canonical order."""
+COMMON: tuple[str, ...] = ("flair", "t1", "t1ce", "t2")
+"""The four sequences of BraTS: those of the phantom, of a layout that names none, and of the conformance kit."""
 
-SHORT: dict[str, str] = {"flair": "F", "t1": "T1", "t1ce": "T1ce", "t2": "T2"}
+SEQUENCES: tuple[str, ...] = (*COMMON, "pd", "dwi", "adc")
+"""Canonical names, in canonical order. A new one goes to the end: the order is part of stores and trained models."""
+
+SHORT: dict[str, str] = {
+    "flair": "F", "t1": "T1", "t1ce": "T1ce", "t2": "T2", "pd": "PD", "dwi": "DWI", "adc": "ADC",
+}  # fmt: skip
+"""Names in the label of a subset."""
+
 _LONG = {short.lower(): name for name, short in SHORT.items()} | {name: name for name in SEQUENCES}
 
 AS_AVAILABLE = "as available"

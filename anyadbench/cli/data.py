@@ -10,7 +10,7 @@ import click
 from anyadbench.cli.options import PATH, extra_files
 from anyadbench.cli.output import clean, print_json
 from anyadbench.errors import UserError
-from anyadbench.sequences import SEQUENCES
+from anyadbench.sequences import COMMON
 
 if TYPE_CHECKING:
     from anyadbench.data.trees.layouts import Layout
@@ -114,7 +114,7 @@ def export(store: Path, out: Path, protocol: str | None, t1ce: bool, as_json: bo
     check_store(opened)
     rules = _rules(opened.dataset, protocol)
     selection = ProtocolData(rules, {opened.dataset: opened}).selections[opened.dataset]
-    sequences = [name for name in SEQUENCES if name != "t1ce" or t1ce]
+    sequences = [name for name in COMMON if name != "t1ce" or t1ce]
     with Display(quiet=as_json) as display:
         done = export_png(opened, out, selection, sequences, display.progress)
     if as_json:

@@ -38,17 +38,20 @@ def _scan_option(name: str) -> Callable[[Command], Command]:
     return click.option(f"--{name}", type=PATH, multiple=True, callback=_keep_order, expose_value=False, help=text)
 
 
+def _scan_options(command: Command) -> Command:
+    for name in reversed(SEQUENCES):
+        command = _scan_option(name)(command)
+    return command
+
+
 @click.command()
 @cell_option
-@_scan_option("flair")
-@_scan_option("t1")
-@_scan_option("t1ce")
-@_scan_option("t2")
+@_scan_options
 @click.option("--out", required=True, type=PATH, help="Folder to write into.")
 @click.option("--name", help="Name of the patient in the report; the folder's name by default.")
 @click.option("--data", type=PATH, help="Many patients: a folder in a known layout.")
 @click.option("--dataset", help="Layout of --data, see 'anyadbench datasets'; recognised from file names by default.")
-@click.option("--table", type=PATH, help="Many patients: a CSV with patient,flair,t1,t1ce,t2.")
+@click.option("--table", type=PATH, help="Many patients: a CSV with patient and a column for each sequence.")
 @click.option("--threshold", type=float, help="Pixel threshold; by default the cell's, from validation normals.")
 @click.option(
     "--weights", metavar="file:PATH", help="Path of the cell's pretrained weights, or of a whole published network."
@@ -115,7 +118,8 @@ def _patients(scans: dict[str, Path], out: Path, name: str | None, options: dict
     given += [f"--{sequence}" for sequence in SEQUENCES if sequence in scans][:1]
     if len(given) != 1:
         cause = f"{given[0]} and {given[1]} cannot be combined" if given else "There is no scan"
-        raise UserError(f"{cause}; give scans of one patient (--flair, --t1, --t1ce, --t2), or --data, or --table.")
+        options_of = ", ".join(f"--{sequence}" for sequence in SEQUENCES)
+        raise UserError(f"{cause}; give scans of one patient ({options_of}), or --data, or --table.")
     if options["dataset"] and not options["data"]:
         raise UserError("--dataset names the layout of --data; give --data too, or leave it out.")
     from anyadbench.predict.batch import Patient, from_folder, from_table

@@ -14,8 +14,8 @@ from anyadbench.methods.smoothing import gaussian_filter
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-DARK_LESIONS = ("t1", "t1ce")
-"""Sequences in which lesions are darker than the brain around them."""
+DARK_LESIONS = ("t1", "t1ce", "adc")
+"""Sequences in which lesions are darker than the brain around them; in ADC, acute infarcts are."""
 
 
 def brain(batch: Batch) -> Bool[Tensor, "B H W"]:
@@ -37,7 +37,7 @@ class BrainMask(GraphMethod):
 
 
 class Brightness(GraphMethod):
-    """The mean of the shown sequences, with T1 and T1ce inverted inside the brain, smoothed.
+    """The mean of the shown sequences, with T1, T1ce and ADC inverted inside the brain, smoothed.
 
     Meissen et al. (arXiv:2109.06023) show that thresholding FLAIR alone beats most published methods.
     """

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.data.slices.selection import Selection, select_slices, split_store
+from anyadbench.data.slices.rules import HEALTHY, LESION_FREE
+from anyadbench.data.slices.selection import Selection, select_slices, split_healthy, split_store
 from anyadbench.data.store.store import SliceStore, open_store, overlap
 from anyadbench.data.trees.scan_slices import percentile_column
 from anyadbench.engine.slice_reader import SliceReader, usable_indices
@@ -48,11 +49,13 @@ class ProtocolData:
 
     def _select(self, store: SliceStore) -> Selection:
         split = split_store(store, self.protocol.split, self.protocol.sequences)
+        healthy = split_healthy(store, self.protocol.healthy_split, self.protocol.split.salt)
         roles = [test for test in self.protocol.tests if test.dataset == store.dataset]
         if any(test.split == "all" for test in roles):
-            split = dict.fromkeys(split, "test")
+            split, healthy = dict.fromkeys(split, "test"), dict.fromkeys(healthy, "test")
         need = ["train"] * (store.dataset == self.protocol.train) + ["test"] * bool(roles)
-        return select_slices(store, self.protocol.slices, split, need)
+        normals = self.protocol.normals if store.dataset == self.protocol.train else LESION_FREE
+        return select_slices(store, self.protocol.slices, split, need, healthy, normals)
 
     def reader(
         self, dataset: str, feed: Mapping[str, str] | None = None, sequences: Subset | None = None
@@ -78,9 +81,14 @@ class ProtocolData:
                     "leave this subset out in a protocol of your own."
                 )
         if not len(indices):
+            kind = (
+                "training slice of a healthy subject"
+                if self.protocol.normals == HEALTHY
+                else "lesion-free training slice"
+            )
             raise UserError(
-                f"{self.stores[self.protocol.train].path}: no lesion-free training slice is left under the slice rules "
-                f"of {self.protocol.name}; add patients or relax slices.normal_margin in a protocol of your own."
+                f"{self.stores[self.protocol.train].path}: no {kind} is left under the slice rules of "
+                f"{self.protocol.name}; add subjects, or relax its slice rules in a protocol of your own."
             )
         return indices
 
@@ -154,8 +162,9 @@ class ProtocolData:
 
     def _brain_slices(self, dataset: str, part: str) -> Int[ndarray, " N"]:
         """Return all slices of the subjects of a part, of which whole scans consist."""
-        split, subjects = self.selections[dataset].split, self.stores[dataset].slices["subject"]
-        return np.flatnonzero([split.get(str(name)) == part for name in subjects])
+        selection = self.selections[dataset]
+        parts = {**selection.split, **selection.healthy_split}
+        return np.flatnonzero([parts.get(str(name)) == part for name in self.stores[dataset].slices["subject"]])
 
     def _fingerprint(self, store: SliceStore, indices: Int[ndarray, " N"]) -> str:
         """Hash everything read from some slices: their pixels, and how their scans' values are decoded and scaled."""

@@ -1,4 +1,4 @@
-"""Shared input functions: resizing, normalisation, missing sequences, and one to four sequences as channels."""
+"""Shared input functions: resizing, normalisation, missing sequences, and any number of sequences as channels."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-_CHANNELS: dict[int, tuple[tuple[int, ...], ...]] = {
-    1: ((0,), (0,), (0,)),
-    2: ((0,), (1,), (0, 1)),
-    3: ((0,), (1,), (2,)),
-    4: ((0,), (1, 2), (3,)),
-}
-"""Sequences of each channel, by number of sequences."""
+def _groups(sequences: int) -> tuple[tuple[int, ...], ...]:
+    """Return the sequences of each of three channels.
+
+    From three on, the sequences are cut into three runs of nearly equal length in canonical order; one that is left
+    over joins the second run, two join the first and the second. So four are FLAIR, both T1-weighted ones, T2.
+    """
+    if sequences < 3:
+        return ((0,), (0,), (0,)) if sequences == 1 else ((0,), (1,), (0, 1))
+    length, over = divmod(sequences, 3)
+    first, second = length + (over == 2), length + (over > 0)
+    return tuple(range(first)), tuple(range(first, first + second)), tuple(range(first + second, sequences))
 
 
 def resize(images: Float[Tensor, "B S H W"], size: int | tuple[int, int]) -> Float[Tensor, "B S h w"]:
@@ -76,26 +80,27 @@ def channel_table(sequences: int, layout: str, policy: str) -> tuple[tuple[tuple
     Subsets are numbered by their bit masks. The table holds plain numbers, so that the cache is tied to no device.
 
     Args:
-        sequences: One to four sequences.
+        sequences: Number of sequences.
         layout: ``stack`` gives every sequence its own channel: one is repeated on all three, two become (first,
             second, mean of the shown ones), three are the channels in canonical order, as AnyAD stacks FLAIR, T1 and
-            T2, and of four the two T1-weighted ones share the second channel as the mean of those shown. ``spread``
-            maps the shown ones alone, as ``stack`` would if there were no others. ``grey`` puts the mean of the shown
-            ones on all channels.
+            T2, and of four the two T1-weighted ones share the second channel as the mean of those shown. More are cut
+            into three runs of nearly equal length, each the mean of those shown. ``spread`` maps the shown ones alone,
+            as ``stack`` would if there were no others. ``grey`` puts the mean of the shown ones on all channels.
         policy: With ``replicate``, a channel of ``stack`` that shows nothing holds the mean of the shown sequences.
 
     Raises:
-        ValueError: If there are more than four sequences, or the layout is unknown.
+        ValueError: If there are no sequences, or the layout is unknown.
     """
-    if sequences not in _CHANNELS or layout not in CHANNEL_LAYOUTS:
-        raise ValueError(f"three channels take one to four sequences, got {sequences} laid out by {layout!r}")
+    if sequences < 1 or layout not in CHANNEL_LAYOUTS:
+        known = ", ".join(CHANNEL_LAYOUTS)
+        raise ValueError(f"{sequences} sequences cannot be laid out by {layout!r}; give one or more, and one of {known}")
     table = [[[0.0] * sequences for _ in range(3)] for _ in range(2**sequences)]
     for bits in range(1, 2**sequences):
         shown = [index for index in range(sequences) if bits >> index & 1]
         if layout == "stack":
-            groups = [[index for index in group if index in shown] for group in _CHANNELS[sequences]]
+            groups = [[index for index in group if index in shown] for group in _groups(sequences)]
         elif layout == "spread":
-            groups = [[shown[place] for place in group] for group in _CHANNELS[len(shown)]]
+            groups = [[shown[place] for place in group] for group in _groups(len(shown))]
         else:
             groups = [shown] * 3
         for channel, group in enumerate(groups):
@@ -108,7 +113,7 @@ def channel_table(sequences: int, layout: str, policy: str) -> tuple[tuple[tuple
 def as_channels(
     images: Float[Tensor, "B S H W"], shown: Bool[Tensor, "B S"], policy: str, layout: str = "stack"
 ) -> tuple[Float[Tensor, "B 3 H W"], Bool[Tensor, "B 3"]]:
-    """Map one to four sequences to three channels by ``channel_table``; also return which hold a shown sequence."""
+    """Map sequences to three channels by ``channel_table``; also return which hold a shown sequence."""
     sequences = int(images.shape[1])
     bits = (shown.long() * 2 ** torch.arange(sequences, device=shown.device)).sum(1)
     weights = _constant(channel_table(sequences, layout, policy), images)[bits]
@@ -128,7 +133,7 @@ def as_rgb(
     std: Sequence[float] = IMAGENET_STD,
     layout: str = "stack",
 ) -> Float[Tensor, "B 3 H W"]:
-    """Map one to four sequences to the three normalised channels of a pretrained network (see ``channel_table``).
+    """Map sequences to the three normalised channels of a pretrained network (see ``channel_table``).
 
     ``policy`` sets what a channel without any shown sequence holds: 0.0 after normalisation (``zero-norm``), black
     (``black``), or the mean of the shown sequences (``replicate``).

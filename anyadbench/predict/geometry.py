@@ -128,22 +128,7 @@ def resample(
         target: Grid to resample to.
         keep_background: Whether voxels that are mostly background (0) in the source stay exactly 0.
     """
-    from scipy.ndimage import affine_transform, gaussian_filter
-
-    matrix = np.linalg.inv(source.affine) @ target.affine
-    options: dict[str, Any] = {"output_shape": target.shape, "order": 1, "mode": "grid-constant", "cval": 0.0}
-
-    def bring(values: np.ndarray) -> np.ndarray:
-        return np.asarray(affine_transform(values, matrix[:3, :3], matrix[:3, 3], **options))
-
-    ratio = np.abs(matrix[:3, :3]).max(axis=1)
-    values = array.astype(np.float32)
-    if ratio.max() > 1.01:
-        values = gaussian_filter(values, np.maximum((ratio - 1) / 2, 0))
-    out = bring(values)
-    if keep_background:
-        out[bring((array != 0).astype(np.float32)) < 0.5] = 0
-    return np.asarray(out, dtype=np.float32)
+    return resample_array(array, source.affine, target.affine, target.shape, keep_background=keep_background)
 
 
 def to_volume(volume: Volume, target: Grid) -> Volume:

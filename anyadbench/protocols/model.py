@@ -11,7 +11,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anyadbench.data.slices.rules import GeometryRules, IntensityRules, SliceRules, SplitRules
+from anyadbench.data.slices.rules import (
+    LESION_FREE,
+    GeometryRules,
+    HealthySplitRules,
+    IntensityRules,
+    SliceRules,
+    SplitRules,
+)
 from anyadbench.hashing import stable_hash
 from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
 
@@ -112,6 +119,8 @@ class Protocol:
         subsets: Evaluated subsets.
         as_available: Whether the row "as available" is evaluated.
         train: Data set to train on.
+        normals: What of it is trained and validated on: ``lesion-free`` slices of patients, or ``healthy`` subjects.
+        healthy_split: How its healthy subjects, and those of the test sets, are split.
         tests: Test sets.
         scoring_grid: Height and width of the scoring grid; (0, 0) for the slices' own.
         selection: Which state of a training is tested: ``last``; ``validation``, the one that is best on validation
@@ -137,6 +146,8 @@ class Protocol:
     as_available: bool = True
     slices: SliceRules = field(default_factory=SliceRules)
     split: SplitRules = field(default_factory=SplitRules)
+    healthy_split: HealthySplitRules = field(default_factory=HealthySplitRules)
+    normals: str = LESION_FREE
     intensity: IntensityRules = field(default_factory=IntensityRules)
     geometry: GeometryRules = field(default_factory=GeometryRules)
     scoring_grid: tuple[int, int] = (0, 0)
@@ -166,6 +177,9 @@ class Protocol:
             "selection": self.selection,
         }
         # Rules at their defaults are left out, so that a new rule does not change the identity of older fits.
+        if self.normals != LESION_FREE:
+            part["normals"] = self.normals
+            part["healthy_split"] = asdict(self.healthy_split)
         if self.geometry != GeometryRules():
             part["geometry"] = asdict(self.geometry)
         if self.selection != "last":
@@ -185,6 +199,8 @@ class Protocol:
         }
         if self.scoring.hashed() != ScoringRules().hashed():
             part["scoring"] = self.scoring.hashed()
+        if self.healthy_split != HealthySplitRules():
+            part["healthy_split"] = asdict(self.healthy_split)
         return part
 
     @property

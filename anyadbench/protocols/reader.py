@@ -10,7 +10,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from anyadbench.data.slices.rules import GeometryRules, IntensityRules, SliceRules, SplitRules
+from anyadbench.data.slices.rules import (
+    LESION_FREE,
+    NORMALS,
+    GeometryRules,
+    HealthySplitRules,
+    IntensityRules,
+    SliceRules,
+    SplitRules,
+)
 from anyadbench.errors import UserError, suggest
 from anyadbench.protocols.model import LESION_RULES, Protocol, ScoringRules, TestSet
 from anyadbench.sequences import Subset, all_subsets, format_subset, order, parse_subset
@@ -31,6 +39,7 @@ _CHOICES = {
     "lesion_rule": tuple(LESION_RULES),
     "mode": ("volume", "slice-minmax8"),
     "percentile": (99, 99.5, 99.8, 99.9),
+    "normals": NORMALS,
 }
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
@@ -130,10 +139,8 @@ def _build(reader: _Reader, raw: dict[str, Any]) -> Protocol:
         raise reader.fail("sequences", f"is wrong: {error}") from None
     listed = raw.get("subsets", "all")
     subsets = all_subsets(sequences) if listed == "all" else _subsets(reader, "subsets", listed, sequences)
-    reader.keys(raw["train"], ["dataset"], "train.")
-    split = reader.table(SplitRules, raw.get("split", {}), "split.")
-    if abs(split.train + split.validation + split.test - 1) > 1e-6:
-        raise reader.fail("split.train", "validation and test must add up to 1; correct the fractions.")
+    reader.keys(raw["train"], ["dataset", "normals"], "train.")
+    split, healthy_split = _splits(reader, raw.get("split", {}))
     tests = tuple(_test_set(reader, item, sequences) for item in raw["test"])
     if not tests or len({test.name for test in tests}) < len(tests):
         raise reader.fail("test", "must be one or more [[test]] tables with different names; add or rename one.")
@@ -152,6 +159,8 @@ def _build(reader: _Reader, raw: dict[str, Any]) -> Protocol:
         sequences=sequences,
         subsets=subsets,
         train=train,
+        normals=reader.value("train.normals", raw["train"].get("normals", LESION_FREE), str),
+        healthy_split=healthy_split,
         tests=tests,
         slices=reader.table(SliceRules, raw.get("slices", {}), "slices."),
         split=split,
@@ -161,6 +170,17 @@ def _build(reader: _Reader, raw: dict[str, Any]) -> Protocol:
         scoring=scoring,
         file=reader.path,
     )
+
+
+def _splits(reader: _Reader, raw: dict[str, Any]) -> tuple[SplitRules, HealthySplitRules]:
+    """Read the split of the patients, and that of healthy subjects in its table ``healthy``."""
+    own = reader.value("split.healthy", raw.get("healthy", {}), dict)
+    split = reader.table(SplitRules, {key: value for key, value in raw.items() if key != "healthy"}, "split.")
+    healthy = reader.table(HealthySplitRules, own, "split.healthy.")
+    for rules, prefix in ((split, "split"), (healthy, "split.healthy")):
+        if abs(rules.train + rules.validation + rules.test - 1) > 1e-6:
+            raise reader.fail(f"{prefix}.train", "validation and test must add up to 1; correct the fractions.")
+    return split, healthy
 
 
 def _check_splits(reader: _Reader, train: str, tests: tuple[TestSet, ...]) -> None:

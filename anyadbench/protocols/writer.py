@@ -23,9 +23,9 @@ def _lines(protocol: Protocol) -> Iterator[str]:
     yield from _entries({"subsets": _labels(protocol.subsets), "as_available": protocol.as_available})
     rest = ("weights", "budget", "threads", "selection", "candidates", "oracle", "notes")
     yield from _entries({key: getattr(protocol, key) for key in rest})
-    yield from _table("[train]", {"dataset": protocol.train})
-    for name in ("slices", "split", "intensity"):
-        yield from _table(f"[{name}]", vars(getattr(protocol, name)))
+    yield from _table("[train]", {"dataset": protocol.train, "normals": protocol.normals})
+    for name, header in (("slices", ""), ("split", ""), ("healthy_split", "split.healthy"), ("intensity", "")):
+        yield from _table(f"[{header or name}]", vars(getattr(protocol, name)))
     geometry = {key: _size(value, "none") for key, value in vars(protocol.geometry).items()}
     yield from _table("[geometry]", geometry)
     rules = {field.name: getattr(protocol.scoring, field.name) for field in fields(ScoringRules)}

@@ -1,4 +1,4 @@
-"""How one to four sequences map to the three channels of a pretrained encoder."""
+"""How sequences map to the three channels of a pretrained encoder."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_t1_weighted_sequences_share_a_channel_of_four() -> None:
 
 @pytest.mark.parametrize("layout", CHANNEL_LAYOUTS)
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("sequences", [1, 2, 3, 4])
+@pytest.mark.parametrize("sequences", [1, 2, 3, 4, 5, 7])
 def test_weights_of_a_channel_sum_to_one_or_nothing_and_never_use_what_is_hidden(
     layout: str, policy: str, sequences: int
 ) -> None:
@@ -74,6 +74,17 @@ def test_only_channels_of_shown_sequences_count_as_their_own_when_others_are_fil
     assert as_channels(torch.ones(1, 3, 2, 2), shown, "replicate")[1].tolist() == [[True, False, True]]
 
 
-def test_five_sequences_are_refused() -> None:
-    with pytest.raises(ValueError, match="one to four sequences, got 5"):
-        as_channels(torch.zeros(1, 5, 2, 2), torch.ones(1, 5, dtype=torch.bool), "black")
+@pytest.mark.parametrize(
+    ("sequences", "runs"),
+    [(5, [[0, 1], [2, 3], [4]]), (6, [[0, 1], [2, 3], [4, 5]]), (7, [[0, 1], [2, 3, 4], [5, 6]])],
+)
+def test_more_sequences_are_cut_into_three_runs(sequences: int, runs: list[list[int]]) -> None:
+    rows = channel_table(sequences, "stack", "black")[-1]
+    assert [[index for index, weight in enumerate(row) if weight] for row in rows] == runs
+
+
+def test_no_sequence_and_an_unknown_layout_are_refused() -> None:
+    with pytest.raises(ValueError, match="0 sequences cannot be laid out by 'stack'; give one or more"):
+        channel_table(0, "stack", "black")
+    with pytest.raises(ValueError, match="3 sequences cannot be laid out by 'rainbow'; .* stack, spread, grey"):
+        channel_table(3, "rainbow", "black")

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny import TINY_PROTOCOL
 
 from anyadbench.errors import UserError
-from anyadbench.protocols import find_protocol, protocol_files
+from anyadbench.protocols import Protocol, find_protocol, protocol_files
 from anyadbench.protocols.reader import read_protocol
+from anyadbench.protocols.writer import to_toml
 
 
 @pytest.mark.parametrize("name", sorted(protocol_files()))
@@ -17,7 +19,8 @@ def test_every_builtin_protocol_reads_and_writes_out_every_rule(name: str) -> No
     written = tomllib.loads(protocol_files()[name].read_text())
     assert protocol.name == written["name"] == name
     for table in ("slices", "split", "intensity"):
-        assert written[table] == vars(getattr(protocol, table)), table
+        rules = {key: value for key, value in written[table].items() if key != "healthy"}
+        assert rules == vars(getattr(protocol, table)), table
 
 
 def test_the_hash_follows_the_rules_and_not_the_text(tmp_path: Path) -> None:
@@ -31,12 +34,33 @@ def test_the_hash_follows_the_rules_and_not_the_text(tmp_path: Path) -> None:
     assert hashed(TINY_PROTOCOL) != hashed(TINY_PROTOCOL.replace('["flair", "t1", "t2"]', '["flair", "t1"]'))
 
 
+def test_the_source_of_normals_counts_into_the_fit_only_where_it_is_not_the_default(tmp_path: Path) -> None:
+    def read(text: str) -> Protocol:
+        path = tmp_path / "p.toml"
+        path.write_text(text)
+        return read_protocol(path)
+
+    plain = read(TINY_PROTOCOL)
+    healthy = read(TINY_PROTOCOL.replace("[slices]", 'normals = "healthy"\n[slices]'))
+    assert "normals" not in plain.training_part() and healthy.training_part()["normals"] == "healthy"
+    assert plain.test_part() == healthy.test_part() and plain.hash != healthy.hash
+    split = "[split.healthy]\ntrain = 0.5\nvalidation = 0.25\ntest = 0.25\n[slices]"
+    moved = read(TINY_PROTOCOL.replace("[slices]", split))
+    assert moved.training_part() == plain.training_part() and moved.test_part() != plain.test_part()
+    assert moved.healthy_split.validation == 0.25
+    assert read(to_toml(moved)) == replace(moved, file=tmp_path / "p.toml")
+
+
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
         ("threads = 1", "thread = 1", "line 8: thread is not a known key.*Did you mean 'threads'"),
         ("threads = 1", "threads = 0", "line 8: threads must be at least 1"),
         ("[slices]", "[split]\ntrain = 0.5\n[slices]", "line 14: split.train,? .*must add up to 1"),
+        ("[slices]", "[split.healthy]\ntrain = 0.5\n[slices]", "line 14: split.healthy.train,? .*must add up to 1"),
+        ("[slices]", "[split.healthy]\ntrains = 0.5\n[slices]", "split.healthy.trains is not a known key"),
+        ("[slices]", "[split]\nhealthy = 3\n[slices]", "line 14: split.healthy must be of type dict"),
+        ("[slices]", 'normals = "all"\n[slices]', "train.normals cannot be 'all'; use one of lesion-free, healthy"),
         ('name = "phantom"', "name = 3", "line 19: test.name must be of type str"),
         (
             '[[test]]\nname = "phantom"\ndataset = "phantom"',

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anyadbench.sequences import SEQUENCES
+from anyadbench.sequences import COMMON
 
 if TYPE_CHECKING:
     from jaxtyping import Float32
@@ -115,7 +115,7 @@ def jittered(rng: np.random.Generator, scanner: Scanner) -> tuple[dict[str, Tiss
         for name, tissue in TISSUES.items()
     }
     pulses = {}
-    for name in SEQUENCES:
+    for name in COMMON:
         pulse = scanner.pulses[name]
         echo, repetition = pulse.echo * rng.uniform(0.96, 1.04), pulse.repetition * rng.uniform(0.97, 1.03)
         pulses[name] = replace(pulse, echo=echo, repetition=repetition)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from anyadbench.errors import UserError
-from anyadbench.sequences import SEQUENCES
+from anyadbench.sequences import COMMON
 
 VERSION = 2
 """Version of the generator; raise it whenever a voxel of any phantom changes."""
@@ -97,5 +97,5 @@ def missing_sequence(spec: PhantomSpec, number: int) -> str | None:
     block, place = divmod(number - 1, _INCOMPLETE_EVERY)
     if place != int(stream(spec, -block, "incomplete").integers(_INCOMPLETE_EVERY)):
         return None
-    first = int(stream(spec, 0, "first missing sequence").integers(len(SEQUENCES)))
-    return SEQUENCES[(first + block) % len(SEQUENCES)]
+    first = int(stream(spec, 0, "first missing sequence").integers(len(COMMON)))
+    return COMMON[(first + block) % len(COMMON)]

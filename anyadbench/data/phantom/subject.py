@@ -14,7 +14,7 @@ from anyadbench.data.phantom.lesions import Lesions, plaques, tumours
 from anyadbench.data.phantom.signal import SCANNER, SHIFTED, Scanner, jittered, mixed
 from anyadbench.data.phantom.spec import PhantomSpec, missing_sequence, stream
 from anyadbench.errors import UserError
-from anyadbench.sequences import SEQUENCES
+from anyadbench.sequences import COMMON
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int16, Shaped
@@ -85,7 +85,7 @@ def synthesise(spec: PhantomSpec, number: int) -> dict[str, Shaped[np.ndarray, "
     shading = smooth_noise(stream(spec, number, "shading"), grid.shape, grid.spacing, 60.0)
     absent = missing_sequence(spec, number)
     volumes = {}
-    for name in SEQUENCES:
+    for name in COMMON:
         if name == absent:
             continue
         rng = stream(spec, number, f"image {name}")

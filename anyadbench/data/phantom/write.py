@@ -23,7 +23,7 @@ from anyadbench.errors import DiskError, UserError
 from anyadbench.files import atomic_file, make_folder, rename, write_text
 from anyadbench.folders import temporary_folder, written_as
 from anyadbench.processes import end_pool_process, without_current_folder
-from anyadbench.sequences import SEQUENCES
+from anyadbench.sequences import COMMON
 
 _GRADE = "HGG"
 _DONE, _BEGUN = "phantom.json", "phantom.begun.json"
@@ -106,7 +106,7 @@ def _is_whole(path: Path, spec: PhantomSpec) -> bool:
 
 def _is_complete(root: Path, spec: PhantomSpec, number: int) -> bool:
     name = subject_id(number)
-    kinds = {*SEQUENCES, "seg"} - {missing_sequence(spec, number)}
+    kinds = {*COMMON, "seg"} - {missing_sequence(spec, number)}
     return all(_is_whole(root / _GRADE / name / f"{name}_{kind}.nii.gz", spec) for kind in kinds)
 
 

@@ -49,6 +49,29 @@ class SplitRules:
     cover_subsets: bool = True
 
 
+LESION_FREE, HEALTHY = "lesion-free", "healthy"
+NORMALS = (LESION_FREE, HEALTHY)
+"""Sources of training normals: lesion-free slices of patients, or healthy subjects."""
+
+
+@dataclass(frozen=True)
+class HealthySplitRules:
+    """How healthy subjects are split, apart from the patients, so that adding them moves no patient.
+
+    More of them validate than of the patients: thresholds and false alarms are about healthy people, and one slice in
+    a hundred of few subjects bounds nothing.
+
+    Attributes:
+        train: Fraction of healthy subjects to train on, where a protocol trains on them.
+        validation: Fraction whose slices set thresholds, and calibrate the rate of false alarms.
+        test: Fraction on whom false alarms are counted.
+    """
+
+    train: float = 0.6
+    validation: float = 0.2
+    test: float = 0.2
+
+
 @dataclass(frozen=True)
 class IntensityRules:
     """How stored values are scaled for a method.

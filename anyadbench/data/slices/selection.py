@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from anyadbench.data.slices.rules import SliceRules, SplitRules
+from anyadbench.data.slices.rules import HEALTHY, LESION_FREE, HealthySplitRules, SliceRules, SplitRules
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.sequences import all_subsets, format_subset
@@ -58,19 +58,27 @@ def split_subjects(
 
 
 def split_store(store: SliceStore, rules: SplitRules, sequences: Sequence[str]) -> dict[str, str]:
-    """Split the subjects of a store; with ``cover_subsets``, for every subset of the sequences.
+    """Split the patients of a store; with ``cover_subsets``, for every subset of the sequences.
 
-    The subsets that a protocol evaluates do not matter: protocols that share a fit share the split.
+    The subsets that a protocol evaluates do not matter: protocols that share a fit share the split. Healthy subjects
+    have a split of their own, see ``split_healthy``.
     """
-    subjects = [str(name) for name in store.scans["subject"]]
+    patients = ~store.scans["healthy"].to_numpy(bool)
+    subjects = [str(name) for name in store.scans["subject"][patients]]
     if not rules.cover_subsets:
         return split_subjects(subjects, rules)
     cover: dict[str, frozenset[str]] = {}
-    for subject, has in zip(subjects, store.availability(sequences), strict=True):
+    for subject, has in zip(subjects, store.availability(sequences)[patients], strict=True):
         own = {name for name, there in zip(sequences, has, strict=True) if there}
         served = {format_subset(subset) for subset in all_subsets(sequences) if set(subset) <= own}
         cover[subject] = cover.get(subject, frozenset()) | served
     return split_subjects(subjects, rules, cover)
+
+
+def split_healthy(store: SliceStore, rules: HealthySplitRules, salt: str) -> dict[str, str]:
+    """Split the healthy subjects of a store, by the same rule as the patients."""
+    fractions = SplitRules(rules.train, rules.validation, rules.test, salt)
+    return split_subjects(sorted(store.healthy_subjects), fractions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,14 +86,19 @@ class Selection:
     """Indices of the slices of a store that count, each list sorted.
 
     Attributes:
-        train_normals: Lesion-free slices to train on.
-        val_normals: Lesion-free slices for thresholds and selection.
-        test_normals: Lesion-free test slices.
+        train_normals: Slices to train on: lesion-free ones of patients, or those of healthy training subjects.
+        val_normals: Slices of the same kind for thresholds and selection.
+        test_normals: Lesion-free test slices of patients.
         test_abnormals: Test slices with a lesion.
         validation: ``subjects``; ``slice block`` if the validation slices come from training subjects; or ``none``.
         store: The store.
         rules: Slice rules that were applied.
-        split: Part (train, val, test) of each subject.
+        split: Part (train, val, test) of each patient.
+        healthy_split: Part of each healthy subject.
+        normals: Source of the training normals, ``lesion-free`` or ``healthy``.
+        healthy_train: Brain slices of healthy training subjects; trained on only if ``normals`` says so.
+        healthy_val: Brain slices of healthy validation subjects, for calibrating false alarms.
+        healthy_test: Brain slices of healthy test subjects, for counting false alarms.
     """
 
     train_normals: Int[ndarray, " n"]
@@ -96,6 +109,15 @@ class Selection:
     store: SliceStore = field(repr=False)
     rules: SliceRules = field(default_factory=SliceRules)
     split: Mapping[str, str] = field(default_factory=dict)
+    healthy_split: Mapping[str, str] = field(default_factory=dict)
+    normals: str = LESION_FREE
+    healthy_train: Int[ndarray, " n"] = field(default_factory=lambda: _none())
+    healthy_val: Int[ndarray, " n"] = field(default_factory=lambda: _none())
+    healthy_test: Int[ndarray, " n"] = field(default_factory=lambda: _none())
+
+    def healthy_subjects(self, part: str) -> list[str]:
+        """Return the healthy subjects of a part (train, val, test), sorted."""
+        return sorted(name for name, own in self.healthy_split.items() if own == part)
 
     def manifest(self) -> dict[str, Any]:
         """Return the split as plain values: subjects by part, slices by list and scan, and a hash of all of it."""
@@ -108,6 +130,10 @@ class Selection:
             "subjects": {part: sorted(name for name, own in self.split.items() if own == part) for part in PARTS},
             "slices": {name: self._by_scan(getattr(self, name)) for name in lists},
         }
+        if self.healthy_split:  # left out without healthy subjects, so that the hash of such splits stays
+            listed = {part: self._by_scan(getattr(self, f"healthy_{part}")) for part in PARTS}
+            subjects = {part: self.healthy_subjects(part) for part in PARTS}
+            content["healthy"] = {"normals": self.normals, "subjects": subjects, "slices": listed}
         return {**content, "hash": stable_hash(content)}
 
     def _by_scan(self, rows: Int[ndarray, " n"]) -> dict[str, list[int]]:
@@ -118,8 +144,19 @@ class Selection:
         }
 
 
+def _none() -> Int[ndarray, " 0"]:
+    import numpy as np
+
+    return np.zeros(0, np.int64)
+
+
 def select_slices(
-    store: SliceStore, rules: SliceRules, split: Mapping[str, str], need: Sequence[str] = ("train", "test")
+    store: SliceStore,
+    rules: SliceRules,
+    split: Mapping[str, str],
+    need: Sequence[str] = ("train", "test"),
+    healthy: Mapping[str, str] | None = None,
+    normals: str = LESION_FREE,
 ) -> Selection:
     """Apply the slice rules to a store.
 
@@ -130,8 +167,11 @@ def select_slices(
     Args:
         store: The slices.
         rules: The rules.
-        split: Part of each subject, from ``split_subjects``; subjects missing from it are left out.
+        split: Part of each patient, from ``split_store``; subjects missing from it are left out.
         need: Which of ``train`` and ``test`` must not be empty; a set used only for testing needs ``test`` alone.
+        healthy: Part of each healthy subject, from ``split_healthy``; they count in the lists ``healthy_...``, and in
+            those to train and validate on only if ``normals`` says so.
+        normals: Whether ``lesion-free`` slices of patients are trained and validated on, or ``healthy`` subjects.
 
     Raises:
         UserError: If a required list is empty.
@@ -140,13 +180,17 @@ def select_slices(
     fixed = bool((table["part"] != "").any())
     lists = _listed(table) if fixed else _chosen(table, rules, split)
     train, val, negatives, positives, normal, abnormal = lists
+    own = _healthy_slices(table, rules, healthy or {})
+    if normals == HEALTHY:
+        train, val = own[:2]
     validation = "subjects"
     if not len(val):
         train, val = _slice_block(table, train)
         validation = "slice block" if len(val) else "none"
     train = _spread(train, rules.max_train)
     if "train" in need:
-        _check_train(store, rules, normal, train)
+        _check_source(store, normals)
+        _check_train(store, rules, normal, train, normals)
     if "test" in need:
         _check_test(store, rules, abnormal, positives, negatives)
     if rules.match_height and not fixed:
@@ -158,7 +202,17 @@ def select_slices(
                 "protocol, or set match_height = false."
             )
         negatives = matched
-    return Selection(train, val, negatives, positives, validation, store, rules, dict(split))
+    found = Selection(train, val, negatives, positives, validation, store, rules, dict(split), dict(healthy or {}))
+    return replace(found, normals=normals, healthy_train=own[0], healthy_val=own[1], healthy_test=own[2])
+
+
+def _healthy_slices(table: pd.DataFrame, rules: SliceRules, healthy: Mapping[str, str]) -> list[Any]:
+    """Return the brain slices of the healthy subjects of each part."""
+    import numpy as np
+
+    part = table["subject"].map(healthy).to_numpy()
+    brain = (table["brain"] >= rules.min_brain).to_numpy()
+    return [np.flatnonzero(brain & (part == name)) for name in PARTS]
 
 
 def _chosen(table: pd.DataFrame, rules: SliceRules, split: Mapping[str, str]) -> tuple[Any, ...]:
@@ -258,9 +312,35 @@ def _match_height(
     return np.asarray(np.sort(candidates[~free]))
 
 
-def _check_train(store: SliceStore, rules: SliceRules, normal: Int[ndarray, " n"], train: Int[ndarray, " t"]) -> None:
+def _check_source(store: SliceStore, normals: str) -> None:
+    """Refuse a source of normals that a training set does not have.
+
+    Raises:
+        UserError: If healthy subjects are wanted and there are none, or patients and there are none.
+    """
+    healthy = store.healthy_subjects
+    if normals == HEALTHY and not healthy:
+        raise UserError(
+            f"{store.dataset} in {store.path} has no healthy subject, but the protocol trains on them (normals = "
+            '"healthy"); train on a set that has some, such as ixi, or write normals = "lesion-free".'
+        )
+    if normals == LESION_FREE and healthy and healthy.issuperset(store.slices["subject"]):
+        raise UserError(
+            f"{store.dataset} in {store.path} has only healthy subjects, but the protocol trains on lesion-free slices "
+            'of patients; write normals = "healthy" below [train].'
+        )
+
+
+def _check_train(
+    store: SliceStore, rules: SliceRules, normal: Int[ndarray, " n"], train: Int[ndarray, " t"], normals: str
+) -> None:
     if len(train):
         return
+    if normals == HEALTHY:
+        raise UserError(
+            f"No healthy training subject of {store.dataset} in {store.path} has a slice with {_brain_rule(rules)}; "
+            "add healthy subjects, or lower min_brain or raise split.healthy.train in the protocol."
+        )
     who = "No training subject" if normal.any() else "No subject"
     raise UserError(
         f"{who} of {store.dataset} in {store.path} has a lesion-free slice by the rules {_normal_rule(rules)}; add "

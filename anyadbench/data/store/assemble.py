@@ -32,6 +32,9 @@ SLICE_COLUMNS = (
 _LISTED_FILES = 8
 """Number of source file names stored per scan; a tree of PNGs has hundreds."""
 
+PERSON = ("healthy", "site", "age", "sex")
+"""Columns of ``scans.csv`` about the subject; empty where unknown."""
+
 TABLES = ("scans.csv", "slices.csv")
 
 
@@ -42,7 +45,7 @@ def scan_columns(sequences: Sequence[str]) -> list[str]:
     columns += [f"{kind}_{name}" for name in sequences for kind in kinds]
     columns += [percentile_column(p, name) for name in sequences for p in (*PERCENTILES, 100)]
     columns += [f"sha_{name}" for name in sequences]
-    return [*columns, "spacing_z", "spacing_y", "spacing_x", "depth", "affine", "lesion_voxels", "files"]
+    return [*columns, "spacing_z", "spacing_y", "spacing_x", "depth", "affine", "lesion_voxels", *PERSON, "files"]
 
 
 def slice_key(dataset: str, subject: str, timepoint: str, index: int) -> int:
@@ -162,6 +165,9 @@ def _append(
 def _scan_row(meta: Mapping[str, Any], sequences: Sequence[str], pad: tuple[int, int]) -> dict[str, Any]:
     row = {"depth": 0, **meta["row"], "slices": len(meta["slices"]), "files": " | ".join(meta["files"][:_LISTED_FILES])}
     row |= {key: meta[key] for key in ("scan", "subject", "timepoint")}
+    person = meta["person"]
+    age = "" if person["age"] is None else float(person["age"])
+    row |= {"healthy": int(person["healthy"]), "site": person["site"], "age": age, "sex": person["sex"]}
     row |= {"height": meta["shape"][0], "width": meta["shape"][1], "pad_y": pad[0], "pad_x": pad[1]}
     return row | {f"has_{name}": int(name in meta["sequences"]) for name in sequences}
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
 from anyadbench.data.store.npy import write_array
-from anyadbench.data.trees.files import ScanFiles
+from anyadbench.data.trees.files import Person, ScanFiles
 from anyadbench.data.trees.layouts import Layout
-from anyadbench.data.trees.problems import Problem, errors
+from anyadbench.data.trees.problems import Problem, errors, labelled_though_healthy
 from anyadbench.data.trees.reader import reader_of
 from anyadbench.data.trees.scan_slices import FORMAT, Part
 from anyadbench.files import write_text
@@ -22,9 +23,10 @@ def fingerprint(files: ScanFiles, layout: Layout) -> str:
     listed = [[files.relative(path), *_size_and_time(path)] for path in files.paths]
     listed += [[files.relative(path), *_size_and_time(path)] for path in _images_of_pairs(files)]
     known = [FORMAT, layout.fingerprint, files.scan, files.subject, files.timepoint, listed]
-    # A version of 0 is left out, so that stores of readers that never changed keep their identity.
+    # A version of 0 and an unknown person are left out, so that stores that have neither keep their identity.
     version = reader_of(layout).version
-    return stable_hash([*known, version] if version else known)
+    known += [version] if version else []
+    return stable_hash([*known, *astuple(files.person)] if files.person != Person() else known)
 
 
 def _images_of_pairs(files: ScanFiles) -> list[Path]:
@@ -50,7 +52,13 @@ def read_part(files: ScanFiles, layout: Layout) -> tuple[Part | None, list[Probl
     """Read and check a scan, and cut it into slices; the part is ``None`` if a problem keeps the scan out."""
     reader = reader_of(layout)
     scan, problems = reader.read_scan(files, layout)
-    return (None if scan is None or errors(problems) else reader.cut(scan, layout)), problems
+    if scan is None or errors(problems):
+        return None, problems
+    part = reader.cut(scan, layout)
+    if files.person.healthy and (labelled := int((part.masks > 0).sum())):
+        file = files.relative(files.paths[0])
+        return None, [*problems, labelled_though_healthy(file, files.subject, files.scan, labelled)]
+    return part, problems
 
 
 def extract(files: ScanFiles, layout: Layout, parts: Path) -> dict[str, Any]:
@@ -82,6 +90,7 @@ def _write(part: Part, files: ScanFiles, problems: list[Problem], target: Path) 
         "scan": files.scan,
         "subject": files.subject,
         "timepoint": files.timepoint,
+        "person": asdict(files.person),
         "sequences": list(part.sequences),
         "shape": [int(length) for length in part.masks.shape[1:]],
         "row": part.row,

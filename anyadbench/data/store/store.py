@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _REPEATED = 64
 """Texts shorter than this are interned; longer ones are hashes, no two of which are equal."""
 
-_TEXT = {"subject", "timepoint", "scan", "part", "sha", "files", "affine"}
+_TEXT = {"subject", "timepoint", "scan", "part", "sha", "files", "affine", "site", "sex"}
 _WHOLE = {
     "row", "key", "slice", "lesion_px", "cavity_px", "lesion_distance", "slices", "height", "width", "pad_y", "pad_x",
     "lesion_voxels", "depth",
@@ -51,7 +51,8 @@ class SliceStore:
         shape: Height and width of the slices in pixels.
         spacing: Pixel size in mm, along height and width.
         slices: ``slices.csv``, one line per slice in the order of the arrays.
-        scans: ``scans.csv``, indexed by scan.
+        scans: ``scans.csv``, indexed by scan. About the subject: ``healthy`` (bool), ``site`` and ``sex`` (empty if
+            unknown), ``age`` in years (NaN if unknown).
         content_hash: Hash of the whole content, pixels included.
         images: Stored values, memory-mapped.
         masks: Regions, memory-mapped.
@@ -74,6 +75,11 @@ class SliceStore:
     def own_parts(self) -> bool:
         """Whether the slices come with a split of their own, as those of a tree of PNGs do."""
         return bool((self.slices["part"] != "").any())
+
+    @cached_property
+    def healthy_subjects(self) -> frozenset[str]:
+        """The subjects without a lesion."""
+        return frozenset(str(name) for name in self.scans.loc[self.scans["healthy"], "subject"])
 
     def __len__(self) -> int:
         return len(self.slices)
@@ -251,6 +257,8 @@ def _column(name: str, values: Sequence[str]) -> Any:
     # Python's float reads back exactly what repr wrote; a column's type depends on its name alone.
     if name in _TEXT or name.startswith("sha_"):
         return list(values) if name == "affine" else [unguarded(value) for value in values]
+    if name == "healthy":
+        return np.array([value == "1" for value in values], dtype=bool)
     if name in _WHOLE or name.startswith("has_"):
         return np.array([int(value) for value in values], dtype=np.int64)
     return np.array([float(value) if value else np.nan for value in values], dtype=np.float64)

@@ -35,6 +35,28 @@ class SliceFiles:
 
 
 @dataclass(frozen=True)
+class Person:
+    """What the names and tables of a tree say about a subject.
+
+    Attributes:
+        healthy: Whether the subject has no lesion.
+        site: Site or scanner; empty if unknown.
+        age: Age in years; ``None`` if unknown.
+        sex: ``F``, ``M``, or empty if unknown.
+    """
+
+    healthy: bool = False
+    site: str = ""
+    age: float | None = None
+    sex: str = ""
+
+    def with_(self, other: Person) -> Person:
+        """Return this person with what only the other knows; healthy if either says so."""
+        age = other.age if self.age is None else self.age
+        return Person(self.healthy or other.healthy, self.site or other.site, age, self.sex or other.sex)
+
+
+@dataclass(frozen=True)
 class ScanFiles:
     """The files of one scan.
 
@@ -43,9 +65,10 @@ class ScanFiles:
         subject: Name of the subject; splits are by subject.
         timepoint: Time point, or empty.
         files: File of each available sequence; the same file for all in a 4D layout.
-        seg: Segmentation; ``None`` in a healthy set.
+        seg: Segmentation; a healthy subject may have none.
         root: Source folder.
         slices: In a tree of PNGs, the slices in order; ``files`` then holds the first file of each sequence.
+        person: What is known about the subject.
     """
 
     scan: str
@@ -55,6 +78,7 @@ class ScanFiles:
     seg: Path | None
     root: Path
     slices: tuple[SliceFiles, ...] = ()
+    person: Person = Person()
 
     def relative(self, path: Path) -> str:
         """Return a path below the source folder, with forward slashes, as readable text."""

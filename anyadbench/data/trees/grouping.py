@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
-from anyadbench.data.trees.files import Match, ScanFiles, Survey
+from anyadbench.data.trees.files import Match, Person, ScanFiles, Survey
 from anyadbench.data.trees.layouts import FOUR_D, SEGMENTATION, Layout
 from anyadbench.data.trees.problems import Problem
 from anyadbench.names import readable
@@ -42,25 +43,42 @@ def group_by_scan(matches: Iterable[Match]) -> list[ScanMatches]:
     return sorted(found.values(), key=lambda item: item.scan)
 
 
-def one_file_each(matches: Sequence[Match], layout: Layout, root: Path) -> Survey:
-    """Sort files into scans that have one file per sequence, or one for all, and one segmentation."""
+def one_file_each(
+    matches: Sequence[Match], layout: Layout, root: Path, people: Mapping[str, Person] = MappingProxyType({})
+) -> Survey:
+    """Sort files into scans that have one file per sequence, or one for all, and one segmentation.
+
+    Args:
+        matches: The files.
+        layout: Their layout.
+        root: Source folder.
+        people: What tables say about the subjects.
+    """
     scans: list[ScanFiles] = []
     problems: list[Problem] = []
     for item in group_by_scan(matches):
         paths = item.files
         images = _images(paths, layout)
         scan = ScanFiles(item.scan, item.subject, item.timepoint, images, paths.get(SEGMENTATION, [None])[0], root)
+        site = next((found for match in item.matches if (found := match.groups.get("site"))), "")
+        scan = identified(replace(scan, person=Person(site=readable(site))), layout, people)
         wrong = [_twice(scan, meaning, files) for meaning, files in sorted(paths.items()) if len(files) > 1]
         if not images:
             cause = f"is the segmentation of {item.scan}, which has no image"
             wrong.append(Problem(scan.relative(scan.paths[0]), cause, "add the images, or remove it", scan=item.scan))
-        elif scan.seg is None and not layout.healthy:
+        elif scan.seg is None and not scan.person.healthy:
             wrong.append(_no_segmentation(scan, layout))
         problems += wrong
         problems += name_warnings(scan, layout)
         if not wrong:
             scans.append(scan)
     return Survey(scans, problems)
+
+
+def identified(scan: ScanFiles, layout: Layout, people: Mapping[str, Person]) -> ScanFiles:
+    """Return a scan with what its name, the layout and tables say about its subject."""
+    known = scan.person.with_(people.get(scan.subject, Person()))
+    return replace(scan, person=replace(known, healthy=known.healthy or layout.is_healthy(scan.subject)))
 
 
 def name_warnings(scan: ScanFiles, layout: Layout) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ import numpy as np
 from anyadbench.data.trees.background import not_stripped, settle
 from anyadbench.data.trees.files import ScanFiles
 from anyadbench.data.trees.layouts import REGIONS, Layout
-from anyadbench.data.trees.problems import BadFile, Problem, errors
+from anyadbench.data.trees.problems import BadFile, Problem, errors, labelled_though_healthy
 from anyadbench.data.trees.volume import Volume, check_siblings
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ def read_scan(files: ScanFiles, layout: Layout, source: VolumeSource) -> tuple[S
         seg_path = files.seg
         if attempt(lambda: seg.append(source.labels(seg_path))) and first is not None:
             attempt(lambda: check_siblings(first, seg[0]))
-            labels, warnings = harmonise(seg[0].array, layout)
-            problems += [Problem(files.relative(seg_path), *text, "warning", files.scan) for text in warnings]
+            labels, found = _regions(files, seg_path, seg[0], layout)
+            problems += found
     if errors(problems) or labels is None:
         return None, problems
     scan = Scan(files, volumes, labels, hashes)
@@ -125,6 +125,18 @@ def read_scan(files: ScanFiles, layout: Layout, source: VolumeSource) -> tuple[S
         problems.append(Problem(first_file, cause, "replace the scan, or leave it out", scan=files.scan))
         return None, problems
     return scan, problems
+
+
+def _regions(
+    files: ScanFiles, path: Path, seg: Volume, layout: Layout
+) -> tuple[UInt8[np.ndarray, "x y z"], list[Problem]]:
+    """Return a segmentation's regions, and what is odd about them."""
+    labels, warnings = harmonise(seg.array, layout)
+    file = files.relative(path)
+    problems = [Problem(file, *text, "warning", files.scan) for text in warnings]
+    if files.person.healthy and (count := int(np.count_nonzero(labels))):
+        problems.append(labelled_though_healthy(file, files.subject, files.scan, count))
+    return labels, problems
 
 
 def harmonise(

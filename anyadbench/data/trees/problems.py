@@ -45,6 +45,12 @@ class BadFile(UserError):
         self.file, self.cause, self.fix = str(file), cause, fix
 
 
+def labelled_though_healthy(file: str, subject: str, scan: str, voxels: int) -> Problem:
+    """Return the problem of a segmentation with labels that belongs to a healthy subject."""
+    cause = f"holds {voxels} labelled voxel{'s' if voxels != 1 else ''}, but {subject} counts as healthy"
+    return Problem(file, cause, "leave the scan out, or remove the segmentation if its labels are no lesion", scan=scan)
+
+
 def errors(problems: Iterable[Problem]) -> list[Problem]:
     """Return the problems that exclude a scan."""
     return [problem for problem in problems if problem.severity == "error"]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from anyadbench.data.trees.files import Match, ScanFiles, Survey
+from anyadbench.data.trees.files import Match, Person, ScanFiles, Survey
 from anyadbench.data.trees.grouping import one_file_each
 from anyadbench.data.trees.layouts import READERS
 from anyadbench.data.trees.problems import Problem
@@ -63,7 +63,18 @@ class TreeReader(abc.ABC, Generic[Content]):
             layout: The layout.
             root: Source folder.
         """
-        return one_file_each(matches, layout, root)
+        return one_file_each(matches, layout, root, self.people(root, layout))
+
+    def people(self, root: Path, layout: Layout) -> Mapping[str, Person]:
+        """Return what tables of the tree say about its subjects, by subject; by default nothing.
+
+        A name's group ``site`` and the layout's ``healthy_subjects`` count without it.
+
+        Args:
+            root: Source folder.
+            layout: The layout.
+        """
+        return {}
 
     @abc.abstractmethod
     def read_scan(self, files: ScanFiles, layout: Layout) -> tuple[Content | None, list[Problem]]:

@@ -15,8 +15,9 @@ from anyadbench.data.trees.nifti_scan import MIN_BRAIN, Scan
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, Shaped, UInt8, UInt16
 
-FORMAT = 2
-"""Version of the store; raise it whenever the files or their meaning change. 2: the affine and depth of each scan."""
+FORMAT = 3
+"""Version of the store; raise it whenever the files or their meaning change. 2: the affine and depth of each scan.
+3: whether each subject is healthy, with site, age and sex."""
 
 PERCENTILES = (99.0, 99.5, 99.8, 99.9)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from anyadbench.data.trees.files import Match, ScanFiles, Survey
+from anyadbench.data.trees.grouping import identified
 from anyadbench.data.trees.layouts import LAYOUTS, SKIP, Layout
 from anyadbench.data.trees.problems import Problem
 from anyadbench.data.trees.reader import reader_of
@@ -86,7 +87,8 @@ def survey(source: Path, layout: Layout) -> Survey:
         )
     problems += [_unknown(name, layout) for name in unmatched]
     found = reader.find(matches, layout, root)
-    return Survey(found.scans, [*problems, *found.problems])
+    people = reader.people(root, layout)
+    return Survey([identified(scan, layout, people) for scan in found.scans], [*problems, *found.problems])
 
 
 def discover(source: Path, layout: Layout) -> list[ScanFiles]:

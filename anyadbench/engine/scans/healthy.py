@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,61 +34,33 @@ def subject_score(scores: Float32[np.ndarray, "d h w"], brain: Bool[np.ndarray, 
     return float(np.partition(inside, len(inside) - count)[len(inside) - count :].mean(dtype=np.float64))
 
 
-def healthy_subjects(store: SliceStore, split: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the subjects that the data set calls healthy, by part; no part if it calls none so.
+def healthy_parts(selection: Selection) -> dict[str, list[str]]:
+    """Return the healthy subjects of a selection by part (train, val, test).
 
     Raises:
-        UserError: If a healthy subject has a lesion.
+        UserError: If one of them has a lesion.
     """
-    if "healthy" not in store.scans:
-        return {}
-    flags = np.array([_is_true(value) for value in store.scans["healthy"]], dtype=bool)
-    found: dict[str, list[str]] = {}
-    for subject in sorted(set(store.scans["subject"].astype(str)[flags])):
-        own = store.scans[store.scans["subject"].astype(str) == subject]
-        if not all(_is_true(value) for value in own["healthy"]):
-            continue  # a subject counts as healthy if all its scans do
-        lesions = int(own["lesion_voxels"].sum())
+    store = selection.store
+    found = {part: selection.healthy_subjects(part) for part in ("train", "val", "test")}
+    names = store.scans["subject"].astype(str)
+    for subject in selection.healthy_split:
+        lesions = int(store.scans["lesion_voxels"][names == subject].sum())
         if lesions:
             raise UserError(
                 f"{subject} of {store.dataset} is healthy by its table, but its mask has {lesions} lesion voxels; "
                 "correct the table or the mask, and prepare the store again."
             )
-        if subject in split:
-            found.setdefault(split[subject], []).append(subject)
     return found
-
-
-def healthy_parts(selection: Selection) -> dict[str, list[str]]:
-    """Return the healthy subjects of a selection by part."""
-    return healthy_subjects(selection.store, selection.split)
 
 
 def test_subjects(selection: Selection) -> set[str]:
     """Return the subjects whose whole scans are scored: those of the test part, healthy ones included."""
     tested = {name for name, part in selection.split.items() if part == "test"}
-    return tested | set(healthy_parts(selection).get("test", ()))
+    return tested | set(selection.healthy_subjects("test"))
 
 
 def subject_facts(store: SliceStore, subject: str) -> tuple[float | None, str, str]:
     """Return age in years, sex and site of a subject, as the data set's table gives them for its first scan."""
     entry = store.scans[store.scans["subject"].astype(str) == subject].iloc[0]
-    age = _number(entry.get("age"))
-    return age, _text(entry.get("sex")), _text(entry.get("site"))
-
-
-def _is_true(value: object) -> bool:
-    return str(value).strip().casefold() in ("1", "1.0", "true", "yes")
-
-
-def _number(value: object) -> float | None:
-    try:
-        number = float(str(value))
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and 0 <= number < 150 else None
-
-
-def _text(value: object) -> str:
-    text = "" if value is None else str(value).strip()
-    return "" if text.casefold() in ("nan", "none") else text
+    age = float(entry["age"])
+    return (age if 0 <= age < 150 else None), str(entry["sex"]), str(entry["site"])

@@ -13,7 +13,7 @@ from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.errors import UserError
 from anyadbench.methods.contract import Method
 from anyadbench.predict.agreement import allowed
-from anyadbench.sequences import SEQUENCES, format_subset
+from anyadbench.sequences import COMMON, format_subset
 from anyadbench.testing.conformance.bench import SEED, Bench, Broken, Scored, Skipped, Warned, on_grid, same_state
 from anyadbench.testing.conformance.samples import PROTOCOL, with_hidden_rewritten
 
@@ -211,7 +211,7 @@ def every_subset(fitted: Fitted) -> None:
             except Exception as error:  # a method may raise anything
                 raise Broken(f"It fails {where}: {bench.blame(error)}") from error
             _finite(fitted, scored, where)
-    for sequences in (("flair",), SEQUENCES):
+    for sequences in (("flair",), COMMON):
         try:
             bench.build(fitted.grid, sequences=sequences)
         except UserError:

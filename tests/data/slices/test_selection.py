@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import make_tree
 
-from anyadbench.data.slices.rules import SliceRules, SplitRules
-from anyadbench.data.slices.selection import PARTS, Selection, select_slices, split_subjects
+from anyadbench.data.slices.rules import HEALTHY, HealthySplitRules, SliceRules, SplitRules
+from anyadbench.data.slices.selection import PARTS, Selection, select_slices, split_healthy, split_subjects
 from anyadbench.data.store.build import prepare
 from anyadbench.data.trees.layouts import get_layout
 from anyadbench.errors import UserError
@@ -40,7 +40,8 @@ def table(subject: str, lesion: dict[int, int], n: int = 40, scan: str = "", **m
 
 def fake(*tables: pd.DataFrame) -> Any:
     slices = pd.concat(tables, ignore_index=True)
-    return SimpleNamespace(slices=slices, dataset="demo", path=Path("/s"), content_hash="c")
+    healthy = frozenset(slices.loc[slices["subject"].str.startswith("healthy"), "subject"])
+    return SimpleNamespace(slices=slices, dataset="demo", path=Path("/s"), content_hash="c", healthy_subjects=healthy)
 
 
 SPLIT = {"a": "train", "b": "train", "c": "train", "v": "val", "t": "test"}
@@ -267,3 +268,65 @@ def test_a_real_store_can_be_selected_from(tmp_path: Path) -> None:
     assert len(selection.test_abnormals) == 2 and len(selection.train_normals)
     assert not store.abnormal(selection.train_normals).any()
     assert store.abnormal(selection.test_abnormals).any(axis=(1, 2)).all()
+
+
+HEALTHY_SPLIT = {"healthy1": "train", "healthy2": "train", "healthy3": "val", "healthy4": "test"}
+
+
+def mixed() -> Any:
+    return fake(*(table(name, LESION) for name in SPLIT), *(table(name, {}) for name in HEALTHY_SPLIT))
+
+
+def subjects_of(selection: Selection, rows: np.ndarray) -> list[str]:
+    return sorted({subject for subject, _ in chosen(selection, rows)})
+
+
+def test_healthy_subjects_never_train_with_patients() -> None:
+    alone, beside = (select_slices(store, SliceRules(), SPLIT, healthy=own) for store, own in
+                     ((usual(), {}), (mixed(), HEALTHY_SPLIT)))  # fmt: skip
+    for name in ("train_normals", "val_normals", "test_normals", "test_abnormals"):
+        assert chosen(alone, getattr(alone, name)) == chosen(beside, getattr(beside, name)), name
+    assert [subjects_of(beside, getattr(beside, f"healthy_{part}")) for part in PARTS] == [
+        ["healthy1", "healthy2"], ["healthy3"], ["healthy4"],
+    ]  # fmt: skip
+    assert beside.healthy_subjects("train") == ["healthy1", "healthy2"] and not alone.healthy_subjects("test")
+    assert "healthy" not in alone.manifest() and beside.manifest()["healthy"]["normals"] == "lesion-free"
+
+
+def test_with_healthy_normals_only_healthy_subjects_train_and_patients_test() -> None:
+    found = select_slices(mixed(), SliceRules(), SPLIT, healthy=HEALTHY_SPLIT, normals=HEALTHY)
+    assert subjects_of(found, found.train_normals) == ["healthy1", "healthy2"]
+    assert subjects_of(found, found.val_normals) == ["healthy3"] and len(found.val_normals) == 40
+    assert subjects_of(found, found.test_normals) == subjects_of(found, found.test_abnormals) == ["t"]
+    assert found.manifest()["healthy"]["subjects"] == {"train": ["healthy1", "healthy2"], "val": ["healthy3"],
+                                                       "test": ["healthy4"]}  # fmt: skip
+
+
+def test_slices_of_healthy_subjects_need_the_brain_that_others_need() -> None:
+    store = mixed()
+    store.slices.loc[store.slices["slice"] < 10, "brain"] = 0.05
+    found = select_slices(store, SliceRules(), SPLIT, healthy=HEALTHY_SPLIT, normals=HEALTHY)
+    assert len(found.healthy_test) == 30 and min(store.slices["slice"].iloc[found.train_normals]) == 10
+
+
+def test_few_healthy_subjects_validate_on_a_block_of_slices() -> None:
+    split = split_healthy(mixed(), HealthySplitRules(), "anyadbench")
+    assert sorted(split.values()) == ["test", "train", "train", "train"]
+    found = select_slices(mixed(), SliceRules(), SPLIT, healthy=split, normals=HEALTHY)
+    assert found.validation == "slice block" and len(found.val_normals)
+
+
+def test_a_source_of_normals_that_a_set_lacks_is_one_sentence() -> None:
+    with pytest.raises(UserError, match=r'^demo in /s has no healthy subject, but .* write normals = "lesion-free"\.$'):
+        select_slices(usual(), SliceRules(), SPLIT, normals=HEALTHY)
+    only = fake(*(table(name, {}) for name in HEALTHY_SPLIT))
+    with pytest.raises(UserError, match=r'^demo in /s has only healthy subjects, .* write normals = "healthy" below'):
+        select_slices(only, SliceRules(), {}, ["train"], HEALTHY_SPLIT)
+    with pytest.raises(UserError, match=r"^No healthy training subject of demo in /s has a slice with brain at least"):
+        select_slices(only, SliceRules(), {}, ["train"], dict.fromkeys(HEALTHY_SPLIT, "test"), HEALTHY)
+
+
+def test_a_set_of_healthy_subjects_alone_trains_without_a_test_part() -> None:
+    only = fake(*(table(name, {}) for name in HEALTHY_SPLIT))
+    found = select_slices(only, SliceRules(), {}, ["train"], HEALTHY_SPLIT, HEALTHY)
+    assert len(found.train_normals) == 80 and len(found.val_normals) == 40 and not len(found.test_abnormals)

@@ -182,7 +182,7 @@ def copy(store: SliceStore, tmp_path: Path) -> Path:
 def test_another_version_is_refused(store: SliceStore, tmp_path: Path) -> None:
     path = copy(store, tmp_path) / "store.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    with pytest.raises(UserError, match=r"has format 99, but .* reads format 2; delete it and run"):
+    with pytest.raises(UserError, match=r"has format 99, but .* reads format 3; delete it and run"):
         open_store(path.parent)
 
 

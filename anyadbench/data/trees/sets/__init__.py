@@ -1,0 +1,1 @@
+"""The table of data sets, one module for each family."""
