@@ -11,14 +11,14 @@ from anyadbench.results.schema import Alarms
 
 LABELS: Mapping[str, str] = {
     "dice": "3-D Dice",
-    "dice_common": "Dice, best common threshold",
-    "dice_best": "Dice, own best threshold",
+    "dice_common": "common best",
+    "dice_best": "own best",
     "lesion_ap": "Lesion AP",
-    "froc": "FROC mean",
-    "froc_1": "Sensitivity at 1 false alarm",
+    "froc": "FROC",
+    "froc_1": "at 1 alarm",
     "lesion_f1": "Lesion F1",
-    "lesion_sensitivity": "Lesions found",
-    "alarms_per_scan": "False alarms per scan",
+    "lesion_sensitivity": "Found",
+    "alarms_per_scan": "Alarms / scan",
 }
 """Columns of the table of whole scans, besides volume."""
 
@@ -60,7 +60,7 @@ def scan_tables(board: Board) -> Iterator[Table]:
     for variant, test, lines in _groups(board):
         rows = tuple(_scan_cells(line) for line in lines if line.scans is not None)
         if rows:
-            heads = ("Subset", "Scans / lesions", *LABELS.values(), "Volume bias (ml)")
+            heads = ("Subset", "Scans / lesions", *LABELS.values(), "Volume (ml)")
             yield Table(test, variant.label, heads, rows)
 
 
