@@ -51,12 +51,14 @@ class ScanScoring:
     Attributes:
         evaluation: What makes the scores.
         thresholds: Threshold by subset label.
+        validate: Whether healthy validation subjects are scored, for the thresholds of alarms.
         seconds: Wall seconds spent on maps and metrics.
         scored: Scans scored, each subset counted.
     """
 
     evaluation: Evaluation
     thresholds: Mapping[str, Quantile]
+    validate: bool = True
     seconds: float = 0.0
     scored: int = 0
     _scores: dict[tuple[str, str, str, str], float] = field(default_factory=dict)
@@ -71,7 +73,8 @@ class ScanScoring:
         rows: dict[Place, RowScans] = {}
         for test, by_label in states:
             rows |= self._test(test, by_label)
-        self._validation()
+        if self.validate:
+            self._validation()
         self.seconds += time.monotonic() - started
         return WholeScans(rows, self._subject_scores())
 
