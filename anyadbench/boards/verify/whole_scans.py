@@ -113,7 +113,7 @@ def take_close_sites(wanted: dict[str, Any], told: dict[str, Any], close: float)
     """Accept the numbers of sites that a run computed exactly and a published cell's groups give nearly.
 
     Args:
-        wanted: The row that its statistics give; close numbers are replaced by those that are told.
+        wanted: The row that its statistics give; close numbers are replaced by those of the result.
         told: The row of the result.
         close: Largest difference of a metric.
     """
