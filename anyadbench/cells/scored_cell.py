@@ -25,7 +25,7 @@ from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.scans.scoring import ScanScoring
 from anyadbench.engine.scans.whole_scan import check_scans
-from anyadbench.engine.scoring import Evaluator, RowState
+from anyadbench.engine.scoring import Evaluator
 from anyadbench.errors import UserError
 from anyadbench.files import atomic_text, link_or_copy, make_folder, read_json, remove_leftovers, write_json, write_text
 from anyadbench.hashing import sha256_file
@@ -37,7 +37,8 @@ from anyadbench.metrics.rows.replicates import RowReplicates
 from anyadbench.metrics.rows.replicates import to_arrays as replicate_arrays
 from anyadbench.metrics.rows.row_numbers import row_numbers
 from anyadbench.metrics.rows.row_pixels import RowPixels, to_arrays
-from anyadbench.metrics.rows.whole_scans import WholeScans
+from anyadbench.metrics.rows.row_state import RowState
+from anyadbench.metrics.scans.whole_scans import WholeScans
 from anyadbench.plugins import code_hash
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.protocols.reader import read_protocol

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.scans.healthy import subject_facts
-from anyadbench.metrics.rows.added_numbers import added_numbers
-from anyadbench.metrics.rows.scan_storage import to_arrays
-from anyadbench.metrics.rows.whole_scans import WholeScans
+from anyadbench.metrics.scans.added_numbers import added_numbers
+from anyadbench.metrics.scans.scan_storage import to_arrays
+from anyadbench.metrics.scans.whole_scans import WholeScans
 from anyadbench.protocols.model import TestSet
 from anyadbench.results import Row
 from anyadbench.results.arrays import save_arrays
 from anyadbench.results.subject_tables import HEALTHY, SITES, write_scores, write_sites
 
 if TYPE_CHECKING:
-    from anyadbench.engine.scoring import RowState
     from anyadbench.metrics.rows.row_pixels import RowPixels
+    from anyadbench.metrics.rows.row_state import RowState
 
 
 def add_whole_scans(

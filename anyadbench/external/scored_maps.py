@@ -24,7 +24,7 @@ from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.scans.healthy import test_subjects
 from anyadbench.engine.scans.scoring import ScanScoring
 from anyadbench.engine.scans.whole_scan import whole_scans
-from anyadbench.engine.scoring import Evaluation, RowState
+from anyadbench.engine.scoring import Evaluation
 from anyadbench.errors import UserError
 from anyadbench.external.map_files import MapFolder
 from anyadbench.files import write_json, write_text
@@ -32,7 +32,8 @@ from anyadbench.hashing import stable_hash
 from anyadbench.methods.contract import Scores
 from anyadbench.metrics import METRIC_VERSION, top_fraction_mean
 from anyadbench.metrics.core.thresholds import Quantile
-from anyadbench.metrics.rows.whole_scans import RowScans, WholeScans
+from anyadbench.metrics.rows.row_state import RowState
+from anyadbench.metrics.scans.whole_scans import RowScans, WholeScans
 from anyadbench.names import readable
 from anyadbench.progress import Progress
 from anyadbench.protocols.model import Protocol, TestSet

@@ -14,7 +14,7 @@ from anyadbench.results.read import inside
 from anyadbench.tables import guarded, unguarded
 
 if TYPE_CHECKING:
-    from anyadbench.metrics.rows.whole_scans import SubjectScore
+    from anyadbench.metrics.scans.whole_scans import SubjectScore
 
 HEALTHY = "scores/healthy.csv"
 SITES = "scores/sites.csv"
@@ -48,7 +48,7 @@ def read_scores(folder: Path) -> tuple[SubjectScore, ...]:
     Raises:
         UserError: If the file is damaged; the sentence names the line.
     """
-    from anyadbench.metrics.rows.whole_scans import SubjectScore
+    from anyadbench.metrics.scans.whole_scans import SubjectScore
 
     found = []
     for number, cells in _lines(folder, HEALTHY, _SCORE_COLUMNS):

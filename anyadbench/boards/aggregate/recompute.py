@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from anyadbench.metrics.rows.replicates import RowReplicates
     from anyadbench.metrics.rows.row_pixels import RowPixels
-    from anyadbench.metrics.rows.whole_scans import WholeScans
+    from anyadbench.metrics.scans.whole_scans import WholeScans
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Statistics:
 
     def row(self, place: RowKey) -> tuple[dict[str, Any], RowReplicates | None]:
         """Return the numbers of one row, and its metrics without each subject."""
-        from anyadbench.metrics.rows.added_numbers import added_numbers
         from anyadbench.metrics.rows.row_numbers import row_numbers
+        from anyadbench.metrics.scans.added_numbers import added_numbers
 
         complete = {record["subject"] for record in self.slices.get((place[0], self.full), [])}
         pixels, records = self.pixels.get(place), self.slices.get(place, [])
@@ -87,8 +87,8 @@ def read_whole_scans(folder: Path) -> WholeScans:
     Raises:
         UserError: If a file is damaged.
     """
-    from anyadbench.metrics.rows.scan_storage import from_arrays
-    from anyadbench.metrics.rows.whole_scans import WholeScans
+    from anyadbench.metrics.scans.scan_storage import from_arrays
+    from anyadbench.metrics.scans.whole_scans import WholeScans
     from anyadbench.results.arrays import load_arrays
     from anyadbench.results.subject_tables import read_scores, read_sites
 

@@ -47,7 +47,7 @@ def line_columns(line: Line) -> dict[str, str]:
 
 def scans_csv(board: Board) -> str:
     """Return one row per variant, subset and scan of its first seed; empty if no cell stores whole scans."""
-    from anyadbench.metrics.rows.whole_scans import scan_table
+    from anyadbench.metrics.scans.whole_scans import scan_table
 
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

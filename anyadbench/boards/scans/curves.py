@@ -13,7 +13,7 @@ from anyadbench.boards.scans.lines import line_scans
 from anyadbench.boards.scans.tables import Cell, Table
 
 if TYPE_CHECKING:
-    from anyadbench.metrics.rows.whole_scans import RowScans
+    from anyadbench.metrics.scans.whole_scans import RowScans
 
 MOST_ALARMS = 8.0
 """Right end of the curves, in false alarms per scan."""
@@ -73,7 +73,7 @@ def single_scans(board: Board) -> list[Table]:
 
 
 def _scan_rows(row: RowScans) -> tuple[tuple[Cell, ...], ...]:
-    from anyadbench.metrics.rows.whole_scans import scan_table
+    from anyadbench.metrics.scans.whole_scans import scan_table
 
     def amount(value: Any) -> str:
         return DASH if value is None else f"{value:.3g}"

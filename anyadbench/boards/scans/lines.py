@@ -14,7 +14,7 @@ from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import CellResult, Row, Scans, Site
 
 if TYPE_CHECKING:
-    from anyadbench.metrics.rows.whole_scans import RowScans, WholeScans
+    from anyadbench.metrics.scans.whole_scans import RowScans, WholeScans
 
 Found = tuple[CellResult, Row, CellRecord, int]
 
@@ -87,7 +87,7 @@ def _ends(found: Sequence[Found], parts: Sequence[Scans]) -> dict[str, tuple[flo
     if len(parts) == 1:
         return dict(parts[0].intervals)
     from anyadbench.metrics.intervals.jackknife import over_seeds
-    from anyadbench.metrics.rows.scan_numbers import scan_intervals, scan_replicates
+    from anyadbench.metrics.scans.scan_numbers import scan_intervals, scan_replicates
 
     stored = [stored_scans(cell, row) for _, row, cell, _ in found]
     lines = [scan_replicates(one) for one in stored if one is not None]

@@ -12,7 +12,7 @@ from anyadbench.results.schema import CellResult
 from anyadbench.sequences import AS_AVAILABLE
 
 if TYPE_CHECKING:
-    from anyadbench.metrics.rows.whole_scans import RowScans
+    from anyadbench.metrics.scans.whole_scans import RowScans
 
 _SCANS, _HEALTHY, _SITES = "scores/scans.npz", "scores/healthy.csv", "scores/sites.csv"
 _CLOSE_ENDS = 0.05

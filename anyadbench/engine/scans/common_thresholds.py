@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anyadbench.metrics import PixelStats
 from anyadbench.metrics.core.ordered_bits import key_values
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
 
-    from anyadbench.engine.scoring import RowState
+    from anyadbench.metrics.rows.row_state import RowState
 
 COUNT = 31
 """Thresholds of a row: between two of them lie 3 % of the lesion pixels."""
@@ -34,12 +33,13 @@ def common_thresholds(state: RowState) -> tuple[float, ...]:
 
 
 def _lesion_keys(state: RowState) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
-    """Return ordered keys of lesion pixels, ascending, and how many pixels each stands for."""
-    if state.pooled is not None:
-        arrays, bits = state.pooled.to_arrays(), state.pooled.bits
+    """Return ordered keys of lesion pixels inside the brain, ascending, and how many pixels each stands for."""
+    if not state.exact:
+        pooled = state.pooled.inside
+        arrays, bits = pooled.to_arrays(), pooled.bits
         held = arrays["lesion"] > 0
         first = (arrays["bins"][held].astype(np.int64) - (1 << (bits - 1))) << (32 - bits)
         return first, arrays["lesion"][held].astype(np.int64)
-    packed = [one.packed_lesions() for one in state.subjects.values() if isinstance(one, PixelStats)]
+    packed = [one.inside.packed_lesions() for one in state.subjects.values()]
     keys, counts = np.unique(np.concatenate([np.empty(0, np.int64), *packed]) >> 32, return_counts=True)
     return keys, counts.astype(np.int64)

@@ -12,11 +12,12 @@ import numpy as np
 from anyadbench.engine.scans.common_thresholds import common_thresholds
 from anyadbench.engine.scans.healthy import healthy_parts, subject_facts, subject_score, test_subjects
 from anyadbench.engine.scans.whole_scan import WholeScan, whole_scans
-from anyadbench.engine.scoring import Evaluation, RowState
+from anyadbench.engine.scoring import Evaluation
 from anyadbench.metrics.core.thresholds import Quantile
 from anyadbench.metrics.lesions import Rule, ScanRecord, score_scan
 from anyadbench.metrics.lesions.compact import snap_alarms
-from anyadbench.metrics.rows.whole_scans import Place, RowScans, SubjectScore, WholeScans
+from anyadbench.metrics.rows.row_state import RowState
+from anyadbench.metrics.scans.whole_scans import Place, RowScans, SubjectScore, WholeScans
 from anyadbench.protocols.model import TestSet
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class ScanScoring:
         scans = whole_scans(reader.store, reader, evaluation.protocol, subjects)
         for number, whole in enumerate(scans, 1):
             values, present = reader.read(whole.rows)
-            brain = whole.volume(evaluation.to_scoring_grid(np.asarray((values > 0).any(axis=1))))
+            brain = whole.volume(evaluation.brains(values))
             lesions = whole.volume(evaluation.lesions(reader, whole.rows))
             numbers = reader.store.slices["slice"].to_numpy()[whole.rows]
             names = [f"{whole.scan} slice {index}" for index in numbers]

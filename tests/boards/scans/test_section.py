@@ -17,8 +17,8 @@ from anyadbench.boards.aggregate.model import Board
 from anyadbench.boards.build import board_files
 from anyadbench.boards.render.terminal import plain_console, print_board
 from anyadbench.boards.scans.tables import alarm_sentences, scan_tables
-from anyadbench.metrics.rows.alarm_numbers import alarm_numbers
-from anyadbench.metrics.rows.whole_scans import SubjectScore
+from anyadbench.metrics.scans.alarm_numbers import alarm_numbers
+from anyadbench.metrics.scans.whole_scans import SubjectScore
 from anyadbench.results.read import read_cells, read_json
 
 RULE = "A lesion is found if a cluster of at least 0.003 ml overlaps it by 0.1 or more"

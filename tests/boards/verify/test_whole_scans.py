@@ -16,9 +16,9 @@ from cell_fixture import change_json, reseal
 from anyadbench.boards.aggregate.recompute import read_whole_scans
 from anyadbench.boards.verify.cell import check_cell
 from anyadbench.boards.verify.publish import publish_cells
-from anyadbench.metrics.rows.scan_numbers import scan_numbers
-from anyadbench.metrics.rows.scan_storage import to_arrays
-from anyadbench.metrics.rows.whole_scans import RowScans
+from anyadbench.metrics.scans.scan_numbers import scan_numbers
+from anyadbench.metrics.scans.scan_storage import to_arrays
+from anyadbench.metrics.scans.whole_scans import RowScans
 from anyadbench.results.arrays import save_arrays
 from anyadbench.results.read import read_cells, read_json
 

@@ -24,8 +24,8 @@ from anyadbench.engine.scoring import Evaluator
 from anyadbench.errors import UserError
 from anyadbench.methods.contract import Scores
 from anyadbench.metrics.lesions import score_scan
-from anyadbench.metrics.rows.scan_numbers import scan_numbers
-from anyadbench.metrics.rows.whole_scans import WholeScans
+from anyadbench.metrics.scans.scan_numbers import scan_numbers
+from anyadbench.metrics.scans.whole_scans import WholeScans
 from anyadbench.protocols.model import Protocol
 from anyadbench.protocols.reader import read_protocol
 from anyadbench.results.subject_tables import read_scores, read_sites

@@ -14,7 +14,7 @@ from anyadbench.metrics.intervals.jackknife import jackknife_values, one_seed
 if TYPE_CHECKING:
     from anyadbench.metrics.rows.row_pixels import RowPixels
 
-SITE_METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro")
+SITE_METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro", "brain_ap")
 
 
 def site_numbers(
@@ -37,12 +37,13 @@ def site_numbers(
         (np.array([float(r["image_score"]) for r in own]), np.array([bool(r["label"]) for r in own]))
         for own in slices.values()
     ]
+    brain = None if pixels.brain is None else pixels.brain.cohort
     whole = {name: math.nan if value is None else float(value) for name, value in points.items()}
     found = []
     for site in listed:
         places = [place for place, name in enumerate(pixels.subjects) if named[name] == site]
         members = [pixels.subjects[place] for place in places]
-        line = one_seed(members, *jackknife_values(pixels.cohort, images, whole, places))
+        line = one_seed(members, *jackknife_values(pixels.cohort, images, whole, places, brain))
         values = {name: float(line.metric(name)[0][0]) for name in SITE_METRICS}
         few = reliable("", len(members))
         ends = {} if few else {name: one for name, one in intervals(line).items() if name in SITE_METRICS}

@@ -17,7 +17,7 @@ import numpy as np
 from anyadbench.errors import UserError
 from anyadbench.metrics.lesions.compact import alarm_levels, found_levels
 from anyadbench.metrics.lesions.record import ScanRecord
-from anyadbench.metrics.rows.whole_scans import Place, RowScans
+from anyadbench.metrics.scans.whole_scans import Place, RowScans
 
 if TYPE_CHECKING:
     from jaxtyping import Int64, UInt

@@ -12,9 +12,9 @@ import pytest
 from anyadbench.errors import UserError
 from anyadbench.metrics.lesions import score_scan
 from anyadbench.metrics.lesions.compact import snap_alarms
-from anyadbench.metrics.rows.scan_numbers import scan_numbers
-from anyadbench.metrics.rows.scan_storage import from_arrays, to_arrays
-from anyadbench.metrics.rows.whole_scans import RowScans
+from anyadbench.metrics.scans.scan_numbers import scan_numbers
+from anyadbench.metrics.scans.scan_storage import from_arrays, to_arrays
+from anyadbench.metrics.scans.whole_scans import RowScans
 from anyadbench.results.arrays import load_arrays, save_arrays
 
 GRID = (2.0, 1.0, 0.5)

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from anyadbench.metrics.lesions import cohort_numbers, score_scan
-from anyadbench.metrics.rows.scan_numbers import SCAN_METRICS, scan_intervals, scan_numbers, scan_replicates
-from anyadbench.metrics.rows.whole_scans import RowScans, scan_table
+from anyadbench.metrics.scans.scan_numbers import SCAN_METRICS, scan_intervals, scan_numbers, scan_replicates
+from anyadbench.metrics.scans.whole_scans import RowScans, scan_table
 
 SHAPE = (12, 16, 14)
 

@@ -13,7 +13,7 @@ from anyadbench.metrics.intervals.interval import LEVEL, interval, reliable
 from anyadbench.metrics.intervals.jackknife import Replicates
 from anyadbench.metrics.lesions.cohort import FROC_NAMES, cohort_numbers
 from anyadbench.metrics.lesions.volumes import BIN_NAMES, VOLUME_BINS, volume_bins
-from anyadbench.metrics.rows.whole_scans import RowScans
+from anyadbench.metrics.scans.whole_scans import RowScans
 
 if TYPE_CHECKING:
     from jaxtyping import Float64

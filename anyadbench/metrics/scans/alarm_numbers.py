@@ -9,7 +9,7 @@ from typing import Any
 
 from scipy import stats
 
-from anyadbench.metrics.rows.whole_scans import SubjectScore
+from anyadbench.metrics.scans.whole_scans import SubjectScore
 
 PROMISES = (0.01, 0.05, 0.10)
 """Shares of healthy subjects that alarm at most."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from anyadbench.metrics.rows.alarm_numbers import alarm_numbers
-from anyadbench.metrics.rows.scan_numbers import scan_numbers
-from anyadbench.metrics.rows.site_numbers import site_numbers
+from anyadbench.metrics.scans.alarm_numbers import alarm_numbers
+from anyadbench.metrics.scans.scan_numbers import scan_numbers
+from anyadbench.metrics.scans.site_numbers import site_numbers
 
 if TYPE_CHECKING:
     from anyadbench.metrics.rows.row_pixels import RowPixels
-    from anyadbench.metrics.rows.whole_scans import Place, WholeScans
+    from anyadbench.metrics.scans.whole_scans import Place, WholeScans
 
 
 def added_numbers(

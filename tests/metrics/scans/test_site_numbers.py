@@ -7,25 +7,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anyadbench.metrics import PixelStats
 from anyadbench.metrics.rows.row_numbers import row_numbers
-from anyadbench.metrics.rows.row_pixels import exact_pixels
-from anyadbench.metrics.rows.site_numbers import SITE_METRICS, site_numbers
+from anyadbench.metrics.rows.row_state import RowState
+from anyadbench.metrics.rows.split_counts import slice_pixels
+from anyadbench.metrics.scans.site_numbers import SITE_METRICS, site_numbers
 
 
 def row_of(names: list[str]) -> tuple[Any, list[dict[str, Any]]]:
-    states, records = {}, []
+    state, records = RowState("F", exact=True), []
     for name in names:
         rng = np.random.default_rng(int(name[1:]))
         masks = np.zeros((6, 12, 12), bool)
         masks[:3, 4:7, 4:7] = True
         maps = (rng.standard_normal(masks.shape) + masks).astype(np.float32)
-        states[name] = PixelStats()
-        states[name].update(maps, masks)
         for i in range(6):
             one = {"subject": name, "scan": name, "slice": i, "label": int(i < 3), "lesion_px": 9 * (i < 3)}
             records.append({**one, "image_score": float(maps[i].max())})
-    return exact_pixels("t", "F", states, None), records
+        state.add(maps, slice_pixels(masks, np.ones_like(masks)), records[-6:])
+    return state.pixels("t", None), records
 
 
 NAMES = [f"s{number}" for number in range(8)]

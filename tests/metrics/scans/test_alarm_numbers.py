@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from anyadbench.metrics.rows.alarm_numbers import (
+from anyadbench.metrics.scans.alarm_numbers import (
     age_group,
     alarm_numbers,
     broken_p,
@@ -14,7 +14,7 @@ from anyadbench.metrics.rows.alarm_numbers import (
     needed_subjects,
     proportion_interval,
 )
-from anyadbench.metrics.rows.whole_scans import SubjectScore
+from anyadbench.metrics.scans.whole_scans import SubjectScore
 from anyadbench.results import Alarms
 
 
