@@ -25,11 +25,11 @@ def line_columns(line: Line) -> dict[str, str]:
         for name, one in scans.metrics.items():
             ends = {f"scans_{name}_low": six(one.low), f"scans_{name}_high": six(one.high)}
             cells |= {f"scans_{name}": six(one.value), **ends}
-        for one in scans.bins:
-            edge = f"{one['low_ml']:g}ml_up"
-            cells[f"scans_from_{edge}_lesions"] = str(one["lesions"])
+        for counted in scans.bins:
+            stem = f"scans_from_{counted['low_ml']:g}ml"
+            cells[f"{stem}_lesions"] = str(counted["lesions"])
             for part in ("found", "alarms"):
-                cells[f"scans_from_{edge}_{part}"] = "" if one[part] is None else f"{one[part]:g}"
+                cells[f"{stem}_{part}"] = "" if counted[part] is None else f"{counted[part]:g}"
     for seed, alarm in line.alarms:
         stem = f"alarms_{100 * alarm.promise:g}pc" + (f"_seed{seed}" if len(line.seeds) > 1 else "")
         cells |= {f"{stem}_validation": str(alarm.n_validation), f"{stem}_healthy": str(alarm.n_healthy)}

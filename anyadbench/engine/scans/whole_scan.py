@@ -78,7 +78,9 @@ def whole_scans(
             continue
         numbers = table["slice"].to_numpy()[rows]
         order = np.argsort(numbers)
-        spacing = scan_spacing(entry.to_dict(), store.shape, protocol, f"{scan} of {store.dataset}")
+        spacing = scan_spacing(
+            {str(name): value for name, value in entry.items()}, store.shape, protocol, f"{scan} of {store.dataset}"
+        )
         found.append(WholeScan(str(entry["subject"]), str(scan), rows[order], numbers[order] - numbers.min(), spacing))
     return found
 
