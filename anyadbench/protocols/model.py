@@ -69,6 +69,9 @@ class ScoringRules:
             returns; 0 leaves the choice to the method.
         masks: How lesion masks are resampled to the scoring grid: ``nearest-exact`` (pixel centres) or ``nearest``
             (pixel corners).
+        normalise_height: Whether slice scores are also given normalised by height and brain area, fitted on training
+            normals (`anyadbench.metrics.rows.height`).
+        rank_height: Whether boards rank image metrics by the normalised scores.
         volumes: Whether every brain slice of the test scans is scored, for the metrics of whole scans.
         lesion_rule: When a lesion is found: ``overlap`` (`anyadbench.metrics.lesions.OverlapRule`) or ``brats``
             (`anyadbench.metrics.lesions.DilationRule`).
@@ -82,6 +85,8 @@ class ScoringRules:
     smoothing_sigma: float = 4.0
     top_fraction: float = 0.0
     masks: str = "nearest-exact"
+    normalise_height: bool = False
+    rank_height: bool = False
     volumes: bool = False
     lesion_rule: str = "overlap"
     lesion_overlap: float = 0.1
@@ -98,13 +103,16 @@ class ScoringRules:
         return OverlapRule(overlap=self.lesion_overlap, smallest_ml=self.smallest_cluster_ml)
 
     def hashed(self) -> dict[str, Any]:
-        """Return what scores depend on: the rules of whole scans only where they are scored, and of these one's own."""
+        """Return what scores depend on; rules that were added later only where they are set.
+
+        The rules of whole scans count where these are scored, and of the numbers those of the rule for lesions.
+        """
         part = asdict(self)
         used = {"volumes", "lesion_rule", "smallest_cluster_ml", *LESION_RULES[self.lesion_rule]}
         for name in _WHOLE_SCANS:
             if not self.volumes or name not in used:
                 del part[name]
-        return part
+        return {name: value for name, value in part.items() if value or name not in ("normalise_height", "rank_height")}
 
 
 @dataclass(frozen=True)
