@@ -173,6 +173,18 @@ def trained_cells(tmp_path_factory: pytest.TempPathFactory, tiny_phantom: Path, 
     return {folder.name.partition("_")[0]: folder for folder in (runs / "cells").glob("*_*")}
 
 
+@pytest.fixture(scope="session")
+def volume_cell(tmp_path_factory: pytest.TempPathFactory, tiny_phantom: Path) -> Path:
+    """A finished cell of a protocol that scores whole scans of five test subjects."""
+    from inprocess import run
+    from tiny import VOLUME_PROTOCOL
+
+    folder = tmp_path_factory.mktemp("volumes")
+    protocol = folder / "tiny.toml"
+    protocol.write_text(VOLUME_PROTOCOL)
+    return run(protocol, {"phantom": tiny_phantom}, folder / "runs")[0].folder
+
+
 @pytest.fixture
 def cell_copy(trained_cells: dict[str, Path], tmp_path: Path) -> Path:
     """A finished cell to change."""

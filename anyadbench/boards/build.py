@@ -12,6 +12,7 @@ from anyadbench.boards.render.csvfile import leaderboard_csv, summary_csv
 from anyadbench.boards.render.markdown import board_markdown
 from anyadbench.boards.render.terminal import plain_console
 from anyadbench.boards.render.terminal import print_board as print_table
+from anyadbench.boards.scans.csvfile import scans_csv
 from anyadbench.files import make_folder, write_text, write_together
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ def board_files(board: Board) -> dict[str, str]:
     from anyadbench.boards.render.html import board_html
 
     tables = {"leaderboard.csv": leaderboard_csv(board), "summary.csv": summary_csv(board)}
-    return {**tables, "leaderboard.md": board_markdown(board), "report.html": board_html(board, tables)}
+    scans = scans_csv(board)
+    added = {"scans.csv": scans} if scans else {}
+    page = board_html(board, tables | added)
+    return {**tables, "leaderboard.md": board_markdown(board), "report.html": page, **added}
 
 
 def build_boards(
@@ -62,7 +66,7 @@ def build_boards(
         files = board_files(board)
         make_folder(folder, option)
         write_together({folder / name: text.encode("utf-8") for name, text in files.items()}, option)
-        first, second, third, last = (folder / name for name in files)
+        first, second, third, last = (folder / name for name in list(files)[:4])
         built.append(BuiltBoard(board.slug, folder, first, second, third, last, board))
     write_text(out / "index.html", index_html([one.board for one in built]), option)
     return built

@@ -17,6 +17,7 @@ from anyadbench.cells.manifest import differences, environment, peak_memory, plu
 from anyadbench.cells.normals import ValidationNormals
 from anyadbench.cells.per_subset import PerSubsetFits
 from anyadbench.cells.training_coverage import training_coverage
+from anyadbench.cells.whole_scans import add_whole_scans
 from anyadbench.cells.work_folder import PROGRESS, WorkFolder, now
 from anyadbench.engine.compiling import FELL_BACK
 from anyadbench.engine.heights.normaliser import described
@@ -24,6 +25,8 @@ from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import numerics_record
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
+from anyadbench.engine.scans.scoring import ScanScoring
+from anyadbench.engine.scans.whole_scan import check_scans
 from anyadbench.engine.scoring import Evaluator
 from anyadbench.errors import UserError
 from anyadbench.files import atomic_text, link_or_copy, make_folder, read_json, remove_leftovers, write_json, write_text
@@ -37,6 +40,7 @@ from anyadbench.metrics.rows.replicates import to_arrays as replicate_arrays
 from anyadbench.metrics.rows.row_numbers import row_numbers
 from anyadbench.metrics.rows.row_pixels import RowPixels, to_arrays
 from anyadbench.metrics.rows.row_state import RowState
+from anyadbench.metrics.scans.whole_scans import WholeScans
 from anyadbench.plugins import code_hash
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.protocols.reader import read_protocol
@@ -61,6 +65,8 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     data = ProtocolData.from_paths(protocol, job.stores)
     fitting = Fitting(job, data, reporter)
     check_unchanged(job, data, fitting)
+    if protocol.scoring.volumes:
+        check_scans(data)  # before hours of training
     retraining = PerSubsetFits(fitting) if job.missing == RETRAIN else None
     fits = retraining or fitting
     fit = fits.ensure()
@@ -74,14 +80,18 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     evaluator.fit_heights()
     states: States = [(test, evaluator.run_test(test)) for test in protocol.tests]
     scored = time.monotonic() - started
+    scans = ScanScoring(evaluator, thresholds)
+    whole = scans.run(states) if protocol.scoring.volumes else WholeScans()
     remove_leftovers(folder.work)
     shutil.rmtree(folder.work / "scores", ignore_errors=True)  # of a process that was killed while it wrote
-    rows = write_scores(folder.work / "scores", data, states, thresholds, reporter)
+    rows = write_scores(folder.work / "scores", data, states, thresholds, reporter, whole)
     kept.write(folder.work / "scores" / "maps.npz")
     save_normals(folder.work / NORMALS, normals.found(thresholds))
     slices = sum(len(state.records) for _, by_label in states for state in by_label.values())
     compiled = FELL_BACK if FELL_BACK in (fit.get("compile"), evaluator.compiled.state) else evaluator.compiled.state
     timings = {"score_seconds": scored, "scored_slices": float(slices)}
+    if scans.scored:
+        timings["scan_seconds"] = scans.seconds / scans.scored
     used = retraining.folders() if retraining else {"": job.fit}
     result = build_result(fitting, fit, rows, timings, numerics_record(job.numerics, compiled))
     result = result.model_copy(update={"training": training.curves(losses_of(used))})
@@ -104,9 +114,14 @@ def losses_of(used: Mapping[str, WorkFolder]) -> dict[str, list[dict[str, Any]]]
 
 
 def write_scores(
-    scores: Path, data: ProtocolData, states: States, thresholds: Mapping[str, Quantile], reporter: Reporter
+    scores: Path,
+    data: ProtocolData,
+    states: States,
+    thresholds: Mapping[str, Quantile],
+    reporter: Reporter,
+    whole: WholeScans | None = None,
 ) -> list[Row]:
-    """Write the slice table, pixel statistics, values without a subject and curves; return the resulting rows."""
+    """Write the slice table, pixel statistics, values without a subject, curves and scans; return the rows."""
     make_folder(scores)
     rows: list[Row] = []
     kept: list[RowPixels] = []
@@ -131,7 +146,9 @@ def write_scores(
     save_arrays(scores / "pixels.npz", to_arrays(kept, subjects))
     save_arrays(scores / "jackknife.npz", replicate_arrays(replicates))
     write_json(scores / "curves.json", curves)
-    return rows
+    return add_whole_scans(
+        scores, data, whole or WholeScans(), rows, states, {(one.test, one.subset): one for one in kept}
+    )
 
 
 def test_subjects(data: ProtocolData, test: TestSet) -> list[str]:

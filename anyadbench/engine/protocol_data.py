@@ -159,8 +159,21 @@ class ProtocolData:
         for test in self.protocol.tests:
             normals, abnormals = self.test_indices(test)
             store = self.stores[test.dataset]
-            parts.append([test.name, *(self._fingerprint(store, indices) for indices in (normals, abnormals))])
+            part = [test.name, *(self._fingerprint(store, indices) for indices in (normals, abnormals))]
+            if self.protocol.scoring.volumes:
+                part.append(self._fingerprint(store, self._brain_slices(test.dataset, "test")))
+            parts.append(part)
+        if self.protocol.scoring.volumes:
+            parts.append(
+                self._fingerprint(self.stores[self.protocol.train], self._brain_slices(self.protocol.train, "val"))
+            )
         return stable_hash(parts)
+
+    def _brain_slices(self, dataset: str, part: str) -> Int[ndarray, " N"]:
+        """Return all slices of the subjects of a part, of which whole scans consist."""
+        selection = self.selections[dataset]
+        parts = {**selection.split, **selection.healthy_split}
+        return np.flatnonzero([parts.get(str(name)) == part for name in self.stores[dataset].slices["subject"]])
 
     def _fingerprint(self, store: SliceStore, indices: Int[ndarray, " N"]) -> str:
         """Hash everything read from some slices: their pixels, and how their scans' values are decoded and scaled."""

@@ -197,6 +197,26 @@ class Evaluation(abc.ABC):
                 served.append((AS_AVAILABLE, np.flatnonzero(exactly[members])))
             yield subset, members, served
 
+    def scan_maps(
+        self,
+        values: Float[np.ndarray, "N S H W"],
+        present: Bool[np.ndarray, "N S"],
+        names: list[str],
+        test: TestSet | None = None,
+    ) -> Iterator[tuple[list[str], Float32[np.ndarray, "N h w"]]]:
+        """Yield the maps of all given slices of one scan, subset by subset, with the rows that they count in."""
+        for subset, members, served in self._rounds(present, test):
+            parts = []
+            for start in range(0, len(members), SCORING_BATCH):
+                self.reporter.check()
+                part = members[start : start + SCORING_BATCH]
+                parts.append(self.score(values[part], subset, [names[i] for i in part])[0])
+            yield [label for label, chosen in served if len(chosen)], np.concatenate(parts)
+
+    def lesions(self, reader: SliceReader, indices: Int[np.ndarray, " N"]) -> Bool[np.ndarray, "N h w"]:
+        """Return the lesion masks of slices on the scoring grid, of lesions of any size."""
+        return self._masks(reader, indices, np.ones(len(indices), dtype=bool))
+
     def _to_grid(self, scores: Scores, values: Float[np.ndarray, "B S H W"]) -> Float32[np.ndarray, "B h w"]:
         maps, name = scores.maps, self.name
         if (

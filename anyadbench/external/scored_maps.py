@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,9 @@ from anyadbench.engine.heights.normaliser import HeightNormaliser
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
+from anyadbench.engine.scans.healthy import test_subjects
+from anyadbench.engine.scans.scoring import ScanScoring
+from anyadbench.engine.scans.whole_scan import whole_scans
 from anyadbench.engine.scoring import Evaluation
 from anyadbench.errors import UserError
 from anyadbench.external.map_files import MapFolder
@@ -32,6 +35,7 @@ from anyadbench.metrics import METRIC_VERSION, top_fraction_mean
 from anyadbench.metrics.core.thresholds import Quantile
 from anyadbench.metrics.names import HEIGHT
 from anyadbench.metrics.rows.row_state import RowState
+from anyadbench.metrics.scans.whole_scans import RowScans, WholeScans
 from anyadbench.names import readable
 from anyadbench.progress import Progress
 from anyadbench.protocols.model import Protocol, TestSet
@@ -221,7 +225,8 @@ def _write_cell(
         thresholds = _thresholds(evaluator, data, folders)
         _fit_heights(evaluator, data, folders)
         states: States = [(test, _scored(evaluator, data, folders[test.name], test)) for test in protocol.tests]
-        rows = write_scores(cell.work / "scores", data, states, thresholds, reporter)
+        whole = _whole_scans(evaluator, data, folders, states, thresholds)
+        rows = write_scores(cell.work / "scores", data, states, thresholds, reporter, whole)
         rows = [row.model_copy(update={"reasons": {**row.reasons, **_reasons(row)}}) for row in rows]
         kept.write(cell.work / "scores" / "maps.npz")
         write_text(cell.work / "protocol.toml", read_text(request.protocol.file))
@@ -269,6 +274,27 @@ def _scored(evaluator: MapEvaluator, data: ProtocolData, folder: MapFolder, test
     own = {format_subset(tuple(n for n, has in zip(sequences, slots, strict=True) if has)) for slots in present}
     evaluator.use(folder, complete | ({AS_AVAILABLE} if own <= complete else set()))
     return evaluator.run_test(test)
+
+
+def _whole_scans(
+    evaluator: MapEvaluator,
+    data: ProtocolData,
+    folders: dict[str, MapFolder],
+    states: States,
+    thresholds: Mapping[str, Quantile],
+) -> WholeScans:
+    """Score whole scans from maps of every brain slice; healthy validation subjects take no part."""
+    scans = ScanScoring(evaluator, thresholds, validate=False)
+    rows: dict[tuple[str, str], RowScans] = {}
+    for test, by_label in states if data.protocol.scoring.volumes else ():
+        folder, store = folders[test.name], data.stores[test.dataset]
+        reader = data.reader(test.dataset, test.feed)
+        scanned = whole_scans(store, reader, data.protocol, test_subjects(data.selections[test.dataset]))
+        indices = np.sort(np.concatenate([one.rows for one in scanned]))
+        complete = _complete(folder, _required(data, test.dataset, indices, test.feed))
+        evaluator.use(folder, complete | ({AS_AVAILABLE} if AS_AVAILABLE in evaluator.only else set()))
+        rows |= scans.run([(test, by_label)]).rows
+    return WholeScans(rows)
 
 
 def _thresholds(evaluator: MapEvaluator, data: ProtocolData, folders: dict[str, MapFolder]) -> dict[str, Quantile]:

@@ -22,6 +22,12 @@ COLUMNS = (
 )  # fmt: skip
 """Metrics on a card; the others are in ``result.json``."""
 
+SCAN_COLUMNS = (
+    ("dice", "3-D Dice"), ("dice_best", "Dice at each scan's best threshold"), ("lesion_ap", "lesion AP"),
+    ("froc", "FROC"), ("lesion_f1", "lesion F1"), ("alarms_per_scan", "false alarms per scan"),
+)  # fmt: skip
+"""Numbers of whole scans on a card."""
+
 MOST_LOSSES = 20
 """Losses that a card draws."""
 
@@ -32,8 +38,8 @@ def card_markdown(cell: TrainedCell) -> str:
     title = f"{result.method.title} on {result.protocol.title}"
     parts = [f"# {_text(title)}", f"**{USE}**", _what(cell), "## Data", _data(cell), "## Protocol", _protocol(cell)]
     parts += ["## Training", _training(cell)] if result.training else []
-    parts += ["## Metrics", _metrics(cell)]
-    parts += ["## Reference ranges", reference_ranges(cell), "## Limits", _bullets(_limits(cell)), "## Use", _use(cell)]
+    added = ["## Reference ranges", reference_ranges(cell), *_whole_scans(cell), *_alarms(cell)]
+    parts += ["## Metrics", _metrics(cell), *added, "## Limits", _bullets(_limits(cell)), "## Use", _use(cell)]
     parts += ["## Provenance", _provenance(cell)]
     return "\n\n".join(parts) + "\n"
 
@@ -143,11 +149,50 @@ def _metrics(cell: TrainedCell) -> str:
     return "\n".join([*lines, "", note, *few])
 
 
+def _whole_scans(cell: TrainedCell) -> list[str]:
+    """Return the section on whole scans; none if the protocol does not score them."""
+    found = [(row, row.scans) for row in cell.rows if row.scans is not None]
+    if not found:
+        return []
+    head = ["test set", "shown", "scans", "lesions", *(label for _, label in SCAN_COLUMNS), "flagged less true (ml)"]
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    for row, scans in found:
+        values = [_shown(scans.metrics.get(name), scans.intervals.get(name)) for name, _ in SCAN_COLUMNS]
+        bias, low, high = (scans.metrics.get(f"volume_{name}_ml") for name in ("bias", "low", "high"))
+        volume = "–" if bias is None else f"{bias:.1f}"
+        if low is not None and high is not None:
+            volume += f" (limits of agreement {low:.1f} to {high:.1f})"
+        cells = [_text(row.test), row.subset, str(scans.n_scans), str(scans.n_lesions), *values, volume]
+        lines.append("| " + " | ".join(cells) + " |")
+    rules = dict.fromkeys(scans.rule for _, scans in found)
+    return ["## Whole scans", "\n".join(lines), *rules]
+
+
+def _alarms(cell: TrainedCell) -> list[str]:
+    """Return the section on healthy subjects; none without any."""
+    lines = []
+    for row in cell.rows:
+        for one in row.alarms:
+            promise = f"{_text(row.test)}, {row.subset}: at most {100 * one.promise:g} % of healthy subjects alarm"
+            if one.rate is None or one.low is None or one.high is None:
+                lines.append(f"{promise}: no promise. {one.reason}")
+                continue
+            verdict = "the promise is broken" if one.broken else "nothing speaks against it"
+            lines.append(
+                f"{promise}: {one.alarms} of {one.n_healthy} did, {one.rate:.3f} [{one.low:.3f}, {one.high:.3f}]; "
+                f"{verdict}. Of {one.n_patients} patients {one.detected or 0} alarm."
+            )
+    return ["## Alarms of healthy subjects", _bullets(lines)] if lines else []
+
+
 def _number(row: Row, name: str) -> str:
-    value = row.metrics.get(name)
+    return _shown(row.metrics.get(name), row.intervals.get(name))
+
+
+def _shown(value: float | None, ends: tuple[float | None, float | None] | None) -> str:
     if value is None:
         return "–"
-    low, high = row.intervals.get(name, (None, None))
+    low, high = ends or (None, None)
     return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 

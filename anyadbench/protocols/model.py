@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyadbench.data.slices.rules import (
     LESION_FREE,
@@ -21,6 +21,9 @@ from anyadbench.data.slices.rules import (
 )
 from anyadbench.hashing import stable_hash
 from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
+
+if TYPE_CHECKING:
+    from anyadbench.metrics.lesions.rules import Rule
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,15 @@ class TestSet:
     subsets: tuple[Subset, ...] = ()
 
 
+LESION_RULES: Mapping[str, tuple[str, ...]] = {
+    "overlap": ("lesion_overlap",),
+    "brats": ("lesion_dilation", "lesion_dropped_mm3"),
+}
+"""Rules for finding lesions, and the numbers that each of them has."""
+
+_WHOLE_SCANS = ("volumes", "lesion_rule", "smallest_cluster_ml", *sum(LESION_RULES.values(), ()))
+
+
 @dataclass(frozen=True)
 class ScoringRules:
     """What is done to a method's maps on the scoring grid; the defaults do nothing.
@@ -60,6 +72,13 @@ class ScoringRules:
         normalise_height: Whether slice scores are also given normalised by height and brain area, fitted on training
             normals (`anyadbench.metrics.rows.height`).
         rank_height: Whether boards rank image metrics by the normalised scores.
+        volumes: Whether every brain slice of the test scans is scored, for the metrics of whole scans.
+        lesion_rule: When a lesion is found: ``overlap`` (`anyadbench.metrics.lesions.OverlapRule`) or ``brats``
+            (`anyadbench.metrics.lesions.DilationRule`).
+        lesion_overlap: Smallest intersection over union of a pair, by the rule ``overlap``.
+        lesion_dilation: Dilations of a lesion in voxels, by the rule ``brats``.
+        lesion_dropped_mm3: Largest volume of a lesion that is left out, by the rule ``brats``.
+        smallest_cluster_ml: Volume below which a cluster is left out.
     """
 
     smoothing_size: int = 0
@@ -68,10 +87,31 @@ class ScoringRules:
     masks: str = "nearest-exact"
     normalise_height: bool = False
     rank_height: bool = False
+    volumes: bool = False
+    lesion_rule: str = "overlap"
+    lesion_overlap: float = 0.1
+    lesion_dilation: int = 3
+    lesion_dropped_mm3: float = 50.0
+    smallest_cluster_ml: float = 0.003
+
+    def rule(self) -> Rule:
+        """Return the rule by which lesions are found."""
+        from anyadbench.metrics.lesions import DilationRule, OverlapRule
+
+        if self.lesion_rule == "brats":
+            return DilationRule(self.lesion_dilation, self.lesion_dropped_mm3, self.smallest_cluster_ml)
+        return OverlapRule(overlap=self.lesion_overlap, smallest_ml=self.smallest_cluster_ml)
 
     def hashed(self) -> dict[str, Any]:
-        """Return what scores depend on; rules that were added later only where they are set."""
+        """Return what scores depend on; rules that were added later only where they are set.
+
+        The rules of whole scans count where these are scored, and of the numbers those of the rule for lesions.
+        """
         part = asdict(self)
+        used = {"volumes", "lesion_rule", "smallest_cluster_ml", *LESION_RULES[self.lesion_rule]}
+        for name in _WHOLE_SCANS:
+            if not self.volumes or name not in used:
+                del part[name]
         return {name: value for name, value in part.items() if value or name not in ("normalise_height", "rank_height")}
 
 
@@ -168,7 +208,7 @@ class Protocol:
             "scoring_grid": list(self.scoring_grid),
             "oracle": self.oracle,
         }
-        if self.scoring != ScoringRules():
+        if self.scoring.hashed() != ScoringRules().hashed():
             part["scoring"] = self.scoring.hashed()
         if self.normals != LESION_FREE:
             part |= {"slices": asdict(self.slices), "split": asdict(self.split)}

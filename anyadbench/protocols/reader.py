@@ -22,7 +22,7 @@ from anyadbench.data.slices.rules import (
     SplitRules,
 )
 from anyadbench.errors import UserError, suggest
-from anyadbench.protocols.model import Protocol, ScoringRules, TestSet
+from anyadbench.protocols.model import LESION_RULES, Protocol, ScoringRules, TestSet
 from anyadbench.sequences import Subset, all_subsets, format_subset, order, parse_subset
 from anyadbench.tables import read_text
 
@@ -38,6 +38,7 @@ _CHOICES = {
     "budget": ("tiny", "demo", "paper"),
     "selection": ("last", "validation", "test-image-ap"),
     "masks": ("nearest-exact", "nearest"),
+    "lesion_rule": tuple(LESION_RULES),
     "mode": ("volume", "slice-minmax8"),
     "percentile": (99, 99.5, 99.8, 99.9),
     "normals": NORMALS,
@@ -238,7 +239,24 @@ def _scoring(reader: _Reader, raw: dict[str, Any]) -> tuple[tuple[int, int], Sco
         raise reader.fail("scoring.top_fraction", "must lie between 0 and 1; correct the value.")
     if rules.rank_height and not rules.normalise_height:
         raise reader.fail("scoring.rank_height", "needs normalise_height = true; add it, or remove rank_height.")
+    _check_lesion_rule(reader, rules)
     return grid, rules
+
+
+def _check_lesion_rule(reader: _Reader, rules: ScoringRules) -> None:
+    """Refuse settings of whole scans that would have no effect, and an overlap that no pair, or every pair, has."""
+    usual, own = ScoringRules(), LESION_RULES[rules.lesion_rule]
+    numbers = [name for names in LESION_RULES.values() for name in names]
+    for name in ("lesion_rule", *numbers, "smallest_cluster_ml"):
+        changed = getattr(rules, name) != getattr(usual, name)
+        if changed and not rules.volumes:
+            raise reader.fail(f"scoring.{name}", "has no effect without volumes = true; add that, or remove the key.")
+        if changed and name in numbers and name not in own:
+            raise reader.fail(
+                f"scoring.{name}", f'has no effect with lesion_rule = "{rules.lesion_rule}"; remove it or change that.'
+            )
+    if not 0 < rules.lesion_overlap <= 1:
+        raise reader.fail("scoring.lesion_overlap", "must lie above 0 and not above 1; correct the value.")
 
 
 def _test_set(reader: _Reader, raw: Any, sequences: Subset) -> TestSet:

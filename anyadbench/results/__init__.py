@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from anyadbench.results.schema import (
     SCHEMA_VERSION,
+    Alarms,
     CellResult,
     MethodInfo,
     Numerics,
     ProtocolInfo,
     Row,
+    Scans,
+    Site,
     SizeBin,
     Threshold,
     TrainingCurve,
@@ -17,11 +20,14 @@ from anyadbench.results.schema import (
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Alarms",
     "CellResult",
     "MethodInfo",
     "Numerics",
     "ProtocolInfo",
     "Row",
+    "Scans",
+    "Site",
     "SizeBin",
     "Threshold",
     "TrainingCurve",

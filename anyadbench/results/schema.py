@@ -126,6 +126,120 @@ class SizeBin(_Strict):
     image_f1: Number = None
 
 
+class VolumeBin(_Strict):
+    """Lesions and false alarms of one bin of volumes, lesions by their true volume and false alarms by their own.
+
+    Attributes:
+        low_ml: Smallest volume.
+        high_ml: First volume above the bin; ``None`` for the last.
+        lesions: Lesions of all scans.
+        found: Those found at the threshold; ``None`` without a threshold.
+        alarms: False alarms at the threshold.
+    """
+
+    low_ml: float
+    high_ml: float | None
+    lesions: int
+    found: int | None = None
+    alarms: int | None = None
+
+
+class Scans(_Strict):
+    """The whole scans of a row (docs/lesions.md defines the metrics).
+
+    Attributes:
+        rule: When a lesion is found.
+        threshold: Score above which a voxel is flagged, from validation normals.
+        common_threshold: The one threshold for all scans with the highest mean Dice.
+        metrics: Value by name; ``None`` where it is undefined.
+        intervals: Ends of the 95 % interval over subjects by name; absent where there is none.
+        reasons: One sentence for each undefined metric, and for intervals (key ``intervals``).
+        bins: By volume of lesions.
+    """
+
+    n_subjects: int
+    n_scans: int
+    n_lesions: int
+    rule: str
+    threshold: Number = None
+    common_threshold: Number = None
+    metrics: dict[str, Number]
+    intervals: dict[str, tuple[Number, Number]] = {}
+    reasons: dict[str, str] = {}
+    bins: list[VolumeBin] = []
+
+
+class AlarmGroup(_Strict):
+    """Alarms of the healthy test subjects of one age group, sex or site.
+
+    Attributes:
+        by: What subjects are grouped by.
+        low: Low end of the 95 % interval of the share.
+    """
+
+    by: Literal["age", "sex", "site"]
+    name: str
+    n: int
+    alarms: int
+    low: float
+    high: float
+
+
+class Alarms(_Strict):
+    """A promise about alarms of healthy subjects, and what was seen (docs/metrics.md).
+
+    Attributes:
+        promise: Share of healthy subjects that alarm at most.
+        n_validation: Healthy validation subjects, which the threshold comes from.
+        n_healthy: Healthy test subjects.
+        n_patients: Other test subjects.
+        threshold: Subject score above which a subject alarms; ``None`` where nothing can be promised.
+        alarms: Healthy test subjects that alarm.
+        rate: Their share.
+        low: Low end of its 95 % interval.
+        p: Chance of at least as many alarms if the promise holds.
+        broken: Whether that chance is at most .05.
+        detected: Patients that alarm.
+        sensitivity: Their share.
+        groups: By age, sex and site, where the data set names them.
+        reason: Why nothing can be promised.
+    """
+
+    promise: float
+    n_validation: int
+    n_healthy: int
+    n_patients: int = 0
+    threshold: Number = None
+    alarms: int | None = None
+    rate: Number = None
+    low: Number = None
+    high: Number = None
+    p: Number = None
+    broken: bool = False
+    detected: int | None = None
+    sensitivity: Number = None
+    sensitivity_low: Number = None
+    sensitivity_high: Number = None
+    groups: list[AlarmGroup] = []
+    reason: str = ""
+
+
+class Site(_Strict):
+    """The main metrics of the subjects of one site.
+
+    Attributes:
+        reason: Why there is no interval; empty if there are intervals.
+    """
+
+    site: str
+    n_subjects: int
+    n_slices: int
+    n_abnormal: int
+    metrics: dict[str, Number]
+    intervals: dict[str, tuple[Number, Number]] = {}
+    reason: str = ""
+
+
 class Row(_Strict):
     """One subset on one test set.
 
@@ -138,6 +252,9 @@ class Row(_Strict):
         reasons: One sentence for each undefined metric, and for a row without scans (key ``row``).
         intervals: Lower and upper end of the 95 % interval over subjects by metric name; absent where there is none.
         sizes: Image metrics by lesion size; empty in results of schema version 1.
+        scans: Whole scans, where the protocol asks for them.
+        alarms: Alarms of healthy subjects by promise, where the data sets have healthy subjects.
+        sites: Metrics by site, where the data set names at least two.
     """
 
     test: str
@@ -157,6 +274,9 @@ class Row(_Strict):
     intervals: dict[str, tuple[Number, Number]] = {}
     sizes: list[SizeBin] = []
     threshold: Threshold | None = None
+    scans: Scans | None = None
+    alarms: list[Alarms] = []
+    sites: list[Site] = []
 
 
 class TrainingCoverage(_Strict):

@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 from grid_fixture import run
 from maps_fixture import write_kept_maps
+from tiny import VOLUME_PROTOCOL
 
+from anyadbench.boards.aggregate.recompute import read_whole_scans
+from anyadbench.boards.verify.cell import check_cell
 from anyadbench.boards.verify.submission import check
+from anyadbench.data.store.store import SliceStore
 from anyadbench.errors import UserError
 from anyadbench.external.scored_maps import ScoreRequest, score_maps
 from anyadbench.protocols.reader import read_protocol
@@ -214,3 +218,28 @@ def test_a_name_must_be_a_name(maps: Path, options: list[str]) -> None:
     done = run("score", "--maps", str(maps), *options, "--name", "a/b", "--runs", str(maps.parent / "runs"))
     assert done.returncode == 2 and "--name 'a/b' must be 1 to 60 letters" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_maps_of_every_brain_slice_give_the_numbers_of_whole_scans(
+    store: SliceStore, tiny_phantom: Path, tmp_path: Path
+) -> None:
+    protocol = tmp_path / "volumes.toml"
+    protocol.write_text(VOLUME_PROTOCOL)
+    maps = tmp_path / "maps"
+    for row, (scan, number) in enumerate(zip(store.slices["scan"], store.slices["slice"], strict=True)):
+        target = maps / "F" / str(scan) / f"{number}.npy"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        np.save(target, store.images[row, store.sequences.index("flair")].astype(np.float32))
+    wanted = ScoreRequest(maps, read_protocol(protocol), tmp_path / "runs", "Bright", (str(tiny_phantom),))
+    cell = score_maps(wanted, lambda done, total, label: None).final
+    rows = {row.subset: row for row in result_of(tmp_path / "runs").rows}
+    found = rows["F"].scans
+    assert found is not None and found.n_lesions > 0 and found.metrics["dice_best"] is not None
+    assert found.threshold is None and found.reasons["dice"].startswith("No threshold")
+    assert rows["T1"].scans is None
+    assert check_cell(cell).problems == []
+    scan = read_whole_scans(cell).rows["phantom", "F"].scans[0]
+    brain = store.slices[store.slices["scan"] == scan].sort_values("brain")
+    (maps / "F" / scan / f"{brain['slice'].iloc[0]}.npy").unlink()  # at the end of the head, where no slice is tested
+    with pytest.raises(UserError, match=r"missing: F needs a map of every slice, or no folder at all\.$"):
+        score_maps(wanted, lambda done, total, label: None)

@@ -23,3 +23,8 @@ match_height = false
 name = "phantom"
 dataset = "phantom"
 """
+
+VOLUME_PROTOCOL = TINY_PROTOCOL.replace(
+    "[[test]]", "[split]\ntrain = 0.4\nvalidation = 0.1\ntest = 0.5\n\n[scoring]\nvolumes = true\n\n[[test]]"
+)
+"""The same, scoring whole scans of five of ten subjects."""

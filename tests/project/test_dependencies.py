@@ -38,7 +38,10 @@ def required(manifest: Path, *, extras: bool = True) -> set[str]:
     texts = list(project["dependencies"])
     if extras:
         texts += [
-            text for name, extra in project.get("optional-dependencies", {}).items() if name != "dev" for text in extra
+            text
+            for name, extra in project.get("optional-dependencies", {}).items()
+            if name not in ("dev", "lesions-tests")
+            for text in extra
         ]
     return {Requirement(text).name.lower() for text in texts}
 

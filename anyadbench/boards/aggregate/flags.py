@@ -47,6 +47,7 @@ EXPLANATIONS: Mapping[str, str] = {
     "external maps": "Maps of another program, scored here; how it was trained is unknown.",
     "not above the controls": "No test shows this to be better than the best of brain mask and brightness.",
     "lesions out of view": "Some abnormal slices have no lesion pixel on the scoring grid: cropped away or too small.",
+    "promise broken": "More healthy subjects alarm than promised: by chance at most once in twenty calibrations.",
     "environment changed": "Training was interrupted and resumed under another library, processor, device or driver.",
     "other sequence fed": "The test set puts another sequence into a slot of the method.",
 }
@@ -96,6 +97,8 @@ def row_flags(results: Sequence[CellResult], rows: Sequence[Row]) -> tuple[str, 
             found["lesions out of view"] = None
         if row.feed:
             found["other sequence fed"] = None
+        if any(one.broken for one in row.alarms):
+            found["promise broken"] = None
         if 0 < row.n_subjects < MIN_SUBJECTS:
             found["few subjects"] = None
     return tuple(flag for flag in EXPLANATIONS if flag in found)

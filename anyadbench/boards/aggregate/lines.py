@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from anyadbench.boards.aggregate.flags import row_flags
 from anyadbench.boards.aggregate.model import Estimate, Line, Size, Variant
+from anyadbench.boards.scans.lines import added_to_line
 from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import CellResult, Row, Threshold
 
@@ -69,6 +70,7 @@ def _line(variant: Variant, test: str, subset: str, found: Sequence[Found]) -> L
         cell_ids=tuple(dict.fromkeys(result.cell_id for result, *_ in found)),
         fit_ids=tuple(dict.fromkeys(result.fit_id for result, *_ in found)),
         sources=tuple((cell, number) for *_, cell, number in found),
+        **added_to_line(found),
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from anyadbench.results.read import CellRecord
-from anyadbench.results.schema import MethodInfo, ProtocolInfo, Threshold, WeightsInfo
+from anyadbench.results.schema import Alarms, MethodInfo, ProtocolInfo, Site, Threshold, WeightsInfo
 
 Ends = tuple[float | None, float | None]
 """Low and high end of an interval."""
@@ -124,6 +124,23 @@ class Size:
 
 
 @dataclass(frozen=True)
+class ScanLine:
+    """The whole scans of a line, averaged over seeds.
+
+    Attributes:
+        rule: When a lesion is found.
+        bins: Lesions, those found, and false alarms by volume (fields of `anyadbench.results.schema.VolumeBin`).
+    """
+
+    rule: str
+    n_subjects: int
+    n_scans: int
+    n_lesions: int
+    metrics: Mapping[str, Estimate]
+    bins: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
 class Variant:
     """A method as it was run: cells that differ only in the seed (or, for ``retrain``, in the subset).
 
@@ -167,6 +184,9 @@ class Line:
         flags: Warnings that apply to this line alone.
         sources: The cell of each seed, and the index of the row in its result.
         against: Comparison with the best control by metric; empty for controls and without any.
+        scans: Whole scans, where the protocol asks for them.
+        alarms: Alarms of healthy subjects of each seed and promise.
+        sites: Metrics by site.
     """
 
     variant: str
@@ -190,6 +210,9 @@ class Line:
     fit_ids: tuple[str, ...] = ()
     sources: tuple[tuple[CellRecord, int], ...] = field(default=(), repr=False, compare=False)
     against: Mapping[str, Against] = field(default_factory=dict)
+    scans: ScanLine | None = None
+    alarms: tuple[tuple[int, Alarms], ...] = ()
+    sites: tuple[Site, ...] = ()
 
     def value(self, metric: str) -> float | None:
         """Return the mean over seeds, or ``None``."""

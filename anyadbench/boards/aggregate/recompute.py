@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from anyadbench.metrics.rows.replicates import RowReplicates
     from anyadbench.metrics.rows.row_pixels import RowPixels
+    from anyadbench.metrics.scans.whole_scans import WholeScans
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,24 @@ class Statistics:
         pixels: Pixel statistics by test set and subset.
         subjects: All subjects of each test set.
         full: Label of the subset with all sequences of the protocol.
+        whole: Whole scans, scores of subjects, and sites.
     """
 
     slices: Mapping[RowKey, list[SliceRecord]]
     pixels: Mapping[RowKey, RowPixels]
     subjects: Mapping[str, tuple[str, ...]]
     full: str
+    whole: WholeScans
 
     def row(self, place: RowKey) -> tuple[dict[str, Any], RowReplicates | None]:
         """Return the numbers of one row, and its metrics without each subject."""
         from anyadbench.metrics.rows.row_numbers import row_numbers
+        from anyadbench.metrics.scans.added_numbers import added_numbers
 
         complete = {record["subject"] for record in self.slices.get((place[0], self.full), [])}
-        return row_numbers(self.pixels.get(place), self.slices.get(place, []), sorted(complete))
+        pixels, records = self.pixels.get(place), self.slices.get(place, [])
+        numbers, replicates = row_numbers(pixels, records, sorted(complete))
+        return numbers | added_numbers(place, self.whole, pixels, records, numbers["metrics"]), replicates
 
 
 def read_statistics(folder: Path, full: str = "") -> Statistics:
@@ -72,7 +78,29 @@ def read_statistics(folder: Path, full: str = "") -> Statistics:
             raise UserError(f"{name}: no statistics of {', '.join(place)}; run the cell again.")
         if {record["subject"] for record in records} != set(pixels[place].subjects):
             raise UserError(f"{name}: {', '.join(place)} has other subjects than slices.csv; run the cell again.")
-    return Statistics(slices, pixels, subjects, full)
+    return Statistics(slices, pixels, subjects, full, read_whole_scans(folder))
+
+
+def read_whole_scans(folder: Path) -> WholeScans:
+    """Read what a cell stores of its whole scans, subjects and sites; nothing where there are no such files.
+
+    Raises:
+        UserError: If a file is damaged.
+    """
+    from anyadbench.metrics.scans.scan_storage import from_arrays
+    from anyadbench.metrics.scans.whole_scans import WholeScans
+    from anyadbench.results.arrays import load_arrays
+    from anyadbench.results.subject_tables import read_scores, read_sites
+
+    name = "scores/scans.npz"
+    path, rows = inside(folder, name), {}
+    if path is not None:
+        try:
+            rows = from_arrays(load_arrays(path, f"{folder.name}/{name}"))
+        except UserError as error:
+            text = str(error)
+            raise UserError(text if text.startswith(folder.name) else f"{folder.name}/{name}: {text}") from None
+    return WholeScans(rows, read_scores(folder), read_sites(folder))
 
 
 def read_replicates(folder: Path, result: CellResult) -> dict[RowKey, RowReplicates]:

@@ -12,6 +12,7 @@ from anyadbench.boards.aggregate.reported import NOT_STATED
 from anyadbench.boards.render.parts.costs import COUNTS, columns, variant_costs
 from anyadbench.boards.render.parts.prevalence import abnormal_share, lesion_share
 from anyadbench.boards.render.text import clean, six
+from anyadbench.boards.scans.csvfile import line_columns
 from anyadbench.sequences import AS_AVAILABLE
 
 _TEXT_LIMIT = 4000
@@ -42,7 +43,7 @@ def leaderboard_csv(board: Board) -> str:
     for metric in board.metrics:
         heads += [metric, *(f"{metric}_{name}" for name in (*_ESTIMATE, *_AGAINST))]
     heads += [f"threshold_{name}" for name in _THRESHOLD]
-    heads += list(dict.fromkeys(name for line in board.lines for name in _size_cells(line)))
+    heads += list(dict.fromkeys(name for line in board.lines for name in _size_cells(line) | line_columns(line)))
     heads += ["flags", "reasons", *costs, "cell_ids", "fit_ids", "source", *_PROTOCOL]
     rows = []
     for variant in board.variants:
@@ -149,7 +150,7 @@ def _line_cells(board: Board, line: Line, flags: Sequence[str]) -> dict[str, str
         for name in _THRESHOLD:
             value = getattr(line.threshold, name)
             cells[f"threshold_{name}"] = str(value) if isinstance(value, int) else six(value)
-    return cells | _size_cells(line)
+    return cells | _size_cells(line) | line_columns(line)
 
 
 def _against_cells(board: Board, name: str, found: Against | None) -> dict[str, str]:

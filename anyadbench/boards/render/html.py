@@ -34,6 +34,7 @@ from anyadbench.boards.render.text import (
     span,
 )
 from anyadbench.boards.render.verdicts import verdicts
+from anyadbench.boards.scans.page import whole_scans
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -66,6 +67,7 @@ def board_html(board: Board, tables: Mapping[str, str] | None = None) -> str:
         "control_swatch": svg.CONTROL_SWATCH,
         "decisions": page_tables.decisions(board),
         "sizes": page_tables.sizes(board),
+        "whole": whole_scans(board),
         "coverage": page_tables.coverage(board),
         "missing": missing(board),
         "methods": page_tables.methods(board),

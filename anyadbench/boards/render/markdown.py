@@ -25,6 +25,8 @@ from anyadbench.boards.render.text import (
     span,
 )
 from anyadbench.boards.render.verdicts import verdicts
+from anyadbench.boards.scans.page import SCANS_TITLE, added_tables
+from anyadbench.boards.scans.tables import rules
 from anyadbench.results.read import CellRecord
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#!|~$@])")
@@ -61,7 +63,7 @@ def board_markdown(board: Board) -> str:
                 parts += [_subset_table(board, group, test, metric) for metric in board.metrics]
                 parts += _robustness_table(board, group, test)
                 parts += _decision_table(board, group, test) + _size_table(board, group, test)
-    parts += _cost_table(board) + _notes(board)
+    parts += _added_tables(board) + _cost_table(board) + _notes(board)
     return "\n\n".join(parts) + "\n"
 
 
@@ -146,6 +148,18 @@ def _robustness_table(board: Board, group: Sequence[Variant], test: str) -> list
     rows = [[_name(variant), *(decimal(curve.means.get(size)) for size in sizes)] for variant, curve in curves]
     title = f"### {escape(metric_label(board.headline))} by number of sequences\n\n"
     return [title + _grid(["Method", *(plural(size, "sequence") for size in sizes)], rows)]
+
+
+def _added_tables(board: Board) -> list[str]:
+    """Return whole scans, alarms of healthy subjects, and sites."""
+    found = []
+    for title, tables in added_tables(board).items():
+        parts = [f"## {title}", *(map(escape, rules(board)) if title == SCANS_TITLE else ())]
+        for part in tables:
+            rows = [[f"{escape(cell.text)} {escape(cell.below)}".strip() for cell in row] for row in part.rows]
+            parts.append(f"### {escape(part.test)}: {escape(part.title)}\n\n" + _grid([*map(escape, part.heads)], rows))
+        found += parts if tables else []
+    return found
 
 
 def _cost_table(board: Board) -> list[str]:

@@ -23,6 +23,7 @@ from anyadbench.boards.render.text import (
     seed_text,
 )
 from anyadbench.boards.render.verdicts import verdicts
+from anyadbench.boards.scans.tables import alarm_sentences, short_table
 from anyadbench.metrics.names import BALANCED, BRAIN
 
 if TYPE_CHECKING:
@@ -75,7 +76,10 @@ def print_board(
                 group = [variant for variant in shown if variant.kind == kind]
                 for metric in names if group and kind != "control" else []:
                     _print_many(board, [*group, *compared_with(board, kind)], test, metric, out, reasons)
-    for text in verdicts(board):
+    for test in board.tests:
+        if (part := short_table(board, test, [variant.key for variant in shown])) is not None:
+            _table(out, part.title, part.heads[0], part.heads[1:], [[cell.text for cell in row] for row in part.rows])
+    for text in (*verdicts(board), *alarm_sentences(board)):
         _say(out, text)
     _print_notes(board, trained or shown, out, reasons)
 

@@ -11,6 +11,7 @@ from anyadbench.boards.verify.claims import check_claims
 from anyadbench.boards.verify.counts import check_counts
 from anyadbench.boards.verify.findings import RESAMPLED, CellReport, at, compare
 from anyadbench.boards.verify.twins import fingerprints
+from anyadbench.boards.verify.whole_scans import check_whole_scans, take_close_sites
 from anyadbench.errors import UserError
 from anyadbench.hashing import sha256_file
 from anyadbench.metrics.names import BALANCED
@@ -86,6 +87,7 @@ def _check_origin(
         check_claims(report, result, protocol, manifest, head)
         if statistics is not None:
             check_counts(report, result, protocol, manifest, statistics)
+            check_whole_scans(report, result, protocol, manifest, statistics)
     except (TypeError, ValueError, KeyError, AttributeError):
         report.note("manifest.json", "does not have the form that a run gives it; run the cell again.")
 
@@ -270,6 +272,7 @@ def _check_numbers(
             steps = ranked.steps if ranked is not None else None
             if isinstance(steps, GroupedSteps):
                 report.width = max([report.width, *(high - low for low, high in steps.ends().values() if high == high)])
+                take_close_sites(wanted, told, GROUPED)
         compare(report, "result.json", "slices and pixel statistics", where, wanted, told)
 
 

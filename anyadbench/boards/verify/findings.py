@@ -70,7 +70,7 @@ def _differences(path: str, ours: Any, theirs: Any, report: CellReport) -> Itera
             yield from _differences(f"{path}[{number}]", one, other, report)
     else:
         report.numbers += 1
-        close = RESAMPLED if path.startswith("intervals") else EXACT
+        close = RESAMPLED if "intervals" in path else EXACT
         if isinstance(ours, float) and isinstance(theirs, float | int):
             if not abs(ours - theirs) <= close * max(1.0, abs(ours)):
                 yield path, ours, theirs

@@ -18,7 +18,7 @@ from anyadbench.metrics.rows.grouped import GroupedSteps
 from anyadbench.metrics.rows.replicates import to_arrays as replicate_arrays
 from anyadbench.metrics.rows.row_pixels import to_grouped_arrays
 from anyadbench.results.arrays import save_arrays
-from anyadbench.results.cellfiles import HASHED, NEEDED, SLICE_TABLES
+from anyadbench.results.cellfiles import HASHED, NEEDED, SLICE_TABLES, WHOLE_SCANS
 from anyadbench.results.read import load_result, read_cells, read_json
 from anyadbench.results.slice_arrays import save_slices
 from anyadbench.sequences import format_subset
@@ -65,7 +65,7 @@ def publish_cells(
 
 
 def _copy(cell: Path, target: Path, maps: bool) -> Path:
-    kept = [*NEEDED, *(name for name in SLICE_TABLES if (cell / name).is_file())]
+    kept = [*NEEDED, *(name for name in (*SLICE_TABLES, *WHOLE_SCANS) if (cell / name).is_file())]
     with atomic_folder(target, "--out", replace=True) as copy:
         for name in ["cell.json", "result.json", *kept, *([_MAPS] if maps and (cell / _MAPS).is_file() else [])]:
             make_folder((copy / name).parent, "--out")

@@ -47,6 +47,7 @@ def panoptica_evaluator(greedy: bool) -> Any:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("greedy", [True, False])
 def test_found_missed_and_alarms_equal_panoptica(greedy: bool) -> None:
     evaluator = panoptica_evaluator(greedy)
@@ -61,6 +62,7 @@ def test_found_missed_and_alarms_equal_panoptica(greedy: bool) -> None:
             assert ours.overlap_of[ours.found].mean() == pytest.approx(theirs.sq, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spare", [True, False])
 def test_found_missed_and_alarms_equal_picai_eval(spare: bool) -> None:
     picai = pytest.importorskip("picai_eval.eval")

@@ -1,0 +1,125 @@
+"""Whole scans, alarms and sites of a line: several seeds become a mean, and nothing is imputed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anyadbench.boards.aggregate.model import Estimate, Line, ScanLine
+from anyadbench.boards.aggregate.recompute import read_whole_scans
+from anyadbench.errors import UserError
+from anyadbench.results.read import CellRecord
+from anyadbench.results.schema import CellResult, Row, Scans, Site
+
+if TYPE_CHECKING:
+    from anyadbench.metrics.scans.whole_scans import RowScans, WholeScans
+
+Found = tuple[CellResult, Row, CellRecord, int]
+
+
+def added_to_line(found: Sequence[Found]) -> dict[str, Any]:
+    """Return the fields ``scans``, ``alarms`` and ``sites`` of `anyadbench.boards.aggregate.model.Line`.
+
+    Args:
+        found: Result, row and cell of each seed.
+    """
+    rows = [row for _, row, *_ in found]
+    alarms = tuple((result.seed, one) for result, row, *_ in found for one in row.alarms)
+    return {"scans": _scans(found), "alarms": alarms, "sites": _sites([row.sites for row in rows])}
+
+
+def stored_scans(cell: CellRecord, row: Row) -> RowScans | None:
+    """Return the scans that a cell stores of a row; ``None`` if it has none, or they cannot be read."""
+    try:
+        return _stored(cell.folder).rows.get((row.test, row.subset))
+    except UserError:
+        return None
+
+
+def line_scans(line: Line) -> RowScans | None:
+    """Return the scans of a line's first seed."""
+    for cell, number in line.sources:
+        if cell.result is not None and line.scans is not None:
+            return stored_scans(cell, cell.result.rows[number])
+    return None
+
+
+@lru_cache(maxsize=64)
+def _stored(folder: Path) -> WholeScans:
+    return read_whole_scans(folder)
+
+
+def _scans(found: Sequence[Found]) -> ScanLine | None:
+    parts = [row.scans for _, row, *_ in found]
+    known = [one for one in parts if one is not None]
+    if not known or len(known) < len(parts):
+        return None
+    first = known[0]
+    names = list(dict.fromkeys(name for one in known for name in one.metrics))
+    ends = _ends(found, known)
+    bins = [[one.model_dump() for one in part.bins] for part in known]
+    same = all([one["lesions"] for one in part] == [one["lesions"] for one in bins[0]] for part in bins)
+    return ScanLine(
+        rule=first.rule,
+        n_subjects=first.n_subjects,
+        n_scans=first.n_scans,
+        n_lesions=first.n_lesions,
+        metrics={name: _estimate(name, known, ends) for name in names},
+        bins=tuple(_mean_bins(bins)) if same else (),
+    )
+
+
+def _estimate(name: str, parts: Sequence[Scans], ends: dict[str, tuple[float | None, float | None]]) -> Estimate:
+    values = [part.metrics.get(name) for part in parts]
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        reasons = [part.reasons.get(name, "") for part in parts if part.metrics.get(name) is None]
+        return Estimate(None, reason=reasons[0] or "The result gives no reason.")
+    low, high = ends.get(name, (None, None))
+    few = parts[0].reasons.get("intervals", "")
+    return Estimate(sum(known) / len(known), low, high, min(known), max(known), no_interval=few if low is None else "")
+
+
+def _ends(found: Sequence[Found], parts: Sequence[Scans]) -> dict[str, tuple[float | None, float | None]]:
+    """Return the intervals of one seed as they are stored, and those of several from their records."""
+    if len(parts) == 1:
+        return dict(parts[0].intervals)
+    from anyadbench.metrics.intervals.jackknife import over_seeds
+    from anyadbench.metrics.scans.scan_numbers import scan_intervals, scan_replicates
+
+    stored = [stored_scans(cell, row) for _, row, cell, _ in found]
+    lines = [scan_replicates(one) for one in stored if one is not None]
+    if len(lines) < len(parts) or len({line.subjects for line in lines}) > 1:
+        return {}
+    return {name: (low, high) for name, (low, high) in scan_intervals(over_seeds(lines)).items()}
+
+
+def _mean_bins(bins: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Average found lesions and false alarms over seeds; the lesions are the same in all."""
+    means = []
+    for same in zip(*bins, strict=True):
+        one = dict(same[0])
+        for name in ("found", "alarms"):
+            values = [item[name] for item in same]
+            one[name] = None if None in values else sum(values) / len(values)
+        means.append(one)
+    return means
+
+
+def _sites(parts: Sequence[Sequence[Site]]) -> tuple[Site, ...]:
+    if len(parts) == 1:
+        return tuple(parts[0])
+    if len({tuple(site.site for site in part) for part in parts}) > 1:
+        return ()
+    found = []
+    for same in zip(*parts, strict=True):
+        means: dict[str, float | None] = {}
+        for name in same[0].metrics:
+            values = [one.metrics.get(name) for one in same]
+            known = [value for value in values if value is not None]
+            means[name] = sum(known) / len(known) if len(known) == len(values) else None
+        reason = same[0].reason or "Intervals by site are those of single seeds."
+        found.append(same[0].model_copy(update={"metrics": means, "intervals": {}, "reason": reason}))
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Scoring of whole scans: every brain slice of a scan, put together as a volume, and reduced to a record."""

@@ -1,0 +1,1 @@
+"""Numbers of a row that only some protocols and data sets have: whole scans, alarms of healthy subjects, sites."""

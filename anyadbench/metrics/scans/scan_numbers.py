@@ -1,0 +1,154 @@
+"""The numbers of a row's whole scans, with intervals over subjects, from its records alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+
+from anyadbench.metrics.intervals.interval import LEVEL, interval, reliable
+from anyadbench.metrics.intervals.jackknife import Replicates
+from anyadbench.metrics.lesions.cohort import FROC_NAMES, cohort_numbers
+from anyadbench.metrics.lesions.volumes import BIN_NAMES, VOLUME_BINS, volume_bins
+from anyadbench.metrics.scans.whole_scans import RowScans
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64
+
+SHARES = (
+    "dice", "dice_best", "dice_common", "lesion_ap", *FROC_NAMES, "froc", "lesion_f1", "lesion_sensitivity",
+    "lesion_precision", *(f"lesion_f1_{name}" for name in BIN_NAMES),
+)  # fmt: skip
+"""Numbers from 0 to 1; their intervals are made as those of all metrics."""
+
+AMOUNTS = ("volume_bias_ml", "alarms_per_scan")
+"""Numbers in millilitres or counts; their intervals are made on the plain scale."""
+
+LIMITS = ("volume_low_ml", "volume_high_ml")
+"""Limits of agreement, which are an interval themselves."""
+
+SCAN_METRICS = (*SHARES, *AMOUNTS, *LIMITS)
+
+_AT_THRESHOLD = ("dice", "lesion_f1", "lesion_sensitivity", "lesion_precision", *AMOUNTS, *LIMITS)
+
+
+def scan_replicates(row: RowScans) -> Replicates:
+    """Return every number of a row, and each without one subject and all its scans."""
+    names = tuple(dict.fromkeys(row.subjects))
+    owner = np.array([names.index(name) for name in row.subjects])
+    weights = np.ones((1 + len(names), len(row.records)))
+    weights[1 + owner, np.arange(len(owner))] = 0.0
+    # The last subject cannot be left out: no scan would be left.
+    found = cohort_numbers(row.records, weights if len(names) > 1 else weights[:1])
+    values = np.stack([found[name] for name in SCAN_METRICS], axis=1)
+    jack = values[1:] if len(names) > 1 else np.full((1, len(SCAN_METRICS)), np.nan)
+    return Replicates(names, SCAN_METRICS, values[:1], jack[None])
+
+
+def scan_numbers(row: RowScans) -> dict[str, Any]:
+    """Return the fields of `anyadbench.results.Scans` by name."""
+    line = scan_replicates(row)
+    lesions = sum(len(record.lesion_voxels) for record in row.records)
+    point = dict(zip(SCAN_METRICS, line.point[0].tolist(), strict=True))
+    reasons = {name: _reason(name, row, lesions) for name, value in point.items() if math.isnan(value)}
+    ends = scan_intervals(line)
+    if few := reliable("", len(line.subjects)):
+        reasons["intervals"] = few
+    return {
+        "n_subjects": len(line.subjects),
+        "n_scans": len(row.records),
+        "n_lesions": lesions,
+        "rule": row.rule,
+        "threshold": row.threshold,
+        "common_threshold": _common_threshold(row),
+        "metrics": {name: None if math.isnan(value) else value for name, value in point.items()},
+        "intervals": ends,
+        "reasons": reasons,
+        "bins": _bins(row),
+    }
+
+
+def scan_intervals(line: Replicates) -> dict[str, tuple[float, float]]:
+    """Return the 95 % intervals that exist, by name.
+
+    Shares have the interval of `anyadbench.metrics.intervals.interval`. An amount has its mean over seeds and
+    ``t(N - 1)`` jackknife standard errors on either side (the noise of seeds is added as their variance over their
+    number); a count does not go below 0.
+    """
+    found = {}
+    for name in SHARES:
+        one = interval(line, name)
+        if not one.reason:
+            found[name] = (one.low, one.high)
+    for name in AMOUNTS:
+        ends = _plain_ends(*line.metric(name), len(line.subjects))
+        if ends is not None:
+            found[name] = (max(ends[0], 0.0), ends[1]) if name == "alarms_per_scan" else ends
+    return found
+
+
+def _plain_ends(
+    point: Float64[np.ndarray, " seeds"], jack: Float64[np.ndarray, "seeds n"], count: int
+) -> tuple[float, float] | None:
+    if reliable("", count) or np.isnan(point).any() or np.isnan(jack).any():
+        return None
+    mean, left_out = float(point.mean()), jack.mean(axis=0)
+    variance = float((count - 1) / count * np.square(left_out - left_out.mean()).sum())
+    variance += float(point.var(ddof=1)) / len(point) if len(point) > 1 else 0.0
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * math.sqrt(variance)
+    return mean - reach, mean + reach
+
+
+def _common_threshold(row: RowScans) -> float | None:
+    place = float(cohort_numbers(row.records)["dice_common_place"][0])
+    return None if math.isnan(place) else row.grid[int(place)]
+
+
+def _bins(row: RowScans) -> list[dict[str, Any]]:
+    """Return lesions, those found, and false alarms by volume; the last two only where there is a threshold."""
+    total, found, alarms = np.zeros(4, np.int64), np.zeros(4, np.int64), np.zeros(4, np.int64)
+    for record in row.records:
+        place = volume_bins(record.lesion_voxels * record.voxel_ml)
+        total += np.bincount(place, minlength=4)
+        found += np.bincount(place[record.lesion_found], minlength=4)
+        alarms += record.alarm_bins
+    known = row.records[0].has_threshold
+    edges = (0.0, *VOLUME_BINS, None)
+    return [
+        {
+            "low_ml": edges[i], "high_ml": edges[i + 1], "lesions": int(total[i]),
+            "found": int(found[i]) if known else None, "alarms": int(alarms[i]) if known else None,
+        }
+        for i in range(4)
+    ]  # fmt: skip
+
+
+def _reason(name: str, row: RowScans, lesions: int) -> str:
+    if (name in _AT_THRESHOLD or name.startswith("lesion_f1_")) and not row.records[0].has_threshold:
+        return "No threshold: no validation normal slice can serve this subset."
+    if name in LIMITS:
+        return "Limits of agreement need two scans."
+    if name.startswith("lesion_f1_"):
+        return "No lesion and no false alarm has this volume."
+    if name == "lesion_precision":
+        return "Nothing is flagged."
+    if not lesions or not any(record.truth for record in row.records):
+        return "No test scan of this row has a lesion."
+    if name == "dice_common":
+        return "No common threshold: no test slice of this row has a lesion pixel."
+    return "Undefined for these scans."
+
+
+def mean_bins(bins: list[list[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Average the counts of found lesions and false alarms over seeds; lesions are the same in all."""
+    found = []
+    for same in zip(*bins, strict=True):
+        one = dict(same[0])
+        for name in ("found", "alarms"):
+            values = [item[name] for item in same]
+            one[name] = None if None in values else sum(values) / len(values)
+        found.append(one)
+    return found

@@ -1,0 +1,103 @@
+"""The numbers of whole scans: values, intervals over subjects, reasons, and bins by volume."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from anyadbench.metrics.lesions import cohort_numbers, score_scan
+from anyadbench.metrics.scans.scan_numbers import SCAN_METRICS, scan_intervals, scan_numbers, scan_replicates
+from anyadbench.metrics.scans.whole_scans import RowScans, scan_table
+
+SHAPE = (12, 16, 14)
+
+
+def row_of(scans: int = 8, threshold: float | None = 2.0, lesion: bool = True, subjects: int | None = None) -> RowScans:
+    rng = np.random.default_rng(3)
+    records = []
+    for number in range(scans):
+        truth = np.zeros(SHAPE, dtype=bool)
+        if lesion:
+            size = 2 + number % 4
+            truth[2 : 2 + size, 3 : 3 + size, 4 : 4 + size] = True
+        scores = rng.standard_normal(SHAPE) + (1 + number % 3) * truth
+        records.append(
+            score_scan(scores, truth, np.ones(SHAPE, bool), (2, 2, 2), threshold=threshold, grid=(3.0, 2.0, 1.0))
+        )
+    names = tuple(f"s{number % (subjects or scans)}" for number in range(scans))
+    return RowScans("t", "F", "rule", threshold, (3.0, 2.0, 1.0), names, tuple(map(str, range(scans))), tuple(records))
+
+
+def test_values_are_those_of_the_cohort_and_each_subject_is_left_out_with_all_its_scans() -> None:
+    row = row_of(scans=8, subjects=4)
+    line = scan_replicates(row)
+    whole = cohort_numbers(row.records)
+    kept = cohort_numbers([record for name, record in zip(row.subjects, row.records, strict=True) if name != "s1"])
+    for place, name in enumerate(SCAN_METRICS):
+        np.testing.assert_allclose(line.point[0, place], whole[name][0], rtol=1e-12, err_msg=name)
+        np.testing.assert_allclose(line.jack[0, 1, place], kept[name][0], rtol=1e-9, err_msg=name)
+
+
+def test_the_interval_of_the_volume_bias_is_the_t_interval_of_a_mean() -> None:
+    row = row_of()
+    difference = [(one.predicted - one.truth) * one.voxel_ml for one in row.records]
+    low, high = stats.t.interval(0.95, len(difference) - 1, np.mean(difference), stats.sem(difference))
+    found = scan_intervals(scan_replicates(row))["volume_bias_ml"]
+    np.testing.assert_allclose(found, (low, high), rtol=1e-9)
+
+
+def test_intervals_of_shares_lie_between_0_and_1_around_the_value() -> None:
+    found = scan_numbers(row_of())
+    for name in ("dice", "dice_best", "lesion_f1"):
+        low, high = found["intervals"][name]
+        assert 0 <= low <= found["metrics"][name] <= high <= 1
+
+
+def test_below_five_subjects_there_is_no_interval_and_a_reason() -> None:
+    found = scan_numbers(row_of(scans=8, subjects=4))
+    assert found["intervals"] == {} and found["n_subjects"] == 4 and found["n_scans"] == 8
+    assert found["reasons"]["intervals"] == "No interval: 4 test subjects, and an interval needs 5."
+
+
+@pytest.mark.parametrize(
+    ("row", "reasons"),
+    [
+        (row_of(threshold=None), {"dice": "No threshold: no validation normal", "alarms_per_scan": "No threshold"}),
+        (row_of(lesion=False), {"dice": "No test scan of this row has a lesion", "lesion_ap": "No test scan"}),
+        (row_of(scans=1), {"volume_low_ml": "Limits of agreement need two scans."}),
+        (row_of(), {"lesion_f1_from_10ml": "No lesion and no false alarm has this volume."}),
+    ],
+)
+def test_an_undefined_number_has_a_reason(row: RowScans, reasons: dict[str, str]) -> None:
+    found = scan_numbers(row)
+    for name, text in reasons.items():
+        assert found["metrics"][name] is None and found["reasons"][name].startswith(text), name
+    undefined = {name for name, value in found["metrics"].items() if value is None}
+    assert undefined == set(found["reasons"]) - {"intervals"}
+
+
+def test_bins_count_lesions_those_found_and_alarms() -> None:
+    row = row_of()
+    bins = scan_numbers(row)["bins"]
+    assert sum(one["lesions"] for one in bins) == 8 == scan_numbers(row)["n_lesions"]
+    assert sum(one["alarms"] for one in bins) == sum(int(record.alarm_bins.sum()) for record in row.records)
+    assert [one["lesions"] for one in bins] == [2, 4, 2, 0]  # 8, 27, 64 and 125 voxels of .008 ml
+    assert scan_numbers(row_of(threshold=None))["bins"][0]["found"] is None
+
+
+def test_the_common_threshold_is_the_one_with_the_highest_mean_dice() -> None:
+    row = row_of()
+    means = [
+        np.mean([2 * one.grid_hit[i] / (one.grid_predicted[i] + one.truth) for one in row.records]) for i in (0, 1, 2)
+    ]
+    assert scan_numbers(row)["common_threshold"] == row.grid[int(np.argmax(means))]
+
+
+def test_one_line_per_scan_shows_the_scan_that_a_mean_hides() -> None:
+    table = scan_table(row_of())
+    assert [line["scan"] for line in table] == [str(number) for number in range(8)]
+    means = np.mean([float(line["dice"]) for line in table])  # type: ignore[arg-type]
+    assert means == pytest.approx(scan_numbers(row_of())["metrics"]["dice"])
+    assert scan_table(row_of(lesion=False))[0]["dice"] is None
+    assert scan_table(row_of(threshold=None))[0]["flagged_ml"] is None
