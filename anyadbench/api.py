@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from anyadbench.cells.job import Job, Outcome
     from anyadbench.data.store.encoding import encode, fit_coding
     from anyadbench.data.trees.files import Match, Person, ScanFiles, SliceFiles, Survey
-    from anyadbench.data.trees.layouts import FOUR_D, REGIONS, SEGMENTATION, SKIP, Layout
     from anyadbench.data.trees.nifti_scan import hash_array
     from anyadbench.data.trees.problems import BadFile, Problem
     from anyadbench.data.trees.reader import TreeReader
     from anyadbench.data.trees.readers.volume_tree import VolumeReader
     from anyadbench.data.trees.scan_slices import Part, lesion_distance, sequence_columns
+    from anyadbench.data.trees.sets.layout import FOUR_D, REGIONS, SEGMENTATION, SKIP, Layout
     from anyadbench.data.trees.volume import Volume, canonical_volume
     from anyadbench.errors import UserError
     from anyadbench.launch.launchers import (
@@ -220,7 +220,7 @@ _NAMES = {
     "cells.job": "Job Outcome",
     "data.store.encoding": "encode fit_coding",
     "data.trees.files": "Match Person ScanFiles SliceFiles Survey",
-    "data.trees.layouts": "FOUR_D REGIONS SEGMENTATION SKIP Layout",
+    "data.trees.sets.layout": "FOUR_D REGIONS SEGMENTATION SKIP Layout",
     "data.trees.nifti_scan": "hash_array",
     "data.trees.problems": "BadFile Problem",
     "data.trees.reader": "TreeReader",

@@ -172,6 +172,7 @@ class Fitting:
                     "store": self.data.stores[self.data.protocol.train].content_hash,
                     "training_hash": self.data.training_hash(),
                     "selection": selection.manifest(),
+                    **({"standard_scale": self.data.standard} if self.data.standard else {}),
                 },
                 "memory": peak_memory(job.numerics.device),
                 "history": [{"step": row["step"], "losses": _plain(row["losses"])} for row in trainer.history],

@@ -212,7 +212,7 @@ def build_result(
         protocol=ProtocolInfo(
             name=protocol.name, title=protocol.title, version=protocol.version, hash=protocol.hash,
             sequences=list(protocol.sequences), subsets=[format_subset(subset) for subset in protocol.subsets],
-            oracle=protocol.oracle,
+            oracle=protocol.oracle, normals=protocol.normals,
         ),
         weights=WeightsInfo(
             name=weights.name, kind=weights.kind, profile=weights.profile, architecture=weights.architecture or "",
@@ -276,6 +276,7 @@ def _write_manifest(
 
 
 def _input(data: ProtocolData) -> dict[str, Any]:
-    """Return size and spacing of the training slices, to which prediction resamples a new scan."""
+    """Return what prediction needs of the training slices: size, spacing and, for matched histograms, the scale."""
     store = data.stores[data.protocol.train]
-    return {"grid": list(store.shape), "spacing_mm": [float(step) for step in store.spacing]}
+    facts = {"grid": list(store.shape), "spacing_mm": [float(step) for step in store.spacing]}
+    return facts | ({"standard_scale": data.standard} if data.standard else {})

@@ -33,6 +33,10 @@ COMMANDS = {
     "predict": ("anyadbench.cli.predict:predict", "Write anomaly maps of new patients with a finished cell."),
     "protocols": ("anyadbench.cli.protocols:protocols", "List protocols, or show one."),
     "score": ("anyadbench.cli.score:score", "Score another program's maps as a marked row."),
+    "score-boxes": (
+        "anyadbench.cli.score_boxes:score_boxes",
+        "Score maps of images whose lesions are marked by boxes.",
+    ),
     "run": ("anyadbench.cli.run:run", "Train and score methods on a protocol and print the board."),
     "runs": ("anyadbench.cli.runs:runs", "List cells with state, age and size; rerun or prune them."),
 }

@@ -9,33 +9,51 @@ from typing import TYPE_CHECKING
 import click
 
 from anyadbench.cli.options import json_option, runs_option
+from anyadbench.errors import UserError
 
 if TYPE_CHECKING:
     from anyadbench.boards.aggregate.compare import Comparison
 
 _HEADER = ("subset", "subj.", "first", "second", "effect", "95 % interval", "p", "p (Holm)", "subj. needed")
+_SOURCES = (*_HEADER[:2], "healthy", "patients", *_HEADER[4:])
 
 
 @click.command()
 @click.argument("first", metavar="METHOD")
-@click.argument("second", metavar="METHOD")
+@click.argument("second", metavar="[METHOD]", required=False)
+@click.option("--normals", is_flag=True, help="Compare one method trained on healthy subjects and on patients.")
 @runs_option()
 @click.option("--protocol", help="Protocol to compare on, if both methods have results for several.")
 @click.option("--metric", "metrics", multiple=True, help="Only this metric; may be repeated.")
 @json_option("all comparisons")
-def compare(first: str, second: str, runs: Path, protocol: str | None, metrics: tuple[str, ...], as_json: bool) -> None:
+def compare(
+    first: str,
+    second: str | None,
+    normals: bool,
+    runs: Path,
+    protocol: str | None,
+    metrics: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Compare two methods by a paired test over the test subjects.
 
     A METHOD is a method's name, its label on the board, or the beginning of its key. The effect is the first minus the
     second. "p (Holm)" is corrected by Holm's method over all subsets of a metric. "subj. needed" is about how many test
     subjects would separate the two with a power of 80 %, if the difference is what was seen.
+
+    With --normals, one METHOD is compared with itself: trained on healthy subjects less trained on lesion-free slices
+    of patients, on the rows of two protocols that have the same test slices.
     """
+    if normals != (second is None):
+        raise UserError("Give two methods to compare, or one method with --normals.")
+    if second is None:
+        _compare_normals(first, runs, protocol, metrics, as_json)
+        return
     from dataclasses import asdict
 
     from anyadbench.boards.aggregate.compare import compare as run_comparison
     from anyadbench.boards.render.terminal import TABLE_METRICS
-    from anyadbench.boards.render.text import metric_label
-    from anyadbench.cli.output import clean, print_json, print_table
+    from anyadbench.cli.output import clean, print_json
 
     board, (one, other), found = run_comparison(runs, (first, second), protocol, metrics)
     if as_json:
@@ -47,16 +65,44 @@ def compare(first: str, second: str, runs: Path, protocol: str | None, metrics: 
         return
     shown = set(metrics or TABLE_METRICS) & set(board.metrics)
     click.echo(clean(f"{one.label} minus {other.label}, {board.slug}"))
-    for test in board.tests:
-        for metric in (name for name in board.metrics if name in shown):
-            listed = [row for row in found if (row.test, row.metric) == (test, metric)]
-            if listed:
-                click.echo()
-                click.echo(clean(f"{metric_label(metric)} on {test}"))
-                print_table(_HEADER, [_cells(row) for row in listed])
+    _print_tables(found, [name for name in board.metrics if name in shown], _HEADER)
     click.echo()
     for said in dict.fromkeys(_remarks(found)):
         click.echo(clean(said))
+
+
+def _compare_normals(name: str, runs: Path, protocol: str | None, metrics: tuple[str, ...], as_json: bool) -> None:
+    """Print what the source of normals changes for a method."""
+    from dataclasses import asdict
+
+    from anyadbench.boards.aggregate.paired.normals import compare_normals
+    from anyadbench.boards.render.terminal import TABLE_METRICS
+    from anyadbench.cli.output import clean, print_json
+
+    gaps = compare_normals(runs, name, protocol, metrics)
+    if as_json:
+        print_json([asdict(gap) for gap in gaps])
+        return
+    for gap in gaps:
+        click.echo(clean(f"{gap.method}: healthy subjects ({gap.healthy}) minus patients ({gap.lesion_free})"))
+        _print_tables(gap.rows, [name for name in gap.metrics if metrics or name in TABLE_METRICS], _SOURCES)
+        click.echo()
+        for said in dict.fromkeys([*gap.remarks, *_remarks(gap.rows)]):
+            click.echo(clean(said))
+
+
+def _print_tables(rows: Sequence[Comparison], metrics: Sequence[str], header: tuple[str, ...]) -> None:
+    """Print a table for each test set and metric."""
+    from anyadbench.boards.render.text import metric_label
+    from anyadbench.cli.output import clean, print_table
+
+    for test in dict.fromkeys(row.test for row in rows):
+        for metric in metrics:
+            listed = [row for row in rows if (row.test, row.metric) == (test, metric)]
+            if listed:
+                click.echo()
+                click.echo(clean(f"{metric_label(metric)} on {test}"))
+                print_table(header, [_cells(row) for row in listed])
 
 
 def _remarks(found: Sequence[Comparison]) -> Iterator[str]:

@@ -130,6 +130,30 @@ def export(store: Path, out: Path, protocol: str | None, t1ce: bool, as_json: bo
         )
 
 
+@data.command()
+@click.argument("store", type=PATH)
+@click.option("--out", type=PATH, help="Folder for card.md and card.json; the card is printed by default.")
+@_JSON
+def card(store: Path, out: Path | None, as_json: bool) -> None:
+    """Describe a store: people, scans by sequence, lesion volumes, terms, and hashes."""
+    from anyadbench.data.cards.markdown import card_markdown
+    from anyadbench.data.cards.summary import summarise
+    from anyadbench.data.store.store import open_store
+    from anyadbench.files import make_folder, write_json, write_text
+
+    opened = open_store(store)
+    found = summarise(opened, _layout(opened.dataset))
+    if out is not None:
+        make_folder(out)
+        write_text(out / "card.md", card_markdown(found), "--out")
+        write_json(out / "card.json", found, "--out")
+        click.echo(f"{out}: card.md and card.json of {opened.dataset}.")
+    elif as_json:
+        print_json(found)
+    else:
+        click.echo(card_markdown(found), nl=False)
+
+
 def _rules(dataset: str, name: str | None) -> Protocol:
     """Return the protocol that chooses the slices of a data set.
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from anyadbench.cli.options import json_option
+from anyadbench.cli.options import PATH, json_option
 from anyadbench.cli.output import print_json, print_table
+from anyadbench.errors import UserError
 
 
 @click.group(invoke_without_command=True)
@@ -39,6 +42,7 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         fields = ("name", "title", "where", "licence", "citation", "tree", "notes")
         told: dict[str, object] = {key: getattr(layout, key) for key in fields}
+        told |= {"healthy": layout.healthy, "healthy_subjects": layout.healthy_subjects}
         labels = {str(value): region for value, region in layout.labels.items()}
         print_json({**told, "sequences": list(layout.expected), "labels": labels, "protocols": readers})
         return
@@ -50,11 +54,36 @@ def show(name: str, as_json: bool) -> None:
     click.echo(f"sequences: {', '.join(layout.expected)}")
     if layout.labels:
         click.echo("labels: " + ", ".join(f"{value} {region}" for value, region in layout.labels.items()))
+    if layout.healthy or layout.healthy_subjects:
+        click.echo(f"healthy subjects: {'all' if layout.healthy else layout.healthy_subjects.replace('~', '[_-]')}")
     if layout.notes:
         click.echo(f"notes: {layout.notes}")
     if readers:
         click.echo(f"protocols: {', '.join(readers)}")
     click.echo(f"check it: anyadbench data verify {name} --source DIR")
+
+
+@datasets.command("export-croissant")
+@click.argument("name")
+@click.option("--store", type=PATH, help="Prepared store of the data set.")
+@click.option("--data", type=PATH, help="Folder with the data set; its store is prepared in the cache.")
+@click.option("--out", required=True, type=PATH, help="JSON-LD file to write.")
+def export_croissant(name: str, store: Path | None, data: Path | None, out: Path) -> None:
+    """Describe a prepared data set in the Croissant format: files with hashes, and the columns of its tables."""
+    from anyadbench.data.cards.croissant import croissant
+    from anyadbench.data.cards.summary import summarise
+    from anyadbench.data.store.build import find_or_prepare
+    from anyadbench.files import write_json
+    from anyadbench.launch.progress import Display
+    from anyadbench.plugins import find_layout
+
+    layout = find_layout(name)
+    if (store is None) == (data is None):
+        raise UserError("Give one of --store, a prepared store, and --data, the folder of the data set.")
+    with Display() as display:
+        opened = find_or_prepare(store or data or Path(), layout, display.progress)
+    write_json(out, croissant(opened, summarise(opened, layout), out), "--out")
+    click.echo(f"{out}: Croissant 1.0 description of {name}, {len(opened)} slices.")
 
 
 def _protocols(dataset: str) -> list[str]:

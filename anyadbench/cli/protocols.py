@@ -121,9 +121,11 @@ def _print_outlook(protocol: Protocol, outlook: Outlook) -> None:
     click.echo("\nwith this data:")
     kind = "" if outlook.validation_kind == "subjects" else f" ({outlook.validation_kind})"
     click.echo(
-        f"trains on {train.normal} lesion-free slices of {train.subjects} subjects of {protocol.train}; validates on "
+        f"trains on {train.normal} {protocol.trains_on} of {protocol.train} ({train.subjects} subjects); validates on "
         f"{validation.normal} of {validation.subjects}{kind}"
     )
+    for note in outlook.notes:
+        click.echo(clean(note))
     print_table(["training slices with", "slices"], _coverage(outlook))
     for name in outlook.trained_on.never:
         click.echo(f"{SHORT[name]} is never trained on: no training slice has it.")

@@ -21,7 +21,7 @@ BRAIN = MethodDescriptor(
 INTENSITY = MethodDescriptor(
     name="control:intensity",
     title="Brightness (control)",
-    summary="The map is the mean of the shown sequences, T1 and T1ce inverted inside the brain, smoothed.",
+    summary="The map is the mean of the shown sequences, T1, T1ce and ADC inverted inside the brain, smoothed.",
     factory="anyadbench.controls.maps:Brightness",
     params=(
         Param(

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.data.slices.rules import HEALTHY, LESION_FREE
+from anyadbench.data.slices.harmonise import columns_of, fit_standard
+from anyadbench.data.slices.rules import HEALTHY, HISTOGRAM, LESION_FREE
 from anyadbench.data.slices.selection import Selection, select_slices, split_healthy, split_store
 from anyadbench.data.store.store import SliceStore, open_store, overlap
-from anyadbench.data.trees.scan_slices import percentile_column
 from anyadbench.engine.slice_reader import SliceReader, usable_indices
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
@@ -62,7 +62,16 @@ class ProtocolData:
     ) -> SliceReader:
         """Return a reader of one data set, of the protocol's sequences or of those given."""
         protocol, chosen = self.protocol, sequences or self.protocol.sequences
-        return SliceReader(self.stores[dataset], chosen, protocol.intensity, dict(feed or {}), protocol.geometry)
+        rules = (protocol.intensity, dict(feed or {}), protocol.geometry, self.standard)
+        return SliceReader(self.stores[dataset], chosen, *rules)
+
+    @cached_property
+    def standard(self) -> dict[str, tuple[float, ...]]:
+        """The standard scale from the scans of the training normals; empty unless the protocol matches histograms."""
+        if self.protocol.intensity.harmonise != HISTOGRAM:
+            return {}
+        normals = self.selections[self.protocol.train].train_normals
+        return fit_standard(self.stores[self.protocol.train], normals, self.protocol.sequences)
 
     def train_indices(self, subset: Subset | None = None) -> Int[ndarray, " N"]:
         """Return the slice indices of training normals that have any of the protocol's sequences, or all of a subset.
@@ -157,7 +166,7 @@ class ProtocolData:
         """Hash everything read from some slices: their pixels, and how their scans' values are decoded and scaled."""
         chosen = store.slices.iloc[indices]
         names = [name for name in store.sequences if f"has_{name}" in store.scans]
-        scaled = [percentile_column(self.protocol.intensity.percentile, name) for name in names]
+        scaled = [column for name in names for column in columns_of(self.protocol.intensity, name)]
         columns = [f"{part}_{name}" for part in ("has", "zero", "scale") for name in names] + scaled
         scans = store.scans.loc[sorted(set(chosen["scan"])), columns]
         return stable_hash(

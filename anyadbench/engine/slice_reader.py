@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anyadbench.data.slices.geometry import apply_geometry, apply_to_masks, grid_after
+from anyadbench.data.slices.harmonise import Standard, scaled_by_curves
 from anyadbench.data.slices.intensity import apply_scale
-from anyadbench.data.slices.rules import GeometryRules
+from anyadbench.data.slices.rules import PERCENTILE, GeometryRules
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -29,6 +30,7 @@ class SliceReader:
         intensity: The protocol's intensity rules.
         feed: Sequence that fills each slot; empty if every slot holds its own sequence.
         geometry: The protocol's resizing and cropping.
+        standard: The standard scale, where the protocol matches histograms.
     """
 
     store: SliceStore
@@ -36,6 +38,7 @@ class SliceReader:
     intensity: IntensityRules
     feed: Mapping[str, str] = field(default_factory=dict)
     geometry: GeometryRules = field(default_factory=GeometryRules)
+    standard: Standard = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -47,11 +50,15 @@ class SliceReader:
         sources = tuple(self.feed.get(name, name) for name in self.sequences)
         distinct = tuple(dict.fromkeys(sources))
         values, present = self.store.read(indices, distinct)
-        scaled = apply_scale(
-            values, present, self.store, indices, distinct, self.intensity.mode, self.intensity.percentile
-        )
-        scaled = apply_geometry(scaled, self.geometry, self.intensity.mode == "slice-minmax8")
-        slots = [distinct.index(name) for name in sources]
+        slots, rules = [distinct.index(name) for name in sources], self.intensity
+        if rules.harmonise != PERCENTILE:
+            # A fed sequence goes to the standard scale of its slot, so slots are scaled one by one.
+            heights = [self.standard.get(name) for name in self.sequences]
+            values, present = values[:, slots], present[:, slots]
+            scaled = scaled_by_curves(values, present, self.store, indices, sources, rules, heights)
+            return apply_geometry(scaled, self.geometry), present
+        scaled = apply_scale(values, present, self.store, indices, distinct, rules.mode, rules.percentile)
+        scaled = apply_geometry(scaled, self.geometry, rules.mode == "slice-minmax8")
         return scaled[:, slots], present[:, slots]
 
     def masks(self, indices: Int[np.ndarray, " B"], cavity: bool) -> Bool[np.ndarray, "B H W"]:

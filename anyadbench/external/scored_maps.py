@@ -243,7 +243,7 @@ def _result(request: ScoreRequest, rows: list[Row], hashed: str, identity: str) 
         protocol=ProtocolInfo(
             name=protocol.name, title=protocol.title, version=protocol.version, hash=protocol.hash,
             sequences=list(protocol.sequences), subsets=[format_subset(s) for s in protocol.subsets],
-            oracle=protocol.oracle,
+            oracle=protocol.oracle, normals=protocol.normals,
         ),
         weights=WeightsInfo(name="unknown", kind="unknown"),
         numerics=Numerics(device="unknown"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.cells.training_coverage import training_coverage
+from anyadbench.data.slices.rules import HEALTHY
+from anyadbench.data.slices.selection import PARTS
 from anyadbench.engine.settings import VALIDATION_SLICES, batch_size, batches_per_epoch, training_steps
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.methods.params import Value
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from anyadbench.engine.protocol_data import ProtocolData
     from anyadbench.results import CellResult
     from anyadbench.results.schema import TrainingCoverage
+
+
+PIXEL_TOLERANCE = 0.1
+"""Largest relative difference of pixel sizes between training and testing that needs no note."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,14 @@ class TestOutlook:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What will be trained and tested."""
+    """What will be trained and tested; ``notes`` says who is healthy, and which pixels differ in size."""
 
     train: Count
     validation: Count
     validation_kind: str
     tests: list[TestOutlook]
     trained_on: TrainingCoverage
+    notes: tuple[str, ...] = ()
 
     @property
     def maps(self) -> int:
@@ -101,7 +108,29 @@ def look_ahead(data: ProtocolData) -> Outlook:
         for name, indices in (("train", data.train_indices()), ("validation", data.validation_indices()))
     )
     tests = [_test(data, test) for test in protocol.tests]
-    return Outlook(train, validation, selection.validation, tests, training_coverage(data))
+    notes = (*_healthy(data), *_spacings(data))
+    return Outlook(train, validation, selection.validation, tests, training_coverage(data), notes)
+
+
+def _healthy(data: ProtocolData) -> Iterator[str]:
+    """Yield the number of healthy subjects of each part, for each set that has some."""
+    for name, selection in data.selections.items():
+        if selection.healthy_split:
+            train, validation, test = (len(selection.healthy_subjects(part)) for part in PARTS)
+            used = "to train" if name == data.protocol.train and data.protocol.normals == HEALTHY else "unused"
+            yield f"healthy subjects of {name}: {train} {used}, {validation} to validate, {test} to test"
+
+
+def _spacings(data: ProtocolData) -> Iterator[str]:
+    """Yield a sentence for each test set whose pixels are not those of training."""
+    own = data.stores[data.protocol.train]
+    for name, store in data.stores.items():
+        if not np.allclose(own.spacing, store.spacing, rtol=PIXEL_TOLERANCE):
+            sizes = [f"{y:.3g} x {x:.3g} mm" for y, x in (own.spacing, store.spacing)]
+            yield (
+                f"pixels are {sizes[0]} in {own.dataset} and {sizes[1]} in {name}: a method sees anatomy of another "
+                "size than in training unless you resample one of them"
+            )
 
 
 def _count(name: str, store: SliceStore, normal: Int[np.ndarray, " N"], abnormal: Any = ()) -> Count:

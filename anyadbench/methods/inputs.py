@@ -93,7 +93,7 @@ def channel_table(sequences: int, layout: str, policy: str) -> tuple[tuple[tuple
     """
     if sequences < 1 or layout not in CHANNEL_LAYOUTS:
         known = ", ".join(CHANNEL_LAYOUTS)
-        raise ValueError(f"{sequences} sequences cannot be laid out by {layout!r}; give one or more, and one of {known}")
+        raise ValueError(f"{sequences} sequences cannot be laid out by {layout!r}; give one or more and use {known}")
     table = [[[0.0] * sequences for _ in range(3)] for _ in range(2**sequences)]
     for bits in range(1, 2**sequences):
         shown = [index for index in range(sequences) if bits >> index & 1]

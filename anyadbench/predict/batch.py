@@ -110,6 +110,10 @@ def _guess(folder: Path) -> Layout:
             continue
         if fits:
             fitting.append(layout)
+    special = [item for item in fitting if not item.general]
+    fitting = special or fitting
+    # Releases that share their names differ in what they say about labels, which prediction does not read.
+    fitting = fitting[:1] if len({item.patterns for item in fitting}) == 1 else fitting
     if len(fitting) != 1:
         cause = f"fits several layouts ({', '.join(item.name for item in fitting)})" if fitting else "fits no layout"
         raise UserError(f"--data {folder} {cause}; name one with --dataset, or list the files in a --table.")

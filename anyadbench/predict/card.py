@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from anyadbench.data.slices.rules import PERCENTILE, IntensityRules
 from anyadbench.plugins import all_layouts
 from anyadbench.predict.prediction import USE
 from anyadbench.results.training import described
@@ -62,8 +63,8 @@ def _data(cell: TrainedCell) -> str:
     if "source" in train:
         lines.append(f"The method's state: {train['source']}; whether it has seen these test subjects is unknown.")
     lines.append(
-        f"Trained on {train.get('slices', 0)} lesion-free slices of `{cell.protocol.train}` in {train.get('steps', 0)} "
-        f"steps; validation: {train.get('validation', 'none')}."
+        f"Trained on {train.get('slices', 0)} {cell.protocol.trains_on} of `{cell.protocol.train}` in "
+        f"{train.get('steps', 0)} steps; validation: {train.get('validation', 'none')}."
     )
     lines.append(
         f"Slices of {cell.grid[0]} × {cell.grid[1]} pixels of {cell.spacing[0]:g} × {cell.spacing[1]:g} mm; a new scan "
@@ -83,9 +84,15 @@ def _protocol(cell: TrainedCell) -> str:
         f"{rules.normal_margin} slices.",
         f"Training hides sequences: {cell.result.method.training_mask}; a hidden sequence in scoring is: "
         f"{cell.result.method.missing}.",
-        f"Intensity: {protocol.intensity.mode}, percentile {protocol.intensity.percentile:g}. {_selection(cell)}",
+        f"Intensity: {_intensity(protocol.intensity)}. {_selection(cell)}",
     ]  # fmt: skip
     return _bullets(lines)
+
+
+def _intensity(rules: IntensityRules) -> str:
+    if rules.harmonise != PERCENTILE:
+        return f"{rules.mode}, {rules.harmonise}"
+    return f"{rules.mode}, percentile {rules.percentile:g}"
 
 
 def _training(cell: TrainedCell) -> str:
@@ -145,8 +152,8 @@ def _number(row: Row, name: str) -> str:
 def _limits(cell: TrainedCell) -> list[str]:
     result = cell.result
     lines = [
-        "A high score means unlike the lesion-free training slices; it is not a diagnosis, and no score rules out a "
-        "disease. Artefacts, surgery, other scanners and other age groups can score high too.",
+        f"A high score means unlike the {cell.protocol.trains_on} in training; it is not a diagnosis, and no score "
+        "rules out a disease. Artefacts, surgery, other scanners and other age groups can score high too.",
         "Scans must be skull-stripped, 0 outside the brain, and registered to each other. Each slice is scored on "
         "its own; there is no 3D context.",
         "Numbers hold for the test sets above; on other data they are unknown.",

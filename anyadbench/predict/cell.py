@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,8 @@ from pydantic import ValidationError
 
 from anyadbench.cells.job import PLAN, Job
 from anyadbench.cells.work_folder import PARTIAL
+from anyadbench.data.slices.harmonise import Standard
+from anyadbench.data.slices.rules import HISTOGRAM
 from anyadbench.errors import UserError
 from anyadbench.files import read_json
 from anyadbench.protocols.model import Protocol
@@ -46,6 +48,7 @@ class TrainedCell:
         weights: File with the trained state.
         grid: Height and width in pixels of the training slices.
         spacing: Their pixel size in mm, along height and width.
+        standard: The standard scale of intensities, where the protocol matches histograms.
     """
 
     folder: Path
@@ -56,6 +59,7 @@ class TrainedCell:
     weights: Path
     grid: tuple[int, int]
     spacing: tuple[float, float]
+    standard: Standard = field(default_factory=dict)
 
     def threshold(self, shown: tuple[str, ...]) -> float | None:
         """Return the pixel threshold of a subset: the 99th percentile of the scores of validation normals.
@@ -97,7 +101,27 @@ def read_cell(folder: str | Path) -> TrainedCell:
         ) from None
     manifest = read_json(path / "manifest.json")
     grid, spacing = _slices(path, job, manifest, protocol := read_protocol(path / "protocol.toml"))
-    return TrainedCell(path, job, protocol, result, manifest, weights, grid, spacing)
+    return TrainedCell(
+        path, job, protocol, result, manifest, weights, grid, spacing, _standard(path, protocol, manifest)
+    )
+
+
+def _standard(path: Path, protocol: Protocol, manifest: dict[str, Any]) -> Standard:
+    """Return the standard scale of a cell.
+
+    Raises:
+        UserError: If the protocol matches histograms and the manifest has no scale.
+    """
+    if protocol.intensity.harmonise != HISTOGRAM:
+        return {}
+    known = manifest.get("input")
+    found = known.get("standard_scale") if isinstance(known, dict) else None
+    if not isinstance(found, dict):
+        raise UserError(
+            f"The cell {path} matches histograms, but its manifest.json has no standard scale (input.standard_scale); "
+            "copy the whole folder of the cell again."
+        )
+    return {str(name): tuple(float(height) for height in heights) for name, heights in found.items()}
 
 
 def _whole_name(path: Path) -> Path:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from anyadbench.data.slices.rules import GeometryRules
+from anyadbench.data.slices.harmonise import ABOVE, BELOW
+from anyadbench.data.slices.rules import HISTOGRAM, PERCENTILE, ZSCORE, GeometryRules
+from anyadbench.data.trees.scan_slices import LANDMARKS
 from anyadbench.errors import UserError
 from anyadbench.files import json_bytes, write_together
 from anyadbench.folders import temporary_folder
@@ -36,6 +38,16 @@ TOLERANCE = 1e-4
 
 CAUSE = 200
 """Number of characters shown of an exporter's error."""
+
+_SCALES = {
+    PERCENTILE: "each sequence divided by percentile {percentile:g} of its scan's values above 0, clipped to [0, 1]",
+    ZSCORE: f"each sequence of a scan mapped linearly: {BELOW:g} standard deviations below the mean of its values "
+    f"other than 0 become 0, and {ABOVE:g} above it 1; clipped to [1/255, 1], with 0 kept as 0",
+    HISTOGRAM: "each sequence of a scan mapped piecewise linearly: percentiles of its values other than 0 become the "
+    "heights of standard_scale; clipped to [1/255, 1], with 0 kept as 0",
+    "slice-minmax8": "each sequence of a slice scaled from its minimum to its maximum, truncated to 8 bits, divided by "
+    "255",
+}
 
 RUNS = 10
 """Number of timed calls with one slice."""
@@ -120,16 +132,17 @@ def describe(predictor: Predictor, kind: str, found: Exported) -> dict[str, Any]
         for subset in all_subsets(cell.protocol.sequences)
     }
     rules = cell.protocol.intensity
-    scale = (
-        f"each sequence divided by percentile {rules.percentile:g} of its scan's values above 0, clipped to [0, 1]"
-        if rules.mode == "volume"
-        else "each sequence of a slice scaled from its minimum to its maximum, truncated to 8 bits, divided by 255"
-    )
+    scale = _SCALES[rules.harmonise if rules.mode == "volume" else rules.mode].format(percentile=rules.percentile)
     return {
         "use": USE,
         "format": kind,
         "inputs": {
             "slices": {"shape": ["batch", len(sequences), height, width], "dtype": "float32", "scale": scale},
+            **(
+                {"standard_scale": {"percentiles": list(LANDMARKS), "heights": dict(cell.standard)}}
+                if cell.standard
+                else {}
+            ),
             "availability": {"shape": ["batch", len(sequences)], "dtype": "bool", "meaning": "sequences of each slice"},
         },
         "outputs": {

@@ -6,11 +6,12 @@ All arrays are in LPS order, as in ``anyadbench.data.trees.volume``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anyadbench.data.slices.geometry import grid_after
+from anyadbench.data.trees.resampling import resample_array
 from anyadbench.data.trees.volume import TOLERANCE_MM, Volume
 
 if TYPE_CHECKING:

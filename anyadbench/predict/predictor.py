@@ -106,7 +106,7 @@ class Predictor:
         used = [item for item in _in_order(inputs) if item.sequence in shown]
         volumes = {item.sequence: to_volume(item.volume, placement.grid) for item in used}
         _check_same_place(inputs, volumes)
-        slices = PatientSlices.cut(volumes, self.cell.protocol, self.cell.grid)
+        slices = PatientSlices.cut(volumes, self.cell.protocol, self.cell.grid, self.cell.standard)
         subsets = _covering(used, volumes, slices, placement.grid)
         notes += _partly(used, subsets) + self._never_trained(shown)
         maps, scores = self._score(slices, subsets, progress)

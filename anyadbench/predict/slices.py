@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from anyadbench.data.slices.geometry import apply_geometry
+from anyadbench.data.slices.harmonise import Standard, curve, map_values
 from anyadbench.data.slices.intensity import scale_values
+from anyadbench.data.slices.rules import PERCENTILE
 from anyadbench.data.trees.files import ScanFiles
 from anyadbench.data.trees.layouts import LAYOUTS
 from anyadbench.data.trees.nifti_scan import Scan
@@ -34,14 +36,18 @@ class PatientSlices:
         part: The patient's part of a slice store: 16-bit slices, percentiles, heights, brain fractions.
         protocol: Defines sequences and intensity scale.
         shape: Height and width of the training slices, before the protocol resizes and crops them.
+        standard: The standard scale, where the protocol matches histograms.
     """
 
     part: Part
     protocol: Protocol
     shape: tuple[int, int]
+    standard: Standard = field(default_factory=dict)
 
     @staticmethod
-    def cut(volumes: Mapping[str, Volume], protocol: Protocol, shape: tuple[int, int]) -> PatientSlices:
+    def cut(
+        volumes: Mapping[str, Volume], protocol: Protocol, shape: tuple[int, int], standard: Standard | None = None
+    ) -> PatientSlices:
         """Cut volumes on one grid into slices.
 
         Raises:
@@ -53,7 +59,7 @@ class PatientSlices:
         part = nifti_part(scan, LAYOUTS["phantom"])
         if not part.slices:
             raise UserError(f"{first.path} contains no brain: every slice is background (0); give the right image.")
-        return PatientSlices(part, protocol, shape)
+        return PatientSlices(part, protocol, shape, standard or {})
 
     def __len__(self) -> int:
         return len(self.part.slices)
@@ -79,7 +85,10 @@ class PatientSlices:
                 out -= np.float32(self.part.row[f"zero_{name}"])
                 out *= np.float32(self.part.row[f"scale_{name}"])
                 tops[:, place] = self.part.row[percentile_column(rules.percentile, name)]
-        scaled = scale_values(values, present, tops, rules.mode)
+                if rules.harmonise != PERCENTILE:
+                    points = curve(rules, name, self.part.row.__getitem__, self.standard.get(name))
+                    out[...] = np.stack([map_values(picture, points) for picture in out])
+        scaled = values if rules.harmonise != PERCENTILE else scale_values(values, present, tops, rules.mode)
         return apply_geometry(scaled, self.protocol.geometry, rules.mode == "slice-minmax8")
 
     def back(self, maps: Float32[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n y x"]:

@@ -122,6 +122,7 @@ class Protocol:
     @property
     def hash(self) -> str:
         """Return the sha256 of everything in the protocol except its notes and title."""
+        # What both parts hold, the test part holds in full.
         return stable_hash({**self.training_part(), **self.test_part(), "name": self.name, "version": self.version})
 
     def training_part(self) -> dict[str, Any]:
@@ -131,13 +132,15 @@ class Protocol:
             "train": self.train,
             "slices": asdict(self.slices),
             "split": asdict(self.split),
-            "intensity": asdict(self.intensity),
+            "intensity": self.intensity.identity(),
             "selection": self.selection,
         }
         # Rules at their defaults are left out, so that a new rule does not change the identity of older fits.
         if self.normals != LESION_FREE:
-            part["normals"] = self.normals
-            part["healthy_split"] = asdict(self.healthy_split)
+            # Rules about patients and lesions then concern the test sets alone, so that these may differ in one fit.
+            slices = {name: getattr(self.slices, name) for name in ("min_brain", "max_train")}
+            own = {"normals": self.normals, "healthy_split": asdict(self.healthy_split)}
+            part |= {"slices": slices, "split": {"salt": self.split.salt}, **own}
         if self.geometry != GeometryRules():
             part["geometry"] = asdict(self.geometry)
         if self.selection != "last":
@@ -157,6 +160,8 @@ class Protocol:
         }
         if self.scoring != ScoringRules():
             part["scoring"] = asdict(self.scoring)
+        if self.normals != LESION_FREE:
+            part |= {"slices": asdict(self.slices), "split": asdict(self.split)}
         if self.healthy_split != HealthySplitRules():
             part["healthy_split"] = asdict(self.healthy_split)
         return part
@@ -165,6 +170,11 @@ class Protocol:
     def selects_on_test(self) -> bool:
         """Whether a fit depends on test data."""
         return self.selection == "test-image-ap"
+
+    @property
+    def trains_on(self) -> str:
+        """What is trained on, for sentences: ``lesion-free slices`` or ``slices of healthy subjects``."""
+        return "lesion-free slices" if self.normals == LESION_FREE else "slices of healthy subjects"
 
     def rows(self, test: TestSet) -> tuple[str, ...]:
         """Return the labels of a test set's rows in the order of a board."""

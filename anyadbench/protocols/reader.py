@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from anyadbench.data.slices.rules import (
+    HARMONISE,
     LESION_FREE,
     NORMALS,
+    PERCENTILE,
     GeometryRules,
     HealthySplitRules,
     IntensityRules,
@@ -39,6 +41,7 @@ _CHOICES = {
     "mode": ("volume", "slice-minmax8"),
     "percentile": (99, 99.5, 99.8, 99.9),
     "normals": NORMALS,
+    "harmonise": HARMONISE,
 }
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
@@ -163,7 +166,7 @@ def _build(reader: _Reader, raw: dict[str, Any]) -> Protocol:
         tests=tests,
         slices=reader.table(SliceRules, raw.get("slices", {}), "slices."),
         split=split,
-        intensity=reader.table(IntensityRules, raw.get("intensity", {}), "intensity."),
+        intensity=_intensity(reader, raw.get("intensity", {})),
         geometry=_geometry(reader, raw.get("geometry", {})),
         scoring_grid=scoring_grid,
         scoring=scoring,
@@ -207,6 +210,14 @@ def _subsets(reader: _Reader, key: str, listed: Any, sequences: Subset) -> tuple
     if len(set(subsets)) < len(subsets):
         raise reader.fail(key, "names a subset twice; remove one.")
     return subsets
+
+
+def _intensity(reader: _Reader, raw: dict[str, Any]) -> IntensityRules:
+    rules: IntensityRules = reader.table(IntensityRules, raw, "intensity.")
+    if rules.mode != "volume" and rules.harmonise != PERCENTILE:
+        cause = f"is {rules.harmonise!r}, which scales whole scans, but mode is {rules.mode!r}"
+        raise reader.fail("intensity.harmonise", f'{cause}; write mode = "volume", or leave harmonise out.')
+    return rules
 
 
 def _geometry(reader: _Reader, raw: dict[str, Any]) -> GeometryRules:

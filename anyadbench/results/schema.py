@@ -42,7 +42,10 @@ class MethodInfo(_Strict):
 
 
 class ProtocolInfo(_Strict):
-    """Which protocol; ``oracle`` protocols select on test data and are never ranked with measured ones."""
+    """Which protocol; ``oracle`` protocols select on test data and are never ranked with measured ones.
+
+    ``normals`` is what training sees: ``lesion-free`` slices of patients, or ``healthy`` subjects.
+    """
 
     name: str
     title: str
@@ -51,6 +54,7 @@ class ProtocolInfo(_Strict):
     sequences: list[str]
     subsets: list[str]
     oracle: bool = False
+    normals: Literal["lesion-free", "healthy"] = "lesion-free"
 
 
 class WeightsInfo(_Strict):

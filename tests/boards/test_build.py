@@ -17,7 +17,7 @@ from anyadbench.boards.render.markdown import board_markdown, escape
 from anyadbench.boards.render.text import DASH, clean, decimal, six
 from anyadbench.cli.leaderboard import leaderboard
 from anyadbench.errors import UserError
-from anyadbench.sequences import SEQUENCES, all_subsets, format_subset
+from anyadbench.sequences import COMMON, all_subsets, format_subset
 
 CONTROL = FakeMethod(
     "control:intensity", "Brightness (control)", 1.5, maps=False, budget="paper", replicates=True,
@@ -208,7 +208,7 @@ def test_missing_number_is_a_dash_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_fifteen_subsets_are_printed_as_rows(tmp_path: Path) -> None:
-    changes = {"protocol.subsets": [format_subset(subset) for subset in all_subsets(SEQUENCES)]}
+    changes = {"protocol.subsets": [format_subset(subset) for subset in all_subsets(COMMON)]}
     for method in DEFAULT_METHODS:
         write_cell(tmp_path / "cells", FakeMethod(method.name, method.title, maps=False, changes=changes), 0)
     text = printed(load_boards(tmp_path)[0])

@@ -112,6 +112,6 @@ def test_a_store_of_another_set_or_version_is_one_sentence(tmp_path: Path, capsy
     tree = make_tree("brats2018", tmp_path / "a", 1, TINY)
     assert call("data", "prepare", "brats2018", "--source", tree, "--out", tmp_path / "store") == 0
     path = tmp_path / "store" / "store.json"
-    path.write_text(path.read_text().replace('"format": 3', '"format": 0'))
+    path.write_text(path.read_text().replace('"format": 4', '"format": 0'))
     assert call("data", "export-png", tmp_path / "store", "--out", tmp_path / "png") == 2
-    assert "has format 0, but this version of anyadbench reads format 3; delete it" in capsys.readouterr().err
+    assert "has format 0, but this version of anyadbench reads format 4; delete it" in capsys.readouterr().err

@@ -82,3 +82,17 @@ def test_two_ms_patients_cannot_be_matched_in_height(stores: dict[str, SliceStor
     store = stores["mslub"]
     with pytest.raises(UserError, match="lies within 10 mm in height"):
         select_slices(store, SliceRules(), {"patient07": "test", "patient26": "train"})
+
+
+def test_a_real_patient_named_as_in_bids_gives_the_same_slices(stores: dict[str, SliceStore], tmp_path: Path) -> None:
+    names = {"flair": "FLAIR", "t1": "T1w", "t1ce": "ce-gd_T1w", "t2": "T2w", "seg": "label-lesion_mask"}
+    scan, real = "Brats18_TCIA_DU7294_1", stores["brats2018"]
+    for file in (source("brats2018") / "LGG" / scan).iterdir():
+        kind = file.name.removesuffix(".nii.gz").rpartition("_")[2]
+        place = tmp_path / "bids" / ("derivatives/experts" if kind == "seg" else "") / "sub-01/anat"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"sub-01_{names[kind]}.nii.gz").symlink_to(file)
+    store = prepare(tmp_path / "bids", get_layout("bids"), tmp_path / "store")
+    own = np.flatnonzero(real.slices["scan"] == scan)
+    assert store.sequences == real.sequences and np.array_equal(store.images, real.images[own])
+    assert np.array_equal(np.asarray(store.masks) > 0, np.asarray(real.masks[own]) > 0)

@@ -52,6 +52,7 @@ def make_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             name = f"PatientID_{number:04d}_Timepoint_1"
             copy(path, folder / "MU" / f"PatientID_{number:04d}" / "Timepoint_1" / f"{name}_{MU[kind]}.nii.gz")
     write_maps(folder / "my-maps", folder / "BraTS2018")
+    write_boxes(folder)
     return folder
 
 
@@ -77,6 +78,17 @@ def write_maps(folder: Path, data: Path) -> None:
             path = folder / format_subset(subset) / str(entry["scan"]) / f"{entry['slice']}.npy"
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, np.random.default_rng(int(row)).random(store.shape, dtype=np.float32))
+
+
+def write_boxes(folder: Path) -> None:
+    """Write maps of three pictures and a table of their boxes."""
+    import numpy as np
+
+    (folder / "box-maps").mkdir()
+    for number in range(3):
+        np.save(folder / "box-maps" / f"case{number}.npy", np.random.default_rng(number).random((32, 32)))
+    lines = [f"case{number}.png,4,6,10,8\n" for number in range(3)]
+    (folder / "boxes.csv").write_text("filename,x,y,width,height\n" + "".join(lines))
 
 
 def copy(source: Path, target: Path) -> None:

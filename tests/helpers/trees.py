@@ -19,7 +19,7 @@ MSLUB = {"flair": "FLAIR", "t1": "T1W", "t1ce": "T1WKS", "t2": "T2W", "seg": "co
 MSLUB_SHORT = {"flair": "FLAIR", "t1": "T1", "t2": "T2", "seg": "GOLD_STANDARD"}
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 LABELS = {"msd01": (1, 2, 3), "mslub": (1, 1, 1), "mslub-short": (1, 1, 1), "brats2023": (2, 1, 3), "mu": (2, 1, 4),
-          "brats2024": (2, 1, 4), "pretreat": (2, 1, 3)}  # fmt: skip
+          "brats2024": (2, 1, 4), "pretreat": (2, 1, 3), "mets": (2, 1, 3), "ped": (4, 2, 1)}  # fmt: skip
 
 
 def names(layout: str, number: int) -> tuple[str, dict[str, str]]:
@@ -35,6 +35,8 @@ def names(layout: str, number: int) -> tuple[str, dict[str, str]]:
         "brats2023": (f"BraTS-GLI-00{n}-000", f"BraTS-GLI-00{n}-000", "-", SUFFIX_NEW),
         "brats2024": (f"BraTS-GLI-02{n}-100", f"BraTS-GLI-02{n}-100", "-", SUFFIX_NEW),
         "pretreat": (f"PKG - Pretreat/BraTS-MET-00{n}-000", f"BraTS-MET-00{n}-000", "-", SUFFIX_NEW),
+        "mets": (f"BraTS-MET-00{n}-000", f"BraTS-MET-00{n}-000", "-", SUFFIX_NEW),
+        "ped": (f"BraTS-PED-00{n}-000", f"BraTS-PED-00{n}-000", "-", SUFFIX_NEW),
         "mu": (f"PKG - MU-Glioma-Post/PatientID_0{n}/Timepoint_1", f"PatientID_0{n}_Timepoint_1", "_", MU),
         "mslub": (f"MNI/patient{n[1:]}", f"patient{n[1:]}", "_", MSLUB),
         "mslub-short": (f"patient{n[1:]}", f"patient{n[1:]}", "", MSLUB_SHORT),
@@ -105,11 +107,13 @@ def make_tree(
         ending: ``.nii`` or ``.nii.gz``.
     """
     numbers = list(range(1, subjects + 1)) if isinstance(subjects, int) else list(subjects)
+    from more_trees import make_more
+
     if layout == "msd01":
         _make_msd(root, numbers, shape, ending)
     elif layout == "anyad-png":
         _make_png(root, numbers, shape)
-    else:
+    elif not make_more(layout, root, numbers, shape):
         for number in numbers:
             for kind, stem in names(layout, number)[1].items():
                 volume = lesion(layout, shape) if kind == "seg" else anatomy(number, shape, kind)

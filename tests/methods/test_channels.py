@@ -86,5 +86,5 @@ def test_more_sequences_are_cut_into_three_runs(sequences: int, runs: list[list[
 def test_no_sequence_and_an_unknown_layout_are_refused() -> None:
     with pytest.raises(ValueError, match="0 sequences cannot be laid out by 'stack'; give one or more"):
         channel_table(0, "stack", "black")
-    with pytest.raises(ValueError, match="3 sequences cannot be laid out by 'rainbow'; .* stack, spread, grey"):
+    with pytest.raises(ValueError, match="3 sequences cannot be laid out by 'rainbow'; .* use stack, spread, grey"):
         channel_table(3, "rainbow", "black")

@@ -416,8 +416,8 @@ def test_bad_scans_are_one_sentence(predictor: Any, flair: Any) -> None:
         predictor.predict({"flair": flair, "t1": nibabel.Nifti1Image(np.asarray(flair.dataobj), far)})
     with pytest.raises(UserError, match="has the value 0 everywhere; give the right image"):
         predictor.predict({"flair": np.zeros((8, 8, 8), np.float32)}, spacing=(1, 1, 1))
-    with pytest.raises(UserError, match="Unknown sequence 'pd'"):
-        predictor.predict({"pd": flair})
+    with pytest.raises(UserError, match="Unknown sequence 'swi'"):
+        predictor.predict({"swi": flair})
     with pytest.raises(UserError, match="No sequence is given"):
         predictor.predict({})
     with pytest.raises(UserError, match="flair: a int is not a scan"):

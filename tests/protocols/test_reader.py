@@ -43,12 +43,26 @@ def test_the_source_of_normals_counts_into_the_fit_only_where_it_is_not_the_defa
     plain = read(TINY_PROTOCOL)
     healthy = read(TINY_PROTOCOL.replace("[slices]", 'normals = "healthy"\n[slices]'))
     assert "normals" not in plain.training_part() and healthy.training_part()["normals"] == "healthy"
-    assert plain.test_part() == healthy.test_part() and plain.hash != healthy.hash
+    assert plain.hash != healthy.hash
+    # Trained on healthy subjects, a rule about lesions or patients is one of the test set alone.
+    other = TINY_PROTOCOL.replace("min_lesion_px = 4", "min_lesion_px = 9")
+    margin = read(other.replace("[slices]", 'normals = "healthy"\n[slices]'))
+    assert margin.training_part() == healthy.training_part() and margin.test_part() != healthy.test_part()
     split = "[split.healthy]\ntrain = 0.5\nvalidation = 0.25\ntest = 0.25\n[slices]"
     moved = read(TINY_PROTOCOL.replace("[slices]", split))
     assert moved.training_part() == plain.training_part() and moved.test_part() != plain.test_part()
     assert moved.healthy_split.validation == 0.25
     assert read(to_toml(moved)) == replace(moved, file=tmp_path / "p.toml")
+
+
+def test_harmonising_counts_into_the_fit_only_where_it_is_not_the_default(tmp_path: Path) -> None:
+    parts = []
+    for text in ("", 'harmonise = "percentile"\n', 'harmonise = "histogram"\n'):
+        path = tmp_path / "p.toml"
+        path.write_text(TINY_PROTOCOL.replace("[slices]", f"[intensity]\n{text}[slices]"))
+        parts.append(read_protocol(path).training_part()["intensity"])
+    assert parts[0] == parts[1] == {"mode": "volume", "percentile": 99.8}
+    assert parts[2] == {**parts[0], "harmonise": "histogram"}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +74,16 @@ def test_the_source_of_normals_counts_into_the_fit_only_where_it_is_not_the_defa
         ("[slices]", "[split.healthy]\ntrain = 0.5\n[slices]", "line 14: split.healthy.train,? .*must add up to 1"),
         ("[slices]", "[split.healthy]\ntrains = 0.5\n[slices]", "split.healthy.trains is not a known key"),
         ("[slices]", "[split]\nhealthy = 3\n[slices]", "line 14: split.healthy must be of type dict"),
+        (
+            "[slices]",
+            '[intensity]\nharmonise = "nyul"\n[slices]',
+            "harmonise cannot be 'nyul'; use one of percentile, zsc",
+        ),
+        (
+            "[slices]",
+            '[intensity]\nmode = "slice-minmax8"\nharmonise = "zscore"\n[slices]',
+            "line 15: intensity.harmonise is 'zscore', which scales whole scans, but mode is 'slice-minmax8'; write",
+        ),
         ("[slices]", 'normals = "all"\n[slices]', "train.normals cannot be 'all'; use one of lesion-free, healthy"),
         ('name = "phantom"', "name = 3", "line 19: test.name must be of type str"),
         (
@@ -74,7 +98,7 @@ def test_the_source_of_normals_counts_into_the_fit_only_where_it_is_not_the_defa
         ('weights = "package"', 'weights = "mine"', "line 6: weights cannot be 'mine'"),
         ('name = "tiny"', 'name = "Tiny!"', "line 2: name must be lower case"),
         ('title = "Tiny phantom"', "", "title is missing; add it"),
-        ('["flair", "t1", "t2"]', '["flair", "pd"]', "line 5: sequences is wrong: Unknown sequence 'pd'"),
+        ('["flair", "t1", "t2"]', '["flair", "swi"]', "line 5: sequences is wrong: Unknown sequence 'swi'"),
         ("threads = 1", 'subsets = ["F+T1ce"]', "line 8: subsets names F\\+T1ce, which is not among"),
         ("threads = 1", 'subsets = ["F+X"]', "line 8: subsets is wrong: 'F\\+X' is not a subset"),
         ("normal_margin = 1", "normal_margin = -1", "slices.normal_margin must not be negative or infinite"),
@@ -87,7 +111,7 @@ def test_the_source_of_normals_counts_into_the_fit_only_where_it_is_not_the_defa
         ("[slices]", "[scoring]\ngrid = [0, 5]\n[slices]", "scoring.grid must be 'native' or two sizes"),
         ('name = "phantom"', 'name = "phantom"\nsplit = "some"', "test.split cannot be 'some'"),
         ('name = "phantom"', 'name = "phantom"\nfeed = {t1ce = "t1"}', "test.feed fills"),
-        ('name = "phantom"', 'name = "phantom"\nfeed = {t1 = "pd"}', "test.feed is wrong: Unknown sequence 'pd'"),
+        ('name = "phantom"', 'name = "phantom"\nfeed = {t1 = "swi"}', "test.feed is wrong: Unknown sequence 'swi'"),
         ('name = "phantom"', 'name = "phantom"\nsplit = "all"', "test.split cannot be 'all' for phantom, which trains"),
         ('name = "phantom"', 'name = "phantom"\nsubsets = ["T1ce"]', "test.subsets names T1ce, which is not among"),
         ('name = "phantom"', 'name = "phantom"\nsubsets = ["F", "F"]', "test.subsets names a subset twice"),

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from inprocess import run
-from trees import make_tree, path_of, save
+from inprocess import plan, run
+from trees import anatomy, make_tree, path_of, save, values_of
 
 from anyadbench.boards.verify.submission import check
+from anyadbench.cli import main
 from anyadbench.errors import UserError
 from anyadbench.protocols import find_protocol, protocol_files
 
-SETS = ("brats2018", "mu", "pretreat", "mslub", "phantom", "phantom-shift")
+SETS = (
+    "brats2018", "mu", "pretreat", "mslub", "phantom", "phantom-shift", "ixi", "wmh2017", "isles2022", "atlas", "mets",
+)  # fmt: skip
+FROM_IXI = sorted(name for name in protocol_files() if name.startswith("ixi-"))
 SHARED_FITS = [
     ("brats-7subsets", "cross-brats-mu"),
     ("brats-7subsets", "zeroshot-brats-t1ce"),
@@ -25,12 +29,37 @@ SHARED_FITS = [
     ("phantom-7subsets", "phantom-shift"),
 ]
 
+TWINS = [
+    ("phantom-healthy", "phantom-7subsets"),
+    ("ixi-brats", "brats-7subsets"),
+    ("ixi-mslub", "mslub-7subsets"),
+    ("ixi-mu", "mu-7subsets"),
+    ("ixi-mets", "mets-7subsets"),
+    ("ixi-wmh2017", "wmh2017-3subsets"),
+    ("ixi-atlas", "atlas-1subset"),
+]
+"""Protocols with the same test slices that differ in the source of normals."""
+
 
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("sets")
     # Different numbers give different heads: the sets must not share an image.
-    return {name: make_tree(name, root / name, range(10 * i + 1, 10 * i + 7)) for i, name in enumerate(SETS)}
+    # WMH 2017 has other pathology higher up, so its lesion-free slices lie above that.
+    shapes = {name: (40, 40, 20 if name == "wmh2017" else 12) for name in SETS}
+    made = {
+        name: make_tree(name, root / name, range(10 * i + 1, 10 * i + 7), shapes[name]) for i, name in enumerate(SETS)
+    }
+    for number in range(901, 907):
+        healthy_phantom(made["phantom"], number)
+    return made
+
+
+def healthy_phantom(root: Path, number: int) -> None:
+    """Add a healthy subject, without a segmentation."""
+    name = f"Phantom-H_{number}_1"
+    for kind in ("flair", "t1", "t1ce", "t2"):
+        save(root / f"HGG/{name}/{name}_{kind}.nii.gz", anatomy(number, (40, 40, 12), kind))
 
 
 def data_of(name: str, trees: dict[str, Path]) -> dict[str, Path]:
@@ -60,6 +89,47 @@ def test_a_transfer_takes_the_model_of_its_source_protocol(
     assert second.job.fit_id == first.job.fit_id and second.job.cell_id != first.job.cell_id
     assert record.stat().st_mtime_ns == before
     assert len([path for path in (tmp_path / "fits").iterdir() if path.is_dir()]) == 1
+
+
+def test_all_protocols_that_train_on_ixi_share_one_fit(trees: dict[str, Path], tmp_path: Path) -> None:
+    jobs = [job for name in FROM_IXI for job in plan(name, data_of(name, trees), tmp_path)]
+    assert len(FROM_IXI) == len(jobs) == len({job.cell_id for job in jobs}) == 7
+    assert len({job.fit_id for job in jobs}) == 1
+
+
+def test_the_plan_says_who_is_healthy_and_whose_pixels_differ(
+    trees: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = make_tree("ixi", tmp_path / "wide", range(61, 67))
+    for path in wide.rglob("*.nii.gz"):
+        save(path, values_of(path), np.diag([-1.25, -1.25, 1.0, 1.0]))
+    data = {**data_of("ixi-mslub", trees), "ixi": wide}
+    with pytest.raises(SystemExit) as ended:
+        main(["protocols", "show", "ixi-mslub", "--method", "pixelstats", "--runs", str(tmp_path / "none"),
+              *(f"--data={name}={path}" for name, path in data.items())])  # fmt: skip
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and "slices of healthy subjects of ixi (4 subjects); validates on" in said
+    assert "healthy subjects of ixi: 4 to train, 1 to validate, 1 to test" in said
+    assert "pixels are 1.25 x 1.25 mm in ixi and 1 x 1 mm in mslub: a method sees anatomy of another size" in said
+
+
+@pytest.mark.parametrize(("healthy", "lesion_free"), TWINS)
+def test_the_source_of_normals_leaves_the_test_slices_alone(
+    healthy: str, lesion_free: str, trees: dict[str, Path]
+) -> None:
+    from anyadbench.data.store.build import find_or_prepare
+    from anyadbench.engine.protocol_data import ProtocolData
+
+    tested, trained = [], []
+    for name in (healthy, lesion_free):
+        stores = {dataset: find_or_prepare(tree, dataset) for dataset, tree in data_of(name, trees).items()}
+        data = ProtocolData(find_protocol(name), stores)
+        (test,) = data.protocol.tests
+        tested.append([stores[test.dataset].slices.iloc[rows]["key"].tolist() for rows in data.test_indices(test)])
+        train = stores[data.protocol.train]
+        trained.append(set(train.slices["subject"].iloc[data.train_indices()]) <= train.healthy_subjects)
+    assert tested[0] == tested[1] and tested[0][0]
+    assert trained == [True, False]
 
 
 def test_a_feed_puts_the_other_sequence_into_every_slot(trees: dict[str, Path]) -> None:

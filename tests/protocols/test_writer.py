@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from anyadbench.cli import main
-from anyadbench.data.slices.rules import GeometryRules, IntensityRules, SliceRules, SplitRules
+from anyadbench.data.slices.rules import GeometryRules, HealthySplitRules, IntensityRules, SliceRules, SplitRules
 from anyadbench.protocols import Protocol, TestSet, find_protocol, protocol_files
 from anyadbench.protocols.model import ScoringRules
 from anyadbench.protocols.reader import read_protocol
@@ -74,6 +74,8 @@ def test_every_default_is_written_out() -> None:
     kinds = {"slices": SliceRules, "split": SplitRules, "intensity": IntensityRules, "geometry": GeometryRules}
     for table, kind in {**kinds, "scoring": ScoringRules}.items():
         assert {field.name for field in fields(kind)} <= set(written[table])
-    nested = {*kinds, "scoring", "scoring_grid", "train", "tests", "file"}
+    assert {field.name for field in fields(HealthySplitRules)} == set(written["split"]["healthy"])
+    assert written["train"] == {"dataset": "phantom", "normals": "lesion-free"}
+    nested = {*kinds, "scoring", "scoring_grid", "train", "normals", "healthy_split", "tests", "file"}
     assert {field.name for field in fields(Protocol)} - nested <= set(written)
     assert written["geometry"] == {"resize": "none", "crop": "none"} and written["scoring"]["grid"] == "native"

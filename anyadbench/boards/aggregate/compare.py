@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -81,27 +81,29 @@ def compare(
     replicated, found = Replicated(), []
     for test in board.tests:
         pairs = _pairs(board, test, first, second)
+        counted = [subset for subset in board.protocol.subsets if subset in board.subsets]
         for metric in metrics or board.metrics:
-            found += _compared(board, test, metric, pairs, replicated)
+            found += compared_lines(test, metric, pairs, counted, (replicated, replicated))
     if not found:
         raise UserError(f"{first.label} and {second.label} share no subset with a number; run both on one protocol.")
     return board, (first, second), found
 
 
 def _board(boards: Sequence[Board], names: tuple[str, str]) -> Board:
-    shared = [board for board in boards if all(_matching(board, name) for name in names)]
+    shared = [board for board in boards if all(matching(board, name) for name in names)]
     if len(shared) == 1:
         return shared[0]
     if not shared:
         known = sorted({v.method.name for board in boards for v in board.variants})
-        missing = next((n for n in names if not any(_matching(board, n) for board in boards)), None)
+        missing = next((n for n in names if not any(matching(board, n) for board in boards)), None)
         if missing is not None:
             raise UserError(f"There is no result of {missing!r}.{suggest(missing, known)}")
         raise UserError(f"No protocol has results of both {names[0]!r} and {names[1]!r}; run both on one protocol.")
     raise UserError(f"Both methods have results of {', '.join(b.slug for b in shared)}; choose one with --protocol.")
 
 
-def _matching(board: Board, name: str) -> list[Variant]:
+def matching(board: Board, name: str) -> list[Variant]:
+    """Return the variants that a name means: a label, else a method's name, else the beginning of a key."""
     exact = [variant for variant in board.variants if variant.label == name]
     by_name = [variant for variant in board.variants if variant.method.name == name]
     by_key = [variant for variant in board.variants if len(name) >= 4 and variant.key.startswith(name)]
@@ -109,7 +111,7 @@ def _matching(board: Board, name: str) -> list[Variant]:
 
 
 def _find(board: Board, name: str) -> Variant:
-    found = _matching(board, name)
+    found = matching(board, name)
     if len(found) > 1:
         listed = "; ".join(f"{variant.key} ({variant.label})" for variant in found)
         raise UserError(f"{name!r} was run in several ways: {listed}. Give the beginning of a key instead.")
@@ -126,12 +128,17 @@ def _pairs(board: Board, test: str, first: Variant, second: Variant) -> dict[str
     return pairs
 
 
-def _require_same_slices(ours: Line, theirs: Line) -> None:
+def same_slices(ours: Line, theirs: Line) -> bool:
+    """Whether two lines were scored on the same slices."""
     tables = []
     for line in (ours, theirs):
         rows = _slices(line.sources[0][0].folder).get((line.test, line.subset), [])
         tables.append({(row["scan"], row["slice"], row["label"]) for row in rows})
-    if tables[0] != tables[1]:
+    return tables[0] == tables[1]
+
+
+def _require_same_slices(ours: Line, theirs: Line) -> None:
+    if not same_slices(ours, theirs):
         raise UserError(
             f"The two methods were scored on different slices of {ours.test}, {ours.subset}; run both on the same data."
         )
@@ -142,20 +149,32 @@ def _slices(folder: Path) -> dict[RowKey, list[SliceRecord]]:
     return read_slice_table(folder)
 
 
-def _compared(
-    board: Board, test: str, metric: str, pairs: dict[str, tuple[Line, Line]], replicated: Replicated
+def compared_lines(
+    test: str,
+    metric: str,
+    pairs: Mapping[str, tuple[Line, Line]],
+    counted: Sequence[str],
+    replicated: tuple[Replicated, Replicated],
 ) -> list[Comparison]:
+    """Compare pairs of lines on the same slices in one metric, and their mean.
+
+    Args:
+        test: Test set.
+        metric: Metric.
+        pairs: Lines of both, by subset.
+        counted: Subsets of the mean, which needs them all and at least two.
+        replicated: Values without each subject of the first lines and of the second.
+    """
     from anyadbench.metrics import step_down
     from anyadbench.metrics.intervals.jackknife import mean_of
 
     rows: list[Comparison] = []
     kept: list[tuple[float, float, Replicates, Replicates]] = []
-    counted = [subset for subset in board.protocol.subsets if subset in board.subsets]
     for subset, (ours, theirs) in pairs.items():
         one, other = ours.value(metric), theirs.value(metric)
         if one is None or other is None:
             continue
-        values = replicated.own(ours), replicated.own(theirs)
+        values = replicated[0].own(ours), replicated[1].own(theirs)
         rows.append(_row(test, subset, metric, one, other, *values))
         if subset in counted and values[0] is not None and values[1] is not None:
             kept.append((one, other, values[0], values[1]))

@@ -10,7 +10,14 @@ _TRAINED = ("measured", "oracle", "external")
 
 def verdicts(board: Board) -> list[str]:
     """Return the sentences that a reader needs first, most important first."""
-    return [*_controls(board), *_groups(board), *_agreement(board)]
+    return [*_normals(board), *_controls(board), *_groups(board), *_agreement(board)]
+
+
+def _normals(board: Board) -> list[str]:
+    """Return what is trained on, where that is not lesion-free slices of patients."""
+    if board.protocol.normals == "lesion-free":
+        return []
+    return ["Every row was trained on healthy subjects, and its thresholds come from healthy validation subjects."]
 
 
 def _controls(board: Board) -> list[str]:

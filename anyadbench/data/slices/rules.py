@@ -72,19 +72,32 @@ class HealthySplitRules:
     test: float = 0.2
 
 
+PERCENTILE, ZSCORE, HISTOGRAM = "percentile", "zscore", "histogram"
+HARMONISE = (PERCENTILE, ZSCORE, HISTOGRAM)
+"""Rules that bring scans of different scanners to one scale."""
+
+
 @dataclass(frozen=True)
 class IntensityRules:
     """How stored values are scaled for a method.
 
     Attributes:
-        mode: ``volume``: each sequence of a scan is divided by its own ``percentile`` of foreground and clipped to
-            [0, 1]. ``slice-minmax8``: each sequence of a slice is min-max scaled to [0, 1] in 8 bits, as in the AnyAD
-            release.
-        percentile: Percentile of foreground voxels for ``volume``: 99, 99.5, 99.8 or 99.9.
+        mode: ``volume``: each sequence of a scan is scaled to [0, 1] as ``harmonise`` says. ``slice-minmax8``: each
+            sequence of a slice is min-max scaled to [0, 1] in 8 bits, as in the AnyAD release.
+        percentile: Percentile of foreground voxels for ``percentile``: 99, 99.5, 99.8 or 99.9.
+        harmonise: For ``volume``, from each sequence of a scan alone: ``percentile`` divides by its own percentile of
+            foreground and clips; ``zscore`` maps 3 standard deviations of the brain below its mean to 0 and 5 above to
+            1; ``histogram`` moves its deciles to those of the training normals.
     """
 
     mode: str = "volume"
     percentile: float = 99.8
+    harmonise: str = PERCENTILE
+
+    def identity(self) -> dict[str, str | float]:
+        """Return the rules for hashing; the default of ``harmonise`` is left out, so that older fits keep theirs."""
+        rules: dict[str, str | float] = {"mode": self.mode, "percentile": self.percentile}
+        return rules if self.harmonise == PERCENTILE else {**rules, "harmonise": self.harmonise}
 
 
 @dataclass(frozen=True)

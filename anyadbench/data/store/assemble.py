@@ -16,7 +16,14 @@ from anyadbench.data.store.extract import read_meta
 from anyadbench.data.store.npy import write_header
 from anyadbench.data.trees.layouts import REGIONS, Layout
 from anyadbench.data.trees.problems import Problem
-from anyadbench.data.trees.scan_slices import FORMAT, PERCENTILES, percentile_column
+from anyadbench.data.trees.scan_slices import (
+    FORMAT,
+    LANDMARKS,
+    PERCENTILES,
+    STATISTICS,
+    landmark_column,
+    percentile_column,
+)
 from anyadbench.files import atomic_file, atomic_text, write_text
 from anyadbench.hashing import stable_hash
 from anyadbench.sequences import SEQUENCES
@@ -44,6 +51,8 @@ def scan_columns(sequences: Sequence[str]) -> list[str]:
     columns = ["scan", "subject", "timepoint", "slices", "height", "width", "pad_y", "pad_x"]
     columns += [f"{kind}_{name}" for name in sequences for kind in kinds]
     columns += [percentile_column(p, name) for name in sequences for p in (*PERCENTILES, 100)]
+    columns += [landmark_column(p, name) for name in sequences for p in LANDMARKS]
+    columns += [f"{kind}_{name}" for name in sequences for kind in STATISTICS]
     columns += [f"sha_{name}" for name in sequences]
     return [*columns, "spacing_z", "spacing_y", "spacing_x", "depth", "affine", "lesion_voxels", *PERSON, "files"]
 

@@ -36,7 +36,8 @@ def group_by_scan(matches: Iterable[Match]) -> list[ScanMatches]:
     """Return the scans of matched files, sorted by name; case, ``_`` and ``-`` make no difference to a name."""
     found: dict[str, ScanMatches] = {}
     for match in matches:
-        scan, subject = readable(str(match.groups["scan"])), readable(str(match.groups["subject"]))
+        # A name may consist of several folders, but it names files, too.
+        scan, subject = (readable(str(match.groups[part])).replace("/", "_") for part in ("scan", "subject"))
         key = scan.lower().replace("-", "_")
         item = found.setdefault(key, ScanMatches(scan, subject, readable(match.groups.get("time") or "")))
         item.matches.append(match)

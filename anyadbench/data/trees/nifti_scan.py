@@ -14,6 +14,7 @@ from anyadbench.data.trees.background import not_stripped, settle
 from anyadbench.data.trees.files import ScanFiles
 from anyadbench.data.trees.layouts import REGIONS, Layout
 from anyadbench.data.trees.problems import BadFile, Problem, errors, labelled_though_healthy
+from anyadbench.data.trees.resampling import on_grid
 from anyadbench.data.trees.volume import Volume, check_siblings
 
 if TYPE_CHECKING:
@@ -101,13 +102,15 @@ def read_scan(files: ScanFiles, layout: Layout, source: VolumeSource) -> tuple[S
         for name, path in files.files.items():
             attempt(lambda name=name, path=path: volumes.update({name: source.volume(path)}))  # type: ignore[misc]
     first = next(iter(volumes.values()), None)
-    if first is not None and not layout.channels:
-        for volume in list(volumes.values())[1:]:
-            attempt(lambda volume=volume: check_siblings(first, volume))  # type: ignore[misc]
+    for volume in () if layout.channels or layout.grid else list(volumes.values())[1:]:
+        attempt(lambda volume=volume: check_siblings(first, volume))  # type: ignore[arg-type,misc]
     hashes = {name: hash_array(volume.array) for name, volume in volumes.items()}
     problems += _content_problems(files, volumes, hashes, layout)
     for name in volumes if not errors(problems) else ():
         attempt(lambda name=name: volumes.update({name: _settled(files, name, volumes[name], problems)}))  # type: ignore[misc]
+    first = volumes.get(layout.grid, first)
+    if layout.grid and not errors(problems):
+        problems += _to_one_grid(files, volumes, first)
     labels = None if first is None else np.zeros(first.shape, np.uint8)
     if files.seg is not None:
         seg: list[Volume] = []
@@ -131,9 +134,11 @@ def _regions(
     files: ScanFiles, path: Path, seg: Volume, layout: Layout
 ) -> tuple[UInt8[np.ndarray, "x y z"], list[Problem]]:
     """Return a segmentation's regions, and what is odd about them."""
-    labels, warnings = harmonise(seg.array, layout)
+    labels, found = harmonise(seg.array, layout)
     file = files.relative(path)
-    problems = [Problem(file, *text, "warning", files.scan) for text in warnings]
+    # Where the labels decide what is abnormal, one that is not listed could be either.
+    severity = "warning" if layout.abnormal is None else "error"
+    problems = [Problem(file, *text, severity, files.scan) for text in found]
     if files.person.healthy and (count := int(np.count_nonzero(labels))):
         problems.append(labelled_though_healthy(file, files.subject, files.scan, count))
     return labels, problems
@@ -145,7 +150,7 @@ def harmonise(
     """Convert a release's label values to regions.
 
     Returns:
-        The regions, and (cause, fix) of a warning for labels that the layout does not list.
+        The regions, and (cause, fix) for labels that the layout does not list.
     """
     table = np.full(256, REGIONS["other"], np.uint8)
     table[0] = 0
@@ -157,7 +162,22 @@ def harmonise(
         return table[labels], []
     values = ", ".join(f"{value} ({counts[value]} voxels)" for value in odd)
     cause = f"holds labels that {layout.name} does not have: {values}"
-    return table[labels], [(cause, "check them; they count as abnormal, in no known region")]
+    if layout.abnormal is None:
+        return table[labels], [(cause, "check them; they count as abnormal, in no known region")]
+    known = ", ".join(f"{value} {region}" for value, region in layout.labels.items())
+    return table[labels], [(cause, f"give the segmentation of the release, whose labels are {known}")]
+
+
+def _to_one_grid(files: ScanFiles, volumes: dict[str, Volume], grid: Volume | None) -> list[Problem]:
+    """Resample volumes to the grid of one of them, and report which ones."""
+    found: list[Problem] = []
+    for name, volume in volumes.items():
+        volumes[name] = moved = on_grid(volume, grid or volume)
+        found += [
+            Problem(files.relative(files.files[name]), note, "no action is needed", "warning", files.scan)
+            for note in moved.notes[len(volume.notes) :]
+        ]
+    return found
 
 
 def _settled(files: ScanFiles, name: str, volume: Volume, problems: list[Problem]) -> Volume:

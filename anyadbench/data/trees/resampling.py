@@ -52,7 +52,7 @@ def resample_array(
 
 
 def on_grid(volume: Volume, grid: Volume) -> Volume:
-    """Return a volume on another one's grid, with a note; the volume itself if it lies there already."""
+    """Return a volume on another one's grid, with a note; the volume itself if it has that grid already."""
     if volume.shape == grid.shape and np.abs(volume.affine - grid.affine).max() <= TOLERANCE_MM:
         return volume
     array = resample_array(volume.array, volume.affine, grid.affine, grid.shape)

@@ -15,11 +15,19 @@ from anyadbench.data.trees.nifti_scan import MIN_BRAIN, Scan
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, Shaped, UInt8, UInt16
 
-FORMAT = 3
+FORMAT = 4
 """Version of the store; raise it whenever the files or their meaning change. 2: the affine and depth of each scan.
-3: whether each subject is healthy, with site, age and sex."""
+3: whether each subject is healthy, with site, age and sex. 4: mean, standard deviation and landmarks of each sequence.
+"""
 
 PERCENTILES = (99.0, 99.5, 99.8, 99.9)
+
+LANDMARKS = (1.0, *(10.0 * step for step in range(1, 10)), 99.8)
+"""Percentiles of the brain that histogram matching moves."""
+
+
+STATISTICS = ("mean", "sd")
+"""Columns of ``scans.csv`` with the mean and standard deviation of each sequence in the brain."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +54,11 @@ class Part:
 def percentile_column(percentile: float, sequence: str) -> str:
     """Name of the column of ``scans.csv`` with a percentile of a sequence, e.g. ``p99.8_flair``."""
     return f"max_{sequence}" if percentile == 100 else f"p{percentile:g}_{sequence}"
+
+
+def landmark_column(percentile: float, sequence: str) -> str:
+    """Name of the column of ``scans.csv`` with a percentile of a sequence in the brain, e.g. ``q10_flair``."""
+    return f"q{percentile:g}_{sequence}"
 
 
 def nifti_part(scan: Scan, layout: Layout) -> Part:
@@ -90,11 +103,20 @@ def affine_from(text: str) -> Float[np.ndarray, "4 4"] | None:
 
 
 def sequence_columns(name: str, array: Shaped[np.ndarray, "*shape"], coding: Coding, sha: str) -> dict[str, Any]:
-    """Return a sequence's columns of ``scans.csv``: its code and the percentiles of its positive values."""
+    """Return a sequence's columns of ``scans.csv``: its code, and what its scale depends on.
+
+    Percentiles are those of its positive values; mean, standard deviation and landmarks those of its brain, where it is
+    not 0.
+    """
     positive = array[array > 0].astype(np.float64)
     values = np.percentile(positive, PERCENTILES) if positive.size else np.zeros(len(PERCENTILES))
     columns = {f"scale_{name}": coding.scale, f"offset_{name}": coding.offset, f"zero_{name}": coding.zero}
     columns |= {percentile_column(p, name): float(v) for p, v in zip(PERCENTILES, values, strict=True)}
+    brain = array[array != 0].astype(np.float64)
+    marks = np.percentile(brain, LANDMARKS) if brain.size else np.zeros(len(LANDMARKS))
+    columns |= {landmark_column(p, name): float(v) for p, v in zip(LANDMARKS, marks, strict=True)}
+    columns |= {f"mean_{name}": float(brain.mean()) if brain.size else 0.0}
+    columns |= {f"sd_{name}": float(brain.std()) if brain.size else 0.0}
     return {**columns, f"max_{name}": float(array.max()), f"sha_{name}": sha}
 
 

@@ -133,4 +133,6 @@ def _nothing_found(source: Path, layout: Layout, foreign: Mapping[str, str]) -> 
         other, example = sorted(foreign.items())[0]
         looks = f"but looks like {other} (e.g. {example})"
         return f"{source} holds no scan of {layout.name} {looks}; give {other} as the data set."
+    if layout.general and any(source.glob("sub-*")):
+        return f"{source} has subjects but no anatomy that {layout.name} reads; give a folder with {layout.tree}."
     return f"{source} holds no scan of {layout.name}; give a folder with files like {layout.tree}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -146,7 +147,13 @@ def test_reported_tables_hold_the_published_numbers() -> None:
         "zeroshot-brats-t1ce": 0.5559, "zeroshot-mu-t1ce": 0.4731,
         "zeroshot-brats-pretreat": 0.3059, "zeroshot-mu-pretreat": 0.3523,
     }  # fmt: skip
-    assert all(r.result is not None and "README" in r.result.source for r in records)
+    omnia = {r.protocol: r.result.rows[0].metrics for r in records if r.result and r.method == "unitransad"}
+    assert {name.removeprefix("brain-omnia-"): found["pixel_f1"] for name, found in omnia.items()} == {
+        "brats2021": 0.7021, "msd": 0.6965, "mslub": 0.5031, "isles2022": 0.4658, "wmh2017": 0.5435, "brisc": 0.5659,
+    }  # fmt: skip
+    pair = {r.protocol: r.result.rows[0].metrics["pixel_f1"] for r in records if r.result and r.method == "reflect"}
+    assert pair == {"ixi-atlas": 0.37, "atlas-1subset": 0.27}
+    assert all(r.result is not None and re.search("README|arXiv", r.result.source) for r in records)
 
 
 def test_reported_rows_join_the_board_and_are_never_ranked(tmp_path: Path) -> None:

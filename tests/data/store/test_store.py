@@ -19,7 +19,7 @@ from anyadbench.data.store.encoding import encode, fit_coding
 from anyadbench.data.store.store import SliceStore, open_store, overlap
 from anyadbench.data.trees.layouts import Layout, get_layout
 from anyadbench.errors import UserError
-from anyadbench.sequences import SEQUENCES
+from anyadbench.sequences import COMMON
 
 TINY = (20, 16, 10)
 
@@ -41,8 +41,8 @@ def row_of(store: SliceStore, scan: str, index: int) -> int:
 
 def test_values_are_those_of_the_files(store: SliceStore) -> None:
     row = row_of(store, "Brats18_CBICA_A002_1", 4)
-    values, present = store.read(np.array([row]), SEQUENCES)
-    for place, name in enumerate(SEQUENCES):
+    values, present = store.read(np.array([row]), COMMON)
+    for place, name in enumerate(COMMON):
         np.testing.assert_array_equal(values[0, place], anatomy(2, TINY, name)[:, :, 4].T)
     assert present.all() and values.dtype == np.float32
 
@@ -182,7 +182,7 @@ def copy(store: SliceStore, tmp_path: Path) -> Path:
 def test_another_version_is_refused(store: SliceStore, tmp_path: Path) -> None:
     path = copy(store, tmp_path) / "store.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    with pytest.raises(UserError, match=r"has format 99, but .* reads format 3; delete it and run"):
+    with pytest.raises(UserError, match=r"has format 99, but .* reads format 4; delete it and run"):
         open_store(path.parent)
 
 

@@ -14,6 +14,7 @@ from anyadbench.data.store.build import prepare
 from anyadbench.data.store.store import SliceStore
 from anyadbench.data.trees.background import not_stripped, settle
 from anyadbench.data.trees.layouts import get_layout
+from anyadbench.data.trees.survey import discover
 from anyadbench.data.trees.verify import verify
 from anyadbench.data.trees.volume import read_volume
 from anyadbench.errors import UserError
@@ -171,3 +172,26 @@ def test_real_heads_are_noticed() -> None:
     if not paths:
         pytest.skip(f"{folder} has no heads")
     assert all(not_stripped(settle(read_volume(path)).volume) for path in paths[:3])
+
+
+WITH_SKULL = ("ixi", "mslub", "wmh2017", "isles2022", "atlas", "mets")
+
+
+@pytest.mark.parametrize("name", WITH_SKULL)
+def test_a_head_is_refused_and_another_background_is_brought_to_zero_in_every_set(name: str, tmp_path: Path) -> None:
+    layout = get_layout(name)
+    tree = make_tree(name, tmp_path / "tree", 2, SHAPE)
+    sequence = layout.grid or layout.expected[0]
+    head, shifted = (scan.files[sequence] for scan in discover(tree, layout)[:2])
+    plain = values_of(shifted)
+    noise = np.random.default_rng(0).integers(1, 99, plain.shape).astype(np.int16)
+    save(head, values_of(head) + noise)
+    save(shifted, (plain - 1024).astype(np.int16))
+    found = {problem.severity: problem for problem in verify(tree, layout)}
+    assert found["error"].file == head.relative_to(tree).as_posix()
+    assert "is probably not skull-stripped" in found["error"].cause and "strip it first" in found["error"].fix
+    assert "has the value -1024 outside the brain" in found["warning"].cause
+    store = prepare(tree, layout, tmp_path / "store", quarantine=True)
+    values, _ = store.read(np.arange(len(store)), [sequence])
+    kept = store.slices["slice"].to_numpy()
+    assert (values[:, 0] == plain.transpose(2, 1, 0)[kept]).all()

@@ -49,7 +49,7 @@ def test_the_rule_is_part_of_the_layout_only_where_there_is_one() -> None:
 
 
 def test_a_rule_that_is_no_expression_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'brats2018' has healthy_subjects '\(', which is no regular expression"):
+    with pytest.raises(ValueError, match=r"'brats2018' has healthy_subjects '\(', which is not a regular expression"):
         replace(get_layout("brats2018"), healthy_subjects="(")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.fileholders import FileHolder
 from nibabel.filebasedimages import ImageFileError
+from nibabel.fileholders import FileHolder
 from nibabel.spatialimages import HeaderDataError
 
 from anyadbench.data.trees.nifti_file import partner, unpacked
@@ -33,7 +34,8 @@ def read_analyze(header: Path) -> Volume:
         "image": FileHolder(fileobj=io.BytesIO(unpacked(other))),
     }
     try:
-        image = nibabel.analyze.AnalyzeImage.from_file_map(holders)
+        pair: Any = nibabel.analyze.AnalyzeImage
+        image = pair.from_file_map(holders)
         array = np.asanyarray(image.dataobj)
     except (ImageFileError, HeaderDataError, ValueError, OverflowError, OSError, EOFError) as error:
         text = " ".join(str(error).split())[:160]

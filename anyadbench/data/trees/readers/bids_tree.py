@@ -48,7 +48,7 @@ class BidsReader(NiftiReader):
             UserError: If the table cannot be read.
         """
         path = next((found for folder in (root, *root.parents[:2]) if (found := folder / TABLE).is_file()), None)
-        return {} if path is None else read_people(path, "participant_id", "\t")
+        return {} if path is None else read_people(path, "participant_id")
 
 
 BIDS = BidsReader()

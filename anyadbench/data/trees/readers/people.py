@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from anyadbench.data.trees.files import Person
 from anyadbench.errors import UserError
 from anyadbench.names import readable
+from anyadbench.tables import number, read_table
 
 HEALTHY = frozenset(
     {"control", "controls", "con", "ctrl", "hc", "healthy", "healthy control", "healthy controls", "healthy_control",
@@ -25,36 +25,29 @@ _SITE = ("site", "center", "centre", "scanner", "site_id")
 _SEX = {"f": "F", "female": "F", "woman": "F", "m": "M", "male": "M", "man": "M"}
 
 
-def read_rows(path: Path, key: str, separator: str) -> list[Mapping[str, str]]:
+def read_rows(path: Path, key: str) -> list[Mapping[str, str]]:
     """Return a table's rows as texts, with the names of its columns in lower case.
 
     Args:
         path: The table.
-        key: The column that every table must have.
-        separator: Between two cells.
+        key: The column that it must have.
 
     Raises:
         UserError: If it cannot be read or lacks the column.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=separator)
-            header = [name.strip().lower() for name in next(reader, [])]
-            rows = [dict(zip(header, (cell.strip() for cell in row), strict=False)) for row in reader if any(row)]
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read ({error}); fix the table or remove it.") from None
-    if key not in header:
+    table = read_table(path, str(path), "fix the table or remove it")
+    if key not in table.columns:
         raise UserError(f"{path} lacks the column {key!r}; add it, with the name of each subject.")
-    return rows
+    return [line.cells for line in table.lines if line.cells.get(key)]
 
 
-def read_people(path: Path, key: str, separator: str) -> dict[str, Person]:
+def read_people(path: Path, key: str) -> dict[str, Person]:
     """Return each person of a table with columns such as ``age``, ``sex``, ``site`` and ``group``.
 
     Raises:
         UserError: As ``read_rows``.
     """
-    return {readable(row[key]): person_of(row) for row in read_rows(path, key, separator) if row.get(key)}
+    return {readable(row[key]): person_of(row) for row in read_rows(path, key)}
 
 
 def person_of(row: Mapping[str, str]) -> Person:
@@ -67,7 +60,7 @@ def person_of(row: Mapping[str, str]) -> Person:
 def age_of(text: str) -> float | None:
     """Return an age in years; BIDS writes ``89+`` for the oldest."""
     try:
-        age = float(text.rstrip("+"))
+        age = number(text.rstrip("+"))
     except ValueError:
         return None
     return age if math.isfinite(age) and 0 <= age < 150 else None

@@ -68,7 +68,7 @@ class NiftiReader(VolumeReader):
     """Reads NIfTI-1 and NIfTI-2, packed or not, in one file or as pairs of ``.hdr`` and ``.img``."""
 
     name = "nifti"
-    suffixes = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
+    suffixes: tuple[str, ...] = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
     for_prediction = True
 
     def volume(self, path: Path) -> Volume:

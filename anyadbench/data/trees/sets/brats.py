@@ -174,8 +174,8 @@ TUMOURS = (
         licence="CC BY-NC",
         citation="Kazerooni et al., arXiv:2305.17033 and arXiv:2404.15009",
         tree="BraTS-PED-00002-000/BraTS-PED-00002-000-{t2f,t1n,t1c,t2w,seg}.nii.gz",
-        notes="Labels as in 2024: 1 enhancing, 2 non-enhancing, 3 cystic, 4 oedema. The release of 2023 has labels up to "
-        "3 in another order, so region names hold for 2024 alone; any label above 0 is abnormal in both.",
+        notes="Labels as in 2024: 1 enhancing, 2 non-enhancing, 3 cystic, 4 oedema. The release of 2023 has labels up "
+        "to 3 in another order, so region names hold for 2024 alone; any label above 0 is abnormal in both.",
     ),
 )
 """Sets with brain tumours."""

@@ -11,11 +11,19 @@ from typing import Protocol
 from anyadbench.hashing import stable_hash
 from anyadbench.sequences import COMMON, SEQUENCES
 
-REGIONS: dict[str, int] = {"core": 1, "oedema": 2, "enhancing": 3, "cavity": 4, "lesion": 5, "ignored": 254, "other": 255}
+REGIONS: dict[str, int] = {
+    "core": 1,
+    "oedema": 2,
+    "enhancing": 3,
+    "cavity": 4,
+    "lesion": 5,
+    "ignored": 254,
+    "other": 255,
+}
 """Label values in a store, the same for every data set.
 
-``ignored`` is pathology that a release excludes from its evaluation: neither lesion nor normal. ``other`` is a label that
-the layout does not list.
+``ignored`` is pathology that a release excludes from its evaluation: neither lesion nor normal. ``other`` is a label
+that the layout does not list.
 """
 
 SEGMENTATION = "seg"
@@ -53,8 +61,8 @@ class Layout:
         kinds: Meaning of each ``kind``, in any case: a sequence, ``seg``, ``4d``, or empty for an ignored file.
         expected: Sequences of a complete scan.
         labels: Region of ``REGIONS`` for each label value above 0.
-        abnormal: Regions that are abnormal; ``None`` for every label above 0. If given, a label that the layout does not
-            list excludes a scan.
+        abnormal: Regions that are abnormal; ``None`` for every label above 0. If given, a label that the layout does
+            not list excludes a scan.
         channels: Sequences along the last axis of a 4D image.
         healthy: Whether every subject is healthy; the set then needs no segmentations.
         healthy_subjects: Regular expression of the subjects without a lesion in a set that has lesions, matched in any
@@ -95,7 +103,7 @@ class Layout:
 
         Raises:
             ValueError: If a region, sequence, kind or tree reader is unknown, two kinds that differ only in their
-                case have different meanings, ``healthy_subjects`` is no regular expression, or a label is ignored where
+                case have different meanings, ``healthy_subjects`` is not a regular expression, or a label is ignored where
                 every label is abnormal.
         """
         lower: dict[str, str] = {}
@@ -120,7 +128,7 @@ class Layout:
         try:
             re.compile(self.healthy_subjects.replace("~", "[_-]"))
         except re.error as error:
-            cause = f"which is no regular expression ({error})"
+            cause = f"which is not a regular expression ({error})"
             raise ValueError(f"layout {self.name!r} has healthy_subjects {self.healthy_subjects!r}, {cause}") from None
 
     @cached_property

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from anyadbench.data.trees.sets.layout import SEGMENTATION, SKIP, Layout
 
+_MSSEG = r"(?P<site>Center~\d+)/Patient~\d+))/(?P<kind>(?:Preprocessed~Data|Raw~Data|Masks)/[^/]+)"
+
 SCLEROSIS = (
     Layout(
         "mslub",
@@ -37,8 +39,8 @@ SCLEROSIS = (
         "msseg",
         "MSSEG 2016: 53 patients with multiple sclerosis on four scanners, consensus of seven raters",
         (
-            r"(?P<scan>(?P<subject>(?P<site>Center~\d+)/Patient~\d+))/"
-            r"(?P<kind>(?:Preprocessed~Data|Raw~Data|Masks)/[^/]+)",
+            r"(?P<scan>(?P<subject>(?:Training|Testing)/" + _MSSEG,
+            r"(?P<scan>(?P<subject>" + _MSSEG,
         ),
         {
             "preprocessed_data/flair_preprocessed": "flair",
@@ -56,7 +58,7 @@ SCLEROSIS = (
         tree="Training/Center_01/Patient_01/Preprocessed_Data/{FLAIR,T1,GADO,T2,DP}_preprocessed.nii.gz and "
         "Training/Center_01/Patient_01/Masks/Consensus.nii.gz",
         notes="The preprocessed images are read: stripped and on one grid. Raw_Data, the brain mask and the single "
-        "raters are not. Patients are counted anew in each centre. GADO is T1 after contrast, DP is proton density.",
+        "raters are not. Patients are counted from 1 in each centre. GADO is T1 after contrast, DP is proton density.",
     ),
 )
 """Sets with multiple sclerosis."""

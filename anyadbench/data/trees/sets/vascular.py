@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyadbench.data.trees.sets.layout import SEGMENTATION, SKIP, Layout
+from anyadbench.data.trees.sets.layout import SEGMENTATION, Layout
 
 VASCULAR = (
     Layout(
@@ -21,8 +21,8 @@ VASCULAR = (
         citation="Kuijf et al., IEEE TMI 2019, 38(11):2556-2568",
         tree="training/{Utrecht,Singapore,Amsterdam/GE3T}/100/pre/{FLAIR,T1}.nii.gz and "
         "training/{Utrecht,Singapore,Amsterdam/GE3T}/100/wmh.nii.gz",
-        notes="Label 2 is other pathology: such pixels are neither normal nor lesion. Images have a skull: strip those in "
-        "pre, with 0 outside the brain; orig is not read. The site is the folder above the patient.",
+        notes="Label 2 is other pathology: such pixels are neither normal nor lesion. Images have a skull: strip those "
+        "in pre, with 0 outside the brain; orig is not read. The site is the folder above the patient.",
     ),
     Layout(
         "isles2022",
@@ -56,8 +56,8 @@ VASCULAR = (
         citation="Liew et al., Scientific Data 2022, 9:320",
         tree="Training/R001/sub-r001s001/ses-1/anat/sub-r001s001_ses-1_space-MNI152NLin2009aSym_"
         "{T1w,label-L_desc-T1lesion_mask}.nii.gz",
-        notes="Published with skull, in MNI space: strip T1 first. Many chronic lesions are dark. 300 scans come without "
-        "a mask and are left out. The site is the cohort, the number after r.",
+        notes="Published with skull, in MNI space: strip T1 first. Many chronic lesions are dark. 300 scans come "
+        "without a mask and are left out. The site is the cohort, the number after r.",
     ),
 )
 """Sets with vascular lesions."""

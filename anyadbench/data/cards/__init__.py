@@ -1,0 +1,1 @@
+"""Descriptions of a prepared store: a data card, and metadata in the Croissant format."""
