@@ -30,6 +30,9 @@ _SHARPNESS = 1.8
 _OPEN = 0.72
 """Share of fluid in a voxel in the middle of a sulcus."""
 
+_OUTSIDE = 0.05
+"""Soft brain mask below which a voxel is never kept: skull stripping leaves at most what lies above 0.15."""
+
 _FILLED = 0.6
 """Share of a slice's spacing that its thickness fills; the rest is the gap between slices."""
 
@@ -164,7 +167,14 @@ def grow(spec: PhantomSpec, number: int, grid: Grid) -> Head:
     age = float(rng.beta(1.5, 1.5))
     source, sites = _source(rng, grid, atlas, plan(spec, number, atlas))
     _widen(source, _sample(atlas.maps["ventricles"], source), grid, -0.7 + rng.uniform(2.0, 3.6) * age, atlas.step)
-    maps = {name: _sample(volume, source) for name, volume in atlas.maps.items()}
+    maps = {"brain": _sample(atlas.maps["brain"], source)}
+    # Nothing is shown of the rest, which is most of the block.
+    inside = maps["brain"] > _OUTSIDE
+    points = source[:, inside]
+    for name, volume in atlas.maps.items():
+        if name != "brain":
+            maps[name] = np.zeros(grid.shape, dtype=np.float32)
+            maps[name][inside] = _sample(volume, points)
     brain, border, bone = _rims(rng, maps["brain"], grid)
     shares = _sharpened(rng, {name: maps[name] for name in ("wm", "gm", "csf")}, maps["ventricles"], grid, age)
     caps = _caps(rng, maps, grid, age) * shares["wm"]

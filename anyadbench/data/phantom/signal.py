@@ -25,15 +25,15 @@ class Tissue:
 
 TISSUES: dict[str, Tissue] = {
     "wm": Tissue(0.72, 850.0, 72.0, 0.02),
-    "gm": Tissue(0.83, 1330.0, 78.0, 0.05),
+    "gm": Tissue(0.85, 1330.0, 79.5, 0.05),
     "csf": Tissue(1.00, 4000.0, 900.0, 0.0),
     "blood": Tissue(0.75, 1650.0, 30.0, 2.0),
     "plexus": Tissue(0.85, 1500.0, 130.0, 1.6),
     "dura": Tissue(0.70, 1000.0, 60.0, 1.1),
     "void": Tissue(0.0, 1000.0, 50.0, 0.0),
     "fat": Tissue(0.80, 450.0, 85.0, 0.0),
-    "oedema": Tissue(0.84, 1520.0, 162.0, 0.03),
-    "solid": Tissue(0.86, 1750.0, 162.0, 0.10),
+    "oedema": Tissue(0.84, 1500.0, 168.0, 0.03),
+    "solid": Tissue(0.86, 1750.0, 168.0, 0.10),
     "mucoid": Tissue(0.92, 2600.0, 220.0, 0.03),
     "necrosis": Tissue(0.92, 2500.0, 220.0, 0.05),
     "cavity": Tissue(0.98, 3600.0, 600.0, 0.0),
@@ -90,9 +90,9 @@ SCANNER = Scanner(
     },
     noise={"flair": 0.05, "t1": 0.034, "t1ce": 0.05, "t2": 0.08},
     grain=(0.5, 0.85),
-    bias={"flair": 0.18, "t1": 0.045, "t1ce": 0.09, "t2": 0.072},
+    bias={"flair": 0.13, "t1": 0.045, "t1ce": 0.09, "t2": 0.072},
     blur=0.25,
-    uneven={"flair": 0.045, "t1": 0.045, "t1ce": 0.045, "t2": 0.06},
+    uneven={"flair": 0.045, "t1": 0.045, "t1ce": 0.045, "t2": 0.065},
 )
 """Inversion-prepared T1, as in most of BraTS: spin-echo T1 separates grey and white matter far less at 3 T."""
 
@@ -105,9 +105,9 @@ SHIFTED = Scanner(
     },
     noise={"flair": 0.065, "t1": 0.045, "t1ce": 0.055, "t2": 0.08},
     grain=(0.55, 0.9),
-    bias={"flair": 0.2, "t1": 0.08, "t1ce": 0.11, "t2": 0.1},
+    bias={"flair": 0.17, "t1": 0.08, "t1ce": 0.11, "t2": 0.1},
     blur=0.7,
-    uneven={"flair": 0.045, "t1": 0.045, "t1ce": 0.045, "t2": 0.06},
+    uneven={"flair": 0.045, "t1": 0.045, "t1ce": 0.045, "t2": 0.065},
 )
 """The scanner of ``shift``: spin-echo T1, different timings, more noise and shading, more blur."""
 
