@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 from cell_fixture import change_json
 
+from anyadbench.metrics.scans.alarm_numbers import alarm_numbers
+from anyadbench.metrics.scans.whole_scans import SubjectScore
 from anyadbench.predict.card import card_markdown
 from anyadbench.predict.cell import read_cell
+from anyadbench.results import Alarms
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +116,20 @@ def test_a_card_of_an_older_cell_says_that_it_has_no_reference(cell_copy: Path) 
     text = card_markdown(read_cell(cell_copy))
     assert "The cell was run before thresholds were taken inside the brain: prediction writes no mask" in text
     assert "No threshold, hence no mask" not in text
+
+
+def test_whole_scans_and_alarms_have_their_sections(volume_cell: Path) -> None:
+    cell = read_cell(volume_cell)
+    text = card_markdown(cell)
+    row = next(row for row in cell.rows if row.subset == "F")
+    assert row.scans is not None and row.scans.metrics["dice"] is not None
+    assert "## Whole scans" in text and row.scans.rule in text and f"{row.scans.metrics['dice']:.3f} [" in text
+    assert "## Alarms of healthy subjects" not in text
+    people = [SubjectScore("", "F", "val", f"v{i}", True, float(i)) for i in range(20)]
+    people += [SubjectScore("phantom", "F", "test", f"t{i}", True, 90.0 + i) for i in range(8)]
+    alarms = [Alarms(**one) for one in alarm_numbers(people, "phantom", "F")]
+    rows = [row.model_copy(update={"alarms": alarms}) if row.subset == "F" else row for row in cell.rows]
+    changed = replace(cell, result=cell.result.model_copy(update={"rows": rows}))
+    said = card_markdown(changed)
+    assert "phantom, F: at most 5 % of healthy subjects alarm: 8 of 8 did, 1.000 [0.631, 1.000]; the promise is" in said
+    assert "at most 1 % of healthy subjects alarm: no promise. At most 1 % alarms can be promised from 99" in said

@@ -87,13 +87,14 @@ def _ends(found: Sequence[Found], parts: Sequence[Scans]) -> dict[str, tuple[flo
     if len(parts) == 1:
         return dict(parts[0].intervals)
     from anyadbench.metrics.intervals.jackknife import over_seeds
-    from anyadbench.metrics.scans.scan_numbers import scan_intervals, scan_replicates
+    from anyadbench.metrics.scans.scan_numbers import patients_of, scan_intervals, scan_replicates
 
     stored = [stored_scans(cell, row) for _, row, cell, _ in found]
     lines = [scan_replicates(one) for one in stored if one is not None]
     if len(lines) < len(parts) or len({line.subjects for line in lines}) > 1:
         return {}
-    return {name: (low, high) for name, (low, high) in scan_intervals(over_seeds(lines)).items()}
+    patients = min(patients_of(one) for one in stored if one is not None)
+    return {name: (low, high) for name, (low, high) in scan_intervals(over_seeds(lines), patients).items()}
 
 
 def _mean_bins(bins: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
 
-from anyadbench.metrics.intervals.interval import LEVEL, interval, reliable
+from anyadbench.metrics.intervals.interval import LEVEL, MIN_SUBJECTS, interval, reliable
 from anyadbench.metrics.intervals.jackknife import Replicates
 from anyadbench.metrics.lesions.cohort import FROC_NAMES, cohort_numbers
 from anyadbench.metrics.lesions.volumes import BIN_NAMES, VOLUME_BINS, volume_bins
@@ -54,9 +53,13 @@ def scan_numbers(row: RowScans) -> dict[str, Any]:
     lesions = sum(len(record.lesion_voxels) for record in row.records)
     point = dict(zip(SCAN_METRICS, line.point[0].tolist(), strict=True))
     reasons = {name: _reason(name, row, lesions) for name, value in point.items() if math.isnan(value)}
-    ends = scan_intervals(line)
+    patients = patients_of(row)
+    ends = scan_intervals(line, patients)
     if few := reliable("", len(line.subjects)):
         reasons["intervals"] = few
+    elif patients < MIN_SUBJECTS:
+        have = f"{patients} test subject{'s have' if patients != 1 else ' has'} a lesion"
+        reasons["intervals"] = f"No interval but of volume and alarms: {have}, and one needs {MIN_SUBJECTS}."
     return {
         "n_subjects": len(line.subjects),
         "n_scans": len(row.records),
@@ -71,15 +74,25 @@ def scan_numbers(row: RowScans) -> dict[str, Any]:
     }
 
 
-def scan_intervals(line: Replicates) -> dict[str, tuple[float, float]]:
+def patients_of(row: RowScans) -> int:
+    """Return the number of subjects with a lesion."""
+    return len({name for name, record in zip(row.subjects, row.records, strict=True) if record.truth})
+
+
+def scan_intervals(line: Replicates, patients: int) -> dict[str, tuple[float, float]]:
     """Return the 95 % intervals that exist, by name.
 
     Shares have the interval of `anyadbench.metrics.intervals.interval`. An amount has its mean over seeds and
     ``t(N - 1)`` jackknife standard errors on either side (the noise of seeds is added as their variance over their
-    number); a count does not go below 0.
+    number); a count does not go below 0. Healthy subjects say nothing about overlap and lesions, so shares need as many
+    subjects with a lesion as other metrics need subjects.
+
+    Args:
+        line: What `scan_replicates` gives, of one or several seeds.
+        patients: Subjects with a lesion.
     """
     found = {}
-    for name in SHARES:
+    for name in SHARES if patients >= MIN_SUBJECTS else ():
         one = interval(line, name)
         if not one.reason:
             found[name] = (one.low, one.high)
@@ -140,15 +153,3 @@ def _reason(name: str, row: RowScans, lesions: int) -> str:
     if name == "dice_common":
         return "No common threshold: no test slice of this row has a lesion pixel."
     return "Undefined for these scans."
-
-
-def mean_bins(bins: list[list[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Average the counts of found lesions and false alarms over seeds; lesions are the same in all."""
-    found = []
-    for same in zip(*bins, strict=True):
-        one = dict(same[0])
-        for name in ("found", "alarms"):
-            values = [item[name] for item in same]
-            one[name] = None if None in values else sum(values) / len(values)
-        found.append(one)
-    return found

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from anyadbench.metrics.lesions import cohort_numbers, score_scan
-from anyadbench.metrics.scans.scan_numbers import SCAN_METRICS, scan_intervals, scan_numbers, scan_replicates
+from anyadbench.metrics.scans.scan_numbers import (
+    SCAN_METRICS,
+    patients_of,
+    scan_intervals,
+    scan_numbers,
+    scan_replicates,
+)
 from anyadbench.metrics.scans.whole_scans import RowScans, scan_table
 
 SHAPE = (12, 16, 14)
@@ -43,7 +51,7 @@ def test_the_interval_of_the_volume_bias_is_the_t_interval_of_a_mean() -> None:
     row = row_of()
     difference = [(one.predicted - one.truth) * one.voxel_ml for one in row.records]
     low, high = stats.t.interval(0.95, len(difference) - 1, np.mean(difference), stats.sem(difference))
-    found = scan_intervals(scan_replicates(row))["volume_bias_ml"]
+    found = scan_intervals(scan_replicates(row), patients_of(row))["volume_bias_ml"]
     np.testing.assert_allclose(found, (low, high), rtol=1e-9)
 
 
@@ -101,3 +109,17 @@ def test_one_line_per_scan_shows_the_scan_that_a_mean_hides() -> None:
     assert means == pytest.approx(scan_numbers(row_of())["metrics"]["dice"])
     assert scan_table(row_of(lesion=False))[0]["dice"] is None
     assert scan_table(row_of(threshold=None))[0]["flagged_ml"] is None
+
+
+def test_healthy_subjects_do_not_stand_for_patients() -> None:
+    patients, healthy = row_of(scans=4), row_of(scans=6, lesion=False)
+    both = replace(
+        patients, subjects=(*patients.subjects, *(f"h{name}" for name in healthy.subjects)),
+        scans=(*patients.scans, *(f"h{name}" for name in healthy.scans)), records=(*patients.records, *healthy.records),
+    )  # fmt: skip
+    found = scan_numbers(both)
+    assert patients_of(both) == 4 and set(found["intervals"]) == {"volume_bias_ml", "alarms_per_scan"}
+    assert found["reasons"]["intervals"] == (
+        "No interval but of volume and alarms: 4 test subjects have a lesion, and one needs 5."
+    )
+    assert found["metrics"]["dice"] == scan_numbers(patients)["metrics"]["dice"]
