@@ -14,6 +14,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 import anyadbench
 from anyadbench.errors import UserError
+from anyadbench.hashing import sha256_file
 from anyadbench.predict.findings.inside import keep_inside, tissue
 from anyadbench.predict.findings.settings import OLD_CELL
 
@@ -125,6 +126,9 @@ def test_percentiles_and_range_come_from_the_cells_validation_normals(predictor:
     normals = predictor.cell.normals.subsets["F"]
     row = next(row for row in predictor.cell.result.rows if row.subset == "F")
     assert normals.threshold == row.threshold.value
+    own_file = predictor.cell.folder / "scores" / "normals.npz"
+    assert predictor.cell.result.files["scores/normals.npz"] == sha256_file(own_file)
+    assert "Phantom" not in own_file.read_bytes().decode("latin-1"), "the file names no subject"
     found = predictor.predict({"flair": scans["flair"]})
     own = found.percentiles
     assert (own.n_slices, own.n_scans, own.among) == (normals.n_slices, 1, "slices")
@@ -202,9 +206,7 @@ def test_a_large_mask_from_normals_at_few_heights_is_withheld(cell_copy: Path, s
     found = anyadbench.load(cell_copy).predict({"flair": half})
     assert (found.mask, found.clusters) == (None, ())
     (note,) = [note for note in found.notes if note.startswith("No mask: ")]
-    assert re.search(
-        r"of the cell that it comes from lie at the height of only \d+% of the slices, so it need not", note
-    )
+    assert re.search(r"the cell's validation normals, which it comes from, lie at the height of only \d+% of", note)
 
 
 def test_few_normal_slices_are_no_reference(cell_copy: Path, scans: dict[str, Any]) -> None:
