@@ -25,7 +25,7 @@ class Tissue:
 
 TISSUES: dict[str, Tissue] = {
     "wm": Tissue(0.72, 850.0, 72.0, 0.02),
-    "gm": Tissue(0.83, 1330.0, 78.0, 0.05),
+    "gm": Tissue(0.85, 1330.0, 78.0, 0.05),
     "csf": Tissue(1.00, 4000.0, 900.0, 0.0),
     "blood": Tissue(0.75, 1650.0, 30.0, 2.0),
     "plexus": Tissue(0.85, 1500.0, 130.0, 1.6),
@@ -90,7 +90,7 @@ SCANNER = Scanner(
     },
     noise={"flair": 0.05, "t1": 0.034, "t1ce": 0.05, "t2": 0.08},
     grain=(0.5, 0.85),
-    bias={"flair": 0.18, "t1": 0.045, "t1ce": 0.09, "t2": 0.072},
+    bias={"flair": 0.13, "t1": 0.045, "t1ce": 0.09, "t2": 0.072},
     blur=0.25,
     uneven={"flair": 0.045, "t1": 0.045, "t1ce": 0.045, "t2": 0.06},
 )
@@ -105,7 +105,7 @@ SHIFTED = Scanner(
     },
     noise={"flair": 0.065, "t1": 0.045, "t1ce": 0.055, "t2": 0.08},
     grain=(0.55, 0.9),
-    bias={"flair": 0.2, "t1": 0.08, "t1ce": 0.11, "t2": 0.1},
+    bias={"flair": 0.17, "t1": 0.08, "t1ce": 0.11, "t2": 0.1},
     blur=0.7,
     uneven={"flair": 0.045, "t1": 0.045, "t1ce": 0.045, "t2": 0.06},
 )

@@ -232,12 +232,12 @@ def test_t1_shows_white_over_grey_over_fluid(tissue_medians: dict[str, dict[str,
 
 def test_t2_shows_fluid_over_grey_over_white(tissue_medians: dict[str, dict[str, float]]) -> None:
     median = tissue_medians["t2"]
-    assert median["csf"] > 1.6 * median["gm"] > 1.9 * median["wm"]
+    assert median["csf"] > 1.4 * median["gm"] > 1.45 * median["wm"]
 
 
 def test_flair_shows_grey_a_little_over_white_and_dark_fluid(tissue_medians: dict[str, dict[str, float]]) -> None:
     median = tissue_medians["flair"]
-    assert 0.95 < median["gm"] / median["wm"] < 1.45
+    assert 0.85 < median["gm"] / median["wm"] < 1.45
     assert median["csf"] < 0.6 * median["wm"]
 
 
@@ -257,7 +257,7 @@ def test_contrast_agent_brightens_vessels_and_meninges(subject: dict[str, np.nda
 
 
 def test_lesions_are_plain_in_flair_less_so_in_t2_and_faint_in_t1() -> None:
-    assert 0.88 < lesion_ranking(MEDIUM, "flair") < 0.995
+    assert 0.85 < lesion_ranking(MEDIUM, "flair") < 0.995
     assert 0.7 < lesion_ranking(MEDIUM, "t2") < 0.93
     # Darker than most tissue, but far less clearly than they are bright in FLAIR.
     assert 0.2 < lesion_ranking(MEDIUM, "t1") < 0.48

@@ -54,7 +54,7 @@ def figures(realism: Any) -> dict[tuple[str, str], float]:
         *((name, "spectrum, slope", -3.3, -2.2) for name in COMMON),
         ("flair", "CSF/WM", 0.2, 0.64),
         ("flair", "lesion against brain, AUROC", 0.85, 0.99),
-        ("flair", "GM/WM", 0.9, 1.3),
+        ("flair", "GM/WM", 0.85, 1.3),
         ("t1", "GM/WM", 0.55, 0.8),
         ("t1", "lesion against brain, AUROC", 0.2, 0.5),
         ("t2", "CSF/WM", 1.6, 2.6),
