@@ -17,6 +17,7 @@ from anyadbench.protocols import find_protocol, protocol_files
 
 SETS = (
     "brats2018", "mu", "pretreat", "mslub", "phantom", "phantom-shift", "ixi", "wmh2017", "isles2022", "atlas", "mets",
+    "phantom-dev",
 )  # fmt: skip
 FROM_IXI = sorted(name for name in protocol_files() if name.startswith("ixi-"))
 SHARED_FITS = [
