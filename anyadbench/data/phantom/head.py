@@ -1,7 +1,8 @@
-"""One healthy head: the average brain deformed, aged, and folded in its own way."""
+"""One head: the average brain deformed, displaced by its lesions, aged, and folded in its own way."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,33 +12,50 @@ from scipy import ndimage
 from anyadbench.data.phantom.anatomy import Template, template
 from anyadbench.data.phantom.fields import smooth_noise, smoothstep
 from anyadbench.data.phantom.grid import CENTRE, Grid
+from anyadbench.data.phantom.pathology import Site, placed, plan
 from anyadbench.data.phantom.spec import PhantomSpec, stream
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32
 
-_WARPS = ((26.0, 2.7), (9.0, 1.0))
+_WARPS = ((30.0, 3.6), (9.0, 1.2))
 """Knot spacing and standard deviation, in mm, of the displacement: first the head's shape, then its folds."""
 
-_SHARPNESS = 1.7
+_SIZE = 0.94
+"""Mean length of a head along each axis, relative to ICBM 152, whose brain is larger than most."""
+
+_SHARPNESS = 1.8
 """Exponent that turns tissue probabilities, averaged over many heads, into the tissue shares of one head."""
+
+_OPEN = 0.72
+"""Share of fluid in a voxel in the middle of a sulcus."""
+
+_FILLED = 0.6
+"""Share of a slice's spacing that its thickness fills; the rest is the gap between slices."""
 
 
 @dataclass
 class Head:
-    """A healthy head on one grid.
+    """A head without the tissue of its lesions, on one grid.
 
     Attributes:
-        shares: Share of ``wm``, ``gm``, ``csf``, ``oedema`` (from ageing) and ``blood`` in each voxel, 1 in total.
+        shares: Share of ``wm``, ``gm``, ``csf``, ``oedema`` (from ageing), ``blood``, ``plexus``, ``dura``, ``fat``
+            and ``void`` (bone and air) in each voxel, 1 in total.
         brain: Mask that remains after skull stripping.
         ventricles: Proximity to the ventricles, from 0 to 1.
         depth: About 0 outside the brain, 1 well inside.
+        iron: Amount of iron in deep nuclei, from 0 to 1.
+        limbic: Share of limbic cortex.
+        sites: Lesions, their centres in mm from the grid's centre.
     """
 
     shares: dict[str, Float32[np.ndarray, "x y z"]]
     brain: Bool[np.ndarray, "x y z"]
     ventricles: Float32[np.ndarray, "x y z"]
     depth: Float32[np.ndarray, "x y z"]
+    iron: Float32[np.ndarray, "x y z"]
+    limbic: Float32[np.ndarray, "x y z"]
+    sites: tuple[Site, ...] = ()
 
 
 def _sample(volume: np.ndarray, source: np.ndarray) -> np.ndarray:
@@ -45,19 +63,38 @@ def _sample(volume: np.ndarray, source: np.ndarray) -> np.ndarray:
     return sampled
 
 
-def _source(rng: np.random.Generator, grid: Grid, atlas: Template) -> np.ndarray:
-    """Return the source of each voxel in the template, in template voxels."""
+def _displace(source: np.ndarray, site: Site, grid: Grid) -> None:
+    """Move source points towards a lesion's centre, in place: its surroundings are pushed outwards."""
+    if site.push <= 0:
+        return
+    size = float(site.radii.mean())
+    offsets = [line - c for line, c in zip(grid.axes(), site.centre, strict=True)]
+    distance = np.sqrt(offsets[0] ** 2 + offsets[1] ** 2 + offsets[2] ** 2).astype(np.float32) / np.float32(size)
+    # Largest at the lesion's border, half as large at twice the distance.
+    amount = np.float32(site.push / size * 1.65) * np.exp(-0.5 * np.minimum(distance, 6) ** 1.4)
+    for axis in range(3):
+        source[axis] -= amount * offsets[axis].astype(np.float32)
+
+
+def _source(
+    rng: np.random.Generator, grid: Grid, atlas: Template, sites: Sequence[Site]
+) -> tuple[np.ndarray, tuple[Site, ...]]:
+    """Return the source of each voxel in the template, in template voxels, and the lesions in the grid's mm."""
     x, y, z = grid.axes()
-    rx, ry, rz = rng.normal(0, 0.04, 3)
-    scale = rng.normal(1.0, 0.025, 3)
+    turn = rng.normal(0, 0.05, 3)
+    scale = rng.normal(_SIZE, [0.035, 0.03, 0.03])
+    rx, ry, rz = turn
     # Enlarging the head moves source points towards the template's centre; the rotations are small enough to add.
     straight = (x - rz * y + ry * z, y + rz * x - rx * z, z - ry * x + rx * y)
+    here = tuple(placed(site, scale, turn) for site in sites)
     source = np.empty((3, *grid.shape), dtype=np.float32)
     for axis in range(3):
         source[axis] = straight[axis] / scale[axis] + CENTRE[axis]
         for knots, size in _WARPS:
             source[axis] += np.float32(size) * smooth_noise(rng, grid.shape, grid.spacing, knots)
-    return (source - np.array(atlas.origin, dtype=np.float32).reshape(3, 1, 1, 1)) / np.float32(atlas.step)
+    for site in here:
+        _displace(source, site, grid)
+    return (source - np.array(atlas.origin, dtype=np.float32).reshape(3, 1, 1, 1)) / np.float32(atlas.step), here
 
 
 def _widen(source: np.ndarray, ventricles: np.ndarray, grid: Grid, millimetres: float, step: float) -> None:
@@ -67,52 +104,83 @@ def _widen(source: np.ndarray, ventricles: np.ndarray, grid: Grid, millimetres: 
         source[axis] += slope * np.float32(millimetres / 0.08 / step)
 
 
-def _sharpened(rng: np.random.Generator, raw: dict[str, np.ndarray], grid: Grid, age: float) -> dict[str, np.ndarray]:
+def _sharpened(
+    rng: np.random.Generator, raw: dict[str, np.ndarray], ventricles: np.ndarray, grid: Grid, age: float
+) -> dict[str, np.ndarray]:
     """Return tissue shares that sum to 1, with borders unique to this head."""
-    lean = {name: smooth_noise(rng, grid.shape, grid.spacing, 3.5) * np.float32(0.2) for name in ("wm", "csf")}
-    weight = {"wm": 1.0, "gm": 1.2, "csf": 0.5 + 0.4 * age}
+    lean = {name: smooth_noise(rng, grid.shape, grid.spacing, 2.3) * np.float32(0.75) for name in ("wm", "csf")}
+    # Lobes shrink and fold differently.
+    lean["csf"] += smooth_noise(rng, grid.shape, grid.spacing, 35.0) * np.float32(0.25)
+    weight = {"wm": float(np.exp(rng.normal(0, 0.08))), "gm": 1.1, "csf": (0.4 + 0.6 * age) * rng.uniform(0.8, 1.25)}
     shares = {}
     for name, share in raw.items():
         odds = np.maximum(share, 1e-4) * np.float32(weight[name])
         if name in lean:
             odds *= np.exp(lean[name])
-        shares[name] = odds**_SHARPNESS
+        shares[name] = odds ** np.float32(_SHARPNESS)
     total = shares["wm"] + shares["gm"] + shares["csf"]
-    return {name: share / total for name, share in shares.items()}
+    shares = {name: share / total for name, share in shares.items()}
+    # Sulci are narrower than a voxel, so fluid fills them in part; ventricles are wide.
+    closed = np.float32(1 - _OPEN) * shares["csf"] * (1 - smoothstep(ventricles, 0.2, 0.6))
+    return shares | {"csf": shares["csf"] - closed, "gm": shares["gm"] + closed}
 
 
-def _vessels(
-    rng: np.random.Generator, csf: np.ndarray, sinus: np.ndarray, ventricles: np.ndarray, grid: Grid
-) -> np.ndarray:
-    """Return the blood share: the sagittal sinus, and short stretches of vessels in the sulci."""
-    speckle = smooth_noise(rng, grid.shape, grid.spacing, 3.0)
-    stretches = smoothstep(speckle, 1.3, 2.2) * csf * np.float32(0.7) * (1 - ventricles)
-    share: np.ndarray = np.clip(sinus * np.float32(0.9) + stretches, 0, 1)
+def _vessels(rng: np.random.Generator, csf: np.ndarray, maps: dict[str, np.ndarray], grid: Grid) -> np.ndarray:
+    """Return the blood share: the sagittal sinus, basal arteries, and vessels in sulci and white matter."""
+    speckle = smooth_noise(rng, grid.shape, grid.spacing, 2.4)
+    stretches = smoothstep(speckle, 1.1, 2.1) * csf * np.float32(0.5) * (1 - maps["ventricles"])
+    within = smoothstep(speckle, 2.3, 3.2) * np.float32(0.5)
+    arteries = np.float32(1.1) * maps["arteries"] * np.float32(rng.uniform(0.5, 1.0))
+    share: np.ndarray = np.clip(maps["sinus"] * np.float32(0.9) + stretches + within + arteries, 0, 1)
     return share
 
 
-def _caps(rng: np.random.Generator, ventricles: np.ndarray, grid: Grid, age: float) -> np.ndarray:
-    """Return the share of age-related tissue, faintly bright in FLAIR, around ventricles and in specks."""
-    rim = smoothstep(ventricles, 0.15, 0.45)
-    patches = np.clip(0.6 + 0.5 * smooth_noise(rng, grid.shape, grid.spacing, 9.0), 0, 1)
-    specks = smoothstep(smooth_noise(rng, grid.shape, grid.spacing, 3.0), 2.2, 3.0)
-    return (0.1 + 0.45 * age) * rim * patches + 0.4 * age * specks
+def _caps(rng: np.random.Generator, maps: dict[str, np.ndarray], grid: Grid, age: float) -> np.ndarray:
+    """Return the share of age-related tissue, bright in FLAIR: caps and bands around the ventricles, and specks."""
+    rim = smoothstep(maps["ventricles"], 0.12, 0.4)
+    patches = np.clip(0.55 + 0.5 * smooth_noise(rng, grid.shape, grid.spacing, 8.0), 0, 1)
+    specks = smoothstep(smooth_noise(rng, grid.shape, grid.spacing, 3.0), 2.4, 3.2)
+    band = np.float32(0.22 + 0.35 * age) * rim * patches
+    caps = np.float32(0.35 + 0.6 * age) * smoothstep(maps["ventricles"], 0.05, 0.3) * maps["horns"] * patches
+    share: np.ndarray = np.clip(band + caps + np.float32(0.4 * age**2) * specks, 0, 0.85)
+    return share
+
+
+def _rims(rng: np.random.Generator, soft: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mask that skull stripping leaves, and the shares of meninges or scalp, and of bone, at its border."""
+    # Below 1, or the noise would cut holes into the brain.
+    wander = smooth_noise(rng, grid.shape, grid.spacing, 7.0)
+    ragged = np.clip(0.5 + 0.16 * wander, 0.15, 0.85)
+    mask = soft > ragged
+    left = smoothstep(smooth_noise(rng, grid.shape, grid.spacing, 9.0), 0.2, 1.3)
+    edge = np.clip(1.6 - 2.2 * soft, 0, 1)
+    return mask, left * edge, (1 - left) * edge * np.float32(rng.uniform(0.6, 1.0))
 
 
 def grow(spec: PhantomSpec, number: int, grid: Grid) -> Head:
-    """Return the healthy head of a subject."""
+    """Return the head of a subject, displaced by its lesions, whose tissue is not yet in it."""
     rng = stream(spec, number, "anatomy")
-    atlas = template(max(1, round(min(spec.spacing) / 1.5)))
-    age = float(rng.beta(1.6, 1.6))
-    source = _source(rng, grid, atlas)
-    _widen(source, _sample(atlas.maps["ventricles"], source), grid, -0.5 + 2.3 * age, atlas.step)
+    atlas = template(max(1, round(min(spec.spacing) / 1.5)), _FILLED * spec.spacing[2])
+    age = float(rng.beta(1.5, 1.5))
+    source, sites = _source(rng, grid, atlas, plan(spec, number, atlas))
+    _widen(source, _sample(atlas.maps["ventricles"], source), grid, -0.7 + rng.uniform(2.0, 3.6) * age, atlas.step)
     maps = {name: _sample(volume, source) for name, volume in atlas.maps.items()}
-    # Below 1, or the noise would cut holes into the brain.
-    ragged = np.clip(0.62 + 0.12 * smooth_noise(rng, grid.shape, grid.spacing, 5.0), 0.4, 0.85)
-    brain = maps["brain"] > ragged
-    shares = _sharpened(rng, {name: maps[name] for name in ("wm", "gm", "csf")}, grid, age)
-    blood = _vessels(rng, shares["csf"], maps["sinus"], maps["ventricles"], grid)
-    caps = _caps(rng, maps["ventricles"], grid, age) * shares["wm"]
+    brain, border, bone = _rims(rng, maps["brain"], grid)
+    shares = _sharpened(rng, {name: maps[name] for name in ("wm", "gm", "csf")}, maps["ventricles"], grid, age)
+    caps = _caps(rng, maps, grid, age) * shares["wm"]
     shares["wm"] = shares["wm"] - caps
-    shares = {name: share * (1 - blood) for name, share in (shares | {"oedema": caps}).items()}
-    return Head(shares | {"blood": blood}, brain, maps["ventricles"], maps["depth"])
+    shares["oedema"] = caps
+    wall = np.clip(np.float32(rng.uniform(0.3, 0.9)) * maps["septum"], 0, 1) * shares["csf"]
+    shares["csf"], shares["gm"] = shares["csf"] - wall, shares["gm"] + wall
+    fat = border * np.float32(rng.uniform(0.1, 0.8))
+    others = {
+        "blood": _vessels(rng, shares["csf"], maps, grid),
+        "plexus": np.clip(maps["plexus"] * np.float32(rng.uniform(0.5, 1.2)), 0, 1),
+        "dura": np.clip(np.float32(0.5) * maps["falx"] + border - fat, 0, 1),
+        "fat": fat,
+        "void": bone,
+    }
+    for name, share in others.items():
+        shares = {other: value * (1 - share) for other, value in shares.items()}
+        shares[name] = share
+    return Head(shares, brain, maps["ventricles"], maps["depth"], maps["iron"], maps["limbic"] * shares["gm"], sites)

@@ -1,4 +1,4 @@
-"""Lesions: where they lie, their shape, and how they replace healthy tissue."""
+"""Lesions in voxels: their shape, their parts, and how they replace healthy tissue."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from anyadbench.data.phantom.fields import smooth_noise, smoothstep
 from anyadbench.data.phantom.grid import Grid
 from anyadbench.data.phantom.head import Head
+from anyadbench.data.phantom.pathology import Site
 from anyadbench.data.phantom.spec import PhantomSpec, stream
 
 if TYPE_CHECKING:
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 
 CORE, OEDEMA, ENHANCING = 1, 2, 4
 """Labels of BraTS 2018."""
+
+_REACH = 2.0
+"""Half size of the box in which a lesion is computed, in its radii."""
+
+_VISIBLE = 0.5
+"""Extent above which a rater outlines a lesion: where it has replaced half of what it replaces at its centre."""
+
+Parts = dict[str, np.ndarray]
 
 
 @dataclass
@@ -27,107 +36,124 @@ class Lesions:
     shares: dict[str, Float32[np.ndarray, "x y z"]] = field(default_factory=dict)
 
 
-def _band(rng: np.random.Generator, head: Head, grid: Grid) -> tuple[float, float]:
-    """Return centre and half height, in mm from the grid's centre, of the slab that contains all lesions."""
-    area = head.brain.sum(axis=(0, 1))
-    heights = grid.axes()[2].ravel()
-    usable = heights[area > 0.45 * area.max()]
-    # A slab of at most about a third of the head leaves slices far from any lesion in every subject.
-    half = min(rng.uniform(20, 45), (usable[-1] - usable[0]) / 2.8) / 2
-    return float(rng.uniform(usable[0] + 0.6 * half, usable[-1] - 0.6 * half)), float(half)
+@dataclass(frozen=True)
+class Patch:
+    """The part of the grid around one lesion: its place, its grid, and the tissue there.
+
+    Attributes:
+        box: Its place in the whole grid.
+        grid: Its shape and voxel size.
+        level: 1 at the lesion's centre, 0 at its border, negative outside.
+        white: Share of white matter.
+        room: Share that a lesion may take.
+    """
+
+    box: tuple[slice, slice, slice]
+    grid: Grid
+    level: Float32[np.ndarray, "x y z"]
+    white: Float32[np.ndarray, "x y z"]
+    room: Float32[np.ndarray, "x y z"]
 
 
-def _centre(rng: np.random.Generator, eligible: np.ndarray, height: float, grid: Grid) -> np.ndarray | None:
-    """Return the position in mm of an eligible voxel in the slice nearest to a height, or ``None`` if none exists."""
-    x, y, z = (line.ravel() for line in grid.axes())
-    level = int(np.argmin(np.abs(z - height)))
-    found = np.argwhere(eligible[:, :, level])
-    if not len(found):
-        return None
-    i, j = found[int(rng.integers(len(found)))]
-    return np.array([x[i], y[j], z[level]])
-
-
-def _distance(rng: np.random.Generator, centre: np.ndarray, radii: np.ndarray, grid: Grid) -> np.ndarray:
-    """Return the distance from an ellipsoid's centre in units of its radii, rotated in the axial plane."""
-    x, y, z = (line - c for line, c in zip(grid.axes(), centre, strict=True))
-    turn = rng.uniform(0, np.pi)
-    u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
-    distance = np.sqrt((u / radii[0]) ** 2 + (v / radii[1]) ** 2 + (z / radii[2]) ** 2)
-    return np.asarray(distance, dtype=np.float32)
-
-
-def _tumour(rng: np.random.Generator, head: Head, grid: Grid, level: np.ndarray, into: Lesions) -> None:
-    """Add one tumour with oedema around it; ``level`` falls from 1 at its centre through 0 at its border."""
-    strength = np.float32(rng.uniform(0.82, 1.0))
-    enhancing = rng.random() < 0.7
+def _patch(rng: np.random.Generator, site: Site, head: Head, grid: Grid, rough: float) -> Patch:
+    """Return the surroundings of a lesion; its outline is a rotated ellipsoid made irregular."""
+    reach = _REACH * float(site.radii.max()) + 2
+    spans = [np.flatnonzero(np.abs(line.ravel() - c) < reach) for line, c in zip(grid.axes(), site.centre, strict=True)]
+    # A centre near the edge of the field still has at least one voxel per axis.
+    cuts = [slice(int(s[0]), int(s[-1]) + 1) if len(s) else slice(0, 1) for s in spans]
+    box = (cuts[0], cuts[1], cuts[2])
+    x, y, z = (
+        line.ravel()[cut].reshape([-1 if k == axis else 1 for k in range(3)]) - site.centre[axis]
+        for axis, (line, cut) in enumerate(zip(grid.axes(), cuts, strict=True))
+    )
+    u, v = x * np.cos(site.turn) + y * np.sin(site.turn), y * np.cos(site.turn) - x * np.sin(site.turn)
+    distance = np.sqrt((u / site.radii[0]) ** 2 + (v / site.radii[1]) ** 2 + (z / site.radii[2]) ** 2)
+    own = Grid((distance.shape[0], distance.shape[1], distance.shape[2]), grid.spacing, box)
+    scale = max(float(0.5 * site.radii[:2].mean()), 2.5)
+    level = (1 - distance).astype(np.float32) + np.float32(rough) * smooth_noise(rng, own.shape, own.spacing, scale)
     # A lesion swells into the sulci, never into the ventricles.
-    room = 1 - head.shares["csf"] * (np.float32(0.3) + np.float32(0.65) * smoothstep(head.ventricles, 0.05, 0.25))
-    texture = 1 + np.float32(0.12) * smooth_noise(rng, grid.shape, grid.spacing, 5.0)
-    # Oedema follows white matter and spares the cortex.
-    spread = level + np.float32(0.22) * (head.shares["wm"] - np.float32(0.5))
-    jagged = np.float32(0.1) * smooth_noise(rng, grid.shape, grid.spacing, 3.5)
-    core = level + jagged - np.float32(rng.uniform(0.38, 0.6))
-    whole, inner = smoothstep(spread, -0.12, 0.16), smoothstep(core, -0.03, 0.05)
-    middle = smoothstep(core, 0.08, 0.2) if enhancing else np.zeros_like(core)
-    parts = {"oedema": whole * (1 - inner), "rim": (inner - middle) * enhancing, "necrosis": middle * inner}
-    parts["solid"] = inner * (not enhancing)
+    deep = smoothstep(head.ventricles[box], 0.05, 0.25)
+    room = 1 - head.shares["csf"][box] * (np.float32(0.35) + np.float32(0.6) * deep)
+    return Patch(box, own, level, head.shares["wm"][box], room)
+
+
+def _spread(patch: Patch, along: float) -> np.ndarray:
+    """Return the level of oedema, which follows white matter and spares the cortex."""
+    spread: np.ndarray = patch.level + np.float32(along) * (patch.white - np.float32(0.5))
+    return spread
+
+
+def _glioma(rng: np.random.Generator, patch: Patch) -> Parts:
+    """Return a tumour with infiltrating oedema that fades, and a core that is necrotic, enhancing or neither."""
+    jagged = np.float32(0.12) * smooth_noise(rng, patch.grid.shape, patch.grid.spacing, 4.0)
+    core = patch.level + jagged - np.float32(rng.uniform(0.3, 0.62))
+    whole = smoothstep(_spread(patch, rng.uniform(0.25, 0.5)), -0.3, rng.uniform(0.3, 0.6))
+    inner = smoothstep(core, -0.06, 0.08)
+    thick = rng.uniform(0.06, 0.2)
+    middle = smoothstep(core, thick, thick + 0.14)
+    if rng.random() < 0.75:
+        return {"oedema": whole * (1 - inner), "rim": inner * (1 - middle), "necrosis": inner * middle}
+    return {"oedema": whole * (1 - inner), "solid": inner}
+
+
+def _low_grade(rng: np.random.Generator, patch: Patch) -> Parts:
+    """Return a tumour without enhancement; in one of three, FLAIR shows its centre dark."""
+    whole = smoothstep(_spread(patch, 0.15), -0.2, rng.uniform(0.2, 0.5))
+    centre = smoothstep(patch.level, 0.2, 0.5) * np.float32(rng.uniform(0.5, 0.9) if rng.random() < 0.35 else 0)
+    return {"solid": whole * (1 - centre), "mucoid": whole * centre}
+
+
+def _metastasis(rng: np.random.Generator, patch: Patch) -> Parts:
+    """Return a round nodule or ring that enhances, some with oedema."""
+    core = patch.level - np.float32(rng.uniform(0.0, 0.5) if rng.random() < 0.6 else 0.0)
+    inner = smoothstep(core, -0.1, 0.12)
+    around = smoothstep(_spread(patch, 0.3), -0.25, 0.3)
+    middle = smoothstep(core, 0.25, 0.45) * (rng.random() < 0.5)
+    return {"oedema": around * (1 - inner), "rim": inner * (1 - middle), "necrosis": inner * middle}
+
+
+def _infarct(rng: np.random.Generator, patch: Patch) -> Parts:
+    """Return an old infarct: a cavity or none, with a border of gliosis."""
+    whole = smoothstep(patch.level, -0.12, 0.2)
+    cavity = smoothstep(patch.level, 0.25, 0.5) * np.float32(rng.uniform(0.6, 1.0) if rng.random() < 0.6 else 0)
+    return {"oedema": whole * (1 - cavity), "cavity": whole * cavity}
+
+
+def _plaque(rng: np.random.Generator, patch: Patch) -> Parts:
+    """Return a plaque of demyelination."""
+    return {"oedema": smoothstep(_spread(patch, 0.2), -0.15, rng.uniform(0.15, 0.45))}
+
+
+_PARTS = {
+    "glioma": _glioma, "low-grade": _low_grade, "metastases": _metastasis, "infarct": _infarct, "plaques": _plaque,
+}  # fmt: skip
+_LABELS = {"oedema": OEDEMA, "solid": CORE, "mucoid": CORE, "necrosis": CORE, "cavity": CORE, "rim": ENHANCING}
+_ROUGH = {"glioma": 0.2, "low-grade": 0.18, "metastases": 0.07, "infarct": 0.22, "plaques": 0.15}
+
+
+def _add(rng: np.random.Generator, site: Site, head: Head, grid: Grid, into: Lesions) -> None:
+    """Add one lesion."""
+    patch = _patch(rng, site, head, grid, _ROUGH[site.kind])
+    parts = _PARTS[site.kind](rng, patch)
+    coarse = 1 + np.float32(0.16) * smooth_noise(rng, patch.grid.shape, patch.grid.spacing, 5.0)
+    box = patch.box
     for name, part in parts.items():
-        share = np.clip(part * room * strength * texture, 0, 1)
-        into.shares[name] = np.maximum(into.shares.get(name, np.float32(0)), share)
-    inside = head.brain & (room > 0.5)
-    into.labels[inside & (whole > 0.5) & (into.labels == 0)] = OEDEMA
-    into.labels[inside & (inner > 0.5)] = CORE
-    if enhancing:
-        into.labels[inside & (inner > 0.5) & (middle <= 0.5)] = ENHANCING
+        share = np.clip(part * patch.room * np.float32(site.strength) * coarse, 0, 1)
+        whole = into.shares.setdefault(name, np.zeros(grid.shape, np.float32))
+        whole[box] = np.maximum(whole[box], share)
+    extent = np.sum(list(parts.values()), axis=0)
+    outlined = head.brain[box] & (extent > _VISIBLE) & (patch.room > 0.4)
+    names = list(parts)
+    largest = np.argmax(np.stack([parts[name] for name in names]), axis=0)
+    labels = np.array([_LABELS[name] for name in names], np.uint8)[largest]
+    # The core of one lesion stays core within the oedema of another.
+    labels = np.where((labels == OEDEMA) & (into.labels[box] > 0), into.labels[box], labels)
+    into.labels[box] = np.where(outlined, labels, into.labels[box])
 
 
-def _level(
-    rng: np.random.Generator, centre: np.ndarray, radii: np.ndarray, band: tuple[float, float], grid: Grid, rough: float
-) -> np.ndarray:
-    """Return the level of an irregular ellipsoid that ends at the edge of the slab."""
-    noise = smooth_noise(rng, grid.shape, grid.spacing, float(0.45 * radii[:2].mean()))
-    level = 1 - _distance(rng, centre, radii, grid) + np.float32(rough) * noise
-    outside = np.abs(grid.axes()[2] - band[0]) > band[1]
-    return np.where(outside, np.float32(-1), level)
-
-
-def tumours(spec: PhantomSpec, number: int, head: Head, grid: Grid) -> Lesions:
-    """Return one to three tumours of a subject, within one slab of the head."""
-    rng = stream(spec, number, "lesions")
+def lesions(spec: PhantomSpec, number: int, head: Head, grid: Grid) -> Lesions:
+    """Return the lesions of a head; a healthy one has none."""
     into = Lesions(np.zeros(grid.shape, dtype=np.uint8))
-    middle, half = band = _band(rng, head, grid)
-    eligible = (head.shares["wm"] > 0.6) & (head.depth > 0.9) & (head.ventricles < 0.25)
-    eligible = eligible if eligible.any() else head.brain
-    smallest = 3.2 * max(spec.spacing[:2])
-    for index in range(int(rng.choice([1, 2, 3], p=[0.6, 0.28, 0.12]))):
-        # The first lesion fills most of the slab; the others are smaller and lie anywhere in it.
-        tall = half * (rng.uniform(0.8, 1.0) if index == 0 else rng.uniform(0.4, 0.7))
-        shift = rng.uniform(-1, 1) * (half - tall)
-        centre = _centre(rng, eligible, middle + shift, grid)
-        if centre is None:
-            continue
-        wide = rng.uniform(20, 34, 2) if index == 0 else rng.uniform(9, 16, 2)
-        radii = np.array([*np.maximum(wide, smallest), max(tall, 1.2 * spec.spacing[2])])
-        _tumour(rng, head, grid, _level(rng, centre, radii, band, grid, 0.16), into)
-    return into
-
-
-def plaques(spec: PhantomSpec, number: int, head: Head, grid: Grid) -> Lesions:
-    """Return small lesions in white matter near the ventricles, like those of multiple sclerosis, all labelled 2."""
-    rng = stream(spec, number, "plaques")
-    into = Lesions(np.zeros(grid.shape, dtype=np.uint8))
-    band = _band(rng, head, grid)
-    eligible = (head.shares["wm"] > 0.6) & (head.depth > 0.85) & (head.ventricles > 0.05)
-    eligible = eligible if eligible.any() else head.brain
-    total = np.zeros(grid.shape, dtype=np.float32)
-    for _ in range(int(rng.integers(6, 15))):
-        centre = _centre(rng, eligible, band[0] + rng.uniform(-0.8, 0.8) * band[1], grid)
-        if centre is None:
-            continue
-        radii = np.maximum(rng.uniform(3.5, 8.0, 3), 1.4 * np.array(spec.spacing))
-        level = _level(rng, centre, radii, band, grid, 0.12)
-        total = np.maximum(total, smoothstep(level, -0.1, 0.15) * np.float32(rng.uniform(0.65, 1.0)))
-    into.shares["oedema"] = total * (1 - head.shares["csf"])
-    into.labels[head.brain & (into.shares["oedema"] > 0.4)] = OEDEMA
+    for index, site in enumerate(head.sites):
+        _add(stream(spec, number, f"lesion {index}"), site, head, grid, into)
     return into

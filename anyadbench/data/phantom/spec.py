@@ -12,10 +12,13 @@ import numpy as np
 from anyadbench.errors import UserError
 from anyadbench.sequences import COMMON
 
-VERSION = 2
+VERSION = 3
 """Version of the generator; raise it whenever a voxel of any phantom changes."""
 
 _INCOMPLETE_EVERY = 6
+
+FIRST_HEALTHY = 1001
+"""Number of the first healthy subject; the patients' numbers lie below."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,12 @@ class PhantomSpec:
     Attributes:
         name: Name of the data set.
         version: Version of the generator.
-        subjects: Number of subjects, numbered from 1.
+        subjects: Number of patients, numbered from 1.
         seed: Seed of the whole data set.
         shape: Voxels towards left, posterior and superior.
         spacing: Voxel size in mm, in the same order.
-        shift: Another scanner, and small periventricular lesions in place of tumours.
+        shift: Another scanner, and small periventricular lesions in place of all kinds.
+        healthy: Number of healthy subjects, numbered from ``FIRST_HEALTHY``.
 
     Raises:
         UserError: If a value is out of range, or the version is not this generator's.
@@ -37,11 +41,12 @@ class PhantomSpec:
 
     name: str = "phantom"
     version: int = VERSION
-    subjects: int = 40
+    subjects: int = 72
     seed: int = 0
-    shape: tuple[int, int, int] = (192, 192, 62)
-    spacing: tuple[float, float, float] = (1.25, 1.25, 2.5)
+    shape: tuple[int, int, int] = (192, 192, 30)
+    spacing: tuple[float, float, float] = (1.25, 1.25, 5.0)
     shift: bool = False
+    healthy: int = 60
 
     def __post_init__(self) -> None:
         """Refuse a specification that cannot be generated."""
@@ -52,6 +57,8 @@ class PhantomSpec:
             )
         if not 1 <= self.subjects <= 999:
             raise UserError(f"A phantom cannot have subjects={self.subjects}; use 1 to 999.")
+        if not 0 <= self.healthy <= 999:
+            raise UserError(f"A phantom cannot have healthy={self.healthy}; use 0 to 999.")
         if min(self.shape) < 16:
             raise UserError(f"Phantom shape={self.shape} is too small for a brain; use at least 16 voxels per axis.")
         extent = [size * step for size, step in zip(self.shape, self.spacing, strict=True)]
@@ -62,9 +69,14 @@ class PhantomSpec:
             )
 
     @classmethod
-    def tiny(cls, subjects: int = 8, seed: int = 0, shift: bool = False) -> PhantomSpec:
+    def tiny(cls, subjects: int = 8, seed: int = 0, shift: bool = False, healthy: int = 0) -> PhantomSpec:
         """Return a coarse phantom that takes seconds to generate, for tests."""
-        return cls("phantom-tiny", VERSION, subjects, seed, (48, 48, 20), (4.5, 4.5, 7.5), shift)
+        return cls("phantom-tiny", VERSION, subjects, seed, (48, 48, 20), (4.5, 4.5, 7.5), shift, healthy)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers of all subjects: the patients, then the healthy ones."""
+        return (*range(1, self.subjects + 1), *range(FIRST_HEALTHY, FIRST_HEALTHY + self.healthy))
 
 
 def as_json(spec: PhantomSpec) -> dict[str, Any]:
@@ -77,9 +89,14 @@ def digest(spec: PhantomSpec) -> str:
     return hashlib.sha256(json.dumps(as_json(spec), sort_keys=True).encode()).hexdigest()[:16]
 
 
+def is_healthy(number: int) -> bool:
+    """Whether a subject has no lesion."""
+    return number >= FIRST_HEALTHY
+
+
 def subject_id(number: int) -> str:
-    """Return the name of a subject's folder, e.g. ``Phantom_007_1``."""
-    return f"Phantom_{number:03d}_1"
+    """Return the name of a subject's folder, e.g. ``Phantom_007_1``, or ``Phantom-H_007_1`` of a healthy one."""
+    return f"Phantom-H_{number - FIRST_HEALTHY + 1:03d}_1" if is_healthy(number) else f"Phantom_{number:03d}_1"
 
 
 def stream(spec: PhantomSpec, number: int, purpose: str) -> np.random.Generator:
@@ -94,8 +111,9 @@ def stream(spec: PhantomSpec, number: int, purpose: str) -> np.random.Generator:
 
 def missing_sequence(spec: PhantomSpec, number: int) -> str | None:
     """Return the sequence that a subject lacks, if any: one subject in six lacks one, each sequence in turn."""
-    block, place = divmod(number - 1, _INCOMPLETE_EVERY)
-    if place != int(stream(spec, -block, "incomplete").integers(_INCOMPLETE_EVERY)):
+    first_number = FIRST_HEALTHY if is_healthy(number) else 1
+    block, place = divmod(number - first_number, _INCOMPLETE_EVERY)
+    if place != int(stream(spec, -block, f"incomplete {first_number}").integers(_INCOMPLETE_EVERY)):
         return None
-    first = int(stream(spec, 0, "first missing sequence").integers(len(COMMON)))
+    first = int(stream(spec, 0, f"first missing sequence {first_number}").integers(len(COMMON)))
     return COMMON[(first + block) % len(COMMON)]

@@ -88,7 +88,7 @@ def _check_same(root: Path, spec: PhantomSpec) -> None:
 
 def _clean(parent: Path) -> None:
     """Remove folders that a killed run left half written; a recent one may belong to a concurrent run."""
-    for path in parent.glob(".Phantom_*"):
+    for path in parent.glob(".Phantom*"):
         if time.time() - path.stat().st_mtime > _STALE_SECONDS:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -167,11 +167,12 @@ def _generate(root: Path, spec: PhantomSpec, report: Callable[[int, int], None],
     if not (root / _DONE).is_file():
         _write_json(root / _BEGUN, spec)
     _clean(root / _GRADE)
-    wanted = [number for number in range(1, spec.subjects + 1) if not _is_complete(root, spec, number)]
-    done = spec.subjects - len(wanted)
-    report(done, spec.subjects)
+    wanted = [number for number in spec.numbers if not _is_complete(root, spec, number)]
+    total = len(spec.numbers)
+    done = total - len(wanted)
+    report(done, total)
     for _ in _written(root, spec, wanted, min(workers, len(wanted))):
         done += 1
-        report(done, spec.subjects)
+        report(done, total)
     _write_json(root / _DONE, spec)
     (root / _BEGUN).unlink(missing_ok=True)

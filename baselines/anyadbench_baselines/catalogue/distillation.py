@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyadbench.api import MISSING, MethodDescriptor, Param, Value
+from anyadbench.api import DEMO_SLICES, MISSING, MethodDescriptor, Param, Value
 from anyadbench_baselines.catalogue.shared import (
     BACKBONE,
     BACKBONES,
@@ -23,8 +23,8 @@ from anyadbench_baselines.catalogue.shared import (
 TINY: dict[str, Value] = {"image_size": 64, "batch_size": 2, "epochs": 0, "steps": 2}
 
 
-def _budgets(batch: int, steps: int, **more: Value) -> dict[str, dict[str, Value]]:
-    demo: dict[str, Value] = {"image_size": 160, "batch_size": batch, "epochs": 0, "steps": steps}
+def _budgets(batch: int, **more: Value) -> dict[str, dict[str, Value]]:
+    demo: dict[str, Value] = {"image_size": 160, "batch_size": batch, "epochs": 0, "steps": DEMO_SLICES // batch}
     return {"tiny": TINY, "demo": demo | more}
 
 
@@ -44,7 +44,7 @@ RD4AD = MethodDescriptor(
         smoothing(4.0, "test.py of hq-deng/RD4AD"),
         image_score("max", "test.py of hq-deng/RD4AD"),
     ),
-    budgets=_budgets(8, 700),
+    budgets=_budgets(8),
     missing_policies=MISSING,
     weights={"published": WIDE_V1, "package": LITE},
     backbones=BACKBONES,
@@ -80,7 +80,7 @@ RECONTRAST = MethodDescriptor(
         smoothing(4.0, "utils.py of guojiajeremy/ReContrast"),
         image_score("max", "utils.py of guojiajeremy/ReContrast"),
     ),
-    budgets=_budgets(8, 400),
+    budgets=_budgets(8),
     missing_policies=MISSING,
     weights={"published": WIDE_V1, "package": LITE},
     backbones=BACKBONES,
@@ -115,7 +115,7 @@ STFPM = MethodDescriptor(
         smoothing(0.0, f"{_ST} (which does not smooth)"),
         image_score("max", _ST),
     ),
-    budgets=_budgets(16, 250),
+    budgets=_budgets(16),
     missing_policies=MISSING,
     weights={"published": RESNET18_V1, "package": LITE},
     backbones=BACKBONES,
@@ -149,7 +149,7 @@ SKIPTS = MethodDescriptor(
         smoothing(4.0, "eval_func.py of Arktis2022/Skip-TS"),
         image_score("max", "eval_func.py of Arktis2022/Skip-TS"),
     ),
-    budgets=_budgets(8, 700),
+    budgets=_budgets(8),
     missing_policies=MISSING,
     weights={"published": WIDE_RACM, "package": LITE},
     backbones=BACKBONES_RACM,
@@ -182,7 +182,7 @@ ESCKDRKD = MethodDescriptor(
         smoothing(4.0, "MRI/test_MRI.py of GE-123-cpu/ESC_DRKD"),
         image_score("max", "MRI/test_MRI.py of GE-123-cpu/ESC_DRKD"),
     ),
-    budgets=_budgets(4, 900),
+    budgets=_budgets(4),
     missing_policies=MISSING,
     weights={"published": WIDE_V1, "package": LITE},
     backbones=BACKBONES,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyadbench.api import MISSING, MethodDescriptor, Param
+from anyadbench.api import DEMO_SLICES, MISSING, MethodDescriptor, Param
 from anyadbench_baselines.catalogue.shared import (
     BACKBONE,
     BACKBONES,
@@ -43,7 +43,15 @@ DAE = MethodDescriptor(
     ),
     budgets={
         "tiny": {"image_size": 32, "batch_size": 2, "steps": 2, "width": 8, "noise_grid": 4},
-        "demo": {"image_size": 96, "batch_size": 8, "steps": 1000, "width": 16, "rate_every": 10, "lr": 1e-3},
+        "demo": {
+            "image_size": 96,
+            "batch_size": 8,
+            "steps": DEMO_SLICES // 8,
+            "width": 16,
+            "lr": 1e-3,
+            "rate_every": 1,
+            "rate_period": DEMO_SLICES // 8,
+        },
     },
     missing="black",
     missing_policies=MISSING,
@@ -55,7 +63,8 @@ DAE = MethodDescriptor(
         "Intensities are the protocol's; the publication divides each sequence of a volume by the 99th percentile of "
         "its positive voxels.",
         "The image score is the mean of the map's highest 1 %; the publication defines none.",
-        "Under the demo budget the learning rate is 1e-3, ten times the publication's, for its 1000 steps.",
+        "Under the demo budget the learning rate is 1e-3, ten times the publication's, for its few steps, and falls "
+        "to 0 at the last.",
     ),
     last_state_departure="The last step's network is scored; the publication keeps the one with the lowest validation "
     "loss.",
@@ -90,7 +99,7 @@ GATINGANO = MethodDescriptor(
     ),
     budgets={
         "tiny": {"image_size": 32, "batch_size": 2, "epochs": 0, "steps": 2, "width": 4},
-        "demo": {"image_size": 96, "batch_size": 8, "epochs": 0, "steps": 500, "width": 16},
+        "demo": {"image_size": 96, "batch_size": 8, "epochs": 0, "steps": DEMO_SLICES // 8, "width": 16},
     },
     missing="black",
     missing_policies=MISSING,
@@ -146,7 +155,7 @@ AEFLOW = MethodDescriptor(
     ),
     budgets={
         "tiny": {"image_size": 64, "batch_size": 2, "epochs": 0, "steps": 2, "flow_blocks": 2},
-        "demo": {"image_size": 160, "batch_size": 8, "epochs": 0, "steps": 700, "flow_blocks": 4},
+        "demo": {"image_size": 160, "batch_size": 8, "epochs": 0, "steps": DEMO_SLICES // 8, "flow_blocks": 4},
     },
     missing_policies=MISSING,
     weights={"published": WIDE_V1, "package": LITE},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyadbench.api import MethodDescriptor, Param
+from anyadbench.api import DEMO_SLICES, MethodDescriptor, Param
 from anyadbench_baselines.catalogue.shared import image_size, positive, training
 
 _CHOICE = "choice (only the abstract of the publication was available)"
@@ -32,7 +32,7 @@ MMRAD = MethodDescriptor(
             "image_size": 112,
             "batch_size": 4,
             "epochs": 0,
-            "steps": 200,
+            "steps": DEMO_SLICES // 4,
             "decoder_width": 64,
         },
     },

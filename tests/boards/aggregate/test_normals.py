@@ -11,7 +11,7 @@ from boards_fixture import SUBSETS, FakeMethod, write_cell
 
 from anyadbench.boards.aggregate.compare import MEAN
 from anyadbench.boards.aggregate.load import load_boards
-from anyadbench.boards.aggregate.normals import Gap, compare_normals
+from anyadbench.boards.aggregate.paired.normals import Gap, compare_normals
 from anyadbench.boards.render.verdicts import verdicts
 from anyadbench.cli import main
 from anyadbench.errors import UserError
@@ -72,6 +72,8 @@ def test_a_board_says_that_it_was_trained_on_healthy_subjects(runs: Path) -> Non
     said = {board.slug: verdicts(board) for board in load_boards(runs)}
     assert said["phantom-healthy"][0].startswith("Every row was trained on healthy subjects")
     assert not any("healthy" in text for text in said["phantom-7subsets"])
+    flags = {board.slug: {flag for variant in board.variants for flag in variant.flags} for board in load_boards(runs)}
+    assert "healthy normals" in flags["phantom-healthy"] and "healthy normals" not in flags["phantom-7subsets"]
 
 
 def test_rows_of_other_slices_or_other_parameters_are_not_compared(tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ _PHANTOM = _brats(
     where="made on this machine when first used",
     licence="ICBM 152 licence (free use with its copyright notice)",
     citation="Fonov et al., NeuroImage 2011",
-    healthy_subjects=r"Phantom~H~[^/]+",
-    notes="Some subjects have no T1, T1ce or T2, as in real cohorts.",
+    notes="Some subjects lack a sequence, as in real cohorts; those called Phantom-H are healthy.",
+    healthy_subjects="Phantom~H~.+",
 )
 
 TUMOURS = (
@@ -185,8 +185,14 @@ PHANTOMS = (
     replace(
         _PHANTOM,
         name="phantom-shift",
-        title="The built-in phantom with other heads, another scanner, and small plaques in place of tumours",
+        title="The built-in phantom with other heads, another scanner, and small plaques alone",
         notes="Only tested on; its files are named as those of the data set phantom.",
+    ),
+    replace(
+        _PHANTOM,
+        name="phantom-dev",
+        title="The built-in phantom with other heads, the only one on which anything may be chosen",
+        notes="Of no board; its files are named as those of the data set phantom.",
     ),
 )
 """The embedded data sets, in the naming of BraTS 2018."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyadbench.api import Value
+from anyadbench.api import DEMO_SLICES, Value
 from anyadbench_anomalib.catalogue.entry import CHOICE, LITE_LEVELS, VITS, Model, choices, convolutional, own
 
 _TINY: dict[str, Value] = {"image_size": 64, "batch_size": 2, "epochs": 0, "steps": 2}
@@ -11,8 +11,8 @@ _NO_PACKAGE = "The network's widths are those of ResNets, whose weights no packa
 _ONE_CROP = "The whole slice is resized to the input size; anomalib resizes to 448 px and crops the central 392 px."
 
 
-def _demo(size: int, batch: int, steps: int, **more: Value) -> dict[str, Value]:
-    return {"image_size": size, "batch_size": batch, "epochs": 0, "steps": steps, **more}
+def _demo(size: int, batch: int, **more: Value) -> dict[str, Value]:
+    return {"image_size": size, "batch_size": batch, "epochs": 0, "steps": DEMO_SLICES // batch, **more}
 
 
 FEATURES = (
@@ -31,7 +31,7 @@ FEATURES = (
         training=(32, 100, 0),
         source="anomalib's example configuration",
         tiny=_TINY,
-        demo=_demo(160, 16, 250),
+        demo=_demo(160, 16),
         departures=(LITE_LEVELS,),
     ),
     Model(
@@ -48,7 +48,7 @@ FEATURES = (
         training=(32, 200, 0),
         source="anomalib's example configuration",
         tiny=_TINY | {"backbone": "resnet18"},
-        demo=_demo(160, 8, 400, backbone="resnet18"),
+        demo=_demo(160, 8, backbone="resnet18"),
         departures=(_NO_PACKAGE,),
     ),
     Model(
@@ -75,7 +75,7 @@ FEATURES = (
         training=(32, 30, 0),
         source=CHOICE,
         tiny=_TINY | {"backbone": "resnet18"},
-        demo=_demo(128, 4, 100, backbone="resnet18"),
+        demo=_demo(128, 4, backbone="resnet18"),
         departures=(
             _NO_PACKAGE,
             "Centres are averaged over the normals in the store's order, and the last batch may be smaller.",
@@ -100,7 +100,7 @@ FEATURES = (
         source=CHOICE,
         scheduled=True,
         tiny=_TINY | {"backbone": "resnet50"},
-        demo=_demo(96, 4, 80, backbone="resnet50"),
+        demo=_demo(96, 4, backbone="resnet50"),
         departures=(_NO_PACKAGE,),
     ),
     Model(
@@ -121,7 +121,7 @@ FEATURES = (
         training=(32, 220, 0),
         source=CHOICE,
         tiny=_TINY | {"latent_dim": 4},
-        demo=_demo(160, 16, 300),
+        demo=_demo(160, 16),
         departures=(LITE_LEVELS, "The width of the features follows the input size; anomalib's is the one for 256 px."),
     ),
     Model(
@@ -146,7 +146,7 @@ FEATURES = (
         source="lightning_model.py",
         scheduled=True,
         tiny=_TINY_VIT | {"schedule_per": "step"},
-        demo=_demo(168, 8, 150, schedule_per="step"),
+        demo=_demo(168, 8, schedule_per="step"),
         departures=(_ONE_CROP,),
     ),
     Model(
@@ -169,7 +169,7 @@ FEATURES = (
         source="lightning_model.py",
         scheduled=True,
         tiny=_TINY_VIT | {"schedule_per": "step"},
-        demo=_demo(168, 8, 150, schedule_per="step"),
+        demo=_demo(168, 8, schedule_per="step"),
         departures=(_ONE_CROP,),
     ),
     Model(
@@ -189,7 +189,7 @@ FEATURES = (
         training=(32, 50, 0),
         source="the results in anomalib's README",
         tiny=_TINY_VIT,
-        demo=_demo(168, 8, 150),
+        demo=_demo(168, 8),
     ),
     Model(
         name="foundad",
@@ -217,7 +217,7 @@ FEATURES = (
         training=(32, 50, 0),
         source=CHOICE,
         tiny=_TINY_VIT | {"pred_depth": 1, "pred_emb_dim": 48},
-        demo=_demo(168, 8, 150),
+        demo=_demo(168, 8),
     ),
     Model(
         name="ganomaly",
@@ -241,7 +241,7 @@ FEATURES = (
         source=CHOICE,
         score="the mean squared change of the code",
         tiny=_TINY | {"n_features": 8, "latent_vec_size": 16},
-        demo=_demo(64, 16, 400, n_features=32),
+        demo=_demo(64, 16, n_features=32),
         departures=("Scores are not normalised over the test set; anomalib does this.",),
     ),
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from anyadbench.api import Value
+from anyadbench.api import DEMO_SLICES, Value
 from anyadbench_anomalib.catalogue.entry import CHOICE, LITE_LEVELS, Model, choices, convolutional, own
 
 _TINY: dict[str, Value] = {"image_size": 64, "batch_size": 2, "epochs": 0, "steps": 2}
 
 
-def _demo(size: int, batch: int, steps: int, **more: Value) -> dict[str, Value]:
-    return {"image_size": size, "batch_size": batch, "epochs": 0, "steps": steps, **more}
+def _demo(size: int, batch: int, **more: Value) -> dict[str, Value]:
+    return {"image_size": size, "batch_size": batch, "epochs": 0, "steps": DEMO_SLICES // batch, **more}
 
 
 FLOWS = (
@@ -32,7 +32,7 @@ FLOWS = (
         training=(32, 500, 0),
         source=CHOICE,
         tiny=_TINY | {"flow_steps": 2},
-        demo=_demo(160, 16, 200),
+        demo=_demo(160, 16),
         departures=(
             "With EfficientNet-Lite0 (profile package), which anomalib does not offer here, the flows have the widths "
             "of its levels of strides 4, 8 and 16.",
@@ -60,7 +60,7 @@ FLOWS = (
         training=(32, 50, 0),
         source=CHOICE,
         tiny=_TINY | {"coupling_blocks": 2, "condition_vector": 16, "fiber_batch_size": 8},
-        demo=_demo(128, 8, 60),
+        demo=_demo(128, 8),
         departures=(
             LITE_LEVELS,
             "The map is minus the sum of the levels' likelihoods; anomalib scales each level by the likeliest position "
@@ -86,7 +86,7 @@ FLOWS = (
         training=(32, 240, 0),
         source=CHOICE,
         tiny=_TINY | {"image_size": 128, "cross_conv_hidden_channels": 8, "n_coupling_blocks": 1},
-        demo=_demo(128, 8, 150, cross_conv_hidden_channels=64),
+        demo=_demo(128, 8, cross_conv_hidden_channels=64),
         files={
             "efficientnet_b5_lukemelas-1a07897c.pth": "torchvision's weights of EfficientNet-B5, whose names are not "
             "timm's"
@@ -117,7 +117,7 @@ FLOWS = (
         source=CHOICE,
         scheduled=True,
         tiny=_TINY | {"backbone": "efficientnet_lite0", "flow_steps": 1},
-        demo=_demo(160, 8, 150, backbone="efficientnet_lite0"),
+        demo=_demo(160, 8, backbone="efficientnet_lite0"),
         departures=(
             "anomalib's own backbone is two CaiT transformers at 448 px, of which the manifest names the first; the "
             "second is cait_s24_224.fb_dist_in1k.",
@@ -147,6 +147,6 @@ FLOWS = (
         training=(32, 200, 0),
         source="anomalib's example configuration",
         tiny=_TINY | {"image_size": 128, "flow_feature_dim": 8, "flow_hidden_dim": 8},
-        demo=_demo(160, 8, 150),
+        demo=_demo(160, 8),
     ),
 )

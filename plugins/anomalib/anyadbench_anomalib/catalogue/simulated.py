@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from anyadbench.api import Param, Value
+from anyadbench.api import DEMO_SLICES, Param, Value
 from anyadbench_anomalib.catalogue.entry import CHOICE, LITE_LEVELS, VITS, Model, choices, convolutional, own
 
 _TINY: dict[str, Value] = {"image_size": 64, "batch_size": 2, "epochs": 0, "steps": 2}
 
 
-def _demo(size: int, batch: int, steps: int, **more: Value) -> dict[str, Value]:
-    return {"image_size": size, "batch_size": batch, "epochs": 0, "steps": steps, **more}
+def _demo(size: int, batch: int, **more: Value) -> dict[str, Value]:
+    return {"image_size": size, "batch_size": batch, "epochs": 0, "steps": DEMO_SLICES // batch, **more}
 
 
 SIMULATED = (
@@ -32,7 +32,7 @@ SIMULATED = (
         source="the advice in anomalib's README",
         scheduled=True,
         tiny=_TINY | {"image_size": 128},
-        demo=_demo(128, 8, 150),
+        demo=_demo(128, 8),
         departures=(LITE_LEVELS,),
     ),
     Model(
@@ -69,7 +69,7 @@ SIMULATED = (
         source="lightning_model.py",
         scheduled=True,
         tiny={"image_size": 56, "batch_size": 2, "epochs": 0, "steps": 2, "hidden_dim": 32},
-        demo=_demo(168, 8, 150),
+        demo=_demo(168, 8),
         departures=("The features come from the encoder's last block, which in anomalib's ViT-L is the 24th.",),
     ),
     Model(
@@ -98,7 +98,7 @@ SIMULATED = (
         training=(32, 100, 0),
         source="anomalib's example configuration",
         tiny=_TINY | {"pretrain_embed_dim": 32, "target_embed_dim": 32, "discriminator_hidden": 16, "step": 5},
-        demo=_demo(128, 4, 100, pretrain_embed_dim=256, target_embed_dim=256, discriminator_hidden=256),
+        demo=_demo(128, 4, pretrain_embed_dim=256, target_embed_dim=256, discriminator_hidden=256),
         departures=(
             LITE_LEVELS,
             "Pasted textures are noise, as in anomalib without a folder of textures; the publication pastes DTD.",
@@ -117,7 +117,7 @@ SIMULATED = (
         normalised=False,
         scheduled=True,
         tiny=_TINY | {"image_size": 32, "steps": 1},
-        demo=_demo(96, 2, 30),
+        demo=_demo(96, 2),
         files={"dtd": "the folder of the Describable Textures Dataset, dtd-r1.0.1.tar.gz unpacked"},
     ),
     Model(
@@ -136,7 +136,7 @@ SIMULATED = (
         source=CHOICE,
         normalised=False,
         tiny=_TINY | {"epochs": 0, "steps": 12, "batch_size": 8},
-        demo=_demo(96, 8, 0) | {"epochs": 2},
+        demo=_demo(96, 8),
         files={
             "dsr/vq_model_pretrained_128_4096.pckl": "the quantised autoencoder of anomalib's dsr_pretrained_weights"
         },
@@ -159,7 +159,7 @@ SIMULATED = (
         normalised=False,
         scheduled=True,
         tiny={"image_size": 256, "steps": 2},
-        demo=_demo(256, 1, 50),
+        demo=_demo(256, 1),
         departures=(
             "Maps are normalised by quantiles over the training normals at the last step; anomalib uses normal images "
             "of its validation set, which may be test images.",

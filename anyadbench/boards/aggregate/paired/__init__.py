@@ -1,0 +1,1 @@
+"""Comparisons of rows from two boards."""
