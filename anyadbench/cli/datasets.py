@@ -51,7 +51,7 @@ def show(name: str, as_json: bool) -> None:
     click.echo(f"licence: {layout.licence}")
     click.echo(f"citation: {layout.citation}")
     click.echo(f"tree (at any depth, {' or '.join(reader_of(layout).suffixes)}):\n  {layout.tree}")
-    click.echo(f"sequences: {', '.join(layout.expected)}")
+    click.echo(f"sequences: {', '.join(layout.expected) or 'those that a scan has'}")
     if layout.labels:
         click.echo("labels: " + ", ".join(f"{value} {region}" for value, region in layout.labels.items()))
     if layout.healthy or layout.healthy_subjects:

@@ -10,6 +10,7 @@ import pytest
 from trees import make_tree
 
 from anyadbench.controls.descriptors import INTENSITY
+from anyadbench.data.phantom.embedded import EMBEDDED
 from anyadbench.data.store.build import find_or_prepare
 from anyadbench.data.trees.layouts import LAYOUTS, get_layout
 from anyadbench.data.trees.png import read_png
@@ -60,7 +61,7 @@ split = "{split}"
 
 SUBJECTS = {"brisc": 12, "brain-omnia": 4}
 """Numbers of subjects other than three; a picture is a subject."""
-SCORED = [name for name in LAYOUTS if name not in ("nova", "phantom", "phantom-shift")]
+SCORED = [name for name in LAYOUTS if name != "nova" and name not in EMBEDDED]
 
 
 def served(name: str, sequences: tuple[str, ...]) -> list[str]:

@@ -22,7 +22,7 @@ def wmh(root: Path, numbers: Iterable[int], shape: Shape) -> None:
             save(folder / "pre" / f"{kind}.nii.gz", anatomy(number, shape, kind.lower()))
             save(folder / "orig" / f"{kind}.nii.gz", anatomy(number + 50, shape, kind.lower()))
         labels = (lesion("wmh2017", shape) > 0).astype(np.uint8)
-        labels[shape[0] // 2 - 3 : shape[0] // 2, 6:9, 8:9] = 2
+        labels[shape[0] // 2 - 3 : shape[0] // 2, 6:9, 4] = 2
         labels[shape[0] // 2 - 3 : shape[0] // 2, 6:9, 3] = 2
         save(folder / "wmh.nii.gz", labels)
 

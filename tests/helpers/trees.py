@@ -28,6 +28,7 @@ def names(layout: str, number: int) -> tuple[str, dict[str, str]]:
     stems = {
         "brats2018": (f"HGG/Brats18_CBICA_A{n}_1", f"Brats18_CBICA_A{n}_1", "_", SUFFIX_OLD),
         "phantom": (f"HGG/Phantom_{n}_1", f"Phantom_{n}_1", "_", SUFFIX_OLD),
+        "phantom-dev": (f"HGG/Phantom_{n}_1", f"Phantom_{n}_1", "_", SUFFIX_OLD),
         "phantom-shift": (f"HGG/Phantom_{n}_1", f"Phantom_{n}_1", "_", SUFFIX_OLD),
         "phantom-dev": (f"HGG/Phantom_{n}_1", f"Phantom_{n}_1", "_", SUFFIX_OLD),
         "brats2019": (f"LGG/BraTS19_2013_{number}_1", f"BraTS19_2013_{number}_1", "_", SUFFIX_OLD),

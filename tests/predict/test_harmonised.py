@@ -51,5 +51,7 @@ def test_a_cell_without_its_scale_is_one_sentence(done: Done, tmp_path: Path) ->
     copy = Path(shutil.copytree(done.folder, tmp_path / done.folder.name))
     shutil.copy(done.job.fit.final / "weights.safetensors", copy)
     change_json(copy / "manifest.json", lambda data: data["input"].pop("standard_scale"))
-    with pytest.raises(UserError, match=r"matches histograms, but its manifest.json has no standard scale .*; copy the"):
+    with pytest.raises(
+        UserError, match=r"matches histograms, but its manifest.json has no standard scale .*; copy the"
+    ):
         read_cell(copy)

@@ -88,13 +88,17 @@ def test_rows_of_other_slices_or_other_parameters_are_not_compared(tmp_path: Pat
         compare_normals(tmp_path, "good")
 
 
-def test_other_sequences_in_training_are_a_remark(tmp_path: Path) -> None:
+def test_other_sequences_or_another_scale_in_training_are_remarks(tmp_path: Path) -> None:
     fewer = {**HEALTHY, "protocol.sequences": ["flair", "t1"], "protocol.subsets": ["F", "T1", "F+T1"]}
     write(tmp_path, replace(GOOD, changes=fewer), "two-healthy", subjects=12)
     write(tmp_path, GOOD, "phantom-7subsets", subjects=12)
+    for folder in (tmp_path / "cells").iterdir():
+        rules = {"mode": "volume"} | ({"harmonise": "zscore"} if "healthy" in folder.name else {})
+        (folder / "manifest.json").write_text(json.dumps({"protocol": {"intensity": rules}}))
     (found,) = compare_normals(tmp_path, "good", metrics=["aupro"])
     assert found.remarks == (
         "The training differs in its sequences as well: F+T1 in two-healthy, F+T1+T2 in phantom-7subsets.",
+        "The intensity scale differs as well: volume, zscore with healthy normals, volume with patients.",
     )
 
 

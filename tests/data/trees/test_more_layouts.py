@@ -18,6 +18,7 @@ from anyadbench.data.trees.readers.people import age_of, person_of
 from anyadbench.data.trees.survey import discover, survey
 from anyadbench.data.trees.verify import verify
 from anyadbench.errors import UserError
+from anyadbench.predict.batch import from_folder
 
 TINY = (24, 24, 12)
 
@@ -277,3 +278,17 @@ def test_boxes_and_pictures_must_fit_each_other(tmp_path: Path) -> None:
     table.unlink()
     with pytest.raises(UserError, match=r"has no bboxes_gold.csv; download it with the pictures"):
         verify(tree, layout)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("mets", "BraTS-MET-00001-000-t2f.nii.gz"),  # the files of pretreat have the same names
+        ("atlas", "sub-r001s002_ses-1_space-MNI152NLin2009aSym_T1w.nii.gz"),  # fits BIDS, too
+        ("bids", "sub-01_ses-a_FLAIR.nii.gz"),
+    ],
+)
+def test_prediction_recognises_trees_whose_names_fit_several_layouts(tmp_path: Path, name: str, file: str) -> None:
+    found = from_folder(tree_of(name, tmp_path), None)
+    assert len(found) == 2 and not found[0].problem
+    assert file in {path.name for path in found[0].scans.values()}

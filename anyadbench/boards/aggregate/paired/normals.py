@@ -12,6 +12,7 @@ from anyadbench.boards.aggregate.model import Board, Line, Variant
 from anyadbench.boards.aggregate.uncertainty import Replicated
 from anyadbench.data.slices.rules import HEALTHY
 from anyadbench.errors import UserError, suggest
+from anyadbench.files import read_json
 from anyadbench.sequences import format_subset
 
 
@@ -97,7 +98,8 @@ def _gaps(healthy: Board, other: Board, name: str, metrics: Sequence[str]) -> It
             for metric in wanted:
                 rows += compared_lines(test, metric, pairs, counted, replicated)
         if rows:
-            yield Gap(one.label, healthy.slug, other.slug, tuple(rows), wanted, tuple(_remarks(healthy, other)))
+            remarks = (*_remarks(healthy, other), *_scale_remark(one, twin))
+            yield Gap(one.label, healthy.slug, other.slug, tuple(rows), wanted, remarks)
 
 
 def _alike(one: Variant, other: Variant) -> bool:
@@ -124,3 +126,16 @@ def _remarks(healthy: Board, other: Board) -> Iterator[str]:
     ours, theirs = (format_subset(board.protocol.sequences) for board in (healthy, other))
     if ours != theirs:
         yield f"The training differs in its sequences as well: {ours} in {healthy.slug}, {theirs} in {other.slug}."
+
+
+def _scale_remark(one: Variant, twin: Variant) -> Iterator[str]:
+    ours, theirs = (_scale(variant) for variant in (one, twin))
+    if ours and theirs and ours != theirs:
+        yield f"The intensity scale differs as well: {ours} with healthy normals, {theirs} with patients."
+
+
+def _scale(variant: Variant) -> str:
+    """Return the intensity rules that a variant's manifest records; empty if it records none."""
+    manifest = variant.cells[0].folder / "manifest.json"
+    rules = read_json(manifest).get("protocol", {}).get("intensity", {}) if manifest.is_file() else {}
+    return ", ".join(str(value) for value in rules.values())

@@ -103,8 +103,8 @@ class Layout:
 
         Raises:
             ValueError: If a region, sequence, kind or tree reader is unknown, two kinds that differ only in their
-                case have different meanings, ``healthy_subjects`` is not a regular expression, or a label is ignored where
-                every label is abnormal.
+                case have different meanings, ``healthy_subjects`` is not a regular expression, or a label is ignored
+                where every label is abnormal.
         """
         lower: dict[str, str] = {}
         for kind, meaning in self.kinds.items():
