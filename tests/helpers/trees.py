@@ -30,7 +30,6 @@ def names(layout: str, number: int) -> tuple[str, dict[str, str]]:
         "phantom": (f"HGG/Phantom_{n}_1", f"Phantom_{n}_1", "_", SUFFIX_OLD),
         "phantom-dev": (f"HGG/Phantom_{n}_1", f"Phantom_{n}_1", "_", SUFFIX_OLD),
         "phantom-shift": (f"HGG/Phantom_{n}_1", f"Phantom_{n}_1", "_", SUFFIX_OLD),
-        "phantom-dev": (f"HGG/Phantom_{n}_1", f"Phantom_{n}_1", "_", SUFFIX_OLD),
         "brats2019": (f"LGG/BraTS19_2013_{number}_1", f"BraTS19_2013_{number}_1", "_", SUFFIX_OLD),
         "brats2020": (f"BraTS20_Training_{n}", f"BraTS20_Training_{n}", "_", SUFFIX_OLD),
         "brats2021": (f"BraTS2021_00{n}", f"BraTS2021_00{n}", "_", SUFFIX_OLD),
