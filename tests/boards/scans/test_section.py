@@ -57,6 +57,7 @@ def test_every_format_states_the_rule_and_the_numbers(board: Board, files: dict[
     rows = {row["subset"]: row for row in csv.DictReader(io.StringIO(files["leaderboard.csv"]))}
     assert float(rows["F"]["scans_dice"]) == pytest.approx(dice, abs=1e-6)
     assert int(rows["F"]["scans_lesions"]) == line.scans.n_lesions
+    assert float(rows["F"]["scan_seconds"]) > 0 and "scoring a whole scan (s)" in files["report.html"]
     assert float(rows["F"]["scans_dice_low"]) < dice < float(rows["F"]["scans_dice_high"])
 
 

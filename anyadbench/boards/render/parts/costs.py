@@ -11,6 +11,7 @@ from anyadbench.boards.render.text import decimal
 LABELS: Mapping[str, str] = {
     "fit_seconds": "training (s)",
     "score_per_slice_ms": "scoring a slice (ms)",
+    "scan_seconds": "scoring a whole scan (s)",
     "host_mb": "memory (MB)",
     "device_mb": "GPU memory (MB)",
     "parameters": "parameters",
