@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,44 @@ def ours_streaming(load: Loader, batches: Batches, clock: Clock) -> dict[str, fl
     return values | {"bound_ap": state.error_bound["pixel_ap"]}
 
 
+def ours_exact_brain(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]:
+    """Time the exact counts of field and brain together, on maps in memory."""
+    from anyadbench.metrics import PixelStats
+    from anyadbench.metrics.rows.split_counts import SplitCounts
+
+    maps, masks = load()
+    return _split(SplitCounts(PixelStats(), PixelStats()), [(maps, masks)], clock)
+
+
+def ours_streaming_brain(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]:
+    """Time the streaming counts of field and brain together, fed with batches that are dropped after use."""
+    from anyadbench.metrics import PixelState
+    from anyadbench.metrics.rows.split_counts import SplitCounts
+
+    return _split(SplitCounts(PixelState(), PixelState()), batches(), clock)
+
+
+def _split(counts: Any, batches: Iterable[tuple[Any, Any]], clock: Clock) -> dict[str, float]:
+    from anyadbench.metrics.core.inside import brain_values
+    from anyadbench.metrics.rows.split_counts import slice_pixels
+
+    for maps, masks in batches:
+        brains = _brains(len(maps))
+        with clock:
+            counts.add(maps, slice_pixels(masks, brains))
+    with clock:
+        values: dict[str, float] = counts.field().compute()
+        return values | brain_values(counts.inside.curve())
+
+
+def _brains(count: int) -> Any:
+    """Return brains that cover 38 % of the field."""
+    import numpy as np
+
+    rows, columns = np.mgrid[:SIZE, :SIZE] / (SIZE - 1) - 0.5
+    return np.broadcast_to((rows / 0.4) ** 2 + (columns / 0.3) ** 2 < 1, (count, SIZE, SIZE))
+
+
 def _fed(state: Any, batches: Batches, clock: Clock) -> dict[str, float]:
     for maps, masks in batches():
         with clock:
@@ -206,6 +244,8 @@ IMPLEMENTATIONS: dict[str, tuple[Callable[[Loader, Batches, Clock], dict[str, fl
     "ours exact": (ours_exact, ("anyadbench.metrics.core.exact", "scipy.ndimage")),
     "ours exact, batches": (ours_exact_batches, ("anyadbench.metrics.core.exact", "scipy.ndimage")),
     "ours streaming": (ours_streaming, ("anyadbench.metrics.core.streaming", "scipy.ndimage")),
+    "ours exact, with brain": (ours_exact_brain, ("anyadbench.metrics.rows.split_counts", "scipy.ndimage")),
+    "ours streaming, with brain": (ours_streaming_brain, ("anyadbench.metrics.rows.split_counts", "scipy.ndimage")),
     "scikit-learn": (scikit_learn, ("sklearn.metrics",)),
     "torchmetrics exact": (torchmetrics_exact, ("torch", "torchmetrics.functional.classification")),
     "anomalib": (anomalib_four, ("anomalib.metrics.aupro", "anomalib.metrics.f1_score")),
@@ -316,20 +356,24 @@ def report(rows: dict[str, dict[str, Any]]) -> str:
     """Return the table as text."""
     base = rows.get("ours exact", {})
     lines = [
-        f"{'implementation':22s}{'s':>9s}{'cpu s':>9s}{'ratio':>8s}{'MB':>8s}"
+        f"{'implementation':27s}{'s':>9s}{'cpu s':>9s}{'ratio':>8s}{'MB':>8s}"
         + "".join(f"{name:>26s}" for name in SHOWN)
     ]
     for name, row in rows.items():
         if "skipped" in row:
-            lines.append(f"{name:22s} skipped: {row['skipped']}")
+            lines.append(f"{name:27s} skipped: {row['skipped']}")
             continue
         ratio = f"{row['cpu_seconds'] / base['cpu_seconds']:.2f}" if "seconds" in base else "-"
-        line = f"{name:22s}{row['seconds']:9.3f}{row['cpu_seconds']:9.3f}{ratio:>8s}{row['megabytes']:8.0f}"
+        line = f"{name:27s}{row['seconds']:9.3f}{row['cpu_seconds']:9.3f}{ratio:>8s}{row['megabytes']:8.0f}"
         for metric in SHOWN:
             value = row.get(metric)
             error = f" ({value - base[metric]:+.0e})" if value is not None and metric in base else ""
             line += f"{'-' if value is None else f'{value:.9f}' + error:>26s}"
         lines.append(line)
+    for kind in ("exact", "streaming"):
+        field, both = (rows.get(name, {}).get("cpu_seconds") for name in (f"ours {kind}", f"ours {kind}, with brain"))
+        if field and both:
+            lines.append(f"{kind}: field and brain together take {both / field:.2f} times as long as the field alone")
     return "\n".join(lines)
 
 
@@ -357,7 +401,7 @@ def main() -> None:
         return
     print(report(rows))
     print(
-        f"intervals of 9 metrics over {intervals['subjects']} subjects, {arguments.n} slices: "
+        f"intervals of 9 metrics of the field over {intervals['subjects']} subjects, {arguments.n} slices: "
         f"{intervals['interval_seconds']:.2f} s, counting by subject {intervals['count_seconds']:.2f} s"
     )
 

@@ -89,13 +89,15 @@ class Evaluation(abc.ABC):
         labels = self.protocol.rows(test)
         pixels = len(indices) * int(np.prod(self._grid(reader))) * len(labels)
         exact = pixels <= EXACT_PIXELS
-        states = {label: RowState(label, exact) for label in labels}
+        states = {label: RowState(label, exact, slices=len(indices)) for label in labels}
         self.kept.choose(test, reader.store, indices, abnormal, reader.present(indices))
         for start in range(0, len(indices), SCORING_BATCH):
             self.reporter.check()
             end = min(start + SCORING_BATCH, len(indices))
             self._score_slices(test, reader, indices[start:end], abnormal[start:end], states)
             self.reporter.progress(end, len(indices), f"scoring {test.name}")
+        for state in states.values():
+            state.finish()
         return states
 
     def image_scores(self, test: TestSet) -> tuple[Float64[np.ndarray, " N"], Bool[np.ndarray, " N"]]:

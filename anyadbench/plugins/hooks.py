@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
+from importlib import import_module
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from anyadbench.data.trees.layouts import Layout
 
 
+HOUSE = {"house": "anyadbench.metrics.rows.house"}
+"""Modules of this distribution with hook functions, registered as those of other distributions are."""
+
+
 @cache
 def hooks() -> tuple[pluggy.PluginManager, tuple[BrokenPlugin, ...]]:
     """Return the plugin manager with every hook plugin loaded, and the plugins that could not be."""
@@ -28,6 +33,9 @@ def hooks() -> tuple[pluggy.PluginManager, tuple[BrokenPlugin, ...]]:
     manager.add_hookspecs(hookspecs)
     broken: list[BrokenPlugin] = []
     owners: dict[str, str] = {}
+    for name, module in HOUSE.items():
+        owners[name] = hookspecs.PROJECT
+        manager.register(import_module(module), name=name)
     for offer in entry_points(HOOKS_GROUP):
         if isinstance(offer, BrokenPlugin):
             broken.append(offer)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from anyadbench.errors import UserError
 from anyadbench.results.read import inside
-from anyadbench.results.slice_arrays import load_slices
+from anyadbench.results.slice_arrays import FURTHER, load_slices
 from anyadbench.tables import unguarded
 
 HASHED = (
@@ -43,8 +44,8 @@ SLICE_COLUMNS: Mapping[str, Callable[[str], Any]] = {
 }  # fmt: skip
 """Columns of the slice table in their order, and the type of each."""
 
-SCORE_COLUMNS = ("image_score_height",)
-"""Columns of further slice scores, in tables of protocols that ask for them; empty where a slice has none."""
+SCORE_COLUMNS = FURTHER
+"""Columns of further slice scores, in tables that have them; empty where a slice has none."""
 
 _NUMBERS = [name for name, kind in SLICE_COLUMNS.items() if kind is not str]
 
@@ -83,3 +84,20 @@ def read_slice_table(folder: Path) -> dict[RowKey, list[SliceRecord]]:
     except (OSError, ValueError, KeyError, OverflowError, csv.Error):  # OverflowError: a whole number above any float
         raise UserError(f"{name} is damaged near line {line}; run the cell again.") from None
     return found
+
+
+def further_columns(folder: Path) -> frozenset[str]:
+    """Return which of `SCORE_COLUMNS` the slice table of a cell has, from its header alone; none if it is damaged."""
+    packed, table = inside(folder, "scores/slices.npz"), inside(folder, "scores/slices.csv")
+    try:
+        if table is not None:
+            with table.open(encoding="utf-8", newline="") as stream:
+                names = set(next(csv.reader([stream.readline(10_000)]), []))
+        elif packed is not None:
+            with zipfile.ZipFile(packed) as archive:
+                names = {name.removesuffix(".npy") for name in archive.namelist()}
+        else:
+            return frozenset()
+    except (OSError, ValueError, csv.Error, zipfile.BadZipFile, NotImplementedError):
+        return frozenset()
+    return frozenset(names & set(SCORE_COLUMNS))

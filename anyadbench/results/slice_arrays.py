@@ -24,8 +24,8 @@ COLUMNS = ("test", "subset", "subject", "scan", "slice", "height_mm", "label", "
 """Those of ``scores/slices.csv``."""
 
 _TEXTS = ("test", "subject", "scan")
-_SCORES = "image_score_height"
-"""Further scores, in tables of protocols that ask for them; NaN where a slice has none."""
+FURTHER = ("image_score_height", "aupimo")
+"""Further scores, in tables that have them: ``None`` in a record, and NaN in an array, where a slice has none."""
 
 _FACTS = {"slice": "i8", "height_mm": "f8", "label": "i8", "lesion_px": "i8", "brain": "f8"}
 """What every row says alike of a slice; the rest is the row's subset and its score."""
@@ -46,20 +46,21 @@ def save_slices(path: Path, slices: Mapping[RowKey, Sequence[SliceRecord]]) -> N
 
     texts: dict[tuple[str, ...], int] = {}
     known: dict[tuple[Any, ...], int] = {}
-    rows, places, scores, heights = [], [], [], []
+    rows, places, scores = [], [], []
+    further: dict[str, list[float]] = {}
     for (test, subset), records in slices.items():
         rows.append([test, subset, len(records)])
         for record in records:
             text = texts.setdefault(tuple(record[name] for name in _TEXTS), len(texts))
             places.append(known.setdefault((text, *(record[name] for name in _FACTS)), len(known)))
             scores.append(record["image_score"])
-            if _SCORES in record:
-                heights.append(math.nan if record[_SCORES] is None else record[_SCORES])
+            for name in FURTHER:
+                if name in record:
+                    further.setdefault(name, []).append(math.nan if record[name] is None else record[name])
     columns = list(zip(*known, strict=True)) if known else [()] * (1 + len(_FACTS))
     arrays = {"scan": _small(columns[0], "i8"), "place": _small(places, "i8"), "image_score": _small(scores, "f8")}
     arrays |= {name: _small(values, _FACTS[name]) for name, values in zip(_FACTS, columns[1:], strict=True)}
-    if heights:
-        arrays[_SCORES] = _small(heights, "f8")
+    arrays |= {name: _small(values, "f8") for name, values in further.items()}
     head = {"format": FORMAT, "rows": rows, "scans": list(texts)}
     save_arrays(path, {"index": np.array(json.dumps(head, separators=(",", ":"))), **arrays})
 
@@ -95,7 +96,7 @@ def _records(arrays: Mapping[str, Any]) -> dict[RowKey, list[SliceRecord]]:
     scans = [dict(zip(_TEXTS, map(str, texts), strict=True)) for texts in head["scans"]]
     facts = {name: arrays[name].astype(kind).tolist() for name, kind in _FACTS.items()}
     places, scores = arrays["place"].tolist(), arrays["image_score"].astype("f8").tolist()
-    heights = _heights(arrays, len(scores))
+    more = _further(arrays, len(scores))
     if (
         len(places) != len(scores)
         or sum(int(row[2]) for row in head["rows"]) != len(places)
@@ -107,7 +108,7 @@ def _records(arrays: Mapping[str, Any]) -> dict[RowKey, list[SliceRecord]]:
     for test, subset, number in head["rows"]:
         listed = found.setdefault((str(test), str(subset)), [])
         part = slice(taken, taken + number)
-        for place, score, further in zip(places[part], scores[part], heights[part], strict=True):
+        for place, score, further in zip(places[part], scores[part], more[part], strict=True):
             values = {**scans[arrays["scan"][place]], "subset": subset, "image_score": score}
             values |= {name: column[place] for name, column in facts.items()}
             if values["test"] != test:
@@ -117,16 +118,18 @@ def _records(arrays: Mapping[str, Any]) -> dict[RowKey, list[SliceRecord]]:
     return found
 
 
-def _heights(arrays: Mapping[str, Any], count: int) -> list[dict[str, float | None]]:
-    """Return the normalised score of each slice of each row, or nothing for each if the table has none."""
+def _further(arrays: Mapping[str, Any], count: int) -> list[dict[str, float | None]]:
+    """Return the further scores of each slice of each row that the table has."""
     import numpy as np
 
-    if _SCORES not in arrays:
-        return [{} for _ in range(count)]
-    stored = arrays[_SCORES].astype("f8")
-    if stored.shape != (count,) or np.isinf(stored).any():
-        raise ValueError("heights")
-    return [{_SCORES: None if math.isnan(value) else value} for value in stored.tolist()]
+    columns = {name: arrays[name].astype("f8") for name in FURTHER if name in arrays}
+    if any(values.shape != (count,) or np.isinf(values).any() for values in columns.values()):
+        raise ValueError("further")
+    found: list[dict[str, float | None]] = [{} for _ in range(count)]
+    for name, values in columns.items():
+        for record, value in zip(found, values.tolist(), strict=True):
+            record[name] = None if math.isnan(value) else value
+    return found
 
 
 def _small(values: Sequence[Any], kind: str) -> np.ndarray:

@@ -82,7 +82,11 @@ def test_the_hash_follows_the_rules_and_not_the_text(tmp_path: Path) -> None:
         ("[slices]", "[geometry]\nresize = [9, 9]\ncrop = [9, 10]\n[slices]", "geometry.crop is larger than"),
         ("[slices]", "[scoring]\nsmoothing_size = 4\n[slices]", "line 14: scoring.smoothing_size must be odd"),
         ("[slices]", "[scoring]\ntop_fraction = 2\n[slices]", "scoring.top_fraction must lie between 0 and 1"),
-        ("[slices]", "[scoring]\nrank_height = true\n[slices]", "scoring.rank_height needs normalise_height = true; add"),
+        (
+            "[slices]",
+            "[scoring]\nrank_height = true\n[slices]",
+            "scoring.rank_height needs normalise_height = true",
+        ),
         ("[slices]", '[scoring]\nmasks = "linear"\n[slices]', "scoring.masks cannot be 'linear'"),
         ("[[test]]", '[[test]]\nname = "phantom"\ndataset = "phantom"\n[[test]]', "with different names"),
     ],

@@ -14,7 +14,14 @@ from anyadbench.metrics.rows.plugin_metrics import AddedMetric, RowScores
 from anyadbench.plugins import collect
 from anyadbench.plugins.blame import blame
 from anyadbench.plugins.guard import PluginError, guarded
-from anyadbench.results.cellfiles import SLICE_COLUMNS, RowKey, SliceRecord, read_slice_table
+from anyadbench.results.cellfiles import (
+    SCORE_COLUMNS,
+    SLICE_COLUMNS,
+    RowKey,
+    SliceRecord,
+    further_columns,
+    read_slice_table,
+)
 from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import Row
 from anyadbench.sequences import format_subset
@@ -46,10 +53,16 @@ def added_metrics() -> tuple[list[AddedMetric], list[str]]:
 def with_added_metrics(records: Sequence[CellRecord]) -> tuple[list[CellRecord], list[str]]:
     """Add the metrics of plugins to every row, and return the board's notices on them."""
     metrics, notices = added_metrics()
+    metrics = [metric for metric in metrics if not metric.needs or _served(metric, records)]
     if not metrics:
         return list(records), notices
     notices += [f"{metric.name}: {metric.title} A plugin's metric, without an interval." for metric in metrics]
     return [_with(record, metrics) for record in records], notices
+
+
+def _served(metric: AddedMetric, records: Sequence[CellRecord]) -> bool:
+    """Whether any result has the columns that a metric needs."""
+    return any(set(metric.needs) <= further_columns(record.folder) for record in records if record.result is not None)
 
 
 def _with(record: CellRecord, metrics: Sequence[AddedMetric]) -> CellRecord:
@@ -103,7 +116,8 @@ class _Stored:
         mine = self._slices.get((test, subset))
         if mine is None:
             raise UserError(f"{self._folder.name}/scores/slices.csv has no slice of this row.")
-        return RowScores(pd.DataFrame(mine, columns=_COLUMNS), _Pixels(self, (test, subset)))
+        columns = [*_COLUMNS, *(name for name in SCORE_COLUMNS if name in mine[0])]
+        return RowScores(pd.DataFrame(mine, columns=columns), _Pixels(self, (test, subset)))
 
     @cached_property
     def _slices(self) -> Mapping[RowKey, list[SliceRecord]]:

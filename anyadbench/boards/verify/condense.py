@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.metrics.core.cohort import Cohort
-from anyadbench.metrics.core.curves import Curve, Region
+from anyadbench.metrics.core.curves import FIELD, Curve
 from anyadbench.metrics.intervals.jackknife import pixels_left_out
-from anyadbench.metrics.rows.brain_pixels import Ranked
+from anyadbench.metrics.rows.brain_pixels import Ranked, same_lesions
 from anyadbench.metrics.rows.grouped import (
     COVERAGE_UNIT,
     POSITION_UNIT,
@@ -43,8 +43,8 @@ MOST_STEPS = 1 << 11
 """Groups of one row in the pooled ranking; few rows need as many."""
 
 
-BRAIN_WIDTH, BRAIN_STEPS = 2e-4, 1 << 8
-"""The same for the pixels inside the brain."""
+BRAIN_WIDTH = 2e-4
+"""The same for metrics inside the brain."""
 
 
 def condense(rows: Sequence[RowPixels], scale: float = 1.0) -> list[RowPixels]:
@@ -55,7 +55,8 @@ def condense(rows: Sequence[RowPixels], scale: float = 1.0) -> list[RowPixels]:
 
     Args:
         rows: The rows.
-        scale: Factor on the numbers of groups, for cells with so many rows that they would take too much space.
+        scale: Factor on the numbers of groups, for cells with so many rows that they would take too much space. Ends
+            that grow with the square of the groups' size may then be wider.
     """
     counts = sum(len(row.subjects) for row in rows)
     groups = int(np.clip(scale * COUNTS // max(counts, 1), LEAST_GROUPS, MOST_GROUPS))
@@ -68,42 +69,48 @@ def left_out(ranked: Ranked, cohort: Cohort) -> Float64[np.ndarray, "s m"]:
 
 
 def _condensed(row: RowPixels, groups: int, scale: float) -> RowPixels:
-    found = None if row.decision is None else row.decision.tp
-    field = _grouped(row.field, groups, WIDTH, int(scale * MOST_STEPS), found if row.brain is None else None)
-    brain = row.brain
-    if brain is not None:
-        brain = _grouped(brain, LEAST_GROUPS, BRAIN_WIDTH, int(scale * BRAIN_STEPS), found)
+    flagged = 0 if row.decision is None else row.decision.tp
+    if row.brain is None:
+        (field,), brain = _grouped([row.field], groups, scale, flagged), None
+    elif same_lesions(row.field, row.brain):
+        # The same groups serve both, and only the normal pixels outside the brain have to be stored.
+        field, brain = _grouped([row.field, row.brain], groups, scale, flagged)
+    else:
+        (field,), (brain,) = _grouped([row.field], groups, scale, 0), _grouped([row.brain], groups, scale, flagged)
     return replace(row, steps=field.steps, owners=field.owners, cohort=field.cohort, brain=brain)
 
 
-def _grouped(ranked: Ranked, groups: int, width: float, most: int, flagged: int | None) -> Ranked:
-    """Return a ranking by groups.
+def _grouped(ranked: Sequence[Ranked], groups: int, scale: float, flagged: int) -> list[Ranked]:
+    """Return rankings of the same lesion pixels by the same groups.
 
     Args:
         ranked: Single steps.
         groups: Groups of the subjects' counts to begin with.
-        width: How close the ends of every metric are to be.
-        most: Largest number of groups of the pooled ranking.
+        scale: Factor on the number of groups of the pooled ranking.
         flagged: Lesion pixels above the threshold, after which a group must end.
     """
-    steps, wanted, nobody = ranked.steps, left_out(ranked, ranked.cohort), np.empty(0, dtype=np.int64)
+    wanted, count = [left_out(one, one.cohort) for one in ranked], ranked[0].cohort.tied.shape[1]
     while True:
-        cohort = _joined(ranked.cohort, groups, steps.region)
-        apart = np.abs(left_out(ranked, cohort) - wanted)
-        if not (apart > NEAR / 2).any() or groups >= ranked.cohort.tied.shape[1]:
+        ends = _kept(ranked, groups) if count > groups else np.arange(count)
+        cohorts = [_joined(one.cohort, ends) for one in ranked]
+        found = [left_out(one, cohort) for one, cohort in zip(ranked, cohorts, strict=True)]
+        apart = [np.abs(ours - exact) for ours, exact in zip(found, wanted, strict=True)]
+        if groups >= count or not any((each > 0.9 * NEAR).any() for each in apart):
             break
         groups *= 2
-    cohort = replace(cohort, left_out=wanted)
-    if not steps.lesion_pixels:
-        return Ranked(_Prefix.of(steps).grouped(nobody), nobody, cohort)
-    prefix = _Prefix.of(steps)
-    needed = [len(steps.lesions) - 1, *prefix.marks()]
-    if flagged:
-        needed.append(int(np.searchsorted(prefix.curve.found, flagged)))
-    # Groups of the subjects' counts consist of whole groups of the pooled ranking, so that their sums can be compared.
-    held = np.searchsorted(prefix.curve.found, np.cumsum(cohort.lesions.sum(axis=0)))
-    ends = np.unique(np.concatenate([held, np.array(needed, dtype=np.int64)]))
-    return Ranked(prefix.refined(ends, most, width), nobody, cohort)
+    cohorts = [replace(cohort, left_out=exact) for cohort, exact in zip(cohorts, wanted, strict=True)]
+    prefixes, ends = [_Prefix.of(one.steps) for one in ranked], np.empty(0, dtype=np.int64)
+    if ranked[0].steps.lesion_pixels:
+        lesions = prefixes[0].curve.found
+        needed = [len(lesions) - 1, *(place for prefix in prefixes for place in prefix.marks())]
+        if flagged:
+            needed.append(int(np.searchsorted(lesions, flagged)))
+        # Groups of the subjects' counts consist of whole groups of the pooled ranking, so that their sums can be
+        # compared.
+        held = np.searchsorted(lesions, np.cumsum(cohorts[0].lesions.sum(axis=0)))
+        ends = _refined(prefixes, np.unique(np.concatenate([held, np.array(needed, dtype=np.int64)])), scale)
+    nobody = np.empty(0, dtype=np.int64)
+    return [Ranked(prefix.grouped(ends), nobody, cohort) for prefix, cohort in zip(prefixes, cohorts, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -162,31 +169,33 @@ class _Prefix:
             bins=None if steps.exact else steps.error_bound(),
         )
 
-    def refined(self, ends: Int64[np.ndarray, " g"], most: int, width: float) -> GroupedSteps:
-        """Return groups that are split where the ends of the metrics are widest, at most ``most`` of them."""
-        while True:
-            found = self.grouped(ends)
-            first = np.append(0, ends[:-1] + 1)
-            widths, totals = _widths(found)
-            if (totals <= width).all() or len(ends) >= most or not (ends > first).any():
-                return found
-            score = (widths / width * (totals > width)[:, None]).max(axis=0)
-            score[ends == first] = 0.0
-            most_new = min(max(len(ends) // 4, 16), most - len(ends))
-            chosen = np.argsort(score, kind="stable")[::-1][:most_new]
-            chosen = chosen[score[chosen] > 0]
-            if not len(chosen):
-                return found
-            split = [self._middle(int(first[place]), int(ends[place])) for place in chosen]
-            ends = np.unique(np.concatenate([ends, split]))
-
-    def _middle(self, first: int, last: int) -> int:
+    def middle(self, first: int, last: int) -> int:
         """Return the step at which half of a group's pixels, lesions and normals alike, are counted."""
         part = slice(first, last + 1)
         found, reached = self.curve.found[part] - self.curve.found[first], self.curve.reached[part]
         ahead = reached - reached[0]
         share = found / max(int(found[-1]), 1) + ahead / max(int(ahead[-1]), 1)
         return min(first + int(np.searchsorted(share, share[-1] / 2)), last - 1)
+
+
+def _refined(prefixes: Sequence[_Prefix], ends: Int64[np.ndarray, " g"], scale: float) -> Int64[np.ndarray, " h"]:
+    """Return the ends of groups that are split where the ends of the metrics are widest."""
+    most = int(scale * MOST_STEPS)
+    while True:
+        first = np.append(0, ends[:-1] + 1)
+        score = np.zeros(len(ends))
+        for prefix in prefixes:
+            width = (WIDTH if prefix.steps.region == FIELD else BRAIN_WIDTH) / scale**2
+            widths, totals = _widths(prefix.grouped(ends))
+            score = np.maximum(score, (widths / width * (totals > width)[:, None]).max(axis=0))
+        score[ends == first] = 0.0
+        if not score.any() or len(ends) >= most:
+            return ends
+        most_new = min(max(len(ends) // 4, 16), most - len(ends))
+        chosen = np.argsort(score, kind="stable")[::-1][:most_new]
+        chosen = chosen[score[chosen] > 0]
+        split = [prefixes[0].middle(int(first[place]), int(ends[place])) for place in chosen]
+        ends = np.unique(np.concatenate([ends, split]))
 
 
 def _widths(steps: GroupedSteps) -> tuple[Float64[np.ndarray, "m k"], Float64[np.ndarray, " m"]]:
@@ -198,14 +207,10 @@ def _widths(steps: GroupedSteps) -> tuple[Float64[np.ndarray, "m k"], Float64[np
     return parts, np.append(parts[:-1].sum(axis=1), over.max())
 
 
-def _joined(cohort: Cohort, most: int, region: Region) -> Cohort:
-    """Join neighbouring groups of subjects' counts where it changes the pooled metrics least."""
-    count = cohort.tied.shape[1]
-    ends = np.arange(count)
-    if count > most:
-        ends = _kept(cohort, most, region)
+def _joined(cohort: Cohort, ends: Int64[np.ndarray, " g"]) -> Cohort:
+    """Join neighbouring groups of subjects' counts up to each of the ends."""
     first = np.append(0, ends[:-1] + 1)[: len(ends)]
-    if not count:
+    if not len(ends):
         return cohort
     inner = cohort.gaps[:, :-1].copy()
     inner[:, first] = 0
@@ -220,26 +225,18 @@ def _joined(cohort: Cohort, most: int, region: Region) -> Cohort:
     )
 
 
-def _kept(cohort: Cohort, most: int, region: Region) -> Int64[np.ndarray, " g"]:
-    """Return the groups that stay ends: those whose joining would blur AUROC, AP or AUPRO most."""
-    gaps, tied = cohort.gaps.sum(axis=0), cohort.tied.sum(axis=0)
-    reached = np.cumsum(gaps[:-1]) + np.cumsum(tied)
-    above = reached - tied
-    found, covered = np.cumsum(cohort.lesions.sum(axis=0)), np.cumsum(cohort.weights.sum(axis=0))
-    lesions, normals, weight = float(found[-1]), float(gaps.sum() + tied.sum()), float(max(covered[-1], 1))
-    limits = [max(rate * normals, 1.0) for _, rate in region.limits]
-    measure = found / lesions + covered / weight + sum(np.minimum(reached / limit, 1.0) for limit in limits)
-    ends = np.array([len(found) - 1])
+def _kept(ranked: Sequence[Ranked], most: int) -> Int64[np.ndarray, " g"]:
+    """Return the groups that stay ends: those whose joining would blur AUROC, AP or AUPRO of a ranking most."""
+    lesions = np.cumsum(ranked[0].cohort.lesions.sum(axis=0))
+    weights = np.cumsum(ranked[0].cohort.weights.sum(axis=0))
+    rates = [_Rates.of(one) for one in ranked]
+    measure = lesions / float(lesions[-1]) + weights / float(max(weights[-1], 1))
+    measure = measure + sum(np.minimum(one.reached / limit, 1.0) for one in rates for limit in one.limits)
+    ends = np.array([len(lesions) - 1])
     while len(ends) < most:
         first = np.append(0, ends[:-1] + 1)
-        gained, seen = np.diff(found[ends], prepend=0), np.diff(covered[ends], prepend=0)
-        high, low = found[ends] / (found[ends] + above[first]), found[ends] / (found[ends] + reached[ends])
-        blur = np.stack(
-            [
-                gained * (reached[ends] - above[first]), gained * (high - low),
-                *(seen * (np.minimum(reached[ends], limit) - np.minimum(above[first], limit)) for limit in limits),
-            ]
-        )  # fmt: skip
+        found, gained, seen = lesions[ends], np.diff(lesions[ends], prepend=0), np.diff(weights[ends], prepend=0)
+        blur = np.concatenate([one.blur(first, ends, found, gained, seen) for one in rates])
         score = (blur / np.maximum(blur.sum(axis=1, keepdims=True), 1e-300)).max(axis=0)
         score[ends == first] = -1.0
         chosen = np.argsort(score, kind="stable")[::-1][: min(max(len(ends) // 4, 1), most - len(ends))]
@@ -250,3 +247,33 @@ def _kept(cohort: Cohort, most: int, region: Region) -> Int64[np.ndarray, " g"]:
         middle = np.searchsorted(measure, (start + measure[ends[chosen]]) / 2)
         ends = np.unique(np.concatenate([ends, np.clip(middle, first[chosen], ends[chosen] - 1)]))
     return ends
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """Normal pixels at the groups of a cohort, all subjects together, and the limits of AUPRO in such pixels."""
+
+    above: Int64[np.ndarray, " g"]
+    reached: Int64[np.ndarray, " g"]
+    limits: tuple[float, ...]
+
+    @staticmethod
+    def of(ranked: Ranked) -> _Rates:
+        gaps, tied = ranked.cohort.gaps.sum(axis=0), ranked.cohort.tied.sum(axis=0)
+        reached, normals = np.cumsum(gaps[:-1]) + np.cumsum(tied), float(gaps.sum() + tied.sum())
+        limits = tuple(max(rate * normals, 1.0) for _, rate in ranked.steps.region.limits)
+        return _Rates(reached - tied, reached, limits)
+
+    def blur(
+        self,
+        first: Int64[np.ndarray, " k"],
+        ends: Int64[np.ndarray, " k"],
+        found: Int64[np.ndarray, " k"],
+        gained: Int64[np.ndarray, " k"],
+        seen: Int64[np.ndarray, " k"],
+    ) -> Float64[np.ndarray, "m k"]:
+        """Return how much each joined group blurs AUROC, AP and AUPRO."""
+        above, reached = self.above[first], self.reached[ends]
+        precision = found / np.maximum(found + above, 1) - found / np.maximum(found + reached, 1)
+        covered = [seen * (np.minimum(reached, limit) - np.minimum(above, limit)) for limit in self.limits]
+        return np.stack([gained * (reached - above), gained * precision, *covered])

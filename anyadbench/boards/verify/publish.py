@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from anyadbench.folders import atomic_folder
 from anyadbench.hashing import sha256_file
 from anyadbench.metrics.rows.grouped import GroupedSteps
 from anyadbench.metrics.rows.replicates import to_arrays as replicate_arrays
-from anyadbench.metrics.rows.row_pixels import to_grouped_arrays
+from anyadbench.metrics.rows.row_pixels import RowPixels, to_grouped_arrays
 from anyadbench.results.arrays import save_arrays
 from anyadbench.results.cellfiles import HASHED, NEEDED, SLICE_TABLES
 from anyadbench.results.read import load_result, read_cells, read_json
@@ -26,6 +27,12 @@ from anyadbench.sequences import format_subset
 EXACT_BYTES = 100_000
 """Pixel statistics of at most this size are published as they are."""
 
+CELL_BYTES = 240_000
+"""Size that a published cell without maps should not exceed; pixel statistics get coarser until it fits."""
+
+SCALES = (1.0, 0.7, 0.5, 0.35, 0.25)
+"""Factors on the numbers of groups of pixel statistics, finest first."""
+
 _MAPS = "scores/maps.npz"
 
 
@@ -34,8 +41,8 @@ def publish_cells(
 ) -> list[Path]:
     """Copy finished cells to ``out/cells``, replacing those that exist.
 
-    Weights, logs, plans, curves and the path of the weights in the manifest are not copied. Pixel
-    statistics above `EXACT_BYTES` are grouped (see `anyadbench.metrics.rows.grouped`), and the slice table is written
+    Weights, logs, plans, curves and the path of the weights in the manifest are not copied. Pixel statistics
+    above `EXACT_BYTES` are grouped (see `anyadbench.metrics.rows.grouped`), and the slice table is written
     as arrays.
 
     Args:
@@ -73,6 +80,8 @@ def _copy(cell: Path, target: Path, maps: bool) -> Path:
         result = _renewed(copy, read_json(copy, "result.json"))
         # Values on fewer subjects come from the exact statistics, which the short form does not have.
         replicates = read_replicates(cell, load_result(result, f"{cell.name}/result.json"))
+        if (copy / "scores/pixels.npz").stat().st_size > EXACT_BYTES:
+            replicates = {place: replace(row, common=row.common.rounded()) for place, row in replicates.items()}
         save_arrays(copy / "scores/jackknife.npz", replicate_arrays(replicates))
         changed = ["scores/jackknife.npz", *_shorten(copy)]
         for name in changed:
@@ -115,16 +124,30 @@ def _shorten(copy: Path) -> list[str]:
     if isinstance(manifest.get("weights"), dict):
         manifest["weights"].pop("path", None)
     _write(copy / "manifest.json", manifest)
-    rows = list(statistics.pixels.values())
-    long = (copy / "scores/pixels.npz").stat().st_size > EXACT_BYTES
-    if long and any(not isinstance(row.steps, GroupedSteps) for row in rows):
-        save_arrays(copy / "scores/pixels.npz", to_grouped_arrays(condense(rows), statistics.subjects))
-        changed.append("scores/pixels.npz")
     if (copy / "scores/slices.csv").is_file():
         save_slices(copy / "scores/slices.npz", statistics.slices)
         (copy / "scores/slices.csv").unlink()
         changed += SLICE_TABLES
+    rows = list(statistics.pixels.values())
+    long = (copy / "scores/pixels.npz").stat().st_size > EXACT_BYTES
+    if long and any(not isinstance(row.steps, GroupedSteps) for row in rows):
+        _group_pixels(copy, rows, statistics.subjects)
+        changed.append("scores/pixels.npz")
     return changed
+
+
+def _group_pixels(copy: Path, rows: Sequence[RowPixels], subjects: Mapping[str, Sequence[str]]) -> None:
+    """Write pixel statistics by groups, as fine as the size of a published cell allows."""
+    path = copy / "scores/pixels.npz"
+    others = [one for one in copy.rglob("*") if one.is_file() and one.name not in (path.name, Path(_MAPS).name)]
+    room, fits = CELL_BYTES - sum(one.stat().st_size for one in others), 1.0
+    for scale in SCALES:
+        if scale > fits and scale != SCALES[-1]:
+            continue
+        save_arrays(path, to_grouped_arrays(condense(rows, scale), subjects))
+        if path.stat().st_size <= room:
+            return
+        fits = scale * max(room, 0) / path.stat().st_size
 
 
 def _write(path: Path, value: object) -> None:

@@ -60,7 +60,7 @@ def aupimo(
         return values
     keys, rates = _rates(scores[normal], inside[normal], high)
     for number in np.flatnonzero(lesion.any(axis=(1, 2))):
-        values[number] = _covered(np.sort(float32_keys(scores[number][lesion[number]])), keys, rates, low, high)
+        values[number] = covered_share(np.sort(float32_keys(scores[number][lesion[number]])), keys, rates, low, high)
     return values
 
 
@@ -74,16 +74,40 @@ def _rates(
     # The largest slice bounds how many pixels a rate can stand for, so that only the top has to be sorted.
     most = min(len(keys), math.ceil(high * len(pixels) * int(pixels.max())) + 1)
     top = np.flatnonzero(keys >= np.partition(keys, len(keys) - most)[len(keys) - most])
-    order = top[np.argsort(-keys[top].astype(np.int64), kind="stable")]
+    return falling_rates(keys[top], weight[top])
+
+
+def falling_rates(
+    keys: Int32[np.ndarray, " p"], weights: Float64[np.ndarray, " p"]
+) -> tuple[Int32[np.ndarray, " j"], Float64[np.ndarray, " j"]]:
+    """Return the distinct keys of normal pixels, falling, and the false-positive rate at each.
+
+    Args:
+        keys: Ordered keys of the highest scores of normal slices.
+        weights: Part of the rate that each of them stands for.
+    """
+    order = np.argsort(-keys.astype(np.int64), kind="stable")
     falling = keys[order]
     ends = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
-    return falling[ends], np.cumsum(weight[order])[ends]
+    return falling[ends], np.cumsum(weights[order])[ends]
 
 
-def _covered(
-    lesion: Int32[np.ndarray, " p"], keys: Int32[np.ndarray, " j"], rates: Float64[np.ndarray, " j"], low: float,
-    high: float,
-) -> float:  # fmt: skip
+def covered_share(
+    lesion: Int32[np.ndarray, " p"],
+    keys: Int32[np.ndarray, " j"],
+    rates: Float64[np.ndarray, " j"],
+    low: float = FPR_BOUNDS[0],
+    high: float = FPR_BOUNDS[1],
+) -> float:
+    """Return the mean covered fraction of one slice's lesion pixels over the rates between the bounds.
+
+    Args:
+        lesion: Ordered keys of its lesion pixels, ascending.
+        keys: As `falling_rates` returns them; they must reach a rate of at least ``high``, or hold every pixel.
+        rates: The same.
+        low: Lowest false-positive rate.
+        high: Highest one.
+    """
     above = 1.0 - np.searchsorted(lesion, keys, side="right") / len(lesion)
     from_here = 1.0 - np.searchsorted(lesion, keys, side="left") / len(lesion)
     start, end, place = math.log(low), math.log(high), np.log(rates)

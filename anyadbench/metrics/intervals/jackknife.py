@@ -64,6 +64,10 @@ class Replicates:
         places = [self.metrics.index(name) for name in names]
         return Replicates(self.subjects, tuple(names), self.point[:, places], self.jack[:, :, places])
 
+    def rounded(self) -> Replicates:
+        """Return the line with its values without a subject rounded to float32."""
+        return replace(self, jack=self.jack.astype(np.float32).astype(np.float64))
+
     def on(self, subjects: Sequence[str]) -> Replicates:
         """Return the line over more subjects: leaving out one that it does not have changes nothing.
 

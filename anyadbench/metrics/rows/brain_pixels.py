@@ -76,10 +76,7 @@ def _totals(cohort: Cohort) -> tuple[Int64[np.ndarray, " s"], Int64[np.ndarray, 
 
 def brain_parts(field: Ranked, brain: Ranked) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the entry of the index and the arrays in which the brain's ranking is stored."""
-    ours, theirs = _arrays(brain), _arrays(field)
-    shared = brain.steps.components == field.steps.components and all(
-        np.array_equal(ours[name], theirs[name]) for name in ours if name not in _OUTSIDE
-    )
+    ours, theirs, shared = _arrays(brain), _arrays(field), same_lesions(field, brain)
     entry = {"shared": shared, "components": brain.steps.components}
     if shared:
         return entry, {f"outside_{name}": theirs[name] - ours[name] for name in _OUTSIDE}
@@ -89,6 +86,14 @@ def brain_parts(field: Ranked, brain: Ranked) -> tuple[dict[str, Any], dict[str,
     else:
         kept = {name: ours[name] for name in ours if name not in ("owners", "areas")}
     return entry, {f"brain_{name}": values for name, values in kept.items()}
+
+
+def same_lesions(field: Ranked, brain: Ranked) -> bool:
+    """Whether the lesion pixels of the field and of the brain are the same, in the same steps or groups."""
+    ours, theirs = _arrays(brain), _arrays(field)
+    return brain.steps.components == field.steps.components and all(
+        np.array_equal(ours[name], theirs[name]) for name in ours if name not in _OUTSIDE
+    )
 
 
 def _arrays(ranked: Ranked) -> dict[str, np.ndarray]:

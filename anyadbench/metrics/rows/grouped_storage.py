@@ -13,7 +13,7 @@ import numpy as np
 from anyadbench.metrics.core.cohort import Cohort
 from anyadbench.metrics.core.curves import FIELD, INSIDE, Region
 from anyadbench.metrics.rows.brain_pixels import Ranked
-from anyadbench.metrics.rows.grouped import GroupedSteps
+from anyadbench.metrics.rows.grouped import POSITION_UNIT, GroupedSteps
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64, UInt8
@@ -29,7 +29,10 @@ _MOST_NUMBERS = 1 << 24
 _STEPS = ("gaps", "tied", "lesions", "weights", "ahead", "ties", "ranks", "positions")
 _COHORT = ("gaps", "tied", "lesions", "weights")
 _ARRAYS = (*_STEPS, *(f"subject_{name}" for name in _COHORT))
-_BRAIN = "brain_"
+_OUTSIDE = ("gaps", "tied", "ahead", "ties", "positions", "subject_gaps", "subject_tied")
+"""What differs between field and brain if their lesion pixels and groups are the same."""
+
+_BRAIN, _OUT = "brain_", "outside_"
 
 
 def grouped_arrays(
@@ -37,21 +40,28 @@ def grouped_arrays(
 ) -> dict[str, np.ndarray]:
     """Return the arrays in which grouped rows are stored.
 
+    Of a brain with the lesion pixels and groups of the field, the normal pixels outside it are stored.
+
     Args:
         rows: Of each row: what the index says of it besides sizes and values, and the groups of the field and of the
             brain, if it has them.
         tests: All subjects of each test set.
     """
     field = [_part(ranked) for _, ranked, _ in rows]
-    brain = [None if ranked is None else _part(ranked) for *_, ranked in rows]
+    brain = [None if inner is None else _part(inner, ranked) for _, ranked, inner in rows]
     index = [
         {**entry, **one.facts, "brain": None if other is None else other.facts}
         for (entry, *_), one, other in zip(rows, field, brain, strict=True)
     ]
     head = {"format": GROUPED_FORMAT, "tests": {name: list(listed) for name, listed in tests.items()}, "rows": index}
     arrays = {"index": np.array(json.dumps(head, sort_keys=True, separators=(",", ":")))}
+    arrays |= _joined(field, _ARRAYS, "") | {"left_out": _all_left_out(field, FIELD)}
     inside = [one for one in brain if one is not None]
-    return arrays | _joined(field, FIELD, "") | (_joined(inside, INSIDE, _BRAIN) if inside else {})
+    if inside:
+        arrays |= _joined([one for one in inside if not one.facts["shared"]], _ARRAYS, _BRAIN)
+        arrays |= _joined([one for one in inside if one.facts["shared"]], _OUTSIDE, _OUT)
+        arrays["brain_left_out"] = _all_left_out(inside, INSIDE)
+    return arrays
 
 
 @dataclass(frozen=True)
@@ -63,30 +73,45 @@ class _Part:
     left_out: Float64[np.ndarray, "s m"]
 
 
-def _part(ranked: Ranked) -> _Part:
+def _part(ranked: Ranked, field: Ranked | None = None) -> _Part:
+    """Return a ranking as stored: that of the field, or with ``field`` that of the brain."""
     steps, cohort = ranked.steps, ranked.cohort
     if not isinstance(steps, GroupedSteps) or cohort.left_out is None:
         raise ValueError("a row has no groups, or no values without each subject")
-    facts = {
-        "groups": len(steps.lesions), "subject_groups": cohort.tied.shape[1], "components": steps.components,
-        "values": _plain(steps.values), "bins": None if steps.bins is None else _plain(steps.bins),
-    }  # fmt: skip
-    numbers = {name: getattr(steps, name) for name in _STEPS}
-    numbers["ranks"] = numbers["ranks"] - _least_ranks(steps)
+    facts = {"values": _plain(steps.values), "bins": None if steps.bins is None else _plain(steps.bins)}
+    sizes = {"groups": len(steps.lesions), "subject_groups": cohort.tied.shape[1], "components": steps.components}
+    numbers = _numbers_of(ranked)
+    if field is None:
+        return _Part(facts | sizes, numbers, cohort.left_out)
+    theirs = _numbers_of(field)
+    shared = steps.components == field.steps.components and all(
+        np.array_equal(numbers[name], theirs[name]) for name in _ARRAYS if name not in _OUTSIDE
+    )
+    if not shared:
+        return _Part({**facts, **sizes, "shared": False}, numbers, cohort.left_out)
+    outside = {name: theirs[name] - numbers[name] for name in _OUTSIDE}
+    outside["positions"] %= POSITION_UNIT + 1
+    return _Part({**facts, "shared": True}, outside, cohort.left_out)
+
+
+def _numbers_of(ranked: Ranked) -> dict[str, Int64[np.ndarray, " n"]]:
+    numbers = {name: getattr(ranked.steps, name) for name in _STEPS}
+    numbers["ranks"] = numbers["ranks"] - _least_ranks(ranked.steps.lesions)
     for name in _COHORT:
-        values = getattr(cohort, name)
+        values = getattr(ranked.cohort, name)
         numbers[f"subject_{name}"] = (values >> WEIGHT_BITS if name == "weights" else values).ravel()
-    return _Part(facts, numbers, cohort.left_out)
+    return numbers
 
 
-def _joined(parts: Sequence[_Part], region: Region, prefix: str) -> dict[str, np.ndarray]:
+def _joined(parts: Sequence[_Part], names: Sequence[str], prefix: str) -> dict[str, np.ndarray]:
     nothing = np.empty(0, dtype=np.int64)
-    arrays = {
-        f"{prefix}{name}": _planes(np.concatenate([*(part.numbers[name] for part in parts), nothing]))
-        for name in _ARRAYS
+    return {
+        f"{prefix}{name}": _planes(np.concatenate([*(part.numbers[name] for part in parts), nothing])) for name in names
     }
-    values = [np.empty((0, len(region.names))), *(part.left_out for part in parts)]
-    return arrays | {f"{prefix}left_out": np.concatenate(values)}
+
+
+def _all_left_out(parts: Sequence[_Part], region: Region) -> Float64[np.ndarray, "n m"]:
+    return np.concatenate([np.empty((0, len(region.names))), *(part.left_out for part in parts)])
 
 
 def read_grouped(
@@ -102,8 +127,13 @@ def read_grouped(
     brain = _Source(arrays, INSIDE, _BRAIN) if any(entry.get("brain") for entry in head["rows"]) else None
     for entry in head["rows"]:
         subjects = len(entry["subjects"])
-        inner = brain.take(entry["brain"], subjects) if brain is not None and entry.get("brain") else None
-        yield entry, field.take(entry, subjects), inner
+        whole, inner = field.take(entry, subjects), entry.get("brain")
+        if brain is None or not inner:
+            yield entry, whole, None
+        elif inner["shared"]:
+            yield entry, whole, brain.take_within(inner, whole)
+        else:
+            yield entry, whole, brain.take(inner, subjects)
     if any(source.left for source in (field, brain) if source is not None):
         raise ValueError("rows")
 
@@ -114,32 +144,51 @@ class _Source:
     def __init__(self, arrays: Mapping[str, np.ndarray], region: Region, prefix: str) -> None:
         self._region = region
         self._streams = {name: _Stream(arrays[f"{prefix}{name}"]) for name in _ARRAYS}
+        self._outside = {name: _Stream(arrays[f"{_OUT}{name}"]) for name in _OUTSIDE} if prefix else {}
         self._left_out, self._taken = arrays[f"{prefix}left_out"], 0
         if self._left_out.dtype != np.float64 or self._left_out.ndim != 2:
             raise ValueError("left_out")
 
     @property
     def left(self) -> bool:
-        return self._taken != len(self._left_out) or any(stream.left for stream in self._streams.values())
+        streams = [*self._streams.values(), *self._outside.values()]
+        return self._taken != len(self._left_out) or any(stream.left for stream in streams)
 
     def take(self, facts: Mapping[str, Any], subjects: int) -> Ranked:
         k, g = int(facts["groups"]), int(facts["subject_groups"])
         taken = {name: self._streams[name].take(k + (name == "gaps")) for name in _STEPS}
-        sizes = {name: (subjects, g + (name == "gaps")) for name in _COHORT}
-        shaped = {
-            name: self._streams[f"subject_{name}"].take(subjects * width).reshape(subjects, width)
-            for name, (_, width) in sizes.items()
-        }
+        shaped = {name: self._table(self._streams, name, subjects, g + (name == "gaps")) for name in _COHORT}
+        steps = self._steps(facts, taken, int(facts["components"]))
+        steps.ranks[:] += _least_ranks(steps.lesions)
+        shaped["weights"] <<= WEIGHT_BITS
+        return Ranked(steps, np.empty(0, dtype=np.int64), Cohort(**shaped, left_out=self._without_each(subjects)))
+
+    def take_within(self, facts: Mapping[str, Any], field: Ranked) -> Ranked:
+        """Return the ranking whose lesion pixels and groups are those of the field."""
+        theirs, cohort, (subjects, g) = field.steps, field.cohort, field.cohort.tied.shape
+        taken = {name: getattr(theirs, name) for name in _STEPS}
+        for name in (name for name in _STEPS if name in _OUTSIDE):
+            taken[name] = taken[name] - self._outside[name].take(len(taken[name]))
+        taken["positions"] %= POSITION_UNIT + 1
+        gaps = cohort.gaps - self._table(self._outside, "gaps", subjects, g + 1)
+        tied = cohort.tied - self._table(self._outside, "tied", subjects, g)
+        steps = self._steps(facts, taken, theirs.components)
+        counts = Cohort(gaps, tied, cohort.lesions, cohort.weights, self._without_each(subjects))
+        return Ranked(steps, np.empty(0, dtype=np.int64), counts)
+
+    def _table(self, streams: Mapping[str, _Stream], name: str, subjects: int, width: int) -> Int64[np.ndarray, "s w"]:
+        return streams[f"subject_{name}"].take(subjects * width).reshape(subjects, width)
+
+    def _steps(self, facts: Mapping[str, Any], taken: Mapping[str, np.ndarray], components: int) -> GroupedSteps:
         names, bins = self._region.names, facts["bins"]
-        steps = GroupedSteps(
-            **taken, areas=np.empty(0, dtype=np.int64), components=int(facts["components"]), region=self._region,
+        return GroupedSteps(
+            **taken, areas=np.empty(0, dtype=np.int64), components=components, region=self._region,
             values=_numbers(facts["values"], names), bins=None if bins is None else _numbers(bins, names),
         )  # fmt: skip
-        steps.ranks[:] += _least_ranks(steps)
-        shaped["weights"] <<= WEIGHT_BITS
+
+    def _without_each(self, subjects: int) -> Float64[np.ndarray, "s m"]:
         self._taken += subjects
-        values = self._left_out[self._taken - subjects : self._taken]
-        return Ranked(steps, np.empty(0, dtype=np.int64), Cohort(**shaped, left_out=values))
+        return self._left_out[self._taken - subjects : self._taken]
 
 
 class _Stream:
@@ -170,9 +219,9 @@ def _planes(values: Int64[np.ndarray, " n"]) -> UInt8[np.ndarray, "b n"]:
     return np.ascontiguousarray(values.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :count].T)
 
 
-def _least_ranks(steps: GroupedSteps) -> Int64[np.ndarray, " k"]:
+def _least_ranks(lesions: Int64[np.ndarray, " k"]) -> Int64[np.ndarray, " k"]:
     """Return the sum of ranks without equal scores, from which few groups differ."""
-    return np.asarray(steps.lesions * (steps.lesions + 1) // 2)
+    return np.asarray(lesions * (lesions + 1) // 2)
 
 
 def _plain(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -26,7 +26,8 @@ class RowScores:
 
     Attributes:
         slices: One line per scored slice: ``subject``, ``scan``, ``slice``, ``height_mm``, ``label`` (1 with a lesion),
-            ``lesion_px``, ``brain`` (share of the field) and ``image_score``.
+            ``lesion_px``, ``brain`` (share of the field) and ``image_score``. Results that have them add ``aupimo``
+            (of slices with a lesion inside the brain, else NaN) and ``image_score_height``.
         pixels: Pixel statistics by subject; ``compute()`` returns every pixel metric of that subject alone.
     """
 
@@ -43,11 +44,14 @@ class AddedMetric:
         title: One-sentence description for the board.
         compute: Takes a ``RowScores`` and returns the value, or NaN where it is undefined. Methods are ranked by it
             too, so higher must be better.
+        needs: Columns of the slice table that ``compute`` uses and that results of earlier versions lack. A board on
+            which no result has them has no column of this metric.
     """
 
     name: str
     title: str
     compute: Callable[[RowScores], float]
+    needs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

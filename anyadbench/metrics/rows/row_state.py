@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyadbench.metrics.core.exact import PixelStats
 from anyadbench.metrics.core.streaming import PixelState
+from anyadbench.metrics.rows.low_rates import LowRates
 from anyadbench.metrics.rows.row_pixels import RowPixels, exact_pixels, streaming_pixels
 from anyadbench.metrics.rows.split_counts import SlicePixels, SplitCounts
 
@@ -22,6 +23,9 @@ SUBJECT_BITS = 20
 
 SUBJECT_CHUNK = 2**20
 """Unsorted scores that each subject's exact state holds."""
+
+AUPIMO = "aupimo"
+"""Column of the slice table: the AUPIMO of a slice inside the brain; empty for a slice without lesion there."""
 
 Record = dict[str, Any]
 
@@ -38,6 +42,8 @@ class RowState:
         binned: Coarser pixel histograms by subject, for one that is not.
         records: One entry per slice for ``scores/slices.csv``.
         emptied: Abnormal slices without a lesion pixel on the scoring grid.
+        slices: Most slices that the row can have.
+        low_rates: Scores from which AUPIMO follows.
     """
 
     label: str
@@ -47,6 +53,12 @@ class RowState:
     binned: dict[str, SplitCounts[PixelState]] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
     emptied: int = 0
+    slices: int = 0
+    low_rates: LowRates = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make room for the slices."""
+        self.low_rates = LowRates(self.slices)
 
     def add(self, maps: Float32[np.ndarray, "B h w"], slices: Sequence[SlicePixels], records: list[Record]) -> None:
         """Count scored slices.
@@ -67,11 +79,19 @@ class RowState:
             else:
                 coarse = SplitCounts(PixelState(SUBJECT_BITS), PixelState(SUBJECT_BITS))
                 self.binned.setdefault(subject, coarse).add(*part)
+        for scores, places, record in zip(maps, slices, records, strict=True):
+            inside = scores.ravel()[places.inside]
+            self.low_rates.add(inside, places.brain_lesions.index, scores.size, normal=not record["label"])
         self.records += records
         self.emptied += sum(
             bool(record["label"]) and not len(places.field_lesions.index)
             for record, places in zip(records, slices, strict=True)
         )
+
+    def finish(self) -> None:
+        """Complete the table entries with what needs all slices: the AUPIMO of each."""
+        for record, value in zip(self.records, self.low_rates.values(), strict=True):
+            record[AUPIMO] = value
 
     def pixels(self, test: str, quantile: Quantile | None) -> RowPixels | None:
         """Return the row's pixel statistics; ``None`` if no slice was counted."""

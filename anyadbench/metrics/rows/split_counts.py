@@ -66,6 +66,17 @@ def _placed(lesions: LesionPixels, line: Int64[np.ndarray, " m"]) -> LesionPixel
     return LesionPixels(np.searchsorted(line, lesions.index), lesions.areas, lesions.count)
 
 
+def _in_line(
+    parts: Sequence[tuple[Float32[np.ndarray, " m"], LesionPixels]],
+) -> tuple[Float32[np.ndarray, " k"], LesionPixels]:
+    """Lay the pixels of slices out in one line: one call for all is faster than one for each."""
+    starts = np.cumsum([0, *(len(scores) for scores, _ in parts)])
+    index = [lesions.index + start for (_, lesions), start in zip(parts, starts, strict=False)]
+    areas, count = [lesions.areas for _, lesions in parts], sum(lesions.count for _, lesions in parts)
+    line = np.concatenate([scores for scores, _ in parts])
+    return line, LesionPixels(np.concatenate(index), np.concatenate(areas), count)
+
+
 @dataclass(frozen=True)
 class SplitCounts(Generic[State]):
     """Pixel scores of the brain and of its surroundings.
@@ -85,10 +96,12 @@ class SplitCounts(Generic[State]):
             UserError: If the maps are not slices x height x width.
             ScoreError: If a score is NaN or infinite; the state is unchanged.
         """
-        for scores, places in zip(as_maps(maps), slices, strict=True):
-            flat = scores.ravel()
-            self.inside.add_pixels(flat[places.inside], places.brain_lesions)
-            self.outside.add_pixels(flat[places.outside], places.field_lesions)
+        flat = as_maps(maps).reshape(len(maps), -1)
+        inside = [(scores[one.inside], one.brain_lesions) for scores, one in zip(flat, slices, strict=True)]
+        outside = [(scores[one.outside], one.field_lesions) for scores, one in zip(flat, slices, strict=True)]
+        for state, parts in ((self.inside, inside), (self.outside, outside)):
+            if parts:
+                state.add_pixels(*_in_line(parts))
 
     def merge(self, other: SplitCounts[State]) -> None:
         """Add the counts of another state, which stays unchanged."""

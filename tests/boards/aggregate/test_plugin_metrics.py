@@ -10,17 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from boards_fixture import FakeMethod, write_cell, write_runs
 
 from anyadbench.boards import load_boards
 from anyadbench.boards.aggregate import plugin_metrics as added
+from anyadbench.boards.aggregate.plugin_metrics import with_added_metrics
 from anyadbench.boards.aggregate.report_section import ReportSection
 from anyadbench.boards.render import plugin_sections as sections
 from anyadbench.boards.render.csvfile import leaderboard_csv
 from anyadbench.boards.render.html import board_html
 from anyadbench.metrics.rows.plugin_metrics import AddedMetric, RowScores
 from anyadbench.plugins import BrokenPlugin
+from anyadbench.results.cellfiles import read_slice_table
+from anyadbench.results.read import read_cells
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +188,26 @@ def test_a_section_is_shown_and_its_scripts_are_not_run(runs: Path, tmp_path: Pa
     plain.write_text(page_with(runs, offer, ReportSection("Ours", lambda board: "")))
     shots = [screenshot(tmp_path, f"{path.as_uri()}#added-1", "900,700") for path in (report, plain)]
     assert abs(shots[0] - shots[1]).mean() > 5
+
+
+def test_the_metric_of_the_house_is_the_mean_of_its_column(trained_cells: dict[str, Path]) -> None:
+    runs = trained_cells["pixelstats"].parents[1]
+    records, notices = with_added_metrics(read_cells(runs))
+    assert any(text.startswith("aupimo: Mean covered fraction") for text in notices)
+    for record in records:
+        assert record.result is not None
+        tables = read_slice_table(record.folder)
+        for row in record.result.rows:
+            values = [one["aupimo"] for one in tables[row.test, row.subset] if one["aupimo"] is not None]
+            assert row.metrics["aupimo"] == pytest.approx(np.mean(values)) and 0 <= min(values) <= max(values) <= 1
+
+
+def test_a_board_without_the_column_has_no_such_metric(cell_copy: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(cell_copy, runs / "cells" / cell_copy.name)
+    path = runs / "cells" / cell_copy.name / "scores/slices.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns="aupimo")
+    table.to_csv(path, index=False)
+    records, notices = with_added_metrics(read_cells(runs))
+    assert records[0].result is not None and "aupimo" not in records[0].result.rows[0].metrics
+    assert not any("aupimo" in text for text in notices)

@@ -90,7 +90,7 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_ends_of_few_groups_contain_the_exact_values(seed: int, digits: int | None, kind: type[Any]) -> None:
     row = row_of(*blobs(seed, digits=digits), kind=kind)
     steps = grouped(row)
-    assert len(steps.lesions) <= 12 < len(row.steps.lesions) or digits is not None
+    assert len(steps.lesions) <= 16 < len(row.steps.lesions) or digits is not None
     for name, (low, high) in steps.ends().items():
         assert low <= row.steps.compute()[name] <= high
     low, high = steps.ends()["pixel_auroc"]
@@ -125,6 +125,41 @@ def test_a_published_row_has_the_numbers_of_the_run(name: str, kind: type[Any], 
     for numbers in (ours, theirs):
         numbers.pop("intervals", None)
     assert ours == theirs
+
+
+@pytest.mark.parametrize("kind", [PixelStats, PixelState])
+@pytest.mark.parametrize("cut", [False, True])
+def test_the_brain_is_published_beside_the_field(kind: type[Any], cut: bool, tmp_path: Path) -> None:
+    maps, masks = blobs(2, grid=128)
+    brains = np.zeros_like(masks)
+    brains[:, 8:120, 10:110] = True
+    brains = brains & ~masks if cut else brains | masks
+    brains[1:3] |= masks[1:3]  # with a cut, some lesions lie outside
+    row = row_of(maps, masks, kind, brains)
+    path = tmp_path / "x.npz"
+    save_arrays(path, to_grouped_arrays([condensed(row)], {"t": row.subjects}))
+    arrays = load_arrays(path, "x")
+    (again,), _ = from_arrays(arrays)
+    assert (arrays["brain_tied"].size == 0) != cut and (arrays["outside_tied"].size == 0) == cut
+    assert row.brain is not None and again.brain is not None and isinstance(again.brain.steps, GroupedSteps)
+    assert again.brain.steps.compute() == row.brain.steps.compute() and again.decision == row.decision
+    for name, (low, high) in again.brain.steps.ends().items():
+        assert low <= row.brain.steps.compute()[name] <= high <= low + 4 * condensing.BRAIN_WIDTH
+    exact, close = left_out(row.brain, row.brain.cohort), left_out(again.brain, again.brain.cohort)
+    np.testing.assert_array_equal(again.brain.cohort.left_out, exact)
+    assert np.nanmax(np.abs(close - exact)) <= condensing.NEAR
+    changed = {**again.brain.steps.values, "brain_aupro_05": again.brain.steps.values["brain_aupro_05"] + 0.01}
+    with pytest.raises(UserError, match="brain_aupro_05 is .*, but the pixel statistics allow"):
+        replace(again.brain.steps, values=changed).check()
+
+
+def test_a_smaller_scale_takes_less_space(tmp_path: Path) -> None:
+    row = row_of(*blobs(3, grid=256))
+    sizes = []
+    for scale in (1.0, 0.25):
+        save_arrays(tmp_path / "x.npz", to_grouped_arrays(condense([row], scale), {"t": row.subjects}))
+        sizes.append((tmp_path / "x.npz").stat().st_size)
+    assert sizes[1] < sizes[0]
 
 
 def test_condensing_twice_changes_nothing() -> None:
