@@ -30,7 +30,7 @@ def make_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from anyadbench.data.phantom import PhantomSpec, generate
 
     folder = tmp_path_factory.mktemp("docs")
-    # As thin as the default phantom's slices: the built-in rules count margins in slices and match heights in mm.
+    # Thin slices, as in BraTS: the built-in rules count margins in slices and match heights in mm.
     spec = PhantomSpec("phantom-docs", subjects=10, shape=(48, 48, 62), spacing=(4.5, 4.5, 2.5))
     tree = generate(folder / "phantom", spec)
     for number, scan in enumerate(sorted((tree / "HGG").iterdir()), 1):

@@ -46,7 +46,7 @@ class PhantomSpec:
     shape: tuple[int, int, int] = (192, 192, 30)
     spacing: tuple[float, float, float] = (1.25, 1.25, 5.0)
     shift: bool = False
-    healthy: int = 60
+    healthy: int = 0
 
     def __post_init__(self) -> None:
         """Refuse a specification that cannot be generated."""
