@@ -135,6 +135,11 @@ class NormalScores:
     intensities: Mapping[str, Float32[np.ndarray, "s l"]] = field(default_factory=dict)
     kind: str = "validation subjects"
 
+    @property
+    def described(self) -> str:
+        """What the slices are, in the plural."""
+        return "validation slices of training subjects" if self.kind == "slice block" else "validation normals"
+
 
 def normals_of(
     slices: Sequence[NormalSlice], threshold: float, scan_scores: Sequence[float], subjects: Sequence[int]

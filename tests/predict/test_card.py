@@ -105,7 +105,7 @@ def test_a_card_has_the_reference_range_of_every_subset(card: str, trained_cells
     for label, own in normals.subsets.items():
         pattern = rf"^\| {re.escape(label)} \| 12 slices of 1 subjects \| {own.threshold:.4g} \| [\d.]+% to [\d.]+% \|"
         assert re.search(pattern, section, re.MULTILINE)
-    assert "Normals are the lesion-free validation subjects of the cell's data set" in section
+    assert "Normals are the validation normals of the cell's data set" in section
 
 
 def test_a_card_of_an_older_cell_says_that_it_has_no_reference(cell_copy: Path) -> None:

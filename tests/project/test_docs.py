@@ -51,10 +51,11 @@ def run_line(line: str, place: Path) -> None:
     _DONE.add(line)
 
 
-def run_before(name: str, place: Path) -> None:
-    """Run the training in a document, so that each of its lines can be tested alone."""
+def run_before(name: str, place: Path, *, calibrated: bool = False) -> None:
+    """Run the training in a document, and its calibration, so that each of its lines can be tested alone."""
+    starts = ("anyadbench run ", "anyadbench calibrate ") if calibrated else "anyadbench run "
     for document, line in commands():
-        if document == name and line.startswith("anyadbench run ") and line not in _DONE:
+        if document == name and line.startswith(starts) and line not in _DONE:
             run_line(line, place)
 
 
@@ -63,7 +64,7 @@ def test_a_command_of_the_documents_runs(document: str, line: str, place: Path) 
     words = shlex.split(line)
     assert words[0] == "anyadbench", f"{document}: only make and anyadbench commands belong in sh blocks"
     if "--cell" in words:
-        run_before(document, place)
+        run_before(document, place, calibrated="--calibration" in words)
     run_line(line, place)
 
 

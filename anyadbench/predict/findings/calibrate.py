@@ -136,7 +136,7 @@ class Calibrator:
         normals, notes = self._pooled()
         subsets = {label: self._subset(label, one) for label, one in normals.subsets.items()}
         differs = drift(normals, own.normals)
-        kind = own.normals.kind if own.normals is not None else ""
+        kind = own.normals.described if own.normals is not None else ""
         make_folder(self.out, OPTION)
         save_normals(self.out / SCORES, normals, OPTION)
         short = [label for label, entry in subsets.items() if entry["alarm"] is None]

@@ -44,7 +44,10 @@ MOST_NORMAL = 0.05
 """Share of a slice's brain above a threshold that 1 % should exceed, up to which no normal slice is out of place."""
 
 MOST_MASK = 0.15
-"""Share of the brain above the threshold at which there is no mask if the whole scan differs from the normals."""
+"""Share of the brain above the threshold at which there is no mask if the threshold does not hold for the scan."""
+
+FEWEST_HEIGHTS = 0.5
+"""Share of a scan's slices that must have a normal slice at their height for such a mask to be believed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +78,12 @@ def compared(prediction: Prediction, basis: Basis | None, above_ml: float, count
     """
     label = format_subset(prediction.shown)
     normals = basis.of(label) if basis else None
-    if basis is None or normals is None or normals.n_slices < FEWEST_SLICES:
-        there = 0 if normals is None else normals.n_slices
-        cause = f"No percentiles and no reference range: the cell has {there} normal slices for {label}"
-        note = f"{cause}; comparing takes {FEWEST_SLICES}, which 'anyadbench calibrate' can add."
-        return replace(prediction, notes=(*prediction.notes, note)) if basis else prediction
-    source = basis.sources[label]
-    heights = relative_heights(prediction)
+    if basis is None or normals is None:
+        return prediction if basis is None else replace(prediction, notes=(*prediction.notes, _too_few(label, 0)))
+    source, heights = basis.sources[label], relative_heights(prediction)
+    prediction = _judged(prediction, normals, source, heights, above_ml / counted_ml if counted_ml else 0.0)
+    if normals.n_slices < FEWEST_SLICES:
+        return replace(prediction, notes=(*prediction.notes, _too_few(label, normals.n_slices)))
     clusters = tuple(
         replace(item, percentile=at_height(normals, "peak", item.peak, _height_of(item, prediction, heights)))
         for item in prediction.clusters
@@ -90,8 +92,14 @@ def compared(prediction: Prediction, basis: Basis | None, above_ml: float, count
     found = replace(prediction, clusters=clusters, percentiles=percentiles)
     if prediction.threshold is None:
         return found
-    reference = reference_range(normals, prediction.threshold, above_ml, counted_ml, source)
-    return _judged(replace(found, reference=reference), normals, source)
+    return replace(found, reference=reference_range(normals, prediction.threshold, above_ml, counted_ml, source))
+
+
+def _too_few(label: str, count: int) -> str:
+    return (
+        f"No percentiles and no reference range: the cell has {count} normal slices for {label}; comparing takes "
+        f"{FEWEST_SLICES}, which 'anyadbench calibrate' can add."
+    )
 
 
 def relative_heights(prediction: Prediction) -> list[float]:
@@ -103,6 +111,11 @@ def relative_heights(prediction: Prediction) -> list[float]:
 def percentile(values: Float[np.ndarray, " n"], value: float) -> float:
     """Return the percentage of values that are lower, 0 to 100."""
     return 100 * float((values < value).mean())
+
+
+def is_near(normals: Normals, height: float) -> bool:
+    """Return whether any normal slice is within ``NEAR`` of a relative height; not of an unknown one."""
+    return bool((np.abs(normals.slices["height"] - height) <= NEAR).any())
 
 
 def at_height(normals: Normals, column: str, value: float, height: float) -> float | None:
@@ -123,7 +136,7 @@ def at_height(normals: Normals, column: str, value: float, height: float) -> flo
     """
     heights, values = normals.slices["height"], normals.slices[column].astype(np.float64)
     known = np.isfinite(heights)
-    if not np.isfinite(height) or not (np.abs(heights[known] - height) <= NEAR).any():
+    if not is_near(normals, height):
         return None
     heights, values = heights[known], values[known]
     if len(values) < FEWEST_TO_FIT or len(np.unique(heights)) < 3:
@@ -200,27 +213,46 @@ def _height_of(cluster: Cluster, prediction: Prediction, heights: list[float]) -
     return height_of(cluster.peak_mm[2], first, last)
 
 
-def _judged(prediction: Prediction, normals: Normals, source: str) -> Prediction:
-    """Return a prediction with a note, or without its mask, if the whole scan differs from the normals.
+def _judged(prediction: Prediction, normals: Normals, source: str, heights: list[float], share: float) -> Prediction:
+    """Return a prediction with a note, or without its mask, where the threshold does not hold for the scan.
 
     A lesion leaves some slices alone. If even the quarter of the slices with the least above the threshold has more
-    than normal slices, the scanner, the preparation or the anatomy differs, and the threshold does not hold.
+    than normal slices, the scanner, the preparation or the anatomy differs. A threshold from normals at few heights may
+    not hold at the others.
+
+    Args:
+        prediction: With mask and clusters.
+        normals: Those that the threshold comes from.
+        source: Where they come from.
+        heights: Relative height of each slice.
+        share: Share of the brain above the threshold.
     """
-    threshold, reference = prediction.threshold, prediction.reference
-    if threshold is None or reference is None or prediction.threshold_given:
+    threshold = prediction.threshold
+    if threshold is None or prediction.threshold_given:
         return prediction
-    pairs = zip(prediction.slices, prediction.grid_maps, prediction.grid_brain, strict=True)
-    shares = [float((maps[inside] > threshold).mean()) for item, maps, inside in pairs if item.counted and inside.any()]
-    limit = max(MOST_NORMAL, float(np.quantile(normals.shares(threshold), HIGH)))
-    least = float(np.quantile(shares, LESS)) if shares else 0.0
-    if least <= limit:
+    rows = [i for i, item in enumerate(prediction.slices) if item.counted and prediction.grid_brain[i].any()]
+    shares = [float((prediction.grid_maps[i][prediction.grid_brain[i]] > threshold).mean()) for i in rows]
+    if not rows:
         return prediction
-    share = reference["share_of_brain"]
-    cause = (
-        f"{share:.0%} of the brain lies above the threshold, and {least:.0%} or more in three of four slices, where "
-        f"{source} have up to {limit:.0%}: the whole scan differs from them (scanner, preparation, age), not a part of "
-        "it"
-    )
+    limit = MOST_NORMAL
+    if normals.n_slices >= FEWEST_SLICES:
+        limit = max(limit, float(np.quantile(normals.shares(threshold), HIGH)))
+    least = float(np.quantile(shares, LESS))
+    near = float(np.mean([is_near(normals, heights[i]) for i in rows]))
+    cause = ""
+    if least > limit:
+        cause = (
+            f"{share:.0%} of the brain lies above the threshold, and {least:.0%} or more in three of four slices, "
+            f"where {source} have up to {limit:.0%}: the whole scan differs from them (scanner, preparation, age), not "
+            "a part of it"
+        )
+    elif share > MOST_MASK and near < FEWEST_HEIGHTS:
+        cause = (
+            f"{share:.0%} of the brain lies above the threshold, and {source}, which it comes from, lie at the height "
+            f"of only {near:.0%} of the slices, so it need not hold at the others"
+        )
+    if not cause:
+        return prediction
     if share <= MOST_MASK:
         return replace(prediction, notes=(*prediction.notes, f"Mask and volume are unreliable: {cause}."))
     advice = "set thresholds for your scans with 'anyadbench calibrate', or give one with --threshold"

@@ -35,7 +35,7 @@ def reference_ranges(cell: TrainedCell) -> str:
         ends = f"{low:.2%} to {high:.2%} | {least:.4g} to {most:.4g}"
         lines.append(f"| {label} | {normals} | {own.threshold:.4g} | {ends} | {kind} |")
     note = (
-        f"Normals are the lesion-free {cell.normals.kind} of the cell's data set; the threshold is the 99th percentile "
+        f"Normals are the {cell.normals.described} of the cell's data set; the threshold is the 99th percentile "
         "of their brain pixels."
     )
     return "\n".join([*lines, "", note])

@@ -71,7 +71,7 @@ class Settings:
     def basis(self, cell: TrainedCell, own: bool) -> Basis | None:
         """Return what patients are compared with: the site's normals, and the cell's where the site has none."""
         found = dict(cell.normals.subsets) if own and cell.normals is not None else {}
-        sources = dict.fromkeys(found, f"{cell.normals.kind} of the cell" if cell.normals is not None else "")
+        sources = dict.fromkeys(found, f"the cell's {cell.normals.described}" if cell.normals is not None else "")
         if self.calibration is not None:
             found |= self.calibration.normals.subsets
             sources |= dict.fromkeys(self.calibration.normals.subsets, self.calibration.source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 import anyadbench
 from anyadbench.errors import UserError
+from anyadbench.hashing import sha256_file
 from anyadbench.predict.findings.inside import keep_inside, tissue
 from anyadbench.predict.findings.settings import OLD_CELL
 
@@ -124,6 +126,9 @@ def test_percentiles_and_range_come_from_the_cells_validation_normals(predictor:
     normals = predictor.cell.normals.subsets["F"]
     row = next(row for row in predictor.cell.result.rows if row.subset == "F")
     assert normals.threshold == row.threshold.value
+    own_file = predictor.cell.folder / "scores" / "normals.npz"
+    assert predictor.cell.result.files["scores/normals.npz"] == sha256_file(own_file)
+    assert "Phantom" not in own_file.read_bytes().decode("latin-1"), "the file names no subject"
     found = predictor.predict({"flair": scans["flair"]})
     own = found.percentiles
     assert (own.n_slices, own.n_scans, own.among) == (normals.n_slices, 1, "slices")
@@ -171,7 +176,7 @@ def test_a_scan_that_differs_as_a_whole_has_no_mask_but_a_sentence(predictor: An
     assert (found.mask, found.volume_ml, found.clusters) == (None, None, ())
     assert not found.cluster_labels.any()
     (note,) = [note for note in found.notes if note.startswith("No mask: ")]
-    assert "in three of four slices, where validation subjects of the cell have up to" in note
+    assert "in three of four slices, where the cell's validation normals have up to" in note
     assert note.endswith("with 'anyadbench calibrate', or give one with --threshold.")
 
 
@@ -183,6 +188,25 @@ def test_a_large_lesion_is_no_reason_to_withhold_the_mask(predictor: Any, scans:
     assert found.mask is not None
     assert (found.mask & ball).sum() > 0.5 * ball.sum()
     assert not any("whole scan differs" in note for note in found.notes)
+
+
+def test_a_large_mask_from_normals_at_few_heights_is_withheld(cell_copy: Path, scans: dict[str, Any]) -> None:
+    from dataclasses import replace
+
+    from anyadbench.results.normals import load_normals, save_normals
+
+    path = cell_copy / "scores" / "normals.npz"
+    whole = load_normals(path, "normals.npz")
+    own = whole.subsets["F"]
+    low = replace(own, threshold=0.25, slices=own.slices | {"height": np.full(own.n_slices, 0.05)})
+    save_normals(path, replace(whole, subsets={"F": low}))
+    array = np.asarray(scans["flair"].dataobj).astype(np.float32)
+    index = np.arange(array.shape[2])
+    half = nibabel.Nifti1Image(np.where((array > 0) & (index < 11), array.max(), array), scans["flair"].affine)
+    found = anyadbench.load(cell_copy).predict({"flair": half})
+    assert (found.mask, found.clusters) == (None, ())
+    (note,) = [note for note in found.notes if note.startswith("No mask: ")]
+    assert re.search(r"the cell's validation normals, which it comes from, lie at the height of only \d+% of", note)
 
 
 def test_few_normal_slices_are_no_reference(cell_copy: Path, scans: dict[str, Any]) -> None:
