@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,16 +23,46 @@ _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 STEP_SHARE, STEP_MM = 0.01, 0.05
 """Largest difference between slice steps: this share of the step or this many mm, whichever is larger."""
 
-_POSITION, _ORIENTATION, _IMAGE_TYPE = "0020|0032", "0020|0037", "0008|0008"
+_POSITION, _ORIENTATION, _IMAGE_TYPE, _MODALITY = "0020|0032", "0020|0037", "0008|0008", "0008|0060"
 
 
-def read_series(folder: Path) -> Any:
+def read_series(folder: Path, member: Path | None = None) -> Any:
     """Return the one DICOM series in a folder as a NIfTI image; compressed and rescaled files are decoded.
+
+    ``member`` is a file of the wanted series, where the folder has several.
 
     Raises:
         UserError: If SimpleITK is not installed, the folder contains no series, several, or a damaged one, or its
             slices are not one evenly spaced stack.
     """
+    itk = _itk(folder)
+    with plain_path(folder) as plain:
+        return _read(itk, folder, plain, member)
+
+
+def read_tags(path: Path, wanted: Sequence[str]) -> dict[str, str]:
+    """Return those of the wanted tags (``0008|0060``) that a DICOM file has; empty if its header cannot be read.
+
+    Raises:
+        UserError: If SimpleITK is not installed.
+    """
+    itk = _itk(path.parent)
+    reader = itk.ImageFileReader()
+    with plain_path(path) as plain:
+        reader.SetFileName(plain)
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError:
+            return {}
+        known = set(reader.GetMetaDataKeys())
+        return {tag: _text(reader.GetMetaData(tag)) for tag in wanted if tag in known}
+
+
+def _text(value: str) -> str:
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip("\0 ")
+
+
+def _itk(folder: Path) -> Any:
     try:
         itk: Any = import_module("SimpleITK")
     except ImportError:
@@ -39,23 +70,27 @@ def read_series(folder: Path) -> Any:
             f"{folder} is a folder, but reading DICOM needs SimpleITK: run 'pip install anyadbench[dicom]', or give a "
             ".nii or .nii.gz file."
         ) from None
-    with plain_path(folder) as plain:
-        return _read(itk, folder, plain)
+    itk.ProcessObject.GlobalWarningDisplayOff()  # its warnings are less clear than the sentences here
+    return itk
 
 
-def _read(itk: Any, folder: Path, plain: str) -> Any:
+def _read(itk: Any, folder: Path, plain: str, member: Path | None) -> Any:
     reader = itk.ImageSeriesReader()
-    itk.ProcessObject.GlobalWarningDisplayOff()  # its warnings are less clear than the sentences below
-    series = reader.GetGDCMSeriesIDs(plain)
+    series = list(reader.GetGDCMSeriesIDs(plain))
+    if member is not None:
+        own = member.resolve()
+        files = {one: reader.GetGDCMSeriesFileNames(plain, one) for one in series}
+        series = [one for one, names in files.items() if any(Path(name).resolve() == own for name in names)]
     if len(series) != 1:
         found = f"{len(series)} DICOM series" if series else "no DICOM series"
-        raise BadFile(folder, f"contains {found}, but one is needed", "give the folder of one series")
+        raise BadFile(folder, f"contains {found}, but one is needed", "give the folder of one series, or a file of it")
     names = [name for name in reader.GetGDCMSeriesFileNames(plain, series[0]) if not is_junk(Path(name).name)]
     try:
         tags = [_tags(itk, folder, name) for name in names]
         if len(names) == 1 and (frames := _frames(folder, names[0])):
             return _enhanced(itk, folder, names[0], frames)
-        reader.SetFileNames([names[index] for index in _stack(folder, tags)])
+        order, lean = _stack(folder, tags)
+        reader.SetFileNames([names[index] for index in order])
         image = reader.Execute()
     except RuntimeError as error:
         cause = (str(error).strip().splitlines() or ["no reason given"])[-1][:200]
@@ -65,6 +100,8 @@ def _read(itk: Any, folder: Path, plain: str) -> Any:
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
+    if lean is not None:  # a tilted gantry: SimpleITK drops the sideways part of the step
+        affine[:3, 2] = lean
     return _image(itk.GetArrayFromImage(image), affine)
 
 
@@ -78,15 +115,17 @@ def _tags(itk: Any, folder: Path, name: str) -> tuple[str, str]:
     """Return position and orientation of a file as stored; empty if they are missing.
 
     Raises:
-        BadFile: If the file is a mosaic.
+        BadFile: If the file is a mosaic, or of another modality than MR.
     """
     reader = itk.ImageFileReader()
     reader.SetFileName(name)
     reader.ReadImageInformation()
     known = reader.GetMetaDataKeys()
-    position, orientation, kind = (
-        reader.GetMetaData(tag) if tag in known else "" for tag in (_POSITION, _ORIENTATION, _IMAGE_TYPE)
+    position, orientation, kind, modality = (
+        reader.GetMetaData(tag) if tag in known else "" for tag in (_POSITION, _ORIENTATION, _IMAGE_TYPE, _MODALITY)
     )
+    if modality.strip() not in ("", "MR"):
+        raise BadFile(folder, f"is a series of the modality {modality.strip()[:8]}", "give an MR series")
     if "MOSAIC" in kind.upper().split("\\"):
         cause = f"contains the mosaic {Path(name).name}: all slices of a volume in one picture"
         raise BadFile(folder, cause, "convert it to NIfTI, for example with dcm2niix")
@@ -109,7 +148,7 @@ def _enhanced(itk: Any, folder: Path, name: str, frames: list[Frame]) -> Any:
     if len({(frame.slope, frame.intercept) for frame in frames}) > 1:
         fix = "convert it to NIfTI, for example with dcm2niix"
         raise BadFile(folder, "has frames with different rescale slopes or intercepts", fix)
-    order = _stack(folder, [(frame.position, frame.orientation) for frame in frames])
+    order, _ = _stack(folder, [(frame.position, frame.orientation) for frame in frames])
     reader = itk.ImageFileReader()
     reader.SetFileName(name)
     image = reader.Execute()
@@ -131,8 +170,8 @@ def _enhanced(itk: Any, folder: Path, name: str, frames: list[Frame]) -> Any:
     return _image(array[order], affine)
 
 
-def _stack(folder: Path, tags: list[tuple[str, str]]) -> list[int]:
-    """Return the order of a series' files along the normal of their slices.
+def _stack(folder: Path, tags: list[tuple[str, str]]) -> tuple[list[int], np.ndarray | None]:
+    """Return the order of a series' files along the normal of their slices, and their step if it leans against it.
 
     SimpleITK treats any list of files as an even stack: it would stretch a series with a gap over the gap, and
     interleave two acquisitions.
@@ -141,7 +180,7 @@ def _stack(folder: Path, tags: list[tuple[str, str]]) -> list[int]:
         BadFile: If slices have no position, differ in direction, share a position, or have uneven steps.
     """
     if len(tags) < 2:  # one file of many frames contains its own geometry
-        return [0]
+        return [0], None
     try:
         points = np.array([_numbers(position, 3) for position, _ in tags])
         axes = np.array([_numbers(orientation, 6) for _, orientation in tags])
@@ -168,10 +207,12 @@ def _stack(folder: Path, tags: list[tuple[str, str]]) -> list[int]:
     if abs(steps[worst] - step) > slack:
         cause = f"has two neighbouring slices {steps[worst]:.4g} mm apart, while others are {step:.4g} mm apart"
         raise BadFile(folder, cause, "copy the series again if slices are missing, or give an evenly spaced one")
-    if np.linalg.norm(moves - steps[:, None] * normal, axis=1).max() > slack:
+    mean = moves.mean(axis=0)
+    if np.linalg.norm(moves - mean, axis=1).max() > slack:
         cause = "has slices that are shifted sideways relative to each other"
         raise BadFile(folder, cause, "resample it to a straight stack, or give another series")
-    return [int(index) for index in order]
+    leans = np.linalg.norm(mean - (mean @ normal) * normal) > slack
+    return [int(index) for index in order], mean if leans else None
 
 
 def _numbers(text: str, count: int) -> list[float]:
