@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anyadbench.metrics import PixelState
-from anyadbench.metrics.core.inside import brain_pixels
-from anyadbench.metrics.core.thresholds import quantile_of_state
 from anyadbench.results.normals import (
     NormalScores,
     NormalSlice,
@@ -22,11 +19,12 @@ from anyadbench.results.normals import (
 from anyadbench.sequences import AS_AVAILABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from jaxtyping import Bool, Float, Float32, Float64, Int
 
     from anyadbench.engine.protocol_data import ProtocolData
+    from anyadbench.metrics.core.thresholds import Quantile
 
 
 @dataclass(eq=False)
@@ -42,7 +40,6 @@ class ValidationNormals:
     brains: Callable[[Float[np.ndarray, "B S H W"]], Bool[np.ndarray, "B h w"]]
     slices: dict[str, list[NormalSlice]] = field(default_factory=dict)
     pixels: dict[str, dict[int, list[np.ndarray]]] = field(default_factory=dict)
-    states: dict[str, PixelState] = field(default_factory=dict)
     intensities: dict[str, dict[int, list[np.ndarray]]] = field(default_factory=dict)
     known: set[int] = field(default_factory=set)
 
@@ -81,17 +78,14 @@ class ValidationNormals:
                 found = normal_slice(scan, self._height[index], own, float(images[i]))
                 self.slices.setdefault(label, []).append(found)
                 self.pixels.setdefault(label, {}).setdefault(scan, []).append(own)
-        if inside.any():
-            pixels = brain_pixels(maps, np.zeros_like(inside), inside)
-            self.states.setdefault(label, PixelState()).update(*pixels)
 
     def _add_intensities(self, scan: int, values: Float[np.ndarray, "S H W"]) -> None:
         for name, picture in zip(self.data.protocol.sequences, values, strict=True):
             if (picture > 0).any():
                 self.intensities.setdefault(name, {}).setdefault(scan, []).append(picture[picture > 0])
 
-    def found(self) -> NormalScores:
-        """Return everything that was counted; scans and subjects are numbered anew."""
+    def found(self, thresholds: Mapping[str, Quantile]) -> NormalScores:
+        """Return everything that was counted, with the cell's thresholds; scans and subjects are renumbered."""
         subsets = {}
         for label, slices in self.slices.items():
             scans = {scan: number for number, scan in enumerate(dict.fromkeys(item.scan for item in slices))}
@@ -99,7 +93,7 @@ class ValidationNormals:
             subjects = [self._subject[np.flatnonzero(self._scan == scan)[0]] for scan in scans]
             numbers = {name: number for number, name in enumerate(dict.fromkeys(subjects))}
             own = [replace(item, scan=scans[item.scan]) for item in slices]
-            threshold = quantile_of_state(self.states[label]).value
+            threshold = thresholds[label].value
             subsets[label] = normals_of(own, threshold, scores, [numbers[name] for name in subjects])
         intensities = {
             name: np.stack([quantiles(np.concatenate(parts)) for parts in by_scan.values()])

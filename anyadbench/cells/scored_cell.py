@@ -23,7 +23,7 @@ from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import numerics_record
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
-from anyadbench.engine.scoring import Evaluator, RowState
+from anyadbench.engine.scoring import Evaluator
 from anyadbench.errors import UserError
 from anyadbench.files import atomic_text, link_or_copy, make_folder, read_json, remove_leftovers, write_json, write_text
 from anyadbench.hashing import sha256_file
@@ -35,6 +35,7 @@ from anyadbench.metrics.rows.replicates import RowReplicates
 from anyadbench.metrics.rows.replicates import to_arrays as replicate_arrays
 from anyadbench.metrics.rows.row_numbers import row_numbers
 from anyadbench.metrics.rows.row_pixels import RowPixels, to_arrays
+from anyadbench.metrics.rows.row_state import RowState
 from anyadbench.plugins import code_hash
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.protocols.reader import read_protocol
@@ -75,7 +76,7 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     shutil.rmtree(folder.work / "scores", ignore_errors=True)  # of a process that was killed while it wrote
     rows = write_scores(folder.work / "scores", data, states, thresholds, reporter)
     kept.write(folder.work / "scores" / "maps.npz")
-    save_normals(folder.work / NORMALS, normals.found())
+    save_normals(folder.work / NORMALS, normals.found(thresholds))
     slices = sum(len(state.records) for _, by_label in states for state in by_label.values())
     compiled = FELL_BACK if FELL_BACK in (fit.get("compile"), evaluator.compiled.state) else evaluator.compiled.state
     timings = {"score_seconds": scored, "scored_slices": float(slices)}

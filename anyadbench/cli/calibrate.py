@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 @click.option("--normals", type=PATH, help="Folder of healthy or lesion-free scans, in a known layout.")
 @click.option("--dataset", help="Layout of --normals, see 'anyadbench datasets'; recognised by default.")
 @click.option("--table", type=PATH, help="Instead of --normals: a CSV with patient,flair,t1,t1ce,t2.")
-@click.option(
-    "--subset", "subsets", multiple=True, help="Subset to calibrate, such as F+T1; all by default."
-)
+@click.option("--subset", "subsets", multiple=True, help="Subset to calibrate, such as F+T1; all by default.")
 @click.option("--out", required=True, type=PATH, help="Folder to write into.")
 @device_option
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; the cell's by default.")

@@ -76,14 +76,16 @@ def predict(
     to one another and skull-stripped, or be prepared with --raw; grids and orientations may differ. The result has the
     first scan's grid. For research use only; not a medical device.
     """
-    from anyadbench.predict.findings.settings import read_settings
+    from anyadbench.predict.findings.settings import check_numbers, read_settings
+
+    check_numbers(options["threshold"], options["smallest_ml"])  # reported once, not once per patient
 
     plan = _plan(options)
     patients = _patients(dict(ctx.obj or {}), out, name, options)
     single = not (options["data"] or options["table"])
     with plugin_errors(traceback):
         predictor = load_predictor(cell, options)
-    settings = read_settings(  # a mistake is reported once, not once per patient
+    settings = read_settings(
         predictor.cell, options["threshold"], options["smallest_ml"], options["calibration"], predictor.own
     )
     from anyadbench.cli.output import clean

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,12 @@ from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.settings import EXACT_PIXELS, SCORING_BATCH, VALIDATION_SLICES
 from anyadbench.engine.slice_reader import SliceReader
 from anyadbench.methods.contract import Batch, Method, Scores
-from anyadbench.metrics import PixelState, PixelStats, top_fraction_mean
+from anyadbench.metrics import PixelState, top_fraction_mean
+from anyadbench.metrics.core.inside import brain_pixels
 from anyadbench.metrics.core.smoothing import apply_separable, gaussian_matrix
 from anyadbench.metrics.core.thresholds import Quantile, quantile_of_state
-from anyadbench.metrics.rows.row_pixels import RowPixels, exact_pixels, streaming_pixels
+from anyadbench.metrics.rows.row_state import RowState
+from anyadbench.metrics.rows.split_counts import slice_pixels
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.sequences import AS_AVAILABLE, Subset, format_subset
 
@@ -34,61 +36,6 @@ if TYPE_CHECKING:
 
 SeenSlices = Callable[[str, "Int[np.ndarray, ' B']", np.ndarray, np.ndarray, np.ndarray], None]
 """Receives the label of a subset, and indices, values, maps and image scores of slices scored with it."""
-
-SUBJECT_BITS = 20
-"""Bits of the subjects' histograms where a row is counted in bins (see ``docs/metrics.md``)."""
-
-SUBJECT_CHUNK = 2**20
-"""Unsorted scores that each subject's exact state holds."""
-
-
-@dataclass
-class RowState:
-    """The counts of one row: one subset on one test set.
-
-    Attributes:
-        label: Subset label.
-        pooled: Pixel histogram of all subjects; ``None`` where every subject is counted exactly.
-        subjects: Pixel scores by subject, exact or as a coarser histogram.
-        records: One entry per slice for ``scores/slices.csv``.
-        emptied: Abnormal slices without a lesion pixel on the scoring grid.
-    """
-
-    label: str
-    pooled: PixelState | None
-    subjects: dict[str, PixelStats | PixelState] = field(default_factory=dict)
-    records: list[dict[str, str | int | float]] = field(default_factory=list)
-    emptied: int = 0
-
-    def add(
-        self,
-        maps: Float32[np.ndarray, "B h w"],
-        masks: Bool[np.ndarray, "B h w"],
-        records: list[dict[str, str | int | float]],
-    ) -> None:
-        """Count scored slices; ``records`` are their table entries."""
-        if self.pooled is not None:
-            self.pooled.update(maps, masks)
-        for subject in dict.fromkeys(str(record["subject"]) for record in records):
-            chosen = [i for i, record in enumerate(records) if record["subject"] == subject]
-            if subject not in self.subjects:
-                empty = PixelStats(SUBJECT_CHUNK) if self.pooled is None else PixelState(SUBJECT_BITS)
-                self.subjects[subject] = empty
-            self.subjects[subject].update(maps[chosen], masks[chosen])
-        self.records += records
-        self.emptied += sum(
-            bool(record["label"]) and not mask.any() for record, mask in zip(records, masks, strict=True)
-        )
-
-    def pixels(self, test: str, quantile: Quantile | None) -> RowPixels | None:
-        """Return the row's pixel statistics; ``None`` if no slice was counted."""
-        if not self.subjects:
-            return None
-        if self.pooled is None:
-            exact = {name: state for name, state in self.subjects.items() if isinstance(state, PixelStats)}
-            return exact_pixels(test, self.label, exact, quantile)
-        binned = {name: state for name, state in self.subjects.items() if isinstance(state, PixelState)}
-        return streaming_pixels(test, self.label, self.pooled, binned, quantile)
 
 
 class Scorer(typing.Protocol):
@@ -137,7 +84,7 @@ class Evaluation(abc.ABC):
         labels = self.protocol.rows(test)
         pixels = len(indices) * int(np.prod(self._grid(reader))) * len(labels)
         exact = pixels <= EXACT_PIXELS
-        states = {label: RowState(label, None if exact else PixelState()) for label in labels}
+        states = {label: RowState(label, exact) for label in labels}
         self.kept.choose(test, reader.store, indices, abnormal, reader.present(indices))
         for start in range(0, len(indices), SCORING_BATCH):
             self.reporter.check()
@@ -173,6 +120,7 @@ class Evaluation(abc.ABC):
     ) -> None:
         values, present = reader.read(indices)
         masks = self._masks(reader, indices, abnormal)
+        pixels = slice_pixels(masks, self.brains(values))
         self.kept.add_slices(test, indices, values, present, masks)
         for subset, members, served in self._rounds(present, test):
             maps, images = self.score(
@@ -183,7 +131,7 @@ class Evaluation(abc.ABC):
                     self._record(reader, test, label, int(indices[members[i]]), bool(abnormal[members[i]]), images[i])
                     for i in chosen
                 ]
-                states[label].add(maps[chosen], masks[members[chosen]], records)
+                states[label].add(maps[chosen], [pixels[i] for i in members[chosen]], records)
                 self.kept.add_maps(test, label, indices[members[chosen]], maps[chosen], images[chosen])
 
     def _rounds(
@@ -237,9 +185,9 @@ class Evaluation(abc.ABC):
         return indices[np.linspace(0, len(indices) - 1, min(len(indices), VALIDATION_SLICES)).round().astype(int)]
 
     def thresholds(self, seen: SeenSlices | None = None) -> dict[str, Quantile]:
-        """Return the 99th percentile of the validation normals' pixel scores by subset label.
+        """Return the 99th percentile of the validation normals' pixel scores inside the brain, by subset label.
 
-        ``seen`` receives each label's indices, values, maps and image scores.
+        A label whose slices have no brain pixel has none. ``seen`` receives the slices and scores of each label.
         """
         reader = self.data.reader(self.protocol.train)
         indices = self.validation_slices()
@@ -248,27 +196,19 @@ class Evaluation(abc.ABC):
             self.reporter.check()
             part = indices[start : start + SCORING_BATCH]
             values, present = reader.read(part)
+            brains = self.brains(values)
             for subset, members, served in self._rounds(present):
                 names = [self._name(reader, index) for index in part[members]]
                 maps, images = self.score(values[members], subset, names)
                 for label, chosen in served:
                     if seen is not None:
                         seen(label, part[members[chosen]], values[members[chosen]], maps[chosen], images[chosen])
-                    empty = np.zeros_like(maps[chosen], dtype=bool)
-                    states.setdefault(label, PixelState()).update(maps[chosen], empty)
+                    inside = brains[members[chosen]]
+                    pixels = brain_pixels(maps[chosen], np.zeros_like(inside), inside)
+                    if inside.any():
+                        states.setdefault(label, PixelState()).update(*pixels)
             self.reporter.progress(min(start + SCORING_BATCH, len(indices)), len(indices), "scoring validation normals")
         return {label: quantile_of_state(state) for label, state in states.items()}
-
-    def brains(self, values: Float[np.ndarray, "B S H W"]) -> Bool[np.ndarray, "B h w"]:
-        """Return the brain of slices on the scoring grid: where any sequence that the scan has is above 0."""
-        masks = np.asarray((values > 0).any(axis=1))
-        height, width = self.protocol.scoring_grid
-        grid = (height or masks.shape[1], width or masks.shape[2])
-        if masks.shape[1:] == grid:
-            return masks
-        mode = self.protocol.scoring.masks
-        resized = F.interpolate(torch.from_numpy(masks[:, None].astype(np.float32)), grid, mode=mode)
-        return resized[:, 0].numpy() > 0.5
 
     def _grid(self, reader: SliceReader) -> tuple[int, int]:
         height, width = self.protocol.scoring_grid
@@ -278,7 +218,18 @@ class Evaluation(abc.ABC):
         self, reader: SliceReader, indices: Int[np.ndarray, " B"], abnormal: Bool[np.ndarray, " B"]
     ) -> Bool[np.ndarray, "B h w"]:
         masks = reader.masks(indices, self.protocol.slices.cavity) & abnormal[:, None, None]
-        grid = self._grid(reader)
+        return self._mask_to_grid(masks)
+
+    def brains(self, values: Float[np.ndarray, "B S H W"]) -> Bool[np.ndarray, "B h w"]:
+        """Return the brain of slices on the scoring grid: where any sequence that the scan has is above 0.
+
+        The subset shown does not matter, so all subsets and methods are counted on the same pixels.
+        """
+        return self._mask_to_grid(np.asarray((values > 0).any(axis=1)))
+
+    def _mask_to_grid(self, masks: Bool[np.ndarray, "B H W"]) -> Bool[np.ndarray, "B h w"]:
+        height, width = self.protocol.scoring_grid
+        grid = (height or masks.shape[1], width or masks.shape[2])
         if masks.shape[1:] == grid:
             return masks
         mode = self.protocol.scoring.masks

@@ -21,7 +21,7 @@ from anyadbench.cells.work_folder import WorkFolder, cell_folder, now
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
-from anyadbench.engine.scoring import Evaluation, RowState
+from anyadbench.engine.scoring import Evaluation
 from anyadbench.errors import UserError
 from anyadbench.external.map_files import MapFolder
 from anyadbench.files import write_json, write_text
@@ -29,6 +29,7 @@ from anyadbench.hashing import stable_hash
 from anyadbench.methods.contract import Scores
 from anyadbench.metrics import METRIC_VERSION, top_fraction_mean
 from anyadbench.metrics.core.thresholds import Quantile
+from anyadbench.metrics.rows.row_state import RowState
 from anyadbench.names import readable
 from anyadbench.progress import Progress
 from anyadbench.protocols.model import Protocol, TestSet

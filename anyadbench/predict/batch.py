@@ -145,5 +145,5 @@ def _partner(path: Path) -> list[Path]:
 def is_done(folder: Path, request: str) -> bool:
     """Whether a folder contains the finished prediction of a request, with all its files."""
     scores = read_scores(folder)
-    needed = [MAP, REPORT, *([] if scores.get("threshold") is None else [MASK, CLUSTERS])]
+    needed = [MAP, REPORT, *([] if scores.get("volume_above_threshold_ml") is None else [MASK, CLUSTERS])]
     return scores.get("request") == request and all((folder / name).is_file() for name in needed)

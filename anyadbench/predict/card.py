@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from anyadbench.plugins import all_layouts
+from anyadbench.predict.findings.ranges import reference_ranges
 from anyadbench.predict.prediction import USE
 from anyadbench.results.training import described
-from anyadbench.sequences import SHORT
+from anyadbench.sequences import SHORT, parse_subset
 
 if TYPE_CHECKING:
     from anyadbench.predict.cell import TrainedCell
@@ -30,7 +31,8 @@ def card_markdown(cell: TrainedCell) -> str:
     title = f"{result.method.title} on {result.protocol.title}"
     parts = [f"# {_text(title)}", f"**{USE}**", _what(cell), "## Data", _data(cell), "## Protocol", _protocol(cell)]
     parts += ["## Training", _training(cell)] if result.training else []
-    parts += ["## Metrics", _metrics(cell), "## Limits", _bullets(_limits(cell)), "## Use", _use(cell)]
+    parts += ["## Metrics", _metrics(cell)]
+    parts += ["## Reference ranges", reference_ranges(cell), "## Limits", _bullets(_limits(cell)), "## Use", _use(cell)]
     parts += ["## Provenance", _provenance(cell)]
     return "\n\n".join(parts) + "\n"
 
@@ -163,9 +165,9 @@ def _limits(cell: TrainedCell) -> list[str]:
     below = [row.subset for row in cell.rows if (row.metrics.get("pixel_auroc") or 1) < 0.5]
     if below:
         lines.append(f"Below chance (pixel AUROC under .5) for: {', '.join(below)}.")
-    lacking = [row.subset for row in cell.rows if row.threshold is None]
-    if lacking:
-        lines.append(f"No threshold, hence no mask, for: {', '.join(dict.fromkeys(lacking))}.")
+    lacking = [label for label in result.protocol.subsets if cell.threshold(parse_subset(label)) is None]
+    if lacking and cell.normals is not None:
+        lines.append(f"No threshold, hence no mask, for: {', '.join(lacking)}.")
     if result.method.budget != "paper":
         lines.append(f"Trained with the budget {result.method.budget}, not with the authors' settings.")
     if result.weights.marked:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from anyadbench.predict.prepare.prepared import Prepared, Step
     from anyadbench.predict.slices import PatientSlices
 
+GIVEN = "given by the user"
+"""Source of a threshold that is neither the cell's nor a calibration's."""
+
 USE = "Research use; not a medical device."
 
 
@@ -66,7 +69,8 @@ class Prediction:
             that are not scored (less than 1 % brain) and outside the training field. Outside the brain 0, or the
             lowest score in the brain if that is below 0.
         mask: Where the map is above the threshold inside the brain, in slices that count and in clusters that are not
-            too small; ``None`` without a threshold.
+            too small; ``None`` without a threshold, and where the whole scan differs so much from the normals that
+            none holds (see the notes).
         affine: From indices of ``map`` to NIfTI world coordinates in mm.
         header: NIfTI header of the first input's file, or ``None``.
         slices: Scored slices, from inferior to superior.
@@ -140,7 +144,7 @@ class Prediction:
     def patient_score(self) -> float:
         """Mean of the map over the highest hundredth of the brain pixels of all slices that count.
 
-        Of all slices where none counts. It is no measure of lesion load.
+        Of all slices where none counts. It is not a measure of lesion load.
         """
         counted = np.array([item.counted for item in self.slices])
         rows = counted if (self.grid_brain.any(axis=(1, 2)) & counted).any() else np.ones_like(counted)
@@ -153,6 +157,11 @@ class Prediction:
         if self.mask is None:
             return None
         return float(self.mask.sum() * abs(np.linalg.det(self.affine[:3, :3])) / 1000)
+
+    @property
+    def threshold_given(self) -> bool:
+        """Whether the user gave the threshold."""
+        return self.threshold_from == GIVEN
 
     def as_json(self) -> dict[str, Any]:
         """Return everything except the arrays as plain values."""

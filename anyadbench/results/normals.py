@@ -28,8 +28,8 @@ FORMAT = 1
 MAX_BYTES = 64 * 2**20
 """Unpacked size above which a file is refused."""
 
-TAIL = np.geomspace(1.0, 1e-4, 65)
-"""Shares of a slice's brain: the score that each of them exceeds is kept, which describes the upper tail closely."""
+TAIL = np.concatenate([np.linspace(1.0, 0.5, 26)[:-1], np.geomspace(0.5, 1e-4, 60)])
+"""Shares of a slice's brain: the score that each of them exceeds is kept, most of them in the upper tail."""
 
 LEVELS = np.linspace(0.0, 1.0, 101)
 """Quantiles of brain intensities that are kept of each scan and sequence."""

@@ -99,7 +99,7 @@ def test_subjects_that_look_like_formulas_are_guarded_in_tables_and_come_back(tm
 
 def test_slice_tables_of_cells_are_guarded_and_come_back(tmp_path: Path) -> None:
     from anyadbench.cells.scored_cell import write_slices
-    from anyadbench.engine.scoring import RowState
+    from anyadbench.metrics.rows.row_state import RowState
     from anyadbench.results.cellfiles import SLICE_COLUMNS
 
     record = {name: "=x" if kind is str else kind(1) for name, kind in SLICE_COLUMNS.items()}

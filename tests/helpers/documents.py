@@ -44,6 +44,7 @@ def make_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 save_array(path, folder / "shelf" / f"S{number:03d}" / f"{SHELF[kind]}.npy")
             if kind in MSLUB:
                 copy(path, folder / "mslub" / f"patient{number:02d}" / f"{MSLUB[kind]}.nii.gz")
+    shutil.copytree(folder / "BraTS2018", folder / "healthy")
     other = PhantomSpec("phantom-docs", subjects=10, seed=1, shape=(48, 48, 62), spacing=(4.5, 4.5, 2.5))
     second = generate(tmp_path_factory.mktemp("other") / "tree", other)
     for number, scan in enumerate(sorted((second / "HGG").iterdir()), 1):

@@ -23,8 +23,8 @@ def card(trained_cells: dict[str, Path]) -> str:
 
 def test_a_card_has_every_section(card: str) -> None:
     assert re.findall(r"^#+ (.*)$", card, re.MULTILINE) == [
-        "AnyAD + teacher (this project) on Tiny phantom", "Data", "Protocol", "Training", "Metrics", "Limits", "Use",
-        "Provenance",
+        "AnyAD + teacher (this project) on Tiny phantom", "Data", "Protocol", "Training", "Metrics", "Reference ranges",
+        "Limits", "Use", "Provenance",
     ]  # fmt: skip
     assert "**Research use; not a medical device.**" in card
 
@@ -96,3 +96,20 @@ def test_a_card_draws_the_losses(card: str) -> None:
     section = card.partition("## Training\n")[2].partition("\n## ")[0]
     assert "Losses over 3 steps" in section
     assert re.search(r"^\* \S.* [▁█]+ [\d.e-]+ to [\d.e-]+$", section, re.MULTILINE)
+
+
+def test_a_card_has_the_reference_range_of_every_subset(card: str, trained_cells: dict[str, Path]) -> None:
+    section = card.partition("## Reference ranges\n")[2].partition("\n## ")[0]
+    normals = read_cell(trained_cells["anyad"]).normals
+    assert normals is not None and normals.subsets
+    for label, own in normals.subsets.items():
+        pattern = rf"^\| {re.escape(label)} \| 12 slices of 1 subjects \| {own.threshold:.4g} \| [\d.]+% to [\d.]+% \|"
+        assert re.search(pattern, section, re.MULTILINE)
+    assert "Normals are the lesion-free validation subjects of the cell's data set" in section
+
+
+def test_a_card_of_an_older_cell_says_that_it_has_no_reference(cell_copy: Path) -> None:
+    (cell_copy / "scores" / "normals.npz").unlink()
+    text = card_markdown(read_cell(cell_copy))
+    assert "The cell was run before thresholds were taken inside the brain: prediction writes no mask" in text
+    assert "No threshold, hence no mask" not in text

@@ -55,7 +55,7 @@ def test_one_patient_is_written_whole(
 ) -> None:
     out, _ = written
     assert sorted(path.name for path in out.iterdir()) == [
-        "anomaly.nii.gz", "mask.nii.gz", "prediction.json", "report.html",
+        "anomaly.nii.gz", "clusters.csv", "mask.nii.gz", "prediction.json", "report.html",
     ]  # fmt: skip
     paths = {name: scan_path(tiny_phantom, "Phantom_001_1", name) for name in ("t1", "flair")}
     found = anyadbench.load(trained_cells["pixelstats"]).predict(paths)
@@ -75,10 +75,13 @@ def test_scores_are_json_of_every_slice_and_of_the_patient(written: tuple[Path, 
     scores = json.loads((written[0] / "prediction.json").read_text())
     assert scores["use"] == "Research use; not a medical device."
     assert (scores["grid_of"], scores["subset"], scores["patient"]) == ("t1", "F+T1", "<b>patient")
-    counted = [item["score"] for item in scores["slices"] if item["counted"]]
-    assert scores["patient_score"] == max(counted)
+    tops = [item["brain_score"] for item in scores["slices"] if item["counted"]]
+    assert min(tops) < scores["patient_score"] <= max(tops)
     areas = sum(item["above_threshold_mm2"] for item in scores["slices"] if item["counted"])
+    # No voxel of the tiny phantom is below the smallest cluster, so none was removed.
     assert scores["volume_above_threshold_ml"] == pytest.approx(areas * 7.5 / 1000)
+    assert scores["patient_score_means"].endswith("not a measure of lesion load, and scores of different subsets or cells "
+                                                  "cannot be compared.")  # fmt: skip
 
 
 def test_the_report_needs_nothing_else_and_escapes_names(written: tuple[Path, str]) -> None:
@@ -102,7 +105,7 @@ def test_progress_is_shown_and_the_time_recorded(written: tuple[Path, str]) -> N
     seconds = json.loads((out / "prediction.json").read_text())["seconds"]
     assert seconds > 0
     assert f"<dt>Time</dt><dd>{seconds:.1f} s" in (out / "report.html").read_text()
-    assert re.search(r"above the threshold, \d+\.\d s; ", said)
+    assert re.search(r" mm, \d+\.\d s; ", said)
 
 
 def test_a_folder_in_a_known_layout_is_a_batch_that_resumes_where_it_ended(
@@ -295,14 +298,14 @@ def test_what_is_missing_or_asked_otherwise_is_predicted_again(
         return "(predicted before)" in capsys.readouterr().out
 
     assert not before() and before()
-    for name in ("anomaly.nii.gz", "mask.nii.gz", "report.html"):
+    for name in ("anomaly.nii.gz", "mask.nii.gz", "clusters.csv", "report.html"):
         (tmp_path / "anna" / name).unlink()
         assert not before() and before()
         assert (tmp_path / "anna" / name).is_file()
     assert not before("--name", "Anna B.")
     assert json.loads((tmp_path / "anna" / "prediction.json").read_text())["patient"] == "Anna B."
     assert before("--name", "Anna B.")
-    monkeypatch.setattr("anyadbench.predict.batch.code_hash", lambda *_: "of an edited plugin")
+    monkeypatch.setattr("anyadbench.predict.predictor.code_hash", lambda *_: "of an edited plugin")
     assert not before("--name", "Anna B.")
 
 
@@ -356,6 +359,7 @@ def test_folders_that_fit_no_layout_or_have_no_volumes_are_refused(tmp_path: Pat
         (("--flair", "f", "--table", "t"), "--table and --flair cannot be combined"),
         (("--flair", "f", "--threshold", "nan"), "The threshold nan is not a finite number; give one in units of the"),
         (("--flair", "f", "--threshold", "-inf"), "The threshold -inf is not a finite number"),
+        (("--flair", "f", "--smallest-ml", "-1"), "The smallest cluster of -1.0 ml is out of range; give 0 or more"),
         (("--flair", "f", "--flair", "g"), "--flair is given 2 times; give one scan of each sequence"),
         (("--flair", "f", "--dataset", "phantom"), "--dataset names the layout of --data"),
         (("--flair", "f.nii.gz"), "there is no such folder; give the folder of a finished cell"),

@@ -69,7 +69,8 @@ def test_the_map_lies_on_the_files_voxels(predictor: Any, flair: Any) -> None:
     item = found.slices[len(found.slices) // 2]
     own = found.map[:, :, item.file_index]
     lps = own[::-1, ::-1].T if nibabel.aff2axcodes(flair.affine) == ("R", "A", "S") else own.T
-    np.testing.assert_array_equal(lps, found.grid_maps[found.slices.index(item)])
+    row = found.slices.index(item)
+    np.testing.assert_array_equal(lps, np.where(found.grid_brain[row], found.grid_maps[row], 0))
 
 
 @pytest.mark.parametrize("codes", ["LAS", "RPI", "PIR", "SLA", "AIL"])
@@ -82,9 +83,9 @@ def test_orientation_of_the_file_changes_nothing(codes: str, predictor: Any, fla
     np.testing.assert_array_equal(found.map, np.asarray(expected.dataobj))
     axis = int(np.flatnonzero([code in "SI" for code in codes])[0])
     for item in found.slices:
-        assert np.take(found.map, item.file_index, axis).max() == pytest.approx(
-            found.grid_maps[item.slice - found.slices[0].slice].max()
-        )
+        row = item.slice - found.slices[0].slice
+        own = found.grid_maps[row][found.grid_brain[row]]
+        assert np.take(found.map, item.file_index, axis).max() == pytest.approx(own.max(initial=0))
 
 
 def with_lesion(image: Any) -> tuple[Any, np.ndarray]:
@@ -136,7 +137,7 @@ def test_a_known_lesion_is_found_where_it_is_on_any_grid(name: str, predictor: A
     found, plain = (predictor.predict({"flair": moved(i, affine, shape)}) for i in (lesion, flair))
     assert found.map.shape == shape
     np.testing.assert_allclose(found.affine, image.affine)
-    rise = np.clip(found.map - plain.map, 0, None)
+    rise = np.where(found.brain & plain.brain, np.clip(found.map - plain.map, 0, None), 0)
     rise[rise < 0.5 * rise.max()] = 0
     centre = (np.argwhere(rise > 0) * rise[rise > 0][:, None]).sum(0) / rise.sum()
     assert np.linalg.norm(affine[:3, :3] @ centre + affine[:3, 3] - where) < 9
@@ -226,25 +227,16 @@ def test_a_scan_that_is_above_0_in_one_voxel_only_has_a_report(predictor: Any, f
 
 
 def test_the_threshold_is_that_of_the_shown_subset(predictor: Any, flair: Any) -> None:
-    result = predictor.cell.result
-    own = next(row.threshold.value for row in result.rows if row.subset == "F")
+    own = predictor.cell.normals.subsets["F"].threshold
     found = predictor.predict({"flair": flair})
     assert found.threshold == own
     counted = {item.file_index for item in found.slices if item.counted}
-    expected = found.map > own
+    expected = (found.map > own) & (np.asarray(flair.dataobj) > 0)
     for k in set(range(flair.shape[2])) - counted:
         expected[:, :, k] = False
     np.testing.assert_array_equal(found.mask, expected)
     assert found.volume_ml == pytest.approx(expected.sum() * 4.5 * 4.5 * 7.5 / 1000)
     assert predictor.predict({"flair": flair}, threshold=1e9).volume_ml == 0
-
-
-def test_a_scan_that_as_a_whole_differs_from_the_training_data_gets_a_note(predictor: Any, flair: Any) -> None:
-    array = np.asarray(flair.dataobj).astype(np.float32)
-    noise = np.random.default_rng(0).random(array.shape, dtype=np.float32)
-    found = predictor.predict({"flair": nibabel.Nifti1Image(array + array.max() + noise, flair.affine)})
-    assert any("of the scored area lies above a threshold that 1 %" in note for note in found.notes)
-    assert not any("of the scored area" in note for note in predictor.predict({"flair": flair}).notes)
 
 
 def test_without_a_threshold_there_is_no_mask_but_a_sentence(predictor: Any, tiny_phantom: Path) -> None:

@@ -31,9 +31,9 @@ from anyadbench.data.store.build import prepare
 from anyadbench.data.trees.layouts import get_layout
 from anyadbench.engine.checkpoints import load_checkpoint, save_checkpoint
 from anyadbench.engine.map_sample import MapSample
-from anyadbench.engine.scoring import RowState
 from anyadbench.errors import UserError
 from anyadbench.files import CACHE, copy_file, write_json, write_note, write_text
+from anyadbench.metrics.rows.row_state import RowState
 from anyadbench.predict.prediction import Prediction
 from anyadbench.results.arrays import save_arrays
 from anyadbench.results.cellfiles import SLICE_COLUMNS

@@ -16,7 +16,7 @@ from anyadbench.boards.aggregate.reported import NOT_STATED
 from anyadbench.boards.aggregate.uncertainty import Replicated, summary_intervals, with_intervals
 from anyadbench.boards.aggregate.variants import group_variants
 from anyadbench.errors import UserError
-from anyadbench.metrics import METRICS
+from anyadbench.metrics.names import BALANCED, BRAIN, HEIGHT, METRICS
 from anyadbench.results.read import CellRecord
 from anyadbench.sequences import AS_AVAILABLE, format_subset
 
@@ -161,7 +161,8 @@ def _board(
 
 def _metric_names(names: Iterable[str]) -> tuple[str, ...]:
     found = set(names)
-    return (*(name for name in METRICS if name in found), *sorted(found - set(METRICS)))
+    known = (*METRICS, *BRAIN, *HEIGHT, *BALANCED)
+    return (*(name for name in known if name in found), *sorted(found - set(known)))
 
 
 def _marked(line: Line, strangers: dict[str, set[str]]) -> Line:

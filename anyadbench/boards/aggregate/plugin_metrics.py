@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from anyadbench.errors import UserError
-from anyadbench.metrics.names import BALANCED, METRICS
+from anyadbench.metrics.names import BALANCED, BRAIN, HEIGHT, METRICS
 from anyadbench.metrics.rows.plugin_metrics import AddedMetric, RowScores
 from anyadbench.plugins import collect
 from anyadbench.plugins.blame import blame
@@ -34,7 +34,7 @@ def added_metrics() -> tuple[list[AddedMetric], list[str]]:
     for metric in (metric for metrics in offered for metric in metrics):
         if not isinstance(metric, AddedMetric):
             problems.append(f"A plugin's metric is a {type(metric).__name__}, not an AddedMetric; it was left out.")
-        elif metric.name in (*METRICS, *BALANCED):
+        elif metric.name in (*METRICS, *BALANCED, *BRAIN, *HEIGHT):
             problems.append(f"A plugin's metric has the name of a built-in metric, {metric.name!r}; it was left out.")
         elif metric.name in found:
             problems.append(f"Two plugins add a metric {metric.name!r}; the second was left out.")

@@ -23,7 +23,7 @@ from anyadbench.boards.render.text import (
     seed_text,
 )
 from anyadbench.boards.render.verdicts import verdicts
-from anyadbench.metrics.names import BALANCED
+from anyadbench.metrics.names import BALANCED, BRAIN
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -119,7 +119,8 @@ def _values(line: Line | None, metrics: Sequence[str], reasons: dict[str, None])
 
 def _print_one(board: Board, variant: Variant, test: str, out: Console, reasons: dict[str, None]) -> None:
     rows = []
-    metrics = [name for name in board.metrics if name not in BALANCED]
+    # Of those inside the brain, one column: all of them do not fit 100 columns.
+    metrics = [name for name in board.metrics if name not in BALANCED and (name not in BRAIN or name == "brain_ap")]
     for subset in board.subsets:
         line = board.line(variant.key, test, subset)
         counts = [str(line.n_subjects), str(line.n_slices), percent(abnormal_share(line))] if line else ["0", "0", DASH]

@@ -17,6 +17,14 @@ _LABELS = {
     "aupro": "AUPRO",
     "image_ap_balanced": "Image AP at a prevalence of ½",
     "image_f1_balanced": "Image F1-max at a prevalence of ½",
+    "brain_auroc": "Pixel AUROC inside the brain",
+    "brain_ap": "Pixel AP inside the brain",
+    "brain_f1": "Pixel F1-max inside the brain",
+    "brain_aupro_05": "AUPRO inside the brain, FPR up to .05",
+    "brain_aupro_30": "AUPRO inside the brain, FPR up to .3",
+    "image_auroc_height": "Image AUROC, normalised by height",
+    "image_ap_height": "Image AP, normalised by height",
+    "image_f1_height": "Image F1-max, normalised by height",
 }
 _SHORT = {
     "image_auroc": "I-AUROC",
@@ -28,6 +36,14 @@ _SHORT = {
     "aupro": "AUPRO",
     "image_ap_balanced": "I-AP½",
     "image_f1_balanced": "I-F1½",
+    "brain_auroc": "B-AUROC",
+    "brain_ap": "B-AP",
+    "brain_f1": "B-F1",
+    "brain_aupro_05": "B-PRO.05",
+    "brain_aupro_30": "B-PRO.3",
+    "image_auroc_height": "I-AUROCh",
+    "image_ap_height": "I-APh",
+    "image_f1_height": "I-F1h",
 }
 KIND_TITLES = {
     "measured": "Measured",

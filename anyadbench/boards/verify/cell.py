@@ -265,9 +265,11 @@ def _check_numbers(
                 for name in ("intervals", *BALANCED):
                     reasons.pop(name, None)
         where = f"{row.test}, {row.subset}: "
-        steps = getattr(statistics.pixels.get((row.test, row.subset)), "steps", None)
-        if isinstance(steps, GroupedSteps):
-            report.width = max([report.width, *(high - low for low, high in steps.ends().values() if high == high)])
+        pixels = statistics.pixels.get((row.test, row.subset))
+        for ranked in (pixels, pixels.brain) if pixels is not None else ():
+            steps = ranked.steps if ranked is not None else None
+            if isinstance(steps, GroupedSteps):
+                report.width = max([report.width, *(high - low for low, high in steps.ends().values() if high == high)])
         compare(report, "result.json", "slices and pixel statistics", where, wanted, told)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.metrics.core.cohort import LEFT_OUT, Cohort
-from anyadbench.metrics.core.curves import FPR_LIMIT, Curve
-from anyadbench.metrics.intervals.jackknife import JACKKNIFED, jackknife_values
+from anyadbench.metrics.core.cohort import Cohort
+from anyadbench.metrics.core.curves import Curve, Region
+from anyadbench.metrics.intervals.jackknife import pixels_left_out
+from anyadbench.metrics.rows.brain_pixels import Ranked
 from anyadbench.metrics.rows.grouped import (
     COVERAGE_UNIT,
     POSITION_UNIT,
@@ -21,7 +22,6 @@ from anyadbench.metrics.rows.grouped import (
 )
 from anyadbench.metrics.rows.grouped_storage import WEIGHT_BITS
 from anyadbench.metrics.rows.row_pixels import RowPixels
-from anyadbench.results.cellfiles import RowKey, SliceRecord
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
@@ -43,51 +43,67 @@ MOST_STEPS = 1 << 11
 """Groups of one row in the pooled ranking; few rows need as many."""
 
 
-def condense(rows: Sequence[RowPixels], slices: Mapping[RowKey, Sequence[SliceRecord]]) -> list[RowPixels]:
+BRAIN_WIDTH, BRAIN_STEPS = 2e-4, 1 << 8
+"""The same for the pixels inside the brain."""
+
+
+def condense(rows: Sequence[RowPixels], scale: float = 1.0) -> list[RowPixels]:
     """Return the rows of a cell with grouped steps and fewer groups of subjects' counts; grouped rows stay as they are.
 
     Every value is that of the given rows: `GroupedSteps.compute` returns it, and its ends contain it. So are the values
     without each subject, which the subjects' counts give to within `NEAR`.
+
+    Args:
+        rows: The rows.
+        scale: Factor on the numbers of groups, for cells with so many rows that they would take too much space.
     """
     counts = sum(len(row.subjects) for row in rows)
-    groups = int(np.clip(COUNTS // max(counts, 1), LEAST_GROUPS, MOST_GROUPS))
-    return [
-        row if isinstance(row.steps, GroupedSteps) else _condensed(row, groups, slices.get((row.test, row.subset), []))
-        for row in rows
-    ]
+    groups = int(np.clip(scale * COUNTS // max(counts, 1), LEAST_GROUPS, MOST_GROUPS))
+    return [row if isinstance(row.steps, GroupedSteps) else _condensed(row, groups, scale) for row in rows]
 
 
-def left_out(row: RowPixels, cohort: Cohort, records: Sequence[SliceRecord]) -> Float64[np.ndarray, "s m"]:
-    """Return the pixel metrics of a row without each subject, as the counts of ``cohort`` give them."""
-    scores = {name: [one for one in records if one["subject"] == name] for name in row.subjects}
-    images = [
-        (np.array([float(one["image_score"]) for one in own]), np.array([bool(one["label"]) for one in own]))
-        for own in scores.values()
-    ]
-    points = dict.fromkeys(JACKKNIFED, float("nan")) | row.steps.compute()
-    _, found = jackknife_values(replace(cohort, left_out=None), images, points)
-    return found[:, [JACKKNIFED.index(name) for name in LEFT_OUT]]
+def left_out(ranked: Ranked, cohort: Cohort) -> Float64[np.ndarray, "s m"]:
+    """Return the pixel metrics of a ranking without each subject, as the counts of ``cohort`` give them."""
+    return pixels_left_out(cohort, ranked.steps.compute(), ranked.steps.region)
 
 
-def _condensed(row: RowPixels, groups: int, records: Sequence[SliceRecord]) -> RowPixels:
-    wanted = left_out(row, row.cohort, records)
+def _condensed(row: RowPixels, groups: int, scale: float) -> RowPixels:
+    found = None if row.decision is None else row.decision.tp
+    field = _grouped(row.field, groups, WIDTH, int(scale * MOST_STEPS), found if row.brain is None else None)
+    brain = row.brain
+    if brain is not None:
+        brain = _grouped(brain, LEAST_GROUPS, BRAIN_WIDTH, int(scale * BRAIN_STEPS), found)
+    return replace(row, steps=field.steps, owners=field.owners, cohort=field.cohort, brain=brain)
+
+
+def _grouped(ranked: Ranked, groups: int, width: float, most: int, flagged: int | None) -> Ranked:
+    """Return a ranking by groups.
+
+    Args:
+        ranked: Single steps.
+        groups: Groups of the subjects' counts to begin with.
+        width: How close the ends of every metric are to be.
+        most: Largest number of groups of the pooled ranking.
+        flagged: Lesion pixels above the threshold, after which a group must end.
+    """
+    steps, wanted, nobody = ranked.steps, left_out(ranked, ranked.cohort), np.empty(0, dtype=np.int64)
     while True:
-        cohort = _joined(row.cohort, groups)
-        apart = np.abs(left_out(row, cohort, records) - wanted)
-        if not (apart > NEAR / 2).any() or groups >= row.cohort.tied.shape[1]:
+        cohort = _joined(ranked.cohort, groups, steps.region)
+        apart = np.abs(left_out(ranked, cohort) - wanted)
+        if not (apart > NEAR / 2).any() or groups >= ranked.cohort.tied.shape[1]:
             break
         groups *= 2
     cohort = replace(cohort, left_out=wanted)
-    if not row.steps.lesion_pixels:
-        return replace(row, steps=_Prefix.of(row.steps).grouped(np.empty(0, dtype=np.int64)), cohort=cohort)
-    prefix = _Prefix.of(row.steps)
-    needed = [len(row.steps.lesions) - 1, *prefix.marks()]
-    if row.decision is not None and row.decision.tp:
-        needed.append(int(np.searchsorted(prefix.curve.found, row.decision.tp)))
+    if not steps.lesion_pixels:
+        return Ranked(_Prefix.of(steps).grouped(nobody), nobody, cohort)
+    prefix = _Prefix.of(steps)
+    needed = [len(steps.lesions) - 1, *prefix.marks()]
+    if flagged:
+        needed.append(int(np.searchsorted(prefix.curve.found, flagged)))
     # Groups of the subjects' counts consist of whole groups of the pooled ranking, so that their sums can be compared.
     held = np.searchsorted(prefix.curve.found, np.cumsum(cohort.lesions.sum(axis=0)))
     ends = np.unique(np.concatenate([held, np.array(needed, dtype=np.int64)]))
-    return replace(row, steps=prefix.refined(ends, MOST_STEPS), cohort=cohort, owners=np.empty(0, dtype=np.int64))
+    return Ranked(prefix.refined(ends, most, width), nobody, cohort)
 
 
 @dataclass(frozen=True)
@@ -111,12 +127,13 @@ class _Prefix:
         return _Prefix(steps, curve, sums)
 
     def marks(self) -> list[int]:
-        """Return steps that must end a group: the best F1, and the two around the limit of AUPRO."""
+        """Return steps that must end a group: the best F1, and the two around each limit of AUPRO."""
         curve = self.curve
         best = int(np.argmax(2.0 * curve.found / (curve.found + curve.reached + curve.lesions)))
-        across = int(np.searchsorted(curve.reached, FPR_LIMIT * float(curve.normals), side="right"))
+        rates = [rate * float(curve.normals) for _, rate in self.steps.region.limits]
+        across = [int(place) for place in np.searchsorted(curve.reached, rates, side="right")]
         last = len(curve.found) - 1
-        return sorted({best, *(place for place in (across - 1, across) if 0 <= place <= last)})
+        return sorted({best, *(place for one in across for place in (one - 1, one) if 0 <= place <= last)})
 
     def grouped(self, ends: Int64[np.ndarray, " g"]) -> GroupedSteps:
         """Return the groups that end at the given steps."""
@@ -136,6 +153,7 @@ class _Prefix:
             areas=np.empty(0, dtype=np.int64),
             weights=np.diff(np.rint(covered * COVERAGE_UNIT).astype(np.int64), prepend=0),
             components=steps.components,
+            region=steps.region,
             ahead=taken["ahead"] - lesions * above,
             ties=taken["ties"],
             ranks=taken["ranks"] - lesions * (found - lesions),
@@ -144,15 +162,15 @@ class _Prefix:
             bins=None if steps.exact else steps.error_bound(),
         )
 
-    def refined(self, ends: Int64[np.ndarray, " g"], most: int) -> GroupedSteps:
+    def refined(self, ends: Int64[np.ndarray, " g"], most: int, width: float) -> GroupedSteps:
         """Return groups that are split where the ends of the metrics are widest, at most ``most`` of them."""
         while True:
             found = self.grouped(ends)
             first = np.append(0, ends[:-1] + 1)
             widths, totals = _widths(found)
-            if (totals <= WIDTH).all() or len(ends) >= most or not (ends > first).any():
+            if (totals <= width).all() or len(ends) >= most or not (ends > first).any():
                 return found
-            score = (widths / WIDTH * (totals > WIDTH)[:, None]).max(axis=0)
+            score = (widths / width * (totals > width)[:, None]).max(axis=0)
             score[ends == first] = 0.0
             most_new = min(max(len(ends) // 4, 16), most - len(ends))
             chosen = np.argsort(score, kind="stable")[::-1][:most_new]
@@ -171,20 +189,21 @@ class _Prefix:
         return min(first + int(np.searchsorted(share, share[-1] / 2)), last - 1)
 
 
-def _widths(steps: GroupedSteps) -> tuple[Float64[np.ndarray, "3 k"], Float64[np.ndarray, " 3"]]:
+def _widths(steps: GroupedSteps) -> tuple[Float64[np.ndarray, "m k"], Float64[np.ndarray, " m"]]:
     """Return the groups' parts of the distance between the ends of AP, best F1 and AUPRO, and these distances."""
-    precision, f1, coverage = precision_ends(steps), f1_ends(steps), coverage_ends(steps)
+    precision, f1 = precision_ends(steps), f1_ends(steps)
     over = np.maximum(f1[1] - f1[0].max(), 0.0)
-    parts = np.stack([precision[1] - precision[0], over, coverage[1] - coverage[0]])
-    return parts, np.array([parts[0].sum(), over.max(), parts[2].sum()])
+    covered = [high - low for low, high in (coverage_ends(steps, rate) for _, rate in steps.region.limits)]
+    parts = np.stack([precision[1] - precision[0], *covered, over])
+    return parts, np.append(parts[:-1].sum(axis=1), over.max())
 
 
-def _joined(cohort: Cohort, most: int) -> Cohort:
+def _joined(cohort: Cohort, most: int, region: Region) -> Cohort:
     """Join neighbouring groups of subjects' counts where it changes the pooled metrics least."""
     count = cohort.tied.shape[1]
     ends = np.arange(count)
     if count > most:
-        ends = _kept(cohort, most)
+        ends = _kept(cohort, most, region)
     first = np.append(0, ends[:-1] + 1)[: len(ends)]
     if not count:
         return cohort
@@ -201,15 +220,15 @@ def _joined(cohort: Cohort, most: int) -> Cohort:
     )
 
 
-def _kept(cohort: Cohort, most: int) -> Int64[np.ndarray, " g"]:
+def _kept(cohort: Cohort, most: int, region: Region) -> Int64[np.ndarray, " g"]:
     """Return the groups that stay ends: those whose joining would blur AUROC, AP or AUPRO most."""
     gaps, tied = cohort.gaps.sum(axis=0), cohort.tied.sum(axis=0)
     reached = np.cumsum(gaps[:-1]) + np.cumsum(tied)
     above = reached - tied
     found, covered = np.cumsum(cohort.lesions.sum(axis=0)), np.cumsum(cohort.weights.sum(axis=0))
     lesions, normals, weight = float(found[-1]), float(gaps.sum() + tied.sum()), float(max(covered[-1], 1))
-    limit = max(FPR_LIMIT * normals, 1.0)
-    measure = found / lesions + covered / weight + np.minimum(reached / limit, 1.0)
+    limits = [max(rate * normals, 1.0) for _, rate in region.limits]
+    measure = found / lesions + covered / weight + sum(np.minimum(reached / limit, 1.0) for limit in limits)
     ends = np.array([len(found) - 1])
     while len(ends) < most:
         first = np.append(0, ends[:-1] + 1)
@@ -218,7 +237,7 @@ def _kept(cohort: Cohort, most: int) -> Int64[np.ndarray, " g"]:
         blur = np.stack(
             [
                 gained * (reached[ends] - above[first]), gained * (high - low),
-                seen * (np.minimum(reached[ends], limit) - np.minimum(above[first], limit)),
+                *(seen * (np.minimum(reached[ends], limit) - np.minimum(above[first], limit)) for limit in limits),
             ]
         )  # fmt: skip
         score = (blur / np.maximum(blur.sum(axis=1, keepdims=True), 1e-300)).max(axis=0)

@@ -11,12 +11,12 @@ import numpy as np
 from anyadbench.boards.aggregate.recompute import Statistics
 from anyadbench.boards.verify.condense import NEAR, left_out
 from anyadbench.boards.verify.findings import CellReport, at
-from anyadbench.metrics.core.cohort import LEFT_OUT
 from anyadbench.protocols.model import Protocol
 from anyadbench.results.cellfiles import SliceRecord
 from anyadbench.results.schema import CellResult
 
 if TYPE_CHECKING:
+    from anyadbench.metrics.rows.brain_pixels import Ranked
     from anyadbench.metrics.rows.row_pixels import RowPixels
 
 _PIXELS = "scores/pixels.npz"
@@ -37,7 +37,9 @@ def check_counts(
         if row.steps.components < abnormal or row.steps.lesion_pixels < row.steps.components:
             text = f"{where}: {row.steps.components} lesions and {row.steps.lesion_pixels} lesion pixels cannot lie in"
             report.note(_PIXELS, f"{text} {abnormal} abnormal slices.")
-        _check_left_out(report, where, row, records)
+        for ranked in (row.field, row.brain):
+            if ranked is not None:
+                _check_left_out(report, where, row.subjects, ranked)
         _check_labels(report, where, protocol, records, emptied)
         if _native(protocol) and protocol.slices.cavity:
             wanted = sum(record["lesion_px"] for record in records if record["label"])
@@ -51,15 +53,16 @@ def check_counts(
     _check_names(report, manifest, statistics, protocol)
 
 
-def _check_left_out(report: CellReport, where: str, row: RowPixels, records: Sequence[SliceRecord]) -> None:
+def _check_left_out(report: CellReport, where: str, subjects: Sequence[str], ranked: Ranked) -> None:
     """Check stored values without each subject against the counts of the subjects, which are coarser."""
-    if row.cohort.left_out is None:
+    if ranked.cohort.left_out is None:
         return
-    found, stored = left_out(row, row.cohort, records), row.cohort.left_out
+    found, stored = left_out(ranked, ranked.cohort), ranked.cohort.left_out
     report.numbers += stored.size
     differs = (np.isnan(found) != np.isnan(stored)) | (np.abs(found - stored) > NEAR)
     for subject, metric in np.argwhere(differs)[:1]:
-        what = f"{where}: {LEFT_OUT[metric]} without {row.subjects[subject]} is {stored[subject, metric]:.4f}"
+        name = ranked.steps.region.names[metric]
+        what = f"{where}: {name} without {subjects[subject]} is {stored[subject, metric]:.4f}"
         report.note(_PIXELS, f"{what}, but the subjects' counts give {found[subject, metric]:.4f}.")
 
 

@@ -118,9 +118,7 @@ def _shorten(copy: Path) -> list[str]:
     rows = list(statistics.pixels.values())
     long = (copy / "scores/pixels.npz").stat().st_size > EXACT_BYTES
     if long and any(not isinstance(row.steps, GroupedSteps) for row in rows):
-        save_arrays(
-            copy / "scores/pixels.npz", to_grouped_arrays(condense(rows, statistics.slices), statistics.subjects)
-        )
+        save_arrays(copy / "scores/pixels.npz", to_grouped_arrays(condense(rows), statistics.subjects))
         changed.append("scores/pixels.npz")
     if (copy / "scores/slices.csv").is_file():
         save_slices(copy / "scores/slices.npz", statistics.slices)

@@ -27,8 +27,6 @@ MOST_GROUPS = 1024
 WEIGHT_UNIT = 1 << 30
 """Weight of one component; sums stay integers that a float64 represents, so resamples are the same on any machine."""
 
-LEFT_OUT = ("pixel_auroc", "pixel_ap", "pixel_f1", "aupro")
-
 STATE_BITS = 20
 """Bits at which single subjects' states are compared; finer states are coarsened."""
 
@@ -42,7 +40,7 @@ class Cohort:
         tied: Normal pixels within each group.
         lesions: Lesion pixels in each group.
         weights: Weights of components covered in each group, in units of `WEIGHT_UNIT`.
-        left_out: Metrics of `LEFT_OUT` without each subject, where they were computed from more groups than these.
+        left_out: Metrics of the region without each subject, where they were computed from more groups than these.
     """
 
     gaps: Int64[np.ndarray, "s g+1"]
@@ -78,7 +76,7 @@ class Cohort:
         """
         groups = self.tied.shape
         shapes = self.gaps.shape == (groups[0], groups[1] + 1) and self.lesions.shape == self.weights.shape == groups
-        shapes = shapes and (self.left_out is None or self.left_out.shape == (groups[0], len(LEFT_OUT)))
+        shapes = shapes and (self.left_out is None or len(self.left_out) == groups[0])
         if not shapes or any((part < 0).any() for part in (self.gaps, self.tied, self.lesions, self.weights)):
             raise UserError("The counts of the subjects' pixels are impossible; run the cell again.")
         if steps is None:

@@ -23,6 +23,46 @@ PLOT_POINTS = 500
 
 
 @dataclass(frozen=True)
+class Region:
+    """The pixel metrics of a part of the field, by name.
+
+    Attributes:
+        auroc: Name of its AUROC.
+        ap: Name of its average precision.
+        f1: Name of its best F1.
+        limits: False-positive rate up to which AUPRO is taken, by name of the metric.
+    """
+
+    auroc: str
+    ap: str
+    f1: str
+    limits: tuple[tuple[str, float], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all metrics, in the order of the boards."""
+        return (self.auroc, self.ap, self.f1, *(name for name, _ in self.limits))
+
+    def curves(self, curve: Curve) -> dict[str, Float64[np.ndarray, "*batch"]]:
+        """Return the metrics of one or several curves that have normal and lesion pixels."""
+        found = {self.auroc: auroc(curve), self.ap: average_precision(curve), self.f1: f1_max(curve)}
+        return found | {name: aupro(curve, limit) for name, limit in self.limits}
+
+    def values(self, curve: Curve) -> dict[str, float]:
+        """Return the metrics of one curve; NaN where lesion or normal pixels are missing."""
+        if not (curve.normals > 0 and curve.lesions > 0):
+            return dict.fromkeys(self.names, float("nan"))
+        return {name: float(value) for name, value in self.curves(curve).items()}
+
+
+FIELD = Region("pixel_auroc", "pixel_ap", "pixel_f1", (("aupro", FPR_LIMIT),))
+"""The whole field of view."""
+
+INSIDE = Region("brain_auroc", "brain_ap", "brain_f1", (("brain_aupro_05", 0.05), ("brain_aupro_30", 0.3)))
+"""The pixels inside the brain."""
+
+
+@dataclass(frozen=True)
 class Curve:
     """Steps in order of falling score; counts may be integers or whole floats.
 
@@ -107,15 +147,8 @@ def aupro(curve: Curve, limit: float = FPR_LIMIT) -> Float64[np.ndarray, "*batch
 
 
 def pixel_values(curve: Curve) -> dict[str, float]:
-    """Return the pixel metrics of one curve; NaN where lesion or normal pixels are missing."""
-    if not (curve.normals > 0 and curve.lesions > 0):
-        return dict.fromkeys(("pixel_auroc", "pixel_ap", "pixel_f1", "aupro"), float("nan"))
-    return {
-        "pixel_auroc": float(auroc(curve)),
-        "pixel_ap": float(average_precision(curve)),
-        "pixel_f1": float(f1_max(curve)),
-        "aupro": float(aupro(curve)),
-    }
+    """Return the pixel metrics of the field; NaN where lesion or normal pixels are missing."""
+    return FIELD.values(curve)
 
 
 def ranks_among(normals: list[np.ndarray], keys: np.ndarray) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:

@@ -38,7 +38,7 @@ def evaluate(
     truth = as_masks(masks, scores.shape)
     lesions = lesion_pixels(truth, components)
     stats = PixelStats()
-    stats._add(scores, lesions)
+    stats.add_pixels(scores.ravel(), lesions)
     labels = np.zeros(len(scores), dtype=np.bool_)
     if scores.size:
         labels[np.unique(lesions.index // (scores.shape[1] * scores.shape[2]))] = True

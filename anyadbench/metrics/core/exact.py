@@ -63,10 +63,10 @@ class PixelStats:
             ScoreError: If a score is NaN or infinite; the state is unchanged.
         """
         scores = as_maps(maps)
-        self._add(scores, lesion_pixels(as_masks(masks, scores.shape), components))
+        self.add_pixels(scores.ravel(), lesion_pixels(as_masks(masks, scores.shape), components))
 
-    def _add(self, scores: Float32[np.ndarray, "n h w"], lesions: LesionPixels) -> None:
-        flat = scores.ravel()
+    def add_pixels(self, flat: Float32[np.ndarray, " n"], lesions: LesionPixels) -> None:
+        """Add finite scores, of which those at the lesions' places are lesion pixels."""
         self._steps, self._lesions_sorted = None, False
         self._lesion_parts.append(_pack(float32_keys(flat[lesions.index]), lesions.areas))
         self.components += lesions.count
@@ -107,6 +107,13 @@ class PixelStats:
         self.normal_pixels += other.normal_pixels
         self.lesion_pixels += other.lesion_pixels
         self._steps, self._lesions_sorted = None, False
+
+    def merge_normals(self, other: PixelStats) -> None:
+        """Add the normal pixels of another state, which stays unchanged."""
+        other._sort_buffer()
+        self._chunks += other._chunks
+        self.normal_pixels += other.normal_pixels
+        self._steps = None
 
     def __add__(self, other: PixelStats) -> PixelStats:
         """Return a new state with the pixels of both."""
@@ -177,9 +184,13 @@ class PixelStats:
         """Return the ordered keys of the normal pixels as ascending chunks."""
         return list(self._sorted_normals())
 
+    def join(self) -> None:
+        """Sort what was added, so that states that share these scores need not sort them again."""
+        self._sorted_normals()
+
     def _sorted_normals(self) -> list[Int32[np.ndarray, " m"]]:
         self._sort_buffer()
-        if len(self._chunks) > 1 + 2 * self.normal_pixels // CHUNK:
+        if len(self._chunks) > 2 + 2 * self.normal_pixels // CHUNK:
             self._chunks = [_joined(group) for group in _groups(self._chunks)]
         return self._chunks
 

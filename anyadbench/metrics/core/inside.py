@@ -8,15 +8,12 @@ import numpy as np
 
 from anyadbench.metrics.core.arrays import as_maps, as_masks, to_numpy
 from anyadbench.metrics.core.components import components
-from anyadbench.metrics.core.curves import aupro, pixel_values
+from anyadbench.metrics.core.curves import INSIDE
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Int32
 
     from anyadbench.metrics.core.curves import Curve
-
-AUPRO_LIMITS = {"brain_aupro_05": 0.05, "brain_aupro_30": 0.30}
-"""False-positive rates of brain pixels up to which AUPRO is taken, by name of the metric."""
 
 
 def brain_pixels(
@@ -47,12 +44,9 @@ def brain_pixels(
 
 
 def brain_values(curve: Curve) -> dict[str, float]:
-    """Return ``brain_auroc``, ``brain_ap``, ``brain_f1`` and the metrics of `AUPRO_LIMITS`; NaN where undefined.
+    """Return the metrics of `anyadbench.metrics.names.BRAIN`; NaN where undefined.
 
     Args:
         curve: Of a state that was fed with `brain_pixels`.
     """
-    values = pixel_values(curve)
-    found = {f"brain_{name}": values[f"pixel_{name}"] for name in ("auroc", "ap", "f1")}
-    defined = bool(curve.normals > 0 and curve.lesions > 0)
-    return found | {name: float(aupro(curve, at)) if defined else float("nan") for name, at in AUPRO_LIMITS.items()}
+    return INSIDE.values(curve)

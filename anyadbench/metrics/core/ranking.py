@@ -7,13 +7,13 @@ compressed and does not change under any monotone change of the scores.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anyadbench.errors import UserError
-from anyadbench.metrics.core.curves import Curve, aupro, pixel_values, plot_points
+from anyadbench.metrics.core.curves import FIELD, Curve, Region, aupro, plot_points
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
@@ -37,6 +37,7 @@ class Steps:
         areas: Component area of each lesion pixel, in the order of the steps; empty for a streaming state.
         weights: Sum of component weights at each step of a streaming state; empty for an exact one.
         components: Number of lesion components.
+        region: The part of the field whose pixels are ranked.
     """
 
     gaps: Int64[np.ndarray, " k+1"]
@@ -45,6 +46,7 @@ class Steps:
     areas: Int64[np.ndarray, " p"]
     weights: Int64[np.ndarray, " w"]
     components: int
+    region: Region = field(default=FIELD, kw_only=True)
 
     @property
     def exact(self) -> bool:
@@ -100,8 +102,8 @@ class Steps:
         return np.asarray(covered / covered[-1])
 
     def compute(self) -> dict[str, float]:
-        """Return ``pixel_auroc``, ``pixel_ap``, ``pixel_f1`` and ``aupro`` (see `PixelStats.compute`)."""
-        return pixel_values(self.curve())
+        """Return the metrics of the region: for the field, those of `PixelStats.compute`."""
+        return self.region.values(self.curve())
 
     def curves(self) -> dict[str, Float64[np.ndarray, "p 2"]]:
         """Return at most 500 points of each of the ``roc``, ``pr`` and ``pro`` curves, for plots."""
@@ -113,7 +115,7 @@ class Steps:
         The bound is rigorous and comes from the counts: within each bin, normal and lesion pixels may have had any
         order. NaN where the metric is undefined.
         """
-        return _bounds(self.curve(), self.components)
+        return _bounds(self.curve(), self.components, self.region)
 
 
 def curve_points(steps: Steps) -> dict[str, list[list[float]]]:
@@ -122,8 +124,8 @@ def curve_points(steps: Steps) -> dict[str, list[list[float]]]:
     return {name: np.round(points, 5).tolist() for name, points in found.items() if np.isfinite(points).all()}
 
 
-def _bounds(curve: Curve, components: int) -> dict[str, float]:
-    value = pixel_values(curve)
+def _bounds(curve: Curve, components: int, region: Region) -> dict[str, float]:
+    value = region.values(curve)
     if not (curve.normals > 0 and curve.lesions > 0):
         return value
     found: Int64[np.ndarray, " k"] = curve.found
@@ -135,11 +137,13 @@ def _bounds(curve: Curve, components: int) -> dict[str, float]:
     last = Curve(curve.reached, curve.reached, found, curve.covered, curve.normals, curve.lesions)
     weights = float(curve.lesions) / (max(components, 1) * STREAM_UNIT)
     bounds = {
-        "pixel_auroc": float((lesions * inside).sum()) / (2.0 * float(curve.normals) * float(curve.lesions)),
-        "pixel_ap": max(best_ap - value["pixel_ap"], value["pixel_ap"] - _worst_ap(curve, lesions)),
-        "pixel_f1": best_f1 - value["pixel_f1"],
-        "aupro": max(float(aupro(first)) - value["aupro"], value["aupro"] - float(aupro(last))) + weights,
+        region.auroc: float((lesions * inside).sum()) / (2.0 * float(curve.normals) * float(curve.lesions)),
+        region.ap: max(best_ap - value[region.ap], value[region.ap] - _worst_ap(curve, lesions)),
+        region.f1: best_f1 - value[region.f1],
     }
+    for name, limit in region.limits:
+        apart = max(float(aupro(first, limit)) - value[name], value[name] - float(aupro(last, limit)))
+        bounds[name] = apart + weights
     return {name: max(bound, 0.0) + _ROUNDING for name, bound in bounds.items()}
 
 

@@ -21,7 +21,7 @@ from anyadbench.metrics.core.sparse_histogram import PagedTable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jaxtyping import Float64
+    from jaxtyping import Float32, Float64
 
     from anyadbench.metrics.core.components import LesionPixels
 
@@ -58,8 +58,10 @@ class PixelState:
     def update(self, maps: Any, masks: Any, components: Any | None = None) -> None:
         """Add slices; arguments and errors as in `anyadbench.metrics.PixelStats.update`."""
         scores = as_maps(maps)
-        lesions = lesion_pixels(as_masks(masks, scores.shape), components)
-        flat = scores.ravel()
+        self.add_pixels(scores.ravel(), lesion_pixels(as_masks(masks, scores.shape), components))
+
+    def add_pixels(self, flat: Float32[np.ndarray, " n"], lesions: LesionPixels) -> None:
+        """Add finite scores, of which those at the lesions' places are lesion pixels."""
         self._add_lesions(float32_keys(flat[lesions.index]), lesions)
         for start in range(0, flat.size, _BLOCK_PIXELS):
             self._total.count_keys(float32_keys(flat[start : start + _BLOCK_PIXELS]))
@@ -118,6 +120,11 @@ class PixelState:
         self.components += other.components
         for mine, theirs in zip(self._tables(), other._tables(), strict=True):
             mine.add(*theirs.items())
+
+    def merge_normals(self, other: PixelState) -> None:
+        """Add the normal pixels of another state of the same bits, which stays unchanged."""
+        bins, total = other._total.items()
+        self._total.add(bins, total - other._lesion.at(bins))
 
     def __add__(self, other: PixelState) -> PixelState:
         """Return a new state with the pixels of both."""

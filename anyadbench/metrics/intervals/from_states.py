@@ -16,6 +16,7 @@ from anyadbench.metrics.intervals.interval import Interval, intervals
 from anyadbench.metrics.intervals.jackknife import Replicates, jackknife_values, one_seed
 from anyadbench.metrics.intervals.paired import Paired, paired
 from anyadbench.metrics.intervals.resample import ImageData, joined
+from anyadbench.metrics.names import BALANCED, METRICS
 
 if TYPE_CHECKING:
     from anyadbench.metrics.core.cohort import Cohort
@@ -73,4 +74,4 @@ def _replicates(
     known = pooled.compute() | image_metrics(scores, labels) | dict(points or {})
     cohort: Cohort = binned_cohort(states)
     names = [f"{number:06d}" for number in range(len(states))]
-    return one_seed(names, *jackknife_values(cohort, image, known))
+    return one_seed(names, *jackknife_values(cohort, image, known)).only((*METRICS, *BALANCED))

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anyadbench.errors import UserError
-from anyadbench.metrics.core.cohort import LEFT_OUT
-from anyadbench.metrics.intervals.resample import ImageData, resample
-from anyadbench.metrics.names import BALANCED, METRICS
+from anyadbench.metrics.core.curves import FIELD, INSIDE, Region
+from anyadbench.metrics.intervals.resample import ImageData, resample, resample_pixels
+from anyadbench.metrics.names import BALANCED, BRAIN, HEIGHT, METRICS
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float64
 
     from anyadbench.metrics.core.cohort import Cohort
 
-JACKKNIFED = (*METRICS, *BALANCED)
-"""Metrics whose values without a subject are kept."""
+JACKKNIFED = (*METRICS, *BALANCED, *BRAIN, *HEIGHT)
+"""Metrics whose values without a subject are kept; NaN where a row lacks one."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,11 @@ class Replicates:
         place = self.metrics.index(name)
         return self.point[:, place], self.jack[:, :, place]
 
+    def only(self, names: Sequence[str]) -> Replicates:
+        """Return the line with some of its metrics."""
+        places = [self.metrics.index(name) for name in names]
+        return Replicates(self.subjects, tuple(names), self.point[:, places], self.jack[:, :, places])
+
     def on(self, subjects: Sequence[str]) -> Replicates:
         """Return the line over more subjects: leaving out one that it does not have changes nothing.
 
@@ -76,7 +81,12 @@ class Replicates:
 
 
 def jackknife_values(
-    cohort: Cohort, images: ImageData, points: Mapping[str, float], among: Sequence[int] | None = None
+    cohort: Cohort,
+    images: ImageData,
+    points: Mapping[str, float],
+    among: Sequence[int] | None = None,
+    brain: Cohort | None = None,
+    heights: ImageData | None = None,
 ) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, "n m"]]:
     """Return the metrics of `JACKKNIFED`, and their values without each subject.
 
@@ -86,6 +96,8 @@ def jackknife_values(
         points: Values of the sample itself. Grouping steps makes a small difference to the sample's value, by which all
             other values are moved.
         among: Positions of the subjects that count; by default all.
+        brain: Pixel counts inside the brain, if there are any.
+        heights: Image scores normalised by height and labels of the slices, if there are any.
 
     Raises:
         UserError: If the cohort and the images have different numbers of subjects.
@@ -99,15 +111,26 @@ def jackknife_values(
     chosen = np.zeros(count)
     chosen[kept] = 1.0
     draws = np.concatenate([np.ones((1, count)), chosen[None], chosen - np.eye(count)[kept]])
-    found = resample(cohort, images, draws)
-    values = np.stack([found[name] for name in JACKKNIFED], axis=1)
-    point = np.array([points[name] for name in JACKKNIFED], dtype=np.float64)
+    found = resample(cohort, images, draws, brain, heights)
+    lacking = np.full(len(draws), np.nan)
+    values = np.stack([found.get(name, lacking) for name in JACKKNIFED], axis=1)
+    point = np.array([points.get(name, np.nan) for name in JACKKNIFED], dtype=np.float64)
     moved = np.clip(values[1:] + (point - values[0]), 0.0, 1.0)
     if among is not None:
         return moved[0], moved[1:]
-    if cohort.left_out is not None:
-        moved[1:, [JACKKNIFED.index(name) for name in LEFT_OUT]] = cohort.left_out
+    for counts, region in ((cohort, FIELD), (brain, INSIDE)):
+        if counts is not None and counts.left_out is not None:
+            moved[1:, [JACKKNIFED.index(name) for name in region.names]] = counts.left_out
     return point, moved[1:]
+
+
+def pixels_left_out(cohort: Cohort, points: Mapping[str, float], region: Region) -> Float64[np.ndarray, "n m"]:
+    """Return the pixel metrics of a region without each subject, moved as in `jackknife_values`."""
+    draws = np.concatenate([np.ones((1, len(cohort))), 1.0 - np.eye(len(cohort))])
+    found = resample_pixels(cohort, region, draws)
+    values = np.stack([found[name] for name in region.names], axis=1)
+    point = np.array([points[name] for name in region.names], dtype=np.float64)
+    return np.asarray(np.clip(values[1:] + (point - values[0]), 0.0, 1.0))
 
 
 def one_seed(subjects: Sequence[str], point: Float[np.ndarray, " m"], jack: Float[np.ndarray, "n m"]) -> Replicates:

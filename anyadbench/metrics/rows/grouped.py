@@ -15,15 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anyadbench.errors import UserError
-from anyadbench.metrics.core.curves import FPR_LIMIT
 from anyadbench.metrics.core.ranking import Steps
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
 
     from anyadbench.metrics.core.cohort import Cohort
-
-PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1", "aupro")
 
 COVERAGE_UNIT = 1 << 20
 """Coverage of all components; the coverage up to each group is rounded to these units."""
@@ -72,7 +69,7 @@ class GroupedSteps(Steps):
 
     def error_bound(self) -> dict[str, float]:
         """Return the largest error that bins of scores caused in each value; 0 for exact steps."""
-        return dict(self.bins) if self.bins is not None else dict.fromkeys(PIXEL_METRICS, 0.0)
+        return dict(self.bins) if self.bins is not None else dict.fromkeys(self.region.names, 0.0)
 
     def _covered(self) -> Float64[np.ndarray, " k"]:
         return np.asarray(np.cumsum(self.weights) / COVERAGE_UNIT)
@@ -84,7 +81,8 @@ class GroupedSteps(Steps):
             UserError: If not; the sentence gives the value and its ends.
         """
         parts = (self.tied, self.lesions, self.weights, self.ahead, self.ties, self.ranks, self.positions)
-        if len({len(part) for part in parts} | {len(self.gaps) - 1}) != 1 or set(self.values) != set(PIXEL_METRICS):
+        lengths = {len(part) for part in parts} | {len(self.gaps) - 1}
+        if len(lengths) != 1 or set(self.values) != set(self.region.names):
             raise UserError(_IMPOSSIBLE)
         if any((part < 0).any() for part in (self.gaps, *parts)) or (self.lesions < 1).any():
             raise UserError(_IMPOSSIBLE)
@@ -125,15 +123,16 @@ class GroupedSteps(Steps):
     def ends(self) -> dict[str, Ends]:
         """Return the lowest and highest value of each metric that steps with these sums can have; NaN if undefined."""
         if not (self.normal_pixels and self.lesion_pixels):
-            return dict.fromkeys(PIXEL_METRICS, (math.nan, math.nan))
-        found: dict[str, Ends] = {"pixel_auroc": self._auroc()}
+            return dict.fromkeys(self.region.names, (math.nan, math.nan))
+        found: dict[str, Ends] = {self.region.auroc: self._auroc()}
         low, high = precision_ends(self)
-        found["pixel_ap"] = (math.fsum(low.tolist()) - _ROUNDING, math.fsum(high.tolist()) + _ROUNDING)
+        found[self.region.ap] = (math.fsum(low.tolist()) - _ROUNDING, math.fsum(high.tolist()) + _ROUNDING)
         low, high = f1_ends(self)
-        found["pixel_f1"] = (float(low.max()) - _ROUNDING, float(high.max()) + _ROUNDING)
-        low, high = coverage_ends(self)
+        found[self.region.f1] = (float(low.max()) - _ROUNDING, float(high.max()) + _ROUNDING)
         rounding = _ROUNDING + 0.5 / COVERAGE_UNIT
-        found["aupro"] = (math.fsum(low.tolist()) - rounding, math.fsum(high.tolist()) + rounding)
+        for name, limit in self.region.limits:
+            low, high = coverage_ends(self, limit)
+            found[name] = (math.fsum(low.tolist()) - rounding, math.fsum(high.tolist()) + rounding)
         return found
 
     def _auroc(self) -> Ends:
@@ -194,12 +193,12 @@ def f1_ends(steps: GroupedSteps) -> tuple[Float64[Array, " k"], Float64[Array, "
     return low, np.where(single, low, np.maximum(last, 2 * free / (free + others)))
 
 
-def coverage_ends(steps: GroupedSteps) -> tuple[Float64[Array, " k"], Float64[Array, " k"]]:
-    """Return the ends of each group's part of AUPRO, except for the rounding of coverage.
+def coverage_ends(steps: GroupedSteps, rate: float) -> tuple[Float64[Array, " k"], Float64[Array, " k"]]:
+    """Return the ends of each group's part of AUPRO up to a false-positive rate, except for the rounding of coverage.
 
     A component covered after m normal pixels adds its weight times the share of FPR between m and the limit.
     """
-    limit = FPR_LIMIT * steps.normal_pixels
+    limit = rate * steps.normal_pixels
     above = (np.cumsum(steps.gaps[:-1]) + np.cumsum(steps.tied) - steps.tied).astype(np.float64)
     normals = steps.tied.astype(np.float64)
     gain = steps.weights / COVERAGE_UNIT

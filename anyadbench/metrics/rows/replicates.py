@@ -78,11 +78,21 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> dict[Place, RowReplicates]:
                 starts[part] = start + len(listed)
                 point, jack = _numbers(arrays[f"{part}_point"])[[number]], _numbers(arrays[f"{part}_jack"])
                 subjects = tuple(str(name) for name in listed)
-                lines[part] = Replicates(subjects, metrics, point, jack[None, start : starts[part]])
+                lines[part] = _padded(Replicates(subjects, metrics, point, jack[None, start : starts[part]]))
             rows[str(row["test"]), str(row["subset"])] = RowReplicates(lines["own"], lines["common"])
         return rows
     except (KeyError, IndexError, TypeError, ValueError):
         raise UserError("Values without a subject are damaged or incomplete; run the cell again.") from None
+
+
+def _padded(line: Replicates) -> Replicates:
+    """Return a line of an earlier version with the metrics that it lacks, as NaN."""
+    lacking = tuple(name for name in JACKKNIFED if name not in line.metrics)
+    if not lacking:
+        return line
+    point = np.pad(line.point, ((0, 0), (0, len(lacking))), constant_values=np.nan)
+    jack = np.pad(line.jack, ((0, 0), (0, 0), (0, len(lacking))), constant_values=np.nan)
+    return Replicates(line.subjects, (*line.metrics, *lacking), point, jack)
 
 
 def _numbers(array: np.ndarray) -> Float64[np.ndarray, "k m"]:

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from anyadbench.errors import UserError
 from anyadbench.metrics.core.cohort import Cohort, binned_cohort, exact_cohort, lesion_owners, lesion_tables
+from anyadbench.metrics.core.curves import INSIDE
 from anyadbench.metrics.core.exact import PixelStats
 from anyadbench.metrics.core.ordered_bits import threshold_key
 from anyadbench.metrics.core.ranking import Steps
 from anyadbench.metrics.core.streaming import PixelState
 from anyadbench.metrics.core.thresholds import Quantile
+from anyadbench.metrics.rows.brain_pixels import Ranked, brain_parts, read_brain
 from anyadbench.metrics.rows.grouped import GroupedSteps
 from anyadbench.metrics.rows.grouped_storage import GROUPED_FORMAT, grouped_arrays, read_grouped
+from anyadbench.metrics.rows.split_counts import SplitCounts
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
@@ -31,7 +34,7 @@ _DAMAGED = "Pixel statistics are damaged or incomplete; run the cell again."
 
 @dataclass(frozen=True)
 class Decision:
-    """Pixels above the threshold from validation normals.
+    """Pixels inside the brain above the threshold from validation normals; of the field in older results.
 
     Attributes:
         quantile: Source of the threshold.
@@ -54,6 +57,7 @@ class RowPixels:
         owners: Subject of each lesion pixel in the order of the steps; empty for streaming states.
         cohort: Counts by subject.
         decision: Counts at the threshold; ``None`` without a threshold.
+        brain: The pixels inside the brain; ``None`` in results of metric version 2 and before.
     """
 
     test: str
@@ -63,6 +67,17 @@ class RowPixels:
     owners: Int64[np.ndarray, " p"]
     cohort: Cohort
     decision: Decision | None
+    brain: Ranked | None = None
+
+    @property
+    def field(self) -> Ranked:
+        """The pixels of the whole field."""
+        return Ranked(self.steps, self.owners, self.cohort)
+
+    @property
+    def decided(self) -> Steps:
+        """The ranking that the decisions are about: the brain's, or that of the field in older results."""
+        return self.steps if self.brain is None else self.brain.steps
 
     def check(self) -> None:
         """Check that the parts are possible and consistent.
@@ -70,50 +85,63 @@ class RowPixels:
         Raises:
             UserError: If they are not.
         """
-        self.steps.check()
-        if isinstance(self.steps, GroupedSteps) and self.steps.exact:
-            self.steps.check_cohort(self.cohort)
-        else:
-            self.cohort.check(self.steps if self.steps.exact else None)
-        same = self.cohort.gaps.sum() + self.cohort.tied.sum() == self.steps.normal_pixels
-        if len(self.cohort) != len(self.subjects) or not same or self.cohort.lesions.sum() != self.steps.lesion_pixels:
-            raise UserError("The counts of the subjects' pixels do not add up to those of the row; run it again.")
+        self.field.check(len(self.subjects))
+        if self.brain is not None:
+            self.brain.check(len(self.subjects))
+            self.brain.check_within(self.field)
         if self.decision is not None:
             self._check_decision(self.decision)
 
     def _check_decision(self, decision: Decision) -> None:
         decision.quantile.check()
-        curve = self.steps.curve()
+        curve = self.decided.curve()
         # The flagged lesions end at a step; the flagged normals lie from there to the next step.
         place = int(np.searchsorted(curve.found, decision.tp))
         ends_at_step = decision.tp == 0 or (place < len(curve.found) and int(curve.found[place]) == decision.tp)
         least = 0 if decision.tp == 0 else int(curve.reached[min(place, len(curve.reached) - 1)])
         after = 0 if decision.tp == 0 else place + 1
-        most = int(curve.above[after]) if after < len(curve.above) else self.steps.normal_pixels
+        most = int(curve.above[after]) if after < len(curve.above) else self.decided.normal_pixels
         if not (ends_at_step and least <= decision.fp <= most):
             raise UserError("The counts at the threshold contradict the ranking of the pixels; run the cell again.")
 
 
-def exact_pixels(test: str, subset: str, states: Mapping[str, PixelStats], quantile: Quantile | None) -> RowPixels:
+def exact_pixels(
+    test: str, subset: str, states: Mapping[str, SplitCounts[PixelStats]], quantile: Quantile | None
+) -> RowPixels:
     """Combine the states of all subjects; they are not copied, so their sum exists only within this call."""
     names = tuple(sorted(states))
-    parts = [states[name] for name in names]
-    pooled = PixelStats()
-    for part in parts:
-        pooled.merge(part)
+    pooled = SplitCounts(PixelStats(), PixelStats())
+    for name in names:
+        pooled.merge(states[name])
+    for part in (pooled.inside, pooled.outside):
+        part.join()  # once for both rankings
+    field = _exact(pooled.field(), [states[name].field() for name in names])
+    brain = _exact(pooled.inside, [states[name].inside for name in names])
+    brain = replace(brain, steps=replace(brain.steps, region=INSIDE))
+    decision = _decide(pooled.inside, quantile)
+    return RowPixels(test, subset, names, field.steps, field.owners, field.cohort, decision, brain)
+
+
+def _exact(pooled: PixelStats, parts: Sequence[PixelStats]) -> Ranked:
     steps, owners = pooled.steps(), lesion_owners(parts)
-    cohort = exact_cohort(parts, steps, owners)
-    return RowPixels(test, subset, names, steps, owners, cohort, _decide(pooled, quantile))
+    return Ranked(steps, owners, exact_cohort(parts, steps, owners))
 
 
 def streaming_pixels(
-    test: str, subset: str, pooled: PixelState, states: Mapping[str, PixelState], quantile: Quantile | None
+    test: str,
+    subset: str,
+    pooled: SplitCounts[PixelState],
+    states: Mapping[str, SplitCounts[PixelState]],
+    quantile: Quantile | None,
 ) -> RowPixels:
     """Combine the pooled state and the coarser states of all subjects."""
     names = tuple(sorted(states))
-    cohort = binned_cohort([states[name] for name in names])
-    owners = np.empty(0, dtype=np.int64)
-    return RowPixels(test, subset, names, pooled.steps(), owners, cohort, _decide(pooled, quantile))
+    nobody = np.empty(0, dtype=np.int64)
+    cohort = binned_cohort([states[name].field() for name in names])
+    inner = binned_cohort([states[name].inside for name in names])
+    brain = Ranked(replace(pooled.inside.steps(), region=INSIDE), nobody, inner)
+    decision = _decide(pooled.inside, quantile)
+    return RowPixels(test, subset, names, pooled.field().steps(), nobody, cohort, decision, brain)
 
 
 def _decide(pooled: PixelStats | PixelState, quantile: Quantile | None) -> Decision | None:
@@ -133,7 +161,6 @@ def to_arrays(rows: Sequence[RowPixels], subjects: Mapping[str, Sequence[str]]) 
     arrays: dict[str, np.ndarray] = {}
     index: list[dict[str, Any]] = []
     for number, row in enumerate(rows):
-        index.append({**_entry(row), "exact": row.steps.exact, "components": row.steps.components})
         parts = {"gaps": row.steps.gaps, "tied": row.steps.tied, "lesions": row.steps.lesions}
         parts |= {"subject_gaps": row.cohort.gaps, "subject_tied": row.cohort.tied}
         if row.steps.exact:
@@ -143,6 +170,10 @@ def to_arrays(rows: Sequence[RowPixels], subjects: Mapping[str, Sequence[str]]) 
         else:
             parts |= {"weights": row.steps.weights}
             parts |= {"subject_lesions": row.cohort.lesions, "subject_weights": row.cohort.weights}
+        entry, inner = (None, {}) if row.brain is None else brain_parts(row.field, row.brain)
+        parts |= inner
+        facts = {"exact": row.steps.exact, "components": row.steps.components, "brain": entry}
+        index.append({**_entry(row), **facts})
         arrays |= {f"{number}/{name}": _small(values) for name, values in parts.items()}
     head = {"format": FORMAT, "tests": {name: list(listed) for name, listed in subjects.items()}, "rows": index}
     return {"index": np.array(json.dumps(head, sort_keys=True)), **arrays}
@@ -150,10 +181,9 @@ def to_arrays(rows: Sequence[RowPixels], subjects: Mapping[str, Sequence[str]]) 
 
 def to_grouped_arrays(rows: Sequence[RowPixels], subjects: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
     """Return the arrays in which rows with grouped steps are stored; arguments as in `to_arrays`."""
-    grouped = [(_entry(row), row.steps, row.cohort) for row in rows if isinstance(row.steps, GroupedSteps)]
-    if len(grouped) < len(rows):
+    if not all(isinstance(one.steps, GroupedSteps) for row in rows for one in (row, row.brain) if one is not None):
         raise ValueError("a row's steps are not grouped")
-    return grouped_arrays(grouped, subjects)
+    return grouped_arrays([(_entry(row), row.field, row.brain) for row in rows], subjects)
 
 
 def _entry(row: RowPixels) -> dict[str, Any]:
@@ -176,7 +206,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> tuple[list[RowPixels], dict
             raise UserError("Pixel statistics come from an earlier version without exact counts; run the cell again.")
         subjects = {str(name): tuple(map(str, listed)) for name, listed in head["tests"].items()}
         if head["format"] == GROUPED_FORMAT:
-            rows = [_grouped_row(*found) for found in read_grouped(arrays, head)]
+            rows = [_made(entry, field, brain) for entry, field, brain in read_grouped(arrays, head)]
         else:
             rows = [_named_row(arrays, number, entry) for number, entry in enumerate(head["rows"])]
     except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
@@ -223,13 +253,14 @@ def _row(arrays: Mapping[str, np.ndarray], number: int, entry: Mapping[str, Any]
         lesions, shares = lesion_tables(steps, owners, len(names))
     else:
         lesions, shares = part("subject_lesions"), part("subject_weights")
-    cohort = Cohort(part("subject_gaps"), part("subject_tied"), lesions, shares)
-    return RowPixels(str(entry["test"]), str(entry["subset"]), names, steps, owners, cohort, _decision(entry))
+    field = Ranked(steps, owners, Cohort(part("subject_gaps"), part("subject_tied"), lesions, shares))
+    brain = read_brain(entry["brain"], part, field) if entry.get("brain") is not None else None
+    return _made(entry, field, brain)
 
 
-def _grouped_row(entry: Mapping[str, Any], steps: GroupedSteps, cohort: Cohort) -> RowPixels:
-    names, owners = tuple(map(str, entry["subjects"])), np.empty(0, dtype=np.int64)
-    return RowPixels(str(entry["test"]), str(entry["subset"]), names, steps, owners, cohort, _decision(entry))
+def _made(entry: Mapping[str, Any], field: Ranked, brain: Ranked | None) -> RowPixels:
+    places = str(entry["test"]), str(entry["subset"]), tuple(map(str, entry["subjects"]))
+    return RowPixels(*places, field.steps, field.owners, field.cohort, _decision(entry), brain)
 
 
 def _decision(entry: Mapping[str, Any]) -> Decision | None:

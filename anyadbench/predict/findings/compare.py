@@ -37,8 +37,14 @@ FEWEST_QUANTILE = 20
 LOW, HIGH = 0.05, 0.95
 """Ends of a reference range."""
 
-MOST_SLICES = 0.75
-"""Share of a scan's slices above the reference range at which the whole scan differs from the normals."""
+LESS = 0.25
+"""Share of a scan's slices that a lesion is expected to leave alone."""
+
+MOST_NORMAL = 0.05
+"""Share of a slice's brain above a threshold that 1 % should exceed, up to which no normal slice is out of place."""
+
+MOST_MASK = 0.15
+"""Share of the brain above the threshold at which there is no mask if the whole scan differs from the normals."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +86,12 @@ def compared(prediction: Prediction, basis: Basis | None, above_ml: float, count
         replace(item, percentile=at_height(normals, "peak", item.peak, _height_of(item, prediction, heights)))
         for item in prediction.clusters
     )
-    reference = None
-    notes = list(prediction.notes)
-    if prediction.threshold is not None:
-        reference = reference_range(normals, prediction.threshold, above_ml, counted_ml, source)
-        notes += _differs(prediction, basis, source)
-    found = _percentiles(prediction, basis, normals, heights, source)
-    return replace(prediction, clusters=clusters, percentiles=found, reference=reference, notes=tuple(notes))
+    percentiles = _percentiles(prediction, basis, normals, heights, source)
+    found = replace(prediction, clusters=clusters, percentiles=percentiles)
+    if prediction.threshold is None:
+        return found
+    reference = reference_range(normals, prediction.threshold, above_ml, counted_ml, source)
+    return _judged(replace(found, reference=reference), normals, source)
 
 
 def relative_heights(prediction: Prediction) -> list[float]:
@@ -136,6 +141,13 @@ def patient_percentile(normals: Normals, score: float) -> tuple[float, str]:
     return percentile(normals.slices["brain_score"].astype(np.float64), score), "slices"
 
 
+def normal_range(values: Float[np.ndarray, " n"]) -> tuple[float, float, str]:
+    """Return the ends of the range of normals, and which range it is in words."""
+    many = len(values) >= FEWEST_QUANTILE
+    low, high = (float(np.quantile(values, end)) for end in ((LOW, HIGH) if many else (0.0, 1.0)))
+    return low, high, "5th to 95th percentile" if many else "lowest to highest"
+
+
 def reference_range(
     normals: Normals, threshold: float, above_ml: float, counted_ml: float, source: str
 ) -> dict[str, Any]:
@@ -147,13 +159,12 @@ def reference_range(
     """
     whole = normals.n_subjects >= FEWEST
     shares = normals.scan_shares(threshold) if whole else normals.shares(threshold)
-    ends = (LOW, HIGH) if len(shares) >= FEWEST_QUANTILE else (0.0, 1.0)
-    low, high = (float(np.quantile(shares, end)) for end in ends)
+    low, high, kind = normal_range(shares)
     share = above_ml / counted_ml if counted_ml else 0.0
     return {
         "among": "scans" if whole else "slices",
         "n": len(shares),
-        "range": "5th to 95th percentile" if ends[0] else "lowest to highest",
+        "range": kind,
         "source": source,
         "share_of_brain": share,
         "normal_share_of_brain": [low, high],
@@ -189,22 +200,34 @@ def _height_of(cluster: Cluster, prediction: Prediction, heights: list[float]) -
     return height_of(cluster.peak_mm[2], first, last)
 
 
-def _differs(prediction: Prediction, basis: Basis, source: str) -> list[str]:
-    """Return a note if most slices have more above the threshold than normal ones, which no lesion explains."""
-    beyond = []
-    limits: dict[str, float] = {}
-    for item, picture, inside in zip(prediction.slices, prediction.grid_maps, prediction.grid_brain, strict=True):
-        normals = basis.of(item.subset)
-        if normals is None or not item.counted or prediction.threshold is None or not inside.any():
-            continue
-        limit = prediction.threshold if item.subset == format_subset(prediction.shown) else normals.threshold
-        if item.subset not in limits:
-            limits[item.subset] = float(np.quantile(normals.shares(limit), HIGH))
-        beyond.append(float((picture[inside] > limit).mean()) > limits[item.subset])
-    if not beyond or sum(beyond) <= MOST_SLICES * len(beyond):
-        return []
-    return [
-        f"In {sum(beyond)} of {len(beyond)} slices more of the brain lies above the threshold than in "
-        f"{HIGH:.0%} of normal slices ({source}): the whole scan differs from the normals (scanner, preparation, "
-        "age), so mask and volume are unreliable."
-    ]
+def _judged(prediction: Prediction, normals: Normals, source: str) -> Prediction:
+    """Return a prediction with a note, or without its mask, if the whole scan differs from the normals.
+
+    A lesion leaves some slices alone. If even the quarter of the slices with the least above the threshold has more
+    than normal slices, the scanner, the preparation or the anatomy differs, and the threshold does not hold.
+    """
+    threshold, reference = prediction.threshold, prediction.reference
+    if threshold is None or reference is None or prediction.threshold_given:
+        return prediction
+    pairs = zip(prediction.slices, prediction.grid_maps, prediction.grid_brain, strict=True)
+    shares = [float((maps[inside] > threshold).mean()) for item, maps, inside in pairs if item.counted and inside.any()]
+    limit = max(MOST_NORMAL, float(np.quantile(normals.shares(threshold), HIGH)))
+    least = float(np.quantile(shares, LESS)) if shares else 0.0
+    if least <= limit:
+        return prediction
+    share = reference["share_of_brain"]
+    cause = (
+        f"{share:.0%} of the brain lies above the threshold, and {least:.0%} or more in three of four slices, where "
+        f"{source} have up to {limit:.0%}: the whole scan differs from them (scanner, preparation, age), not a part of "
+        "it"
+    )
+    if share <= MOST_MASK:
+        return replace(prediction, notes=(*prediction.notes, f"Mask and volume are unreliable: {cause}."))
+    advice = "set thresholds for your scans with 'anyadbench calibrate', or give one with --threshold"
+    return replace(
+        prediction,
+        mask=None,
+        clusters=(),
+        cluster_labels=np.zeros_like(prediction.cluster_labels),
+        notes=(*prediction.notes, f"No mask: {cause}; {advice}."),
+    )

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 MEANING = (
-    "Mean of the map over the highest 1 % of the brain in slices that count; it is no measure of lesion load, and "
+    "Mean of the map over the highest 1 % of the brain in slices that count; it is not a measure of lesion load, and "
     "scores of different subsets or cells cannot be compared."
 )
 """What a patient score is."""

@@ -11,6 +11,7 @@ from anyadbench.predict.findings.calibration import Calibration, read_calibratio
 from anyadbench.predict.findings.clusters import SMALLEST_ML, check_smallest
 from anyadbench.predict.findings.compare import Basis
 from anyadbench.predict.inputs import check_threshold
+from anyadbench.predict.prediction import GIVEN
 from anyadbench.sequences import format_subset
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Settings:
         """
         label = format_subset(shown)
         if self.threshold is not None:
-            return self.threshold, "given by the user"
+            return self.threshold, GIVEN
         if self.calibration is not None and (site := self.calibration.normals.subsets.get(label)):
             return site.threshold, f"99th percentile of the brain pixels of {self.calibration.source} shown {label}"
         if own and cell.normals is None:
@@ -83,6 +84,16 @@ class Settings:
         return self.calibration.alarm(format_subset(prediction.shown), prediction.patient_score)
 
 
+def check_numbers(threshold: Any, smallest_ml: Any) -> tuple[float | None, float]:
+    """Return a threshold, if one is given, and the smallest cluster.
+
+    Raises:
+        UserError: If one is out of range.
+    """
+    limit = None if threshold is None else check_threshold(threshold)
+    return limit, SMALLEST_ML if smallest_ml is None else check_smallest(smallest_ml)
+
+
 def read_settings(
     cell: TrainedCell,
     threshold: Any = None,
@@ -102,8 +113,7 @@ def read_settings(
     Raises:
         UserError: If a number is out of range, or the calibration is damaged or belongs to another cell or network.
     """
-    limit = None if threshold is None else check_threshold(threshold)
-    smallest = SMALLEST_ML if smallest_ml is None else check_smallest(smallest_ml)
+    limit, smallest = check_numbers(threshold, smallest_ml)
     if calibration is not None and not isinstance(calibration, Calibration):
         calibration = read_calibration(Path(calibration))
     if calibration is not None:

@@ -131,8 +131,8 @@ def a_narrower_interval(forger: Forger) -> None:
     forger.result(lambda data: data["rows"][0]["intervals"].update(image_auroc=[0.89, 0.9]))
 
 
-def fewer_false_alarms(forger: Forger) -> None:
-    forger.result(lambda data: data["rows"][0]["threshold"].update(fp=0))
+def fewer_misses(forger: Forger) -> None:
+    forger.result(lambda data: data["rows"][0]["threshold"].update(fn=0))
 
 
 def a_larger_budget(forger: Forger) -> None:
@@ -259,7 +259,7 @@ def a_removed_row(forger: Forger) -> None:
 FORGERIES: dict[Callable[[Forger], None], str] = {
     a_better_metric: "metrics.pixel_ap is 0.9, but slices and pixel statistics give",
     a_narrower_interval: "intervals.image_auroc",
-    fewer_false_alarms: "threshold.fp is 0, but slices and pixel statistics give",
+    fewer_misses: "threshold.fn is 0, but slices and pixel statistics give",
     a_larger_budget: "but the hash of its method, parameters, budget",
     epochs_that_were_not_run: "train.steps is 0, but the parameters (epochs 300, batch_size 4)",
     an_invented_cell_id: "cell_id is ffffffffffffffff, but the hash of the fit, the protocol",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from anyadbench.errors import UserError
 from anyadbench.metrics import PixelStats, evaluate, image_metrics
 from anyadbench.metrics.core.cohort import Cohort, exact_cohort, lesion_owners
+from anyadbench.metrics.core.inside import brain_pixels, brain_values
 from anyadbench.metrics.intervals.jackknife import (
     JACKKNIFED,
     Replicates,
@@ -16,8 +19,11 @@ from anyadbench.metrics.intervals.jackknife import (
     one_seed,
     over_seeds,
 )
+from anyadbench.metrics.names import HEIGHT
 
 Subjects = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+BRAIN = np.zeros((4, 8, 8), dtype=bool)
+BRAIN[:, 1:7, 2:] = True
 
 
 def cohort(lesions: list[int], seed: int = 0) -> Subjects:
@@ -43,16 +49,43 @@ def statistics(rows: Subjects) -> tuple[Cohort, list[tuple[np.ndarray, np.ndarra
     return counts, [(scores, masks.any(axis=(1, 2))) for _, masks, scores in rows]
 
 
+def normalised(scores: np.ndarray) -> np.ndarray:
+    """Return other scores of the same slices, as after a correction for height."""
+    return scores - np.linspace(0, 1, len(scores))
+
+
+def inside(rows: Subjects) -> list[PixelStats]:
+    states = []
+    for maps, masks, _ in rows:
+        states.append(PixelStats())
+        states[-1].update(*brain_pixels(maps, masks, BRAIN))
+    return states
+
+
+def more(rows: Subjects) -> dict[str, Any]:
+    """Return the counts of the brain and the normalised scores."""
+    states, pooled = inside(rows), PixelStats()
+    for state in states:
+        pooled.merge(state)
+    counts = exact_cohort(states, pooled.steps(), lesion_owners(states))
+    return {"brain": counts, "heights": [(normalised(scores), np.any(masks, axis=(1, 2))) for _, masks, scores in rows]}
+
+
 def brute_force(rows: Subjects) -> np.ndarray:
     maps, masks, scores = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-    values = evaluate(maps, masks, scores) | image_metrics(scores, masks.any(axis=(1, 2)))
+    labels, pooled = masks.any(axis=(1, 2)), PixelStats()
+    for state in inside(rows):
+        pooled.merge(state)
+    values = evaluate(maps, masks, scores) | image_metrics(scores, labels) | brain_values(pooled.curve())
+    heights = image_metrics(np.concatenate([normalised(part) for *_, part in rows]), labels)
+    values |= {name: heights[name.removesuffix("_height")] for name in HEIGHT}
     return np.array([values[name] for name in JACKKNIFED])
 
 
 def test_every_value_without_a_subject_is_that_of_the_others_alone() -> None:
     rows = cohort([2, 1, 0, 3, 4, 2])
     point = dict(zip(JACKKNIFED, brute_force(rows), strict=True))
-    values, jack = jackknife_values(*statistics(rows), point)
+    values, jack = jackknife_values(*statistics(rows), point, **more(rows))
     assert values.tolist() == list(point.values())
     expected = np.stack([brute_force([*rows[:i], *rows[i + 1 :]]) for i in range(len(rows))])
     np.testing.assert_allclose(jack, expected, atol=1e-12)
@@ -63,7 +96,7 @@ def test_values_among_some_subjects_are_those_of_the_others_alone() -> None:
     rows = cohort([2, 1, 0, 3, 4, 2])
     points = dict(zip(JACKKNIFED, brute_force(rows), strict=True))
     among = [0, 3, 5, 1]
-    point, jack = jackknife_values(*statistics(rows), points, among)
+    point, jack = jackknife_values(*statistics(rows), points, among, **more(rows))
     np.testing.assert_allclose(point, brute_force([rows[i] for i in among]), atol=1e-12)
     expected = np.stack([brute_force([rows[i] for i in among if i != left]) for left in among])
     np.testing.assert_allclose(jack, expected, atol=1e-12)
@@ -71,20 +104,31 @@ def test_values_among_some_subjects_are_those_of_the_others_alone() -> None:
 
 def test_the_only_subject_with_a_lesion_or_with_normals_cannot_be_left_out() -> None:
     rows = cohort([2, 0, 0])
-    jack = jackknife_values(*statistics(rows), dict(zip(JACKKNIFED, brute_force(rows), strict=True)))[1]
+    point = dict(zip(JACKKNIFED, brute_force(rows), strict=True))
+    jack = jackknife_values(*statistics(rows), point, **more(rows))[1]
     assert np.isnan(jack[0]).all() and not np.isnan(jack[1:]).any()
     images = {name for name in JACKKNIFED if name.startswith("image_")}
     rows = cohort([2, 4, 4])
-    jack = jackknife_values(*statistics(rows), dict(zip(JACKKNIFED, brute_force(rows), strict=True)))[1]
+    point = dict(zip(JACKKNIFED, brute_force(rows), strict=True))
+    jack = jackknife_values(*statistics(rows), point, **more(rows))[1]
     assert {name for name, value in zip(JACKKNIFED, jack[0], strict=True) if np.isnan(value)} == images
 
 
 def test_values_are_moved_to_the_point_that_is_known_more_exactly() -> None:
     rows = cohort([2, 1, 3, 2])
     points = dict(zip(JACKKNIFED, brute_force(rows), strict=True))
-    plain = jackknife_values(*statistics(rows), points)[1]
-    moved = jackknife_values(*statistics(rows), {name: value - 0.01 for name, value in points.items()})[1]
+    plain = jackknife_values(*statistics(rows), points, **more(rows))[1]
+    less = {name: value - 0.01 for name, value in points.items()}
+    moved = jackknife_values(*statistics(rows), less, **more(rows))[1]
     np.testing.assert_allclose(moved, plain - 0.01, atol=1e-12)
+
+
+def test_a_row_without_brain_and_heights_has_none_of_their_values() -> None:
+    rows = cohort([2, 1, 3])
+    points = dict(zip(JACKKNIFED, brute_force(rows), strict=True))
+    found = {name for name in JACKKNIFED if not name.startswith("brain_") and not name.endswith("_height")}
+    jack = jackknife_values(*statistics(rows), {name: points[name] for name in found})[1]
+    assert {name for name, value in zip(JACKKNIFED, jack[0], strict=True) if value == value} == found
 
 
 def test_counts_and_images_of_different_subjects_are_refused() -> None:

@@ -15,8 +15,9 @@ from anyadbench.boards.verify import condense as condensing
 from anyadbench.boards.verify.condense import condense, left_out
 from anyadbench.errors import UserError
 from anyadbench.metrics import PixelState, PixelStats
+from anyadbench.metrics.core.curves import FIELD
 from anyadbench.metrics.core.thresholds import quantile_of_state
-from anyadbench.metrics.rows.grouped import PIXEL_METRICS, GroupedSteps
+from anyadbench.metrics.rows.grouped import GroupedSteps
 from anyadbench.metrics.rows.row_numbers import row_numbers
 from anyadbench.metrics.rows.row_pixels import (
     RowPixels,
@@ -25,6 +26,7 @@ from anyadbench.metrics.rows.row_pixels import (
     streaming_pixels,
     to_grouped_arrays,
 )
+from anyadbench.metrics.rows.split_counts import SplitCounts, slice_pixels
 from anyadbench.results.arrays import load_arrays, save_arrays
 
 CASES = reference.cases()
@@ -42,26 +44,27 @@ def blobs(seed: int = 0, grid: int = 48, digits: int | None = None) -> tuple[np.
     return (maps if digits is None else maps.round(digits)).astype(np.float32), masks
 
 
-def row_of(maps: np.ndarray, masks: np.ndarray, kind: type[Any] = PixelStats) -> RowPixels:
+def row_of(
+    maps: np.ndarray, masks: np.ndarray, kind: type[Any] = PixelStats, brains: np.ndarray | None = None
+) -> RowPixels:
     """Return the statistics of a row in which each slice is a subject."""
-    states = {}
+    states, slices = {}, slice_pixels(masks, np.ones_like(masks) if brains is None else brains)
     for number in range(len(maps)):
-        states[f"s{number}"] = kind()
-        states[f"s{number}"].update(maps[number : number + 1], masks[number : number + 1])
+        states[f"s{number}"] = SplitCounts(kind(), kind())
+        states[f"s{number}"].add(maps[number : number + 1], slices[number : number + 1])
     normals = PixelState()
     normals.update(maps[:1], np.zeros_like(masks[:1]))
     quantile = quantile_of_state(normals)
     if kind is PixelStats:
         return exact_pixels("t", "F", states, quantile)
-    pooled = PixelState()
-    pooled.update(maps, masks)
+    pooled = SplitCounts(PixelState(), PixelState())
+    pooled.add(maps, slices)
     return streaming_pixels("t", "F", pooled, states, quantile)
 
 
 def condensed(row: RowPixels) -> RowPixels:
-    """Return the published form of a row; its slices do not matter to pixel metrics."""
-    records = [{"subject": name, "label": 1, "image_score": 0.0} for name in row.subjects]
-    (found,) = condense([row], {("t", "F"): records})
+    """Return the published form of a row."""
+    (found,) = condense([row])
     return found
 
 
@@ -126,10 +129,10 @@ def test_a_published_row_has_the_numbers_of_the_run(name: str, kind: type[Any], 
 
 def test_condensing_twice_changes_nothing() -> None:
     once = condensed(row_of(*blobs()))
-    assert condense([once], {})[0] is once
+    assert condense([once])[0] is once
 
 
-@pytest.mark.parametrize("name", PIXEL_METRICS)
+@pytest.mark.parametrize("name", FIELD.names)
 @pytest.mark.parametrize("change", [-1e-3, 1e-3])
 def test_a_changed_value_lies_outside_its_ends(name: str, change: float) -> None:
     steps = grouped(row_of(*blobs(grid=96)))
@@ -184,7 +187,6 @@ def test_values_without_a_subject_are_those_of_the_run(kind: type[Any], monkeypa
     short = condensed(row)
     assert short.cohort.left_out is not None
     assert short.cohort.tied.shape[1] < row.cohort.tied.shape[1]
-    records = [{"subject": name, "label": 1, "image_score": 0.0} for name in row.subjects]
-    assert np.array_equal(short.cohort.left_out, left_out(row, row.cohort, records), equal_nan=True)
-    close = np.abs(left_out(short, short.cohort, records) - short.cohort.left_out)
+    assert np.array_equal(short.cohort.left_out, left_out(row.field, row.cohort), equal_nan=True)
+    close = np.abs(left_out(short.field, short.cohort) - short.cohort.left_out)
     assert np.nanmax(close) <= condensing.NEAR
