@@ -28,7 +28,8 @@ def test_descriptions_and_names_are_recognised(text: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["localizer", "3-plane scout", "ep2d_diff_ADC", "t2star_gre", "SWI", "TOF MRA", "T1_seg.nii.gz", "GOLD_STANDARD"]
+    "text",
+    ["localizer", "3-plane scout", "ep2d_diff_ADC", "t2star_gre", "SWI", "TOF MRA", "T1_seg.nii.gz", "GOLD_STANDARD"],
 )
 def test_what_is_no_sequence_is_left_out(text: str) -> None:
     assert no_sequence(text)
@@ -77,10 +78,14 @@ def test_several_candidates_are_asked_for_and_never_guessed(tmp_path: Path) -> N
 def test_a_folder_without_a_sequence_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such folder; give the folder with one patient's scans"):
         recognise(tmp_path / "none")
-    with pytest.raises(UserError, match=r"no sequence was recognised in it \(no NIfTI file and no DICOM series\); name"):
+    with pytest.raises(
+        UserError, match=r"no sequence was recognised in it \(no NIfTI file and no DICOM series\); name"
+    ):
         recognise(tmp_path)
     touch(tmp_path, "head.nii.gz")
-    with pytest.raises(UserError, match=r"no sequence was recognised in it \(head.nii.gz\); name the files with --flair"):
+    with pytest.raises(
+        UserError, match=r"no sequence was recognised in it \(head.nii.gz\); name the files with --flair"
+    ):
         recognise(tmp_path)
 
 
