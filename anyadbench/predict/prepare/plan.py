@@ -43,7 +43,7 @@ def parse_plan(text: str | Plan) -> Plan:
     Bias-field correction is never part of ``auto`` or ``all``: no built-in protocol trains on corrected scans.
 
     Raises:
-        UserError: If a word is unknown, or ``none`` stands beside another.
+        UserError: If a word is unknown, or ``none`` is given with another.
     """
     if isinstance(text, Plan):
         return text

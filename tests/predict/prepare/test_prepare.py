@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from dicom_fixture import write_series
 from scipy.spatial.transform import Rotation
 
 import anyadbench
@@ -88,6 +90,7 @@ def test_one_image_under_two_names_is_caught(predictor: Any, scans: dict[str, An
         assert any("T1 and F are one image" in note and "wrong name" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_another_head_is_refused_and_the_next_patient_goes_on(
     trained_cells: dict[str, Path], scans: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +110,7 @@ def test_another_head_is_refused_and_the_next_patient_goes_on(
     assert (tmp_path / "out" / "ben" / "anomaly_t1.nii.gz").is_file()
 
 
+@pytest.mark.slow
 def test_a_skull_is_cut_from_every_scan_that_shows_it(
     predictor: Any, scans: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +132,7 @@ def test_a_skull_is_cut_from_every_scan_that_shows_it(
     np.testing.assert_array_equal(found.brain, brain)
 
 
+@pytest.mark.slow
 def test_bias_is_corrected_on_request_only(predictor: Any, scans: dict[str, Any]) -> None:
     shape = scans["t1"].shape
     ramp = np.linspace(0.6, 1.4, shape[0])[:, None, None]
@@ -181,3 +186,29 @@ def test_options_that_exclude_each_other_are_one_sentence(tmp_path: Path, capsys
         with pytest.raises(SystemExit):
             main(["predict", "--cell", "c", "--out", str(tmp_path / "out"), *options])
         assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_no_text_of_a_patient_reaches_an_output(
+    trained_cells: dict[str, Path], scans: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tags = ("0010|0010", "0010|0020", "0010|0030", "0008|0080", "0008|0081", "0008|0090", "0008|1048", "0008|1070",
+            "0010|1000", "0010|1040", "0010|4000", "0020|4000", "0032|1032", "0008|0050", "0020|0010")  # fmt: skip
+    planted = dict.fromkeys(tags, "JANE7DOE")
+    for number, (name, text) in enumerate((("flair", "t2_tirm_dark-fluid"), ("t1", "t1_mprage"))):
+        write_series(scans[name], tmp_path / "scan", f"1.2.3.{number}", more=planted | {"0008|103e": text})
+    assert b"JANE7DOE" in next((tmp_path / "scan").iterdir()).read_bytes()
+    out = tmp_path / "out"
+    arguments = ["--cell", str(trained_cells["pixelstats"]), "--scan", str(tmp_path / "scan"), "--out", str(out)]
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", *arguments, "--prepare", "auto"])
+    said = capsys.readouterr()
+    assert ended.value.code in (0, None), said.err
+    assert "JANE7DOE" not in said.out + said.err
+    written = sorted(out.iterdir())
+    assert {"anomaly.nii.gz", "prediction.json", "report.html"} <= {path.name for path in written}
+    for path in written:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        assert b"JANE7DOE" not in data
+    scores = json.loads((out / "prediction.json").read_text())
+    assert scores["subset"] == "F+T1" and scores["grid_of"] == "flair"
