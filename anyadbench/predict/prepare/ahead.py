@@ -54,6 +54,7 @@ class Ahead:
 
         Raises:
             UserError: If they cannot be prepared.
+            OSError: If the system refuses a file.
         """
         if not self._workers:
             return self._predictor.prepare(patient.scans, self.plan, said=said)
@@ -65,6 +66,8 @@ class Ahead:
         found = self._made.pop(patient.name).result()
         if isinstance(found, str):
             raise UserError(found)
+        if isinstance(found, OSError):
+            raise found
         prepared: Prepared = found
         return prepared
 
@@ -83,11 +86,9 @@ class Ahead:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare(scans: Mapping[str, Any], plan: Plan, device: str, threads: int) -> Prepared | str:
-    """Return prepared scans, or the sentence of a mistake: not every exception survives the way between processes."""
+def _prepare(scans: Mapping[str, Any], plan: Plan, device: str, threads: int) -> Prepared | str | OSError:
+    """Return prepared scans, or what went wrong: not every exception survives the way between processes."""
     import torch
-
-    from anyadbench.cli import system_sentence
 
     torch.set_num_threads(threads)
     try:
@@ -95,4 +96,4 @@ def _prepare(scans: Mapping[str, Any], plan: Plan, device: str, threads: int) ->
     except UserError as error:
         return str(error)
     except OSError as error:
-        return system_sentence(error) if error.strerror else f"{error}; fix that and run the same command again."
+        return error
