@@ -19,6 +19,7 @@ from anyadbench.cells.per_subset import PerSubsetFits
 from anyadbench.cells.training_coverage import training_coverage
 from anyadbench.cells.work_folder import PROGRESS, WorkFolder, now
 from anyadbench.engine.compiling import FELL_BACK
+from anyadbench.engine.heights.normaliser import described
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import numerics_record
 from anyadbench.engine.protocol_data import ProtocolData
@@ -41,7 +42,7 @@ from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.protocols.reader import read_protocol
 from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo, training
 from anyadbench.results.arrays import save_arrays
-from anyadbench.results.cellfiles import HASHED, SLICE_COLUMNS, RowKey
+from anyadbench.results.cellfiles import HASHED, SCORE_COLUMNS, SLICE_COLUMNS, RowKey
 from anyadbench.results.normals import FILE as NORMALS
 from anyadbench.results.normals import save_normals
 from anyadbench.sequences import AS_AVAILABLE, SHORT, format_subset, parse_subset
@@ -70,6 +71,7 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     evaluator = Evaluator(method, data, job.numerics, reporter, kept)
     normals = ValidationNormals(data, evaluator.brains)
     thresholds = evaluator.thresholds(normals)
+    evaluator.fit_heights()
     states: States = [(test, evaluator.run_test(test)) for test in protocol.tests]
     scored = time.monotonic() - started
     remove_leftovers(folder.work)
@@ -83,7 +85,8 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     used = retraining.folders() if retraining else {"": job.fit}
     result = build_result(fitting, fit, rows, timings, numerics_record(job.numerics, compiled))
     result = result.model_copy(update={"training": training.curves(losses_of(used))})
-    _write_manifest(fitting, folder.work, result, used, fit.get("environments", []))
+    heights = None if evaluator.heights is None else described(evaluator.heights.fits)
+    _write_manifest(fitting, folder.work, result, used, fit.get("environments", []), heights)
     hashed = seal(folder.work, result)
     for label, made in used.items():
         for name in (WEIGHTS, training.FILE):
@@ -173,13 +176,15 @@ def build_row(
 
 def write_slices(path: Path, states: Iterable[RowState]) -> None:
     """Write the slice table; scores with 17 significant digits, so that they read back exactly."""
+    records = [record for state in states for record in state.records]
+    columns = [*SLICE_COLUMNS, *(name for name in SCORE_COLUMNS if any(name in record for record in records))]
     with atomic_text(path) as handle:
-        writer = csv.DictWriter(handle, list(SLICE_COLUMNS), lineterminator="\n")
+        writer = csv.DictWriter(handle, columns, restval="", lineterminator="\n")
         writer.writeheader()
-        for state in states:
-            for record in state.records:
-                cells = {key: guarded(value) if isinstance(value, str) else value for key, value in record.items()}
-                writer.writerow({**cells, "image_score": repr(record["image_score"])})
+        for record in records:
+            cells = {key: guarded(value) if isinstance(value, str) else value for key, value in record.items()}
+            scores = {name: record.get(name) for name in ("image_score", *SCORE_COLUMNS)}
+            writer.writerow({**cells, **{name: repr(value) for name, value in scores.items() if value is not None}})
 
 
 def check_unchanged(job: Job, data: ProtocolData, fitting: Fitting) -> None:
@@ -218,7 +223,7 @@ def build_result(
         protocol=ProtocolInfo(
             name=protocol.name, title=protocol.title, version=protocol.version, hash=protocol.hash,
             sequences=list(protocol.sequences), subsets=[format_subset(subset) for subset in protocol.subsets],
-            oracle=protocol.oracle,
+            oracle=protocol.oracle, rank_height=protocol.scoring.rank_height,
         ),
         weights=WeightsInfo(
             name=weights.name, kind=weights.kind, profile=weights.profile, architecture=weights.architecture or "",
@@ -254,7 +259,12 @@ def _training(protocol: Protocol, fit: dict[str, Any], weights: str) -> dict[str
 
 
 def _write_manifest(
-    fitting: Fitting, work: Path, result: CellResult, used: dict[str, WorkFolder], trained: list[dict[str, Any]]
+    fitting: Fitting,
+    work: Path,
+    result: CellResult,
+    used: dict[str, WorkFolder],
+    trained: list[dict[str, Any]],
+    heights: dict[str, Any] | None,
 ) -> None:
     job, data = fitting.job, fitting.data
     write_json(
@@ -275,6 +285,7 @@ def _write_manifest(
             "test_hash": data.test_hash(),
             "identity": hashed_besides(*fitting.found, job.training, data),
             "input": _input(data),
+            **({} if heights is None else {"heights": heights}),
             "timings": result.timings,
             "memory": result.memory,
         },

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anyadbench.predict.findings.settings import Settings
     from anyadbench.predict.prepare.ahead import Ahead
     from anyadbench.predict.prepare.plan import Plan
+    from anyadbench.predict.viewer.cohort import Outcome
 
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
@@ -60,6 +61,9 @@ def _scan_option(name: str) -> Callable[[Command], Command]:
 @click.option("--smallest-ml", type=float, help="Smallest cluster of the mask in ml; 0.003 (3 mm³) by default.")
 @click.option("--calibration", type=PATH, help="Folder that 'anyadbench calibrate' wrote, for this cell.")
 @click.option(
+    "--subsets", metavar="LIST", help="Maps from fewer sequences to switch between in the report: 'all', or 'F,F+T1'."
+)
+@click.option(
     "--weights", metavar="file:PATH", help="Path of the cell's pretrained weights, or of a whole published network."
 )
 @device_option
@@ -79,7 +83,10 @@ def predict(
     from anyadbench.predict.findings.settings import check_numbers, read_settings
 
     check_numbers(options["threshold"], options["smallest_ml"])  # reported once, not once per patient
+    if options["subsets"]:
+        from anyadbench.predict.viewer.subsets import parse_subsets
 
+        parse_subsets(options["subsets"])
     plan = _plan(options)
     patients = _patients(dict(ctx.obj or {}), out, name, options)
     single = not (options["data"] or options["table"])
@@ -91,10 +98,13 @@ def predict(
     from anyadbench.cli.output import clean
     from anyadbench.engine.numerics import NotFinite
     from anyadbench.predict.prepare.ahead import Ahead
+    from anyadbench.predict.viewer.cohort import Outcome, check_index
     from anyadbench.progress import Pace, about
 
+    if not single:
+        check_index(out)
     ahead = Ahead(predictor, patients, plan)
-    rows, failed = [], []
+    outcomes: list[Outcome] = []
     pace = Pace(0, time.monotonic(), 0, len(patients), time.monotonic())
     for note in predictor.notes:
         click.echo(clean(note), err=True)
@@ -105,24 +115,32 @@ def predict(
         at += f" ({left} for all)" if (left := about(pace.left())) else ""
         try:
             with plugin_errors(traceback):
-                rows.append(_one(predictor, patient, folder, settings, at, as_json, ahead))
+                scores = _one(predictor, patient, folder, settings, options["subsets"], at, as_json, ahead)
+            outcomes.append(Outcome(patient.name, scores))
         except BrokenPipeError:  # the reader of the pipe is gone, which no patient caused
             raise
         except (UserError, OSError, NotFinite) as error:
             said = sentence_of(error)
             if single:
                 raise error if isinstance(error, UserError) else UserError(said) from error
-            failed.append(patient.name)
+            outcomes.append(Outcome(patient.name, {}, said))
             click.echo(f"{number}/{len(patients)} {clean(patient.name)}: {said}", err=True)
     ahead.close()
-    if not single and rows:
-        _write_table(out / "predictions.csv", rows)
-    if as_json:
-        from anyadbench.cli.output import print_json
+    _finish(out, outcomes, single, as_json)
 
-        print_json(rows[0] if single else rows)
-    if failed:
-        click.echo(f"{len(failed)} of {len(patients)} patients could not be predicted: {', '.join(failed)}.", err=True)
+
+def _finish(out: Path, outcomes: list[Outcome], single: bool, as_json: bool) -> None:
+    from anyadbench.cli.output import clean, print_json
+    from anyadbench.predict.viewer.cohort import write_cohort
+
+    if not single:
+        write_cohort(out, outcomes)
+        click.echo(f"All patients: {out / 'index.html'}", err=as_json)
+    if as_json:
+        done = [outcome.scores for outcome in outcomes if not outcome.failure]
+        print_json(done[0] if single else done)
+    if failed := [clean(outcome.patient) for outcome in outcomes if outcome.failure]:
+        click.echo(f"{len(failed)} of {len(outcomes)} patients could not be predicted: {', '.join(failed)}.", err=True)
         raise SystemExit(1)
 
 
@@ -191,34 +209,42 @@ def sentence_of(error: Exception) -> str:
 
 
 def _one(
-    predictor: Predictor, patient: Patient, folder: Path, settings: Settings, label: str, quiet: bool, ahead: Ahead
+    predictor: Predictor,
+    patient: Patient,
+    folder: Path,
+    settings: Settings,
+    subsets: str | None,
+    label: str,
+    quiet: bool,
+    ahead: Ahead,
 ) -> dict[str, Any]:
     from anyadbench.cli.output import clean
     from anyadbench.files import read_json
     from anyadbench.launch.progress import Display
     from anyadbench.predict.batch import is_done, request_hash
     from anyadbench.predict.findings.sentences import top_line
+    from anyadbench.predict.viewer.subsets import with_subsets
     from anyadbench.predict.write import SCORES, check_folder, write_prediction
 
     if patient.problem:
         raise UserError(clean(patient.problem))
-    request = request_hash(patient, predictor, [settings.hashed, str(ahead.plan)])
+    asked = [*settings.hashed, *([subsets] if subsets else []), *([] if ahead.plan.idle else [str(ahead.plan)])]
+    request = request_hash(patient, predictor, asked)
     before = is_done(folder, request)
     if not before:
         check_folder(folder)  # fail before the work, not after it
         with Display() as display:  # nothing is printed meanwhile: bars would move it to standard error
             display.progress(0, 0, f"{label}: reading")
-            shown = partial(display.progress, label=f"{label}: slices")
+            chosen: dict[str, Any] = {
+                "threshold": settings.threshold,
+                "smallest_ml": settings.smallest_ml,
+                "calibration": settings.calibration,
+                "progress": partial(display.progress, label=f"{label}: slices"),
+            }
             prepared = ahead.get(patient, lambda text: display.progress(0, 0, f"{label}: {text}"))
-            prediction = predictor.predict(
-                patient.scans,
-                prepare=prepared,
-                threshold=settings.threshold,
-                smallest_ml=settings.smallest_ml,
-                calibration=settings.calibration,
-                progress=shown,
-            )
-        write_prediction(prediction, folder, patient.name, request)
+            prediction = predictor.predict(patient.scans, prepare=prepared, **chosen)
+            prediction, others = with_subsets(prediction, predictor, subsets, **chosen)
+            write_prediction(prediction, folder, patient.name, request, others)
     scores = read_json(folder / SCORES)
     if not before and not quiet:
         for step in scores["prepared"]:
@@ -230,24 +256,3 @@ def _one(
         again = " (predicted before)" if before else f", {scores['seconds']:.1f} s"
         click.echo(f"{clean(patient.name)}: {top_line(scores)}{again}; {folder / 'report.html'}")
     return scores
-
-
-def _cell(value: Any) -> Any:
-    from anyadbench.tables import guarded
-
-    return "" if value is None else guarded(value) if isinstance(value, str) else value
-
-
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    import csv
-    import io
-
-    from anyadbench.files import write_text
-    from anyadbench.predict.findings.sentences import table_line
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    lines = [table_line(row) for row in rows]
-    writer.writerow(lines[0])
-    writer.writerows([[_cell(value) for value in line.values()] for line in lines])
-    write_text(path, text.getvalue(), "--out")

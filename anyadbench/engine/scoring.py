@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from anyadbench.engine.batches import evaluation_batch
 from anyadbench.engine.compiling import Compiled
+from anyadbench.engine.heights.normaliser import TRAINING_SLICES, HeightNormaliser
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import NotFinite, Policy
 from anyadbench.engine.protocol_data import ProtocolData
@@ -26,6 +27,7 @@ from anyadbench.metrics import PixelState, top_fraction_mean
 from anyadbench.metrics.core.inside import brain_pixels
 from anyadbench.metrics.core.smoothing import apply_separable, gaussian_matrix
 from anyadbench.metrics.core.thresholds import Quantile, quantile_of_state
+from anyadbench.metrics.rows.row_numbers import HEIGHT_SCORE
 from anyadbench.metrics.rows.row_state import RowState
 from anyadbench.metrics.rows.split_counts import slice_pixels
 from anyadbench.protocols.model import Protocol, TestSet
@@ -53,11 +55,14 @@ class Evaluation(abc.ABC):
         data: The protocol's slices.
         reporter: Where progress goes.
         kept: Which maps to keep.
+        heights: Normalisation of slice scores; ``None`` where the protocol does not ask for it.
     """
 
     data: ProtocolData
     reporter: Reporter
     kept: MapSample
+
+    heights: HeightNormaliser | None = field(default=None, init=False)
 
     @property
     @abc.abstractmethod
@@ -126,13 +131,49 @@ class Evaluation(abc.ABC):
             maps, images = self.score(
                 values[members], subset, names=[self._name(reader, index) for index in indices[members]]
             )
+            normalised = self._normalised(reader, indices[members], values[members], subset, images)
             for label, chosen in served:
                 records = [
                     self._record(reader, test, label, int(indices[members[i]]), bool(abnormal[members[i]]), images[i])
+                    | normalised[i]
                     for i in chosen
                 ]
                 states[label].add(maps[chosen], [pixels[i] for i in members[chosen]], records)
                 self.kept.add_maps(test, label, indices[members[chosen]], maps[chosen], images[chosen])
+
+    def fit_heights(self) -> None:
+        """Fit the normalisation of slice scores on training normals, if the protocol asks for one."""
+        if not self.protocol.scoring.normalise_height:
+            return
+        self.heights = HeightNormaliser(self.protocol.sequences)
+        reader, indices = self.data.reader(self.protocol.train), self.height_slices()
+        for start in range(0, len(indices), SCORING_BATCH):
+            self.reporter.check()
+            part = indices[start : start + SCORING_BATCH]
+            values, present = reader.read(part)
+            for subset, members, _ in self._rounds(present):
+                names = [self._name(reader, index) for index in part[members]]
+                images = self.score(values[members], subset, names)[1]
+                self.heights.learn(reader, part[members], values[members], subset, images)
+            self.reporter.progress(min(start + SCORING_BATCH, len(indices)), len(indices), "scoring training normals")
+        self.heights.fit()
+
+    def height_slices(self) -> Int[np.ndarray, " T"]:
+        """Return the training normals that the normalisation is fitted on."""
+        return spread(self.data.train_indices(), TRAINING_SLICES)
+
+    def _normalised(
+        self,
+        reader: SliceReader,
+        indices: Int[np.ndarray, " B"],
+        values: Float[np.ndarray, "B S H W"],
+        subset: Subset,
+        images: Float64[np.ndarray, " B"],
+    ) -> list[dict[str, float | None]]:
+        """Return the entries of the normalised slice scores in the slice table; empty ones without normalisation."""
+        if self.heights is None:
+            return [{} for _ in indices]
+        return [{HEIGHT_SCORE: score} for score in self.heights.normalised(reader, indices, values, subset, images)]
 
     def _rounds(
         self, present: Bool[np.ndarray, "B S"], test: TestSet | None = None
@@ -181,8 +222,7 @@ class Evaluation(abc.ABC):
 
     def validation_slices(self) -> Int[np.ndarray, " V"]:
         """Return the slice indices of the validation normals from which the threshold is computed."""
-        indices = self.data.validation_indices()
-        return indices[np.linspace(0, len(indices) - 1, min(len(indices), VALIDATION_SLICES)).round().astype(int)]
+        return spread(self.data.validation_indices(), VALIDATION_SLICES)
 
     def thresholds(self, seen: SeenSlices | None = None) -> dict[str, Quantile]:
         """Return the 99th percentile of the validation normals' pixel scores inside the brain, by subset label.
@@ -218,16 +258,17 @@ class Evaluation(abc.ABC):
         self, reader: SliceReader, indices: Int[np.ndarray, " B"], abnormal: Bool[np.ndarray, " B"]
     ) -> Bool[np.ndarray, "B h w"]:
         masks = reader.masks(indices, self.protocol.slices.cavity) & abnormal[:, None, None]
-        return self._mask_to_grid(masks)
+        return self.to_scoring_grid(masks)
 
     def brains(self, values: Float[np.ndarray, "B S H W"]) -> Bool[np.ndarray, "B h w"]:
         """Return the brain of slices on the scoring grid: where any sequence that the scan has is above 0.
 
         The subset shown does not matter, so all subsets and methods are counted on the same pixels.
         """
-        return self._mask_to_grid(np.asarray((values > 0).any(axis=1)))
+        return self.to_scoring_grid(np.asarray((values > 0).any(axis=1)))
 
-    def _mask_to_grid(self, masks: Bool[np.ndarray, "B H W"]) -> Bool[np.ndarray, "B h w"]:
+    def to_scoring_grid(self, masks: Bool[np.ndarray, "B H W"]) -> Bool[np.ndarray, "B h w"]:
+        """Resample masks from the grid of a method's input to the scoring grid."""
         height, width = self.protocol.scoring_grid
         grid = (height or masks.shape[1], width or masks.shape[2])
         if masks.shape[1:] == grid:
@@ -245,7 +286,7 @@ class Evaluation(abc.ABC):
 
     def _record(
         self, reader: SliceReader, test: TestSet, label: str, index: int, abnormal: bool, image: float
-    ) -> dict[str, str | int | float]:
+    ) -> dict[str, str | int | float | None]:
         entry = reader.store.slices.iloc[index]
         return {
             "test": test.name,
@@ -259,6 +300,11 @@ class Evaluation(abc.ABC):
             "brain": float(entry["brain"]),
             "image_score": float(image),
         }
+
+
+def spread(indices: Int[np.ndarray, " N"], most: int) -> Int[np.ndarray, " n"]:
+    """Return at most so many of the indices, evenly spread."""
+    return indices[np.linspace(0, len(indices) - 1, min(len(indices), most)).round().astype(int)]
 
 
 class Evaluator(Evaluation):

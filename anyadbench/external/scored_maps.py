@@ -18,6 +18,7 @@ from anyadbench.cells.manifest import environment
 from anyadbench.cells.scored_cell import States, seal, write_scores
 from anyadbench.cells.stores import locate, open_stores
 from anyadbench.cells.work_folder import WorkFolder, cell_folder, now
+from anyadbench.engine.heights.normaliser import HeightNormaliser
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
@@ -29,6 +30,7 @@ from anyadbench.hashing import stable_hash
 from anyadbench.methods.contract import Scores
 from anyadbench.metrics import METRIC_VERSION, top_fraction_mean
 from anyadbench.metrics.core.thresholds import Quantile
+from anyadbench.metrics.names import HEIGHT
 from anyadbench.metrics.rows.row_state import RowState
 from anyadbench.names import readable
 from anyadbench.progress import Progress
@@ -40,7 +42,8 @@ from anyadbench.tables import read_text
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Float32, Float64, Int
 
-VALIDATION = "validation"
+VALIDATION, TRAINING = "validation", "training"
+_NORMALS = (VALIDATION, TRAINING)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,59}")
 
 
@@ -150,19 +153,21 @@ def score_maps(
 
 
 def _folders(maps: Path, protocol: Protocol, data: ProtocolData) -> dict[str, MapFolder]:
-    """Return the folder of each test set and, where there is one, of the validation normals."""
+    """Return the folder of each test set and, where there is one, of the validation and of the training normals."""
     labels = tuple(format_subset(subset) for subset in protocol.subsets)
     several = len(protocol.tests) > 1
     names = {test.name: test.dataset for test in protocol.tests} | {VALIDATION: protocol.train}
-    roots = {name: maps if name != VALIDATION and not several else maps / name for name in names}
+    if protocol.scoring.normalise_height:
+        names[TRAINING] = protocol.train
+    roots = {name: maps if name not in _NORMALS and not several else maps / name for name in names}
     found = {}
     for name, root in roots.items():
         if root.is_dir():
-            beside = (VALIDATION,) if root == maps else ()
+            beside = tuple(name for name in _NORMALS if name in names) if root == maps else ()
             found[name] = MapFolder(root, data.stores[names[name]], labels, beside)
-        elif name != VALIDATION:
+        elif name not in _NORMALS:
             raise UserError(f"{root} is missing; {protocol.name} has several test sets, and each needs its own folder.")
-    if not any(folder.subsets for name, folder in found.items() if name != VALIDATION):
+    if not any(folder.subsets for name, folder in found.items() if name not in _NORMALS):
         raise UserError(f"{maps} holds no folder of maps; name them {', '.join(labels)}.")
     return found
 
@@ -214,6 +219,7 @@ def _write_cell(
     head = {"cell_id": identity, "fit_id": hashed, "method": _method(request), "protocol": protocol.name, "seed": 0}
     try:
         thresholds = _thresholds(evaluator, data, folders)
+        _fit_heights(evaluator, data, folders)
         states: States = [(test, _scored(evaluator, data, folders[test.name], test)) for test in protocol.tests]
         rows = write_scores(cell.work / "scores", data, states, thresholds, reporter)
         rows = [row.model_copy(update={"reasons": {**row.reasons, **_reasons(row)}}) for row in rows]
@@ -244,7 +250,7 @@ def _result(request: ScoreRequest, rows: list[Row], hashed: str, identity: str) 
         protocol=ProtocolInfo(
             name=protocol.name, title=protocol.title, version=protocol.version, hash=protocol.hash,
             sequences=list(protocol.sequences), subsets=[format_subset(s) for s in protocol.subsets],
-            oracle=protocol.oracle,
+            oracle=protocol.oracle, rank_height=protocol.scoring.rank_height,
         ),
         weights=WeightsInfo(name="unknown", kind="unknown"),
         numerics=Numerics(device="unknown"),
@@ -275,13 +281,27 @@ def _thresholds(evaluator: MapEvaluator, data: ProtocolData, folders: dict[str, 
     return evaluator.thresholds()
 
 
+def _fit_heights(evaluator: MapEvaluator, data: ProtocolData, folders: dict[str, MapFolder]) -> None:
+    """Fit the normalisation of slice scores on maps of training normals; without any, no score is normalised."""
+    folder = folders.get(TRAINING)
+    if folder is not None:
+        complete = _complete(folder, _required(data, data.protocol.train, evaluator.height_slices(), None))
+        evaluator.use(folder, complete)
+        evaluator.fit_heights()
+    elif data.protocol.scoring.normalise_height:
+        evaluator.heights = HeightNormaliser(data.protocol.sequences)
+
+
 def _reasons(row: Row) -> dict[str, str]:
     if row.n_slices == 0:
         what = "every scan's own sequences" if row.subset == AS_AVAILABLE else row.subset
         return {"row": f"No maps were given for {what}."}
+    found = {}
     if row.threshold is None:
-        return {"threshold": "No threshold: no maps of validation normals were given for this subset."}
-    return {}
+        found["threshold"] = "No threshold: no maps of validation normals were given for this subset."
+    if row.n_normal and row.n_abnormal and row.metrics.get(HEIGHT[0], 0.0) is None:
+        found |= dict.fromkeys(HEIGHT, "No score normalised by height: no maps of training normals were given.")
+    return found
 
 
 def _manifest(data: ProtocolData, hashed: str, seconds: float) -> dict[str, Any]:

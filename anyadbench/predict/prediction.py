@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float, Float32, Int32
 
+    from anyadbench.data.trees.volume import Volume
     from anyadbench.predict.findings.clusters import Cluster
     from anyadbench.predict.findings.percentiles import Percentiles
     from anyadbench.predict.prepare.own_voxels import OwnVoxels
@@ -93,6 +94,7 @@ class Prediction:
             ``None`` without one.
         preparation: What was done to the scans before; ``None`` if nothing was.
         seconds: Time that the prediction took, from reading the scans to the map on their grid.
+        volumes: Every input as it was read, in LPS order on its own grid, in the order given.
     """
 
     map: Float32[np.ndarray, "a b c"]
@@ -118,6 +120,7 @@ class Prediction:
     alarm: Mapping[str, Any] | None = None
     preparation: Prepared | None = None
     seconds: float = 0.0
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
 
     @property
     def transforms(self) -> dict[str, Float[np.ndarray, "4 4"]]:

@@ -169,6 +169,7 @@ class Predictor:
             cluster_labels=clusters.labels,
             preparation=prepared,
             seconds=time.monotonic() - began,
+            volumes={item.sequence: item.volume for item in inputs},
         )
         volumes_ml = (float(part.sum()) * float(np.prod(reference.spacing)) / 1000 for part in (above, counts))
         result = compared(prediction, settings.basis(self.cell, self.own), *volumes_ml)

@@ -20,6 +20,7 @@ from anyadbench.predict.prepare.own_voxels import OwnVoxels, other_files, own_fi
 
 if TYPE_CHECKING:
     from anyadbench.predict.prediction import Prediction
+    from anyadbench.predict.viewer.subsets import OtherSubsets
 
 MAP, MASK, SCORES, REPORT = "anomaly.nii.gz", "mask.nii.gz", "prediction.json", "report.html"
 CLUSTERS = "clusters.csv"
@@ -28,7 +29,9 @@ OPTION = "--out"
 """Option that chooses the folder, for the advice when it cannot be written."""
 
 
-def write_prediction(prediction: Prediction, folder: Path, name: str, request: str = "") -> None:
+def write_prediction(
+    prediction: Prediction, folder: Path, name: str, request: str = "", others: OtherSubsets | tuple[()] = ()
+) -> None:
     """Write one patient's files, all of them or, where the disk gets full, none.
 
     ``prediction.json`` gets its name last, so that it says that the others are whole.
@@ -38,14 +41,16 @@ def write_prediction(prediction: Prediction, folder: Path, name: str, request: s
         folder: Created if missing; only files of an earlier prediction are replaced.
         name: The patient, for the report's title.
         request: Hash of the request, by which a batch recognises a finished patient.
+        others: Predictions from other subsets of the sequences, for the report and ``prediction.json``.
 
     Raises:
         UserError: If the folder cannot be written, or contains files of these names that are not a prediction's.
     """
-    from anyadbench.predict.report import report_html
+    from anyadbench.predict.viewer.page import report_html
 
     check_folder(folder)
-    report = report_html(prediction, name)
+    report = report_html(prediction, name, others)
+    subsets = others.found if others else []
     files: dict[Path, bytes | Callable[[BinaryIO], object]] = {
         folder / MAP: lambda handle: _write_image(handle, prediction.map, prediction)
     }
@@ -56,7 +61,9 @@ def write_prediction(prediction: Prediction, folder: Path, name: str, request: s
     for path, voxels, array in other_files(prediction, folder):
         files[path] = partial(_write_own, voxels=voxels, array=array)
     files[folder / REPORT] = report.encode("utf-8", "backslashreplace")
-    files[folder / SCORES] = json_bytes({**prediction.as_json(), "patient": name, "request": request})
+    files[folder / SCORES] = json_bytes(
+        {**prediction.as_json(), "subsets": subsets, "patient": name, "request": request}
+    )
 
     left = [path for path in own_files(folder) if path not in files]
 

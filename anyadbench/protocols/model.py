@@ -50,12 +50,22 @@ class ScoringRules:
             returns; 0 leaves the choice to the method.
         masks: How lesion masks are resampled to the scoring grid: ``nearest-exact`` (pixel centres) or ``nearest``
             (pixel corners).
+        normalise_height: Whether slice scores are also given normalised by height and brain area, fitted on training
+            normals (`anyadbench.metrics.rows.height`).
+        rank_height: Whether boards rank image metrics by the normalised scores.
     """
 
     smoothing_size: int = 0
     smoothing_sigma: float = 4.0
     top_fraction: float = 0.0
     masks: str = "nearest-exact"
+    normalise_height: bool = False
+    rank_height: bool = False
+
+    def hashed(self) -> dict[str, Any]:
+        """Return what scores depend on; rules that were added later only where they are set."""
+        part = asdict(self)
+        return {name: value for name, value in part.items() if value or name not in ("normalise_height", "rank_height")}
 
 
 @dataclass(frozen=True)
@@ -142,7 +152,7 @@ class Protocol:
             "oracle": self.oracle,
         }
         if self.scoring != ScoringRules():
-            part["scoring"] = asdict(self.scoring)
+            part["scoring"] = self.scoring.hashed()
         return part
 
     @property

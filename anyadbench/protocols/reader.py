@@ -205,6 +205,8 @@ def _scoring(reader: _Reader, raw: dict[str, Any]) -> tuple[tuple[int, int], Sco
         raise reader.fail("scoring.smoothing_size", "must be odd, with a smoothing_sigma above 0; correct one.")
     if rules.top_fraction > 1:
         raise reader.fail("scoring.top_fraction", "must lie between 0 and 1; correct the value.")
+    if rules.rank_height and not rules.normalise_height:
+        raise reader.fail("scoring.rank_height", "needs normalise_height = true; add it, or remove rank_height.")
     return grid, rules
 
 

@@ -43,6 +43,9 @@ SLICE_COLUMNS: Mapping[str, Callable[[str], Any]] = {
 }  # fmt: skip
 """Columns of the slice table in their order, and the type of each."""
 
+SCORE_COLUMNS = ("image_score_height",)
+"""Columns of further slice scores, in tables of protocols that ask for them; empty where a slice has none."""
+
 _NUMBERS = [name for name, kind in SLICE_COLUMNS.items() if kind is not str]
 
 
@@ -71,7 +74,10 @@ def read_slice_table(folder: Path) -> dict[RowKey, list[SliceRecord]]:
                     key: unguarded(entry[key]) if kind is str else kind(entry[key])
                     for key, kind in SLICE_COLUMNS.items()
                 }
-                if record["label"] not in (0, 1) or not all(math.isfinite(record[key]) for key in _NUMBERS):
+                further = {key: float(entry[key]) if entry[key] else None for key in SCORE_COLUMNS if key in entry}
+                record |= further
+                known = [record[key] for key in (*_NUMBERS, *further) if record[key] is not None]
+                if record["label"] not in (0, 1) or not all(map(math.isfinite, known)):
                     raise ValueError
                 found.setdefault((record["test"], record["subset"]), []).append(record)
     except (OSError, ValueError, KeyError, OverflowError, csv.Error):  # OverflowError: a whole number above any float

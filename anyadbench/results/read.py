@@ -49,6 +49,11 @@ def _from_version_3(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "rows": rows, "schema_version": 4}
 
 
+def _from_version_4(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 5 added metrics inside the brain and of scores normalised by height, which older results lack."""
+    return {**data, "schema_version": 5}
+
+
 def _without_dice(row: Any) -> Any:
     if not isinstance(row, dict):
         return row  # the schema names it
@@ -60,7 +65,7 @@ def _without_dice(row: Any) -> Any:
     return kept
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _from_version_1, 2: _from_version_2, 3: _from_version_3}
+MIGRATIONS: Mapping[int, Migration] = {1: _from_version_1, 2: _from_version_2, 3: _from_version_3, 4: _from_version_4}
 """For each earlier schema version, the function that turns its data into those of the next version."""
 
 

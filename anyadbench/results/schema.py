@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 Kind = Literal["measured", "oracle", "external", "reported", "control"]
 Number = float | None
@@ -42,7 +42,11 @@ class MethodInfo(_Strict):
 
 
 class ProtocolInfo(_Strict):
-    """Which protocol; ``oracle`` protocols select on test data and are never ranked with measured ones."""
+    """Which protocol; ``oracle`` protocols select on test data and are never ranked with measured ones.
+
+    Attributes:
+        rank_height: Whether image metrics are ranked by the scores normalised by height.
+    """
 
     name: str
     title: str
@@ -51,6 +55,7 @@ class ProtocolInfo(_Strict):
     sequences: list[str]
     subsets: list[str]
     oracle: bool = False
+    rank_height: bool = False
 
 
 class WeightsInfo(_Strict):
@@ -86,7 +91,10 @@ class Numerics(_Strict):
 
 
 class Threshold(_Strict):
-    """Pixel decisions at the threshold carried over from validation normals (their 99th percentile)."""
+    """Pixel decisions at the threshold carried over from validation normals (their 99th percentile).
+
+    From metric version 3 on, threshold and counts are of the pixels inside the brain.
+    """
 
     value: float
     dice: Number = None

@@ -6,6 +6,7 @@ The arrays hold the same numbers as ``scores/slices.csv`` in about a sixth of th
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ COLUMNS = ("test", "subset", "subject", "scan", "slice", "height_mm", "label", "
 """Those of ``scores/slices.csv``."""
 
 _TEXTS = ("test", "subject", "scan")
+_SCORES = "image_score_height"
+"""Further scores, in tables of protocols that ask for them; NaN where a slice has none."""
+
 _FACTS = {"slice": "i8", "height_mm": "f8", "label": "i8", "lesion_px": "i8", "brain": "f8"}
 """What every row says alike of a slice; the rest is the row's subset and its score."""
 
@@ -42,16 +46,20 @@ def save_slices(path: Path, slices: Mapping[RowKey, Sequence[SliceRecord]]) -> N
 
     texts: dict[tuple[str, ...], int] = {}
     known: dict[tuple[Any, ...], int] = {}
-    rows, places, scores = [], [], []
+    rows, places, scores, heights = [], [], [], []
     for (test, subset), records in slices.items():
         rows.append([test, subset, len(records)])
         for record in records:
             text = texts.setdefault(tuple(record[name] for name in _TEXTS), len(texts))
             places.append(known.setdefault((text, *(record[name] for name in _FACTS)), len(known)))
             scores.append(record["image_score"])
+            if _SCORES in record:
+                heights.append(math.nan if record[_SCORES] is None else record[_SCORES])
     columns = list(zip(*known, strict=True)) if known else [()] * (1 + len(_FACTS))
     arrays = {"scan": _small(columns[0], "i8"), "place": _small(places, "i8"), "image_score": _small(scores, "f8")}
     arrays |= {name: _small(values, _FACTS[name]) for name, values in zip(_FACTS, columns[1:], strict=True)}
+    if heights:
+        arrays[_SCORES] = _small(heights, "f8")
     head = {"format": FORMAT, "rows": rows, "scans": list(texts)}
     save_arrays(path, {"index": np.array(json.dumps(head, separators=(",", ":"))), **arrays})
 
@@ -87,6 +95,7 @@ def _records(arrays: Mapping[str, Any]) -> dict[RowKey, list[SliceRecord]]:
     scans = [dict(zip(_TEXTS, map(str, texts), strict=True)) for texts in head["scans"]]
     facts = {name: arrays[name].astype(kind).tolist() for name, kind in _FACTS.items()}
     places, scores = arrays["place"].tolist(), arrays["image_score"].astype("f8").tolist()
+    heights = _heights(arrays, len(scores))
     if (
         len(places) != len(scores)
         or sum(int(row[2]) for row in head["rows"]) != len(places)
@@ -97,14 +106,27 @@ def _records(arrays: Mapping[str, Any]) -> dict[RowKey, list[SliceRecord]]:
     taken = 0
     for test, subset, number in head["rows"]:
         listed = found.setdefault((str(test), str(subset)), [])
-        for place, score in zip(places[taken : taken + number], scores[taken : taken + number], strict=True):
+        part = slice(taken, taken + number)
+        for place, score, further in zip(places[part], scores[part], heights[part], strict=True):
             values = {**scans[arrays["scan"][place]], "subset": subset, "image_score": score}
             values |= {name: column[place] for name, column in facts.items()}
             if values["test"] != test:
                 raise ValueError("test")
-            listed.append({name: values[name] for name in COLUMNS})
+            listed.append({name: values[name] for name in COLUMNS} | further)
         taken += number
     return found
+
+
+def _heights(arrays: Mapping[str, Any], count: int) -> list[dict[str, float | None]]:
+    """Return the normalised score of each slice of each row, or nothing for each if the table has none."""
+    import numpy as np
+
+    if _SCORES not in arrays:
+        return [{} for _ in range(count)]
+    stored = arrays[_SCORES].astype("f8")
+    if stored.shape != (count,) or np.isinf(stored).any():
+        raise ValueError("heights")
+    return [{_SCORES: None if math.isnan(value) else value} for value in stored.tolist()]
 
 
 def _small(values: Sequence[Any], kind: str) -> np.ndarray:
@@ -114,4 +136,4 @@ def _small(values: Sequence[Any], kind: str) -> np.ndarray:
     wide = np.array(values, dtype=kind)
     types = (np.uint8, np.uint16, np.uint32, np.int64) if kind == "i8" else (np.float32, np.float64)
     with np.errstate(over="ignore"):
-        return next(small for each in types if np.array_equal(small := wide.astype(each), wide))
+        return next(small for each in types if np.array_equal(small := wide.astype(each), wide, equal_nan=kind == "f8"))

@@ -39,6 +39,16 @@ def call(*arguments: str | Path) -> int:
     return int(ended.value.code or 0)
 
 
+def failures(out: Path) -> dict[str, bool]:
+    """Return for each patient of ``predictions.csv`` whether it failed; the page has as many failures."""
+    rows = list(csv.DictReader((out / "predictions.csv").open()))
+    found = {row["patient"]: bool(row["failure"]) for row in rows}
+    page = (out / "index.html").read_text()
+    assert page.count("Failed: ") == sum(found.values())
+    assert all(bool(row["patient_score"]) != bool(row["failure"]) for row in rows)
+    return found
+
+
 @pytest.fixture(scope="module")
 def written(
     trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path_factory: pytest.TempPathFactory
@@ -87,7 +97,7 @@ def test_the_report_needs_nothing_else_and_escapes_names(written: tuple[Path, st
     page = (written[0] / "report.html").read_text()
     assert "Research use; not a medical device." in page
     assert "<b>patient" not in page and "&lt;b&gt;patient" in page
-    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert page.count("data:image/png;base64,") >= 12
     assert "budget tiny" in page
 
@@ -103,7 +113,7 @@ def test_progress_is_shown_and_the_time_recorded(written: tuple[Path, str]) -> N
     assert re.search(r"^<b>patient: slices: \d+/\d+$", said, re.MULTILINE)
     seconds = json.loads((out / "prediction.json").read_text())["seconds"]
     assert seconds > 0
-    assert f"<dt>Time</dt><dd>{seconds:.1f} s" in (out / "report.html").read_text()
+    assert f"<dt>Time</dt><dd><b>{seconds:.1f} s</b>" in (out / "report.html").read_text()
     assert re.search(r" mm, \d+\.\d s; ", said)
 
 
@@ -122,12 +132,15 @@ def test_a_folder_in_a_known_layout_is_a_batch_that_resumes_where_it_ended(
     assert re.search(r"^1/3 Phantom_001_1: slices: \d+/\d+$", first.stderr, re.MULTILINE)
     assert re.search(r"^3/3 Phantom_003_1( \(.* left for all\))?: slices: \d+/\d+$", first.stderr, re.MULTILINE)
     assert "1 of 3 patients could not be predicted: Phantom_002_1." in first.stderr
-    rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
-    assert [row["patient"] for row in rows] == ["Phantom_001_1", "Phantom_003_1"]
+    assert failures(tmp_path / "out") == {"Phantom_001_1": False, "Phantom_002_1": True, "Phantom_003_1": False}
     shutil.copy(scan_path(tiny_phantom, "Phantom_002_1", "flair"), tree / "Phantom_002_1")
     again = predict(*arguments)
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("(predicted before)") == 2
+    assert not any(failures(tmp_path / "out").values())
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert re.findall(r'<a href="([^"]*)">', page) == [f"./Phantom_00{n}_1/report.html" for n in (1, 2, 3)]
+    assert page.count('<img class="thumb"') == 3
 
 
 @pytest.mark.parametrize("name", ["mask.nii.gz", "report.html", "prediction.json", "anomaly.nii.gz"])
@@ -185,8 +198,7 @@ def test_a_patient_with_two_files_for_one_sequence_is_named_and_fails(
     assert "1/2 Phantom_001_1: HGG/Phantom_001_1/Phantom_001_1_flair.nii and HGG/" in done.stderr
     assert "are both flair of Phantom_001_1; keep one of them" in done.stderr
     assert "1 of 2 patients could not be predicted: Phantom_001_1." in done.stderr
-    rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
-    assert [row["patient"] for row in rows] == ["Phantom_002_1"]
+    assert failures(tmp_path / "out") == {"Phantom_001_1": True, "Phantom_002_1": False}
 
 
 def test_what_the_system_refuses_of_one_patient_costs_only_that_patient(
@@ -213,8 +225,7 @@ def test_what_the_system_refuses_of_one_patient_costs_only_that_patient(
     assert f"1/4 anna: {locked}/flair.nii.gz: Permission denied; give another path, or fix this one" in said
     assert "3/4 cleo: " in said and said.count("File name too long") == 2
     assert f"3 of 4 patients could not be predicted: anna, cleo, {long}." in said
-    rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
-    assert [row["patient"] for row in rows] == ["ben"]
+    assert failures(tmp_path / "out") == {"anna": True, "ben": False, "cleo": True, long: True}
 
 
 def test_a_method_that_gives_no_numbers_costs_only_that_patient(
@@ -284,6 +295,34 @@ def test_no_text_of_the_scans_header_is_passed_on(
     anyadbench.load(trained_cells["pixelstats"]).predict({"flair": tmp_path / "scan.nii"}).save(tmp_path / "out")
     for name in ("anomaly.nii.gz", "mask.nii.gz"):
         assert b"JANE" not in gzip.decompress((tmp_path / "out" / name).read_bytes())
+
+
+def test_maps_of_other_subsets_are_in_the_report_and_the_scores(
+    trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans = [word for name in ("flair", "t1") for word in (f"--{name}", scan_path(tiny_phantom, "Phantom_001_1", name))]
+    arguments = ("--cell", trained_cells["pixelstats"], *scans, "--out", tmp_path / "anna")
+    assert call(*arguments, "--subsets", "F,PD") == 2
+    assert "--subsets F,PD: 'PD' is not a subset of sequences" in capsys.readouterr().err
+    assert call(*arguments, "--subsets", "F,F+T2") == 0
+    assert "There is no map from F+T2: F+T1 was shown." in capsys.readouterr().err
+    scores = json.loads((tmp_path / "anna" / "prediction.json").read_text())
+    assert [item["subset"] for item in scores["subsets"]] == ["F"]
+    page = (tmp_path / "anna" / "report.html").read_text()
+    assert page.count('<script type="text/plain" id="map-') == 2
+    assert call(*arguments) == 0 and "(predicted before)" not in capsys.readouterr().out
+    assert '"subsets": []' in (tmp_path / "anna" / "prediction.json").read_text()
+
+
+def test_a_foreign_index_is_refused_before_the_work(
+    trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "index.html").write_text("mine")
+    (tmp_path / "table.csv").write_text(f"patient,flair\nanna,{scan_path(tiny_phantom, 'Phantom_001_1', 'flair')}\n")
+    options = ("--table", tmp_path / "table.csv", "--out", tmp_path)
+    assert call("--cell", trained_cells["pixelstats"], *options) == 2
+    assert "index.html was not written by 'anyadbench predict' and would be replaced" in capsys.readouterr().err
+    assert not (tmp_path / "anna").exists()
 
 
 def test_what_is_missing_or_asked_otherwise_is_predicted_again(

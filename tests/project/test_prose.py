@@ -28,7 +28,7 @@ SCANNED = (
     "plugins/**/*.py",
     "benchmarks/*.py",
     "anyadbench/boards/render/templates/*",
-    "anyadbench/predict/templates/*",
+    "anyadbench/predict/viewer/templates/*",
     "anyadbench/protocols/builtin/*.toml",
     "anyadbench/testing/template/*.j2",
 )

@@ -29,6 +29,8 @@ def test_the_hash_follows_the_rules_and_not_the_text(tmp_path: Path) -> None:
     assert hashed(TINY_PROTOCOL) == hashed("# a comment\n" + TINY_PROTOCOL.replace("Tiny phantom", "Another title"))
     assert hashed(TINY_PROTOCOL) != hashed(TINY_PROTOCOL.replace("normal_margin = 1", "normal_margin = 2"))
     assert hashed(TINY_PROTOCOL) != hashed(TINY_PROTOCOL.replace('["flair", "t1", "t2"]', '["flair", "t1"]'))
+    assert hashed(TINY_PROTOCOL) != hashed(TINY_PROTOCOL + "[scoring]\nnormalise_height = true\n")
+    assert hashed(TINY_PROTOCOL) == hashed(TINY_PROTOCOL + "[scoring]\nnormalise_height = false\n")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,7 @@ def test_the_hash_follows_the_rules_and_not_the_text(tmp_path: Path) -> None:
         ("[slices]", "[geometry]\nresize = [9, 9]\ncrop = [9, 10]\n[slices]", "geometry.crop is larger than"),
         ("[slices]", "[scoring]\nsmoothing_size = 4\n[slices]", "line 14: scoring.smoothing_size must be odd"),
         ("[slices]", "[scoring]\ntop_fraction = 2\n[slices]", "scoring.top_fraction must lie between 0 and 1"),
+        ("[slices]", "[scoring]\nrank_height = true\n[slices]", "scoring.rank_height needs normalise_height = true; add"),
         ("[slices]", '[scoring]\nmasks = "linear"\n[slices]', "scoring.masks cannot be 'linear'"),
         ("[[test]]", '[[test]]\nname = "phantom"\ndataset = "phantom"\n[[test]]', "with different names"),
     ],

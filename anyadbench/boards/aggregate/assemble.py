@@ -18,6 +18,7 @@ from anyadbench.boards.aggregate.variants import group_variants
 from anyadbench.errors import UserError
 from anyadbench.metrics.names import BALANCED, BRAIN, HEIGHT, METRICS
 from anyadbench.results.read import CellRecord
+from anyadbench.results.schema import ProtocolInfo
 from anyadbench.sequences import AS_AVAILABLE, format_subset
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -127,7 +128,7 @@ def _board(
             )
     full = format_subset(info.sequences)
     notices += _remarks(reported)
-    summaries, strangers = summarise(variants, lines, tests, subsets, full, metrics)
+    summaries, strangers = summarise(variants, lines, tests, subsets, full, metrics, _unranked(info))
     replicated = Replicated()
     lines = with_intervals(lines, replicated)
     summaries, means = summary_intervals(summaries, lines, full, replicated)
@@ -163,6 +164,12 @@ def _metric_names(names: Iterable[str]) -> tuple[str, ...]:
     found = set(names)
     known = (*METRICS, *BRAIN, *HEIGHT, *BALANCED)
     return (*(name for name in known if name in found), *sorted(found - set(known)))
+
+
+def _unranked(info: ProtocolInfo) -> dict[str, str]:
+    """Return why some metrics rank nothing: the protocol decides beforehand which image scores do."""
+    why = "Image metrics are ranked by the slice scores normalised by height, as the protocol says."
+    return {name.removesuffix("_height"): why for name in HEIGHT} if info.rank_height else {}
 
 
 def _marked(line: Line, strangers: dict[str, set[str]]) -> Line:

@@ -24,11 +24,21 @@ def summarise(
     subsets: Sequence[str],
     full: str,
     metrics: Iterable[str],
+    unranked: Mapping[str, str] | None = None,
 ) -> tuple[list[Summary], dict[str, set[str]]]:
     """Return a summary for each variant, test set and metric, ranked within each kind.
 
     A variant is ranked if it has a number for every subset that the test set can serve, on as many slices as most
     others. Other variants keep their numbers but have no rank; no subset is dropped because one method lacks it.
+
+    Args:
+        variants: All variants.
+        lines: Of all variants.
+        tests: Names of the test sets.
+        subsets: Labels of the subsets.
+        full: Label of the subset with all sequences.
+        metrics: Names of the metrics.
+        unranked: Why a metric ranks nothing, by its name.
 
     Returns:
         The summaries, and for each test set the keys of variants that were scored on a different number of slices.
@@ -47,7 +57,8 @@ def summarise(
                 if kind == "external":
                     required = _owed(variants, index, test, counted, metric)
                 rows = [_summary(variant, index, test, metric, required, full) for variant in group]
-                summaries += _ranked(rows, strangers[test], {v.key: _unranked(v) for v in group})
+                why = (unranked or {}).get(metric, "")
+                summaries += _ranked(rows, strangers[test], {v.key: _unranked(v) or why for v in group})
     return summaries, strangers
 
 

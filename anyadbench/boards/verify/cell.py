@@ -151,7 +151,7 @@ def _check_protocol(report: CellReport, result: CellResult) -> Protocol | None:
     found: dict[str, Any] = {
         "name": protocol.name, "title": protocol.title, "version": protocol.version, "hash": protocol.hash,
         "sequences": list(protocol.sequences), "subsets": [format_subset(subset) for subset in protocol.subsets],
-        "oracle": protocol.oracle,
+        "oracle": protocol.oracle, "rank_height": protocol.scoring.rank_height,
     }  # fmt: skip
     compare(report, "result.json", "protocol.toml", "protocol.", found, result.protocol.model_dump())
     wanted = {(test.name, label) for test in protocol.tests for label in protocol.rows(test)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import metrics_reference as reference
 import numpy as np
@@ -14,6 +16,7 @@ from anyadbench.errors import UserError
 from anyadbench.metrics import PixelState, PixelStats, evaluate
 from anyadbench.metrics.core.thresholds import at_threshold, quantile_of_state
 from anyadbench.metrics.intervals.jackknife import JACKKNIFED
+from anyadbench.metrics.names import BRAIN
 from anyadbench.metrics.rows.row_numbers import row_numbers
 from anyadbench.metrics.rows.row_pixels import RowPixels, exact_pixels, from_arrays, streaming_pixels, to_arrays
 from anyadbench.metrics.rows.split_counts import SplitCounts, slice_pixels
@@ -29,18 +32,32 @@ def normals() -> PixelState:
     return state
 
 
-def subjects_of(maps: np.ndarray, kind: type[PixelStats] | type[PixelState], masks: np.ndarray) -> dict[str, object]:
-    states = {}
+def subjects_of(
+    maps: np.ndarray, kind: type[PixelStats] | type[PixelState], masks: np.ndarray, brains: np.ndarray | None = None
+) -> dict[str, object]:
+    states, whole = {}, np.ones_like(masks) if brains is None else brains
     for number in range(len(maps)):
         part = slice(number, number + 1)
         state = SplitCounts(kind(), kind())
-        state.add(maps[part], slice_pixels(masks[part], np.ones_like(masks[part])))
+        state.add(maps[part], slice_pixels(masks[part], whole[part]))
         states[f"s{number}"] = state
     return states
 
 
-def exact_row(maps: np.ndarray, masks: np.ndarray) -> RowPixels:
-    return exact_pixels("t", "F", subjects_of(maps, PixelStats, masks), quantile_of_state(normals()))  # type: ignore[arg-type]
+def exact_row(maps: np.ndarray, masks: np.ndarray, brains: np.ndarray | None = None) -> RowPixels:
+    return row_of(maps, masks, brains, PixelStats)
+
+
+def row_of(
+    maps: np.ndarray, masks: np.ndarray, brains: np.ndarray | None, kind: type[PixelStats] | type[PixelState]
+) -> RowPixels:
+    states: Any = subjects_of(maps, kind, masks, brains)
+    quantile = quantile_of_state(normals())
+    if kind is PixelStats:
+        return exact_pixels("t", "F", states, quantile)
+    pooled = SplitCounts(PixelState(), PixelState())
+    pooled.add(maps, slice_pixels(masks, np.ones_like(masks) if brains is None else brains))
+    return streaming_pixels("t", "F", pooled, states, quantile)
 
 
 def records(maps: np.ndarray, masks: np.ndarray) -> list[dict[str, object]]:
@@ -122,6 +139,77 @@ def test_decisions_are_those_of_the_threshold() -> None:
     value = quantile_of_state(normals()).value
     found = row_numbers(row, records(maps, masks), row.subjects)[0]["threshold"]
     assert found == {"value": value, **{name: number for name, number in at_threshold(stats, value).items()}}
+
+
+def test_a_slice_without_a_normalised_score_leaves_the_row_without_its_metrics() -> None:
+    maps, masks = CASES["plain"]
+    row, table = exact_row(maps, masks), records(maps, masks)
+    assert "image_auroc_height" not in row_numbers(row, table, row.subjects)[0]["metrics"]
+    table = [{**record, "image_score_height": -float(record["image_score"])} for record in table]
+    found = row_numbers(row, table, row.subjects)[0]
+    assert found["metrics"]["image_auroc_height"] == pytest.approx(1 - found["metrics"]["image_auroc"])
+    table[0]["image_score_height"] = None
+    found = row_numbers(row, table, row.subjects)[0]
+    assert found["metrics"]["image_f1_height"] is None and "image_f1_height" not in found["intervals"]
+    assert "too few training normals can serve this subset" in found["reasons"]["image_f1_height"]
+
+
+def test_lesions_outside_the_brain_count_in_the_field_alone() -> None:
+    maps, masks = CASES["plain"]
+    brains = np.ones_like(masks)
+    brains[:, masks.shape[1] // 2 :] = False
+    row = exact_row(maps, masks, brains)
+    assert row.brain is not None
+    kept = (masks & brains).sum() / masks.sum()
+    assert row.steps.lesion_pixels == masks.sum() and row.brain.steps.lesion_pixels == (masks & brains).sum()
+    found = row_numbers(row, records(maps, masks), row.subjects)[0]
+    assert found["metrics"]["pixel_ap"] is not None and 0 < kept < 0.5
+    assert {found["metrics"][name] for name in BRAIN} == {None} and not set(BRAIN) & set(found["intervals"])
+    assert found["reasons"]["brain_ap"] == (
+        f"{1 - kept:.0%} of the lesion pixels lie outside the brain, so metrics inside it would miss most lesions; "
+        "check that masks and images lie on the same grid."
+    )
+
+
+@pytest.mark.parametrize("kind", [PixelStats, PixelState])
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_brain_with_fewer_lesions_than_the_field_is_stored_too(
+    kind: type[PixelStats] | type[PixelState], cut: bool, tmp_path: Path
+) -> None:
+    maps, masks = CASES["plain"]
+    brains = np.ones_like(masks)
+    brains[:, 0] = masks[:, 0]
+    if cut:
+        place = tuple(np.argwhere(masks)[0])
+        brains[place] = False
+    row = row_of(maps, masks, brains, kind)
+    again = stored(row, tmp_path / "x.npz")
+    assert row.brain is not None and again.brain is not None
+    assert (row.brain.steps.lesion_pixels < row.steps.lesion_pixels) == cut
+    ours, theirs = (row_numbers(part, records(maps, masks), row.subjects) for part in (row, again))
+    assert ours[0] == theirs[0] and ours[0]["metrics"]["brain_ap"] is not None
+    assert ours[1] is not None and theirs[1] is not None
+    np.testing.assert_array_equal(ours[1].own.jack, theirs[1].own.jack)
+
+
+def test_an_older_row_has_no_metrics_of_the_brain(tmp_path: Path) -> None:
+    maps, masks = CASES["plain"]
+    older = stored(replace(exact_row(maps, masks), brain=None), tmp_path / "x.npz")
+    found, values = row_numbers(older, records(maps, masks), older.subjects)
+    assert older.brain is None and not set(BRAIN) & set(found["metrics"])
+    assert values is not None and np.isnan(values.own.metric("brain_ap")[1]).all()
+    assert found["threshold"]["tp"] + found["threshold"]["fn"] == masks.sum()
+
+
+def test_a_brain_with_more_pixels_than_the_field_is_refused() -> None:
+    row = exact_row(*CASES["plain"])
+    assert row.brain is not None
+    gaps = row.brain.cohort.gaps.copy()
+    gaps[0, -1] += 5
+    steps = replace(row.brain.steps, gaps=row.brain.steps.gaps + 5 * (np.arange(len(row.brain.steps.gaps)) == 0))
+    larger = replace(row.brain, steps=steps, cohort=replace(row.brain.cohort, gaps=gaps))
+    with pytest.raises(UserError, match="more pixels inside the brain than in the field|do not add up"):
+        replace(row, brain=larger).check()
 
 
 def test_a_row_without_slices_has_counts_of_zero() -> None:

@@ -1,0 +1,1 @@
+"""Normalising slice scores by height in the head and brain area."""
