@@ -168,7 +168,7 @@ class Predictor:
             clusters=clusters.listed,
             cluster_labels=clusters.labels,
             preparation=prepared,
-            seconds=time.monotonic() - began,
+            seconds=time.monotonic() - began + _seconds_before(prepare),
             volumes={item.sequence: item.volume for item in inputs},
         )
         volumes_ml = (float(part.sum()) * float(np.prod(reference.spacing)) / 1000 for part in (above, counts))
@@ -259,6 +259,10 @@ def _warnings(cell: TrainedCell) -> list[str]:
     if cell.result.method.budget == "tiny":
         found.append("The cell was trained with the budget tiny, which tests the program; its scores are meaningless.")
     return found
+
+
+def _seconds_before(prepare: Any) -> float:
+    return sum(step.seconds for step in prepare.steps) if isinstance(prepare, Prepared) else 0.0
 
 
 def _in_order(inputs: list[Input]) -> list[Input]:
