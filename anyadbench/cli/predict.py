@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from anyadbench.predict import Predictor
     from anyadbench.predict.batch import Patient
     from anyadbench.predict.findings.settings import Settings
+    from anyadbench.predict.prepare.ahead import Ahead
+    from anyadbench.predict.prepare.plan import Plan
     from anyadbench.predict.viewer.cohort import Outcome
 
 
@@ -54,6 +57,9 @@ def _scan_options(command: Command) -> Command:
 @click.option("--data", type=PATH, help="Many patients: a folder in a known layout.")
 @click.option("--dataset", help="Layout of --data, see 'anyadbench datasets'; recognised from file names by default.")
 @click.option("--table", type=PATH, help="Many patients: a CSV with patient and a column for each sequence.")
+@click.option("--scan", type=PATH, help="One patient: a folder whose sequences are recognised (DICOM or NIfTI).")
+@click.option("--raw", is_flag=True, help="Scans as a scanner gives them: the same as --prepare all.")
+@click.option("--prepare", metavar="STEPS", help="none (default), auto, all, or of register,strip,bias with commas.")
 @click.option("--threshold", type=float, help="Pixel threshold; by default the cell's, from validation normals.")
 @click.option("--smallest-ml", type=float, help="Smallest cluster of the mask in ml; 0.003 (3 mm³) by default.")
 @click.option("--calibration", type=PATH, help="Folder that 'anyadbench calibrate' wrote, for this cell.")
@@ -74,8 +80,8 @@ def predict(
     """Write anomaly maps of new patients: NIfTI map and mask, scores as JSON, and a report.
 
     Give any of --flair, --t1, --t1ce and --t2 for one patient, or --data or --table for many. Scans must be registered
-    to one another and skull-stripped; grids and orientations may differ. The result has the first scan's grid.
-    For research use only; not a medical device.
+    to one another and skull-stripped, or be prepared with --raw; grids and orientations may differ. The result has the
+    first scan's grid. For research use only; not a medical device.
     """
     from anyadbench.predict.findings.settings import check_numbers, read_settings
 
@@ -84,6 +90,7 @@ def predict(
         from anyadbench.predict.viewer.subsets import parse_subsets
 
         parse_subsets(options["subsets"])
+    plan = _plan(options)
     patients = _patients(dict(ctx.obj or {}), out, name, options)
     single = not (options["data"] or options["table"])
     with plugin_errors(traceback):
@@ -93,11 +100,13 @@ def predict(
     )
     from anyadbench.cli.output import clean
     from anyadbench.engine.numerics import NotFinite
+    from anyadbench.predict.prepare.ahead import Ahead
     from anyadbench.predict.viewer.cohort import Outcome, check_index
     from anyadbench.progress import Pace, about
 
     if not single:
         check_index(out)
+    ahead = Ahead(predictor, patients, plan)
     outcomes: list[Outcome] = []
     pace = Pace(0, time.monotonic(), 0, len(patients), time.monotonic())
     for note in predictor.notes:
@@ -109,7 +118,7 @@ def predict(
         at += f" ({left} for all)" if (left := about(pace.left())) else ""
         try:
             with plugin_errors(traceback):
-                scores = _one(predictor, patient, folder, settings, options["subsets"], at, quiet=as_json)
+                scores = _one(predictor, patient, folder, settings, options["subsets"], at, as_json, ahead)
             outcomes.append(Outcome(patient.name, scores))
         except BrokenPipeError:  # the reader of the pipe is gone, which no patient caused
             raise
@@ -119,6 +128,7 @@ def predict(
                 raise error if isinstance(error, UserError) else UserError(said) from error
             outcomes.append(Outcome(patient.name, {}, said))
             click.echo(f"{number}/{len(patients)} {clean(patient.name)}: {said}", err=True)
+    ahead.close()
     _finish(out, outcomes, single, as_json)
 
 
@@ -137,13 +147,30 @@ def _finish(out: Path, outcomes: list[Outcome], single: bool, as_json: bool) -> 
         raise SystemExit(1)
 
 
+def _plan(options: dict[str, Any]) -> Plan:
+    from anyadbench.predict.prepare.plan import parse_plan
+
+    if options["raw"] and options["prepare"]:
+        raise UserError("--raw is the same as --prepare all; give one of the two.")
+    return parse_plan("all" if options["raw"] else options["prepare"] or "none")
+
+
+def _ask(question: str, choices: list[str]) -> int:
+    """Let the user choose; 0 is none of them."""
+    click.echo(question, err=True)
+    for number, choice in enumerate(choices, 1):
+        click.echo(f"  {number}  {choice}", err=True)
+    chosen: int = click.prompt("Number (0: none)", type=click.IntRange(0, len(choices)), err=True)
+    return chosen
+
+
 def _patients(scans: dict[str, Path], out: Path, name: str | None, options: dict[str, Any]) -> list[Patient]:
     given = [label for label, value in (("--data", options["data"]), ("--table", options["table"])) if value]
-    given += [f"--{sequence}" for sequence in SEQUENCES if sequence in scans][:1]
+    given += [f"--{sequence}" for sequence in SEQUENCES if sequence in scans][:1] if not options["scan"] else ["--scan"]
     if len(given) != 1:
         cause = f"{given[0]} and {given[1]} cannot be combined" if given else "There is no scan"
         options_of = ", ".join(f"--{sequence}" for sequence in SEQUENCES)
-        raise UserError(f"{cause}; give scans of one patient ({options_of}), or --data, or --table.")
+        raise UserError(f"{cause}; give scans of one patient ({options_of}), or --scan, --data, or --table.")
     if options["dataset"] and not options["data"]:
         raise UserError("--dataset names the layout of --data; give --data too, or leave it out.")
     from anyadbench.predict.batch import Patient, from_folder, from_table
@@ -152,6 +179,10 @@ def _patients(scans: dict[str, Path], out: Path, name: str | None, options: dict
         return from_folder(options["data"], options["dataset"])
     if options["table"]:
         return from_table(options["table"])
+    if options["scan"]:
+        from anyadbench.predict.prepare.recognise import recognise
+
+        scans = recognise(options["scan"], scans, _ask if sys.stdin.isatty() and sys.stderr.isatty() else None)
     return [Patient(name or out.resolve().name, scans)]
 
 
@@ -187,6 +218,7 @@ def _one(
     subsets: str | None,
     label: str,
     quiet: bool,
+    ahead: Ahead,
 ) -> dict[str, Any]:
     from anyadbench.cli.output import clean
     from anyadbench.files import read_json
@@ -198,7 +230,8 @@ def _one(
 
     if patient.problem:
         raise UserError(clean(patient.problem))
-    request = request_hash(patient, predictor, [*settings.hashed, *([subsets] if subsets else [])])
+    asked = [*settings.hashed, *([subsets] if subsets else []), *([] if ahead.plan.idle else [str(ahead.plan)])]
+    request = request_hash(patient, predictor, asked)
     before = is_done(folder, request)
     if not before:
         check_folder(folder)  # fail before the work, not after it
@@ -210,10 +243,14 @@ def _one(
                 "calibration": settings.calibration,
                 "progress": partial(display.progress, label=f"{label}: slices"),
             }
-            prediction = predictor.predict(patient.scans, **chosen)
+            prepared = ahead.get(patient, lambda text: display.progress(0, 0, f"{label}: {text}"))
+            prediction = predictor.predict(patient.scans, prepare=prepared, **chosen)
             prediction, others = with_subsets(prediction, predictor, subsets, **chosen)
             write_prediction(prediction, folder, patient.name, request, others)
     scores = read_json(folder / SCORES)
+    if not before and not quiet:
+        for step in scores["prepared"]:
+            click.echo(f"{clean(patient.name)}: {clean(step['text'])} ({step['seconds']:.1f} s)", err=True)
     for note in () if before else scores["notes"]:
         if note not in predictor.notes:
             click.echo(f"{clean(patient.name)}: {clean(note)}", err=True)

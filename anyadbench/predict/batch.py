@@ -16,6 +16,7 @@ from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.names import entries, readable
 from anyadbench.plugins import all_layouts, find_layout
+from anyadbench.predict.inputs import is_dicom
 from anyadbench.predict.write import CLUSTERS, MAP, MASK, REPORT, read_scores
 from anyadbench.sequences import SEQUENCES
 from anyadbench.tables import read_table
@@ -132,7 +133,8 @@ def request_hash(patient: Patient, predictor: Predictor, settings: Any) -> str:
     """
     files: list[Any] = []
     for name, path in patient.scans.items():
-        parts = entries(path) if path.is_dir() else [path, *_partner(path)]
+        series = path.is_dir() or is_dicom(path)  # a DICOM file means the series beside it
+        parts = entries(path if path.is_dir() else path.parent) if series else [path, *_partner(path)]
         stats = [(part.name, part.stat()) for part in parts if part.exists()]
         files.append([name, str(path), [[part, stat.st_size, stat.st_mtime_ns] for part, stat in stats]])
     return stable_hash([__version__, predictor.identity, settings, patient.name, files])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,17 +25,41 @@ STEP_SHARE, STEP_MM = 0.01, 0.05
 """Largest difference between slice steps: this share of the step or this many mm, whichever is larger."""
 
 _POSITION, _ORIENTATION, _IMAGE_TYPE, _SERIES = 0x00200032, 0x00200037, 0x00080008, 0x0020000E
+_MODALITY = 0x00080060
 
 _DCM2NIIX = "convert it to NIfTI, for example with dcm2niix"
 
 
-def read_series(folder: Path) -> Any:
+def read_series(folder: Path, member: Path | None = None) -> Any:
     """Return the one DICOM series in a folder as a NIfTI image; compressed and rescaled files are decoded.
+
+    ``member`` is a file of the wanted series, where the folder has several.
 
     Raises:
         UserError: If SimpleITK is not installed, the folder contains no series, several, or a damaged one, or its
             slices are not one evenly spaced stack.
     """
+    itk = _itk(folder)
+    with plain_path(folder) as plain:
+        return _read(itk, folder, plain, member)
+
+
+def read_tags(path: Path, wanted: Sequence[str]) -> dict[str, str]:
+    """Return those of the wanted tags (``0008|0060``) that a DICOM file has; empty if its header cannot be read.
+
+    Raises:
+        UserError: If SimpleITK is not installed.
+    """
+    _itk(path.parent)
+    try:
+        header = read_header(path)
+    except ValueError:
+        return {}
+    found = {} if header is None else {tag: header.text(int(tag.replace("|", ""), 16)) for tag in wanted}
+    return {tag: text for tag, text in found.items() if text}
+
+
+def _itk(folder: Path) -> Any:
     try:
         itk: Any = import_module("SimpleITK")
     except ImportError:
@@ -42,20 +67,20 @@ def read_series(folder: Path) -> Any:
             f"{folder} is a folder, but reading DICOM needs SimpleITK: run 'pip install anyadbench[dicom]', or give a "
             ".nii or .nii.gz file."
         ) from None
-    with plain_path(folder) as plain:
-        return _read(itk, folder, plain)
+    itk.ProcessObject.GlobalWarningDisplayOff()  # its warnings are less clear than the sentences here
+    return itk
 
 
-def _read(itk: Any, folder: Path, plain: str) -> Any:
+def _read(itk: Any, folder: Path, plain: str, member: Path | None) -> Any:
     reader = itk.ImageSeriesReader()
-    itk.ProcessObject.GlobalWarningDisplayOff()  # its warnings are less clear than the sentences below
-    headers = _headers(folder, Path(plain))
+    headers = _headers(folder, Path(plain), member)
     names = list(headers)
     try:
         if len(names) == 1 and (frames := frames_of(headers[names[0]])):
             return _enhanced(itk, folder, names[0], frames)
         tags = [(header.text(_POSITION), header.text(_ORIENTATION)) for header in headers.values()]
-        reader.SetFileNames([names[index] for index in _stack(folder, tags)])
+        order, lean = _stack(folder, tags)
+        reader.SetFileNames([names[index] for index in order])
         image = reader.Execute()
     except RuntimeError as error:
         cause = (str(error).strip().splitlines() or ["no reason given"])[-1][:200]
@@ -65,6 +90,8 @@ def _read(itk: Any, folder: Path, plain: str) -> Any:
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
+    if lean is not None:  # a tilted gantry: SimpleITK drops the sideways part of the step
+        affine[:3, 2] = lean
     return _image(itk.GetArrayFromImage(image), affine)
 
 
@@ -74,11 +101,11 @@ def _image(array: Shaped[np.ndarray, "z y x"], affine: Float[np.ndarray, "4 4"])
     return nibabel.nifti1.Nifti1Image(turned, _TO_RAS @ affine)  # type: ignore[no-untyped-call]
 
 
-def _headers(folder: Path, plain: Path) -> dict[str, Header]:
+def _headers(folder: Path, plain: Path, member: Path | None) -> dict[str, Header]:
     """Return the headers of the one series in a folder by path; files without pixels are left out.
 
     Raises:
-        BadFile: If there is no series, several, a mosaic, or a damaged file.
+        BadFile: If there is no series, several, one of another modality than MR, a mosaic, or a damaged file.
     """
     found: dict[str, Header] = {}
     for path in sorted(plain.iterdir()):
@@ -91,10 +118,16 @@ def _headers(folder: Path, plain: Path) -> dict[str, Header]:
         if header is not None:
             found[str(path)] = header
     series = {header.text(_SERIES) for header in found.values()}
+    if member is not None:
+        series &= {header.text(_SERIES) for name, header in found.items() if Path(name).name == member.name}
+        found = {name: header for name, header in found.items() if header.text(_SERIES) in series}
     if len(series) != 1:
         many = f"{len(series)} DICOM series" if series else "no DICOM series"
-        raise BadFile(folder, f"contains {many}, but one is needed", "give the folder of one series")
+        fix = "give the folder of one series, or a file of it"
+        raise BadFile(folder, f"contains {many}, but one is needed", fix)
     for name, header in found.items():
+        if (modality := header.text(_MODALITY)) not in ("", "MR"):
+            raise BadFile(folder, f"is a series of the modality {modality[:8]}", "give an MR series")
         if "MOSAIC" in header.text(_IMAGE_TYPE).upper().split("\\"):
             cause = f"contains the mosaic {Path(name).name}: all slices of a volume in one picture"
             raise BadFile(folder, cause, _DCM2NIIX)
@@ -109,7 +142,7 @@ def _enhanced(itk: Any, folder: Path, name: str, frames: list[Frame]) -> Any:
     """
     if len({(frame.slope, frame.intercept) for frame in frames}) > 1:
         raise BadFile(folder, "has frames with different rescale slopes or intercepts", _DCM2NIIX)
-    order = _stack(folder, [(frame.position, frame.orientation) for frame in frames])
+    order, _ = _stack(folder, [(frame.position, frame.orientation) for frame in frames])
     reader = itk.ImageFileReader()
     reader.SetFileName(name)
     image = reader.Execute()
@@ -131,8 +164,8 @@ def _enhanced(itk: Any, folder: Path, name: str, frames: list[Frame]) -> Any:
     return _image(array[order], affine)
 
 
-def _stack(folder: Path, tags: list[tuple[str, str]]) -> list[int]:
-    """Return the order of a series' files along the normal of their slices.
+def _stack(folder: Path, tags: list[tuple[str, str]]) -> tuple[list[int], np.ndarray | None]:
+    """Return the order of a series' files along the normal of their slices, and their step if it leans against it.
 
     SimpleITK treats any list of files as an even stack: it would stretch a series with a gap over the gap, and
     interleave two acquisitions.
@@ -141,7 +174,7 @@ def _stack(folder: Path, tags: list[tuple[str, str]]) -> list[int]:
         BadFile: If slices have no position, differ in direction, share a position, or have uneven steps.
     """
     if len(tags) < 2:  # one file of many frames contains its own geometry
-        return [0]
+        return [0], None
     try:
         points = np.array([_numbers(position, 3) for position, _ in tags])
         axes = np.array([_numbers(orientation, 6) for _, orientation in tags])
@@ -168,10 +201,12 @@ def _stack(folder: Path, tags: list[tuple[str, str]]) -> list[int]:
     if abs(steps[worst] - step) > slack:
         cause = f"has two neighbouring slices {steps[worst]:.4g} mm apart, while others are {step:.4g} mm apart"
         raise BadFile(folder, cause, "copy the series again if slices are missing, or give an evenly spaced one")
-    if np.linalg.norm(moves - steps[:, None] * normal, axis=1).max() > slack:
+    mean = moves.mean(axis=0)
+    if np.linalg.norm(moves - mean, axis=1).max() > slack:
         cause = "has slices that are shifted sideways relative to each other"
         raise BadFile(folder, cause, "resample it to a straight stack, or give another series")
-    return [int(index) for index in order]
+    leans = np.linalg.norm(mean - (mean @ normal) * normal) > slack
+    return [int(index) for index in order], mean if leans else None
 
 
 def _numbers(text: str, count: int) -> list[float]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -16,9 +17,6 @@ from anyadbench.data.trees.problems import BadFile
 from anyadbench.data.trees.volume import Volume, read_with_header, volume_of
 from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Source = Any
 """A path of a NIfTI file or of a DICOM folder, a nibabel image, or an array (see ``read_input``)."""
@@ -45,8 +43,10 @@ class Input:
     notes: tuple[str, ...] = ()
 
 
-def read_inputs(given: Mapping[str, Source], spacing: tuple[float, float, float] | None) -> list[Input]:
-    """Read every sequence, in the given order.
+def read_inputs(
+    given: Mapping[str, Source], spacing: tuple[float, float, float] | None, affine: Any = None
+) -> list[Input]:
+    """Read every sequence, in the given order; ``spacing`` and ``affine`` are for arrays.
 
     Raises:
         UserError: If a name is unknown, no sequence is given, or a file cannot be used.
@@ -56,25 +56,28 @@ def read_inputs(given: Mapping[str, Source], spacing: tuple[float, float, float]
         raise UserError(f"Unknown sequence {wrong[0]!r}; use one of {', '.join(SEQUENCES)}.")
     if not given:
         raise UserError("No sequence is given; give at least one, e.g. --flair F.nii.gz.")
-    return [read_input(name, source, spacing) for name, source in given.items()]
+    affines = affine if isinstance(affine, Mapping) else dict.fromkeys(given, affine)
+    return [read_input(name, source, spacing, affines.get(name)) for name, source in given.items()]
 
 
-def read_input(sequence: str, source: Source, spacing: tuple[float, float, float] | None = None) -> Input:
+def read_input(
+    sequence: str, source: Source, spacing: tuple[float, float, float] | None = None, affine: Any = None
+) -> Input:
     """Read one sequence.
 
     Args:
         sequence: Canonical name.
-        source: Path of a NIfTI file or, with the extra ``dicom``, of a folder with one DICOM series; a nibabel image;
-            or an array ``x y z`` whose axes run to the patient's left, to posterior and to superior.
-        spacing: For an array: voxel size in mm along its axes.
+        source: Path of a NIfTI file or, with the extra ``dicom``, of a folder with one DICOM series or of one file of a
+            series; a nibabel image; or an array ``x y z``.
+        spacing: For an array whose axes run to the patient's left, to posterior and to superior: voxel size in mm.
+        affine: For an array, instead: from its indices to mm to right, anterior and superior, as in nibabel.
 
     Raises:
         UserError: If it cannot be read, is constant, has no value above 0, or is of another type.
     """
     if isinstance(source, np.ndarray):
-        x, y, z = _steps(sequence, spacing)
         # Not a NIfTI image, which refuses the types that no NIfTI file can hold: int64, bool, float16.
-        image: Any = nibabel.spatialimages.SpatialImage(source, np.diag([-x, -y, z, 1.0]))
+        image: Any = nibabel.spatialimages.SpatialImage(source, _affine(sequence, spacing, affine))
         found = Input(sequence, volume_of(image, sequence), None, "array")
     elif hasattr(source, "dataobj"):
         header = source.header if isinstance(source.header, nibabel.nifti1.Nifti1Header) else None
@@ -97,6 +100,15 @@ def read_input(sequence: str, source: Source, spacing: tuple[float, float, float
     return replace(found, volume=settled.volume, background=settled.value, notes=notes)
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, by its content."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
 def check_threshold(threshold: Any) -> float:
     """Return a threshold as a number.
 
@@ -112,6 +124,20 @@ def check_threshold(threshold: Any) -> float:
     return value
 
 
+def _affine(sequence: str, spacing: Any, affine: Any) -> np.ndarray:
+    if affine is None:
+        x, y, z = _steps(sequence, spacing)
+        return np.diag([-x, -y, z, 1.0])
+    try:
+        found = np.asarray(affine, np.float64)
+    except (TypeError, ValueError):
+        found = np.zeros(0)
+    if spacing is not None or found.shape != (4, 4) or not np.isfinite(found).all():
+        cause = "takes spacing or affine, not both" if spacing is not None else "needs a finite 4 × 4 affine"
+        raise UserError(f"{sequence}: an array {cause}; give affine=image.affine of nibabel, or spacing=(x, y, z).")
+    return found
+
+
 def _steps(sequence: str, spacing: Any) -> tuple[float, float, float]:
     try:
         x, y, z = (float(step) for step in spacing)
@@ -123,10 +149,10 @@ def _steps(sequence: str, spacing: Any) -> tuple[float, float, float]:
 
 
 def _from_path(sequence: str, path: Path) -> Input:
-    if path.is_dir():
+    if path.is_dir() or is_dicom(path):
         from anyadbench.predict.dicom import read_series
 
-        image = read_series(path)
+        image = read_series(path) if path.is_dir() else read_series(path.parent, path)
         return Input(sequence, volume_of(image, str(path)), None, str(path))
     volume, header = read_with_header(path)
     return Input(sequence, volume, header, str(path))

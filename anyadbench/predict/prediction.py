@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from anyadbench.data.trees.volume import Volume
     from anyadbench.predict.findings.clusters import Cluster
     from anyadbench.predict.findings.percentiles import Percentiles
+    from anyadbench.predict.prepare.own_voxels import OwnVoxels
+    from anyadbench.predict.prepare.prepared import Prepared, Step
     from anyadbench.predict.slices import PatientSlices
 
 GIVEN = "given by the user"
@@ -90,6 +92,7 @@ class Prediction:
         reference: What normals have above the threshold; ``None`` where the cell has no reference for the subset.
         alarm: Whether the patient score is above a calibration's alarm threshold, with threshold, rate and subjects;
             ``None`` without one.
+        preparation: What was done to the scans before; ``None`` if nothing was.
         seconds: Time that the prediction took, from reading the scans to the map on their grid.
         volumes: Every input as it was read, in LPS order on its own grid, in the order given.
     """
@@ -115,8 +118,30 @@ class Prediction:
     percentiles: Percentiles | None = None
     reference: Mapping[str, Any] | None = None
     alarm: Mapping[str, Any] | None = None
+    preparation: Prepared | None = None
     seconds: float = 0.0
     volumes: Mapping[str, Volume] = field(default_factory=dict)
+
+    @property
+    def transforms(self) -> dict[str, Float[np.ndarray, "4 4"]]:
+        """For every input the rigid move, in world coordinates (mm, RAS+), that lays it on the first."""
+        found = self.preparation.transforms if self.preparation is not None else {}
+        return {name: found.get(name, np.eye(4)) for name in self.inputs}
+
+    @property
+    def prepared(self) -> tuple[Step, ...]:
+        """The steps of preparation, with their seconds and figures."""
+        return () if self.preparation is None else self.preparation.steps
+
+    def on_grid_of(self, sequence: str) -> OwnVoxels:
+        """Return map, mask and brain on the own voxels of an input.
+
+        Raises:
+            KeyError: If the sequence was not an input.
+        """
+        from anyadbench.predict.prepare.own_voxels import own_voxels
+
+        return own_voxels(self, sequence)
 
     @cached_property
     def patient_score(self) -> float:
@@ -156,6 +181,8 @@ class Prediction:
             "threshold_from": self.threshold_from,
             "volume_above_threshold_ml": self.volume_ml,
             "seconds": round(self.seconds, 3),
+            "prepared": [asdict(step) for step in self.prepared],
+            "transforms": {name: move.tolist() for name, move in self.transforms.items()},
             "clusters": [asdict(item) for item in self.clusters],
             "percentiles": None if self.percentiles is None else asdict(self.percentiles),
             "reference": None if self.reference is None else dict(self.reference),

@@ -40,6 +40,9 @@ from anyadbench.predict.geometry import (
 )
 from anyadbench.predict.inputs import Input, Source, read_inputs
 from anyadbench.predict.prediction import Prediction
+from anyadbench.predict.prepare.pipeline import prepare_inputs
+from anyadbench.predict.prepare.plan import Plan, parse_plan
+from anyadbench.predict.prepare.prepared import Prepared
 from anyadbench.predict.slices import PatientSlices
 from anyadbench.predict.trained_method import build_method, prediction_policy
 from anyadbench.sequences import SHORT, Subset
@@ -86,6 +89,8 @@ class Predictor:
         scans: Mapping[str, Source],
         *,
         spacing: tuple[float, float, float] | None = None,
+        affine: Any = None,
+        prepare: str | Plan | Prepared = "none",
         threshold: float | None = None,
         smallest_ml: float | None = None,
         calibration: str | PathLike[str] | Calibration | None = None,
@@ -97,9 +102,14 @@ class Predictor:
             scans: By sequence (``flair``, ``t1``, ``t1ce``, ``t2``; at least one of the cell's protocol): the path of a
                 NIfTI file, the path of a folder with one DICOM series (extra ``dicom``), a nibabel image, or an array
                 of shape ``(x, y, z)`` in the scanner's units whose axes run to the patient's left, to posterior and to
-                superior. Scans must be registered to each other, skull-stripped, and 0 outside the brain; grids,
-                spacings and orientations may differ. The result has the grid of the first one.
+                superior, or any way that ``affine`` says. Without ``prepare``, scans must be registered to each other,
+                skull-stripped, and 0 outside the brain; grids, spacings and orientations may differ. The result has the
+                grid of the first one.
             spacing: Voxel size in mm along the axes of arrays.
+            affine: For arrays, instead of ``spacing``: 4 × 4, from indices to world coordinates in mm (x to the right,
+                y to anterior, z to superior), as nibabel's ``image.affine``; one for all, or a mapping by sequence.
+            prepare: ``none``, ``auto``, ``all``, or steps with commas (see
+                ``anyadbench.predict.prepare.plan.parse_plan``), or what ``prepare_inputs`` returned for these scans.
             threshold: Pixel threshold in units of the map, instead of the cell's own.
             smallest_ml: Clusters of the mask with a smaller volume are removed; 3 mm³ by default.
             calibration: Folder that ``anyadbench calibrate`` wrote for this cell: thresholds, percentiles and alarms
@@ -112,11 +122,12 @@ class Predictor:
         """
         began = time.monotonic()
         settings = read_settings(self.cell, threshold, smallest_ml, calibration, self.own)
-        inputs = read_inputs(scans, spacing)
+        prepared = prepare if isinstance(prepare, Prepared) else self.prepare(scans, prepare, spacing, affine)
+        inputs = prepared.inputs
         shown = self._shown(inputs)
         reference = inputs[0].volume
         placement = place_slices(reference, self.cell.grid, self.cell.spacing)
-        notes = [*self.notes, *_notes(inputs, placement), *self._unused(inputs)]
+        notes = [*self.notes, *prepared.warnings, *_notes(inputs, placement), *self._unused(inputs)]
         used = [item for item in _in_order(inputs) if item.sequence in shown]
         volumes = {item.sequence: to_volume(item.volume, placement.grid) for item in used}
         _check_same_place(inputs, volumes)
@@ -156,12 +167,26 @@ class Predictor:
             brain=np.ascontiguousarray(reference.to_native(brain)),
             clusters=clusters.listed,
             cluster_labels=clusters.labels,
-            seconds=time.monotonic() - began,
+            preparation=prepared,
+            seconds=time.monotonic() - began + _seconds_before(prepare),
             volumes={item.sequence: item.volume for item in inputs},
         )
         volumes_ml = (float(part.sum()) * float(np.prod(reference.spacing)) / 1000 for part in (above, counts))
         result = compared(prediction, settings.basis(self.cell, self.own), *volumes_ml)
         return replace(result, alarm=settings.alarm(result))
+
+    def prepare(
+        self,
+        scans: Mapping[str, Source],
+        plan: str | Plan = "auto",
+        spacing: tuple[float, float, float] | None = None,
+        affine: Any = None,
+        said: Callable[[str], None] = lambda text: None,
+    ) -> Prepared:
+        """Read scans and prepare them as ``predict`` does; arguments and errors as there."""
+        steps = parse_plan(plan)
+        inputs = read_inputs(scans, spacing, affine)
+        return prepare_inputs(inputs, steps, device=self.policy.device, threads=self.policy.threads, said=said)
 
     def _shown(self, inputs: list[Input]) -> tuple[str, ...]:
         given = {item.sequence for item in inputs}
@@ -234,6 +259,10 @@ def _warnings(cell: TrainedCell) -> list[str]:
     if cell.result.method.budget == "tiny":
         found.append("The cell was trained with the budget tiny, which tests the program; its scores are meaningless.")
     return found
+
+
+def _seconds_before(prepare: Any) -> float:
+    return sum(step.seconds for step in prepare.steps) if isinstance(prepare, Prepared) else 0.0
 
 
 def _in_order(inputs: list[Input]) -> list[Input]:

@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -15,6 +16,7 @@ import numpy as np
 from anyadbench.errors import UserError
 from anyadbench.files import json_bytes, make_folder, remove_leftovers, write_json, write_together
 from anyadbench.predict.findings.clusters import clusters_csv
+from anyadbench.predict.prepare.own_voxels import OwnVoxels, other_files, own_files
 
 if TYPE_CHECKING:
     from anyadbench.predict.prediction import Prediction
@@ -56,10 +58,14 @@ def write_prediction(
     if mask is not None:
         files[folder / MASK] = lambda handle: _write_image(handle, mask.astype(np.uint8), prediction)
         files[folder / CLUSTERS] = clusters_csv(prediction.clusters).encode()
+    for path, voxels, array in other_files(prediction, folder):
+        files[path] = partial(_write_own, voxels=voxels, array=array)
     files[folder / REPORT] = report.encode("utf-8", "backslashreplace")
     files[folder / SCORES] = json_bytes(
         {**prediction.as_json(), "subsets": subsets, "patient": name, "request": request}
     )
+
+    left = [path for path in own_files(folder) if path not in files]
 
     def mark() -> None:
         # Not removed but marked: if this is interrupted, the next run must still recognise the files as its own.
@@ -67,6 +73,8 @@ def write_prediction(
         if mask is None:
             (folder / MASK).unlink(missing_ok=True)
             (folder / CLUSTERS).unlink(missing_ok=True)
+        for path in left:
+            path.unlink(missing_ok=True)
 
     make_folder(folder, OPTION)
     remove_leftovers(folder)
@@ -85,6 +93,7 @@ def check_folder(folder: Path) -> None:
         UserError: If the folder has a file with a prediction's name but no ``prediction.json`` of this program.
     """
     there = [name for name in (MAP, MASK, CLUSTERS, REPORT, SCORES) if (folder / name).exists()]
+    there += [path.name for path in own_files(folder)]
     if there and "request" not in read_scores(folder):
         raise UserError(
             f"{folder / there[0]} was not written by 'anyadbench predict' and would be replaced; give another --out "
@@ -104,18 +113,23 @@ def read_scores(folder: Path) -> dict[str, Any]:
 def _write_image(handle: BinaryIO, array: np.ndarray, prediction: Prediction) -> None:
     # Without a name and a time in gzip's header, equal maps give equal files.
     with gzip.GzipFile("", "wb", compresslevel=1, fileobj=handle, mtime=0) as packed:
-        _image(array, prediction).to_stream(packed)
+        _image(array, prediction.affine, prediction.header).to_stream(packed)
 
 
-def _image(array: np.ndarray, prediction: Prediction) -> Any:
-    """Return an image on the first input's grid, with its qform, sform and their codes if it is a NIfTI file."""
-    if prediction.header is None:
-        image: Any = nibabel.nifti1.Nifti1Image(array, prediction.affine)  # type: ignore[no-untyped-call]
-        image.set_qform(prediction.affine, code=1)
-        image.set_sform(prediction.affine, code=1)
+def _write_own(handle: BinaryIO, voxels: OwnVoxels, array: np.ndarray) -> None:
+    with gzip.GzipFile("", "wb", compresslevel=1, fileobj=handle, mtime=0) as packed:
+        _image(array, voxels.affine, voxels.header).to_stream(packed)
+
+
+def _image(array: np.ndarray, affine: np.ndarray, own_header: Any) -> Any:
+    """Return an image on an input's grid, with its qform, sform and their codes if it is a NIfTI file."""
+    if own_header is None:
+        image: Any = nibabel.nifti1.Nifti1Image(array, affine)  # type: ignore[no-untyped-call]
+        image.set_qform(affine, code=1)
+        image.set_sform(affine, code=1)
         image.header.set_xyzt_units("mm")
         return image
-    header = prediction.header.copy()
+    header = own_header.copy()
     kind: Any = nibabel.nifti2.Nifti2Image if int(header["sizeof_hdr"]) == 540 else nibabel.nifti1.Nifti1Image
     header["descrip"] = b"anyadbench"
     header["cal_min"] = header["cal_max"] = 0
@@ -124,7 +138,7 @@ def _image(array: np.ndarray, prediction: Prediction) -> Any:
         header[field] = b""
     header.set_intent("none")
     header["xyzt_units"] = int(header["xyzt_units"]) & ~7 | 2  # the affine is in mm, whatever the unit of the input
-    image = kind(array, prediction.affine, header)
+    image = kind(array, affine, header)
     image.set_data_dtype(array.dtype)
     image.header.set_slope_inter(1, 0)
     return image

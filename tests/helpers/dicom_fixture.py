@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
 
 def element(tag: int, kind: bytes, value: bytes) -> bytes:
     """Return a DICOM element in explicit little endian."""
@@ -63,9 +65,13 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def write_series(
-    image: Any, folder: Path, uid: str, start: int = 0, shift: float = 0.0, lean: float = 0.0, turn: bool = False
-) -> None:
-    """Write a NIfTI image as one DICOM file per slice, shifted upwards by ``shift`` mm, each sideways by ``lean``."""
+    image: Any, folder: Path, uid: str, start: int = 0, shift: float = 0.0, lean: float = 0.0, turn: bool = False,
+    jump: float = 0.0, more: dict[str, str] | None = None,
+) -> None:  # fmt: skip
+    """Write a NIfTI image as one DICOM file per slice, shifted upwards by ``shift`` mm.
+
+    Each slice is shifted sideways by ``lean`` mm against the one below, and every second one by ``jump``.
+    """
     itk = pytest.importorskip("SimpleITK", reason="needs the extra dicom (SimpleITK)")
     affine = LPS @ image.affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -77,14 +83,14 @@ def write_series(
     for k in range(array.shape[2]):
         one = itk.GetImageFromArray(array[:, :, k].T)
         one.SetSpacing([float(spacing[0]), float(spacing[1])])
-        position = affine[:3, :3] @ (0, 0, k) + affine[:3, 3] + direction @ (k * lean, 0, shift)
+        position = affine[:3, :3] @ (0, 0, k) + affine[:3, 3] + direction @ (k * lean + k % 2 * jump, 0, shift)
         tags = {
             "0008|0060": "MR", "0020|000e": uid, "0020|000d": "1.2.3", "0008|0018": f"{uid}.{start + k + 1}",
             "0020|0032": "\\".join(f"{v:.6f}" for v in position), "0020|0013": str(start + k + 1),
             "0020|0037": "\\".join(f"{v:.6f}" for v in direction[:, [1, 2] if turn else [0, 1]].T.ravel()),
             "0018|0050": f"{spacing[2]:.6f}", "0018|0088": f"{spacing[2]:.6f}",
         }  # fmt: skip
-        for tag, value in tags.items():
+        for tag, value in (tags | (more or {})).items():
             one.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{uid}_{start + k:03d}.dcm"))
         writer.Execute(one)

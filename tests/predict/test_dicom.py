@@ -75,7 +75,7 @@ def test_a_series_that_is_not_one_even_stack_is_refused(tiny_phantom: Path, tmp_
     write_series(source, tmp_path / "between", "1.2.3.4", start=100, shift=2.0)
     with pytest.raises(UserError, match="between has two neighbouring slices .* mm apart, while others are"):
         read_series(tmp_path / "between")
-    write_series(source, tmp_path / "leaning", "1.2.3.4", lean=0.5)
+    write_series(source, tmp_path / "leaning", "1.2.3.4", jump=3.0)
     with pytest.raises(UserError, match="leaning has slices that are shifted sideways relative to each other"):
         read_series(tmp_path / "leaning")
     write_series(source, tmp_path / "planes", "1.2.3.4")
@@ -186,3 +186,32 @@ def test_slices_without_a_direction_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="has slices without a direction"):
         _stack(tmp_path, [("0\\0\\0", "0\\0\\0\\0\\0\\0"), ("0\\0\\1", "0\\0\\0\\0\\0\\0")])
+
+
+def test_a_series_of_a_tilted_gantry_keeps_its_lean(tiny_phantom: Path, tmp_path: Path) -> None:
+    source = nibabel.load(tiny_phantom / "HGG" / "Phantom_001_1" / "Phantom_001_1_flair.nii.gz")
+    write_series(source, tmp_path / "straight", "1.2.3.4")
+    write_series(source, tmp_path / "leaning", "1.2.3.4", lean=0.5)
+    straight, leaning = (read_series(tmp_path / name) for name in ("straight", "leaning"))
+    step = leaning.affine[:3, 2] - straight.affine[:3, 2]
+    across = straight.affine[:3, 0] / np.linalg.norm(straight.affine[:3, 0])
+    np.testing.assert_allclose(step, 0.5 * across, atol=1e-4)
+    np.testing.assert_array_equal(np.asarray(leaning.dataobj), np.asarray(straight.dataobj))
+
+
+def test_dicom_of_another_modality_is_refused(tiny_phantom: Path, tmp_path: Path) -> None:
+    source = nibabel.load(tiny_phantom / "HGG" / "Phantom_001_1" / "Phantom_001_1_flair.nii.gz")
+    write_series(source, tmp_path / "ct", "1.2.3.4", more={"0008|0060": "CT"})
+    with pytest.raises(UserError, match="ct is a series of the modality CT; give an MR series"):
+        read_series(tmp_path / "ct")
+
+
+def test_a_file_of_a_series_names_it_where_a_folder_has_several(tiny_phantom: Path, tmp_path: Path) -> None:
+    source = nibabel.load(tiny_phantom / "HGG" / "Phantom_001_1" / "Phantom_001_1_flair.nii.gz")
+    other = nibabel.Nifti1Image(np.asarray(source.dataobj)[::-1], source.affine)
+    write_series(source, tmp_path, "1.2.3.4")
+    write_series(other, tmp_path, "1.2.3.5")
+    first = read_series(tmp_path, tmp_path / "1.2.3.4_003.dcm")
+    second = read_series(tmp_path, tmp_path / "1.2.3.5_007.dcm")
+    np.testing.assert_array_equal(np.asarray(first.dataobj)[::-1], np.asarray(second.dataobj))
+    assert np.asarray(first.dataobj).any()

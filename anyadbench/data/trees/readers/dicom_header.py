@@ -48,7 +48,7 @@ class Header:
     def text(self, tag: int) -> str:
         """Return a value as text, or an empty string if it is missing."""
         value = self.items.get(tag)
-        return value.decode("ascii", "replace").strip("\0 ") if isinstance(value, bytes) else ""
+        return value.decode("utf-8", "replace").strip("\0 ") if isinstance(value, bytes) else ""
 
     def number(self, tag: int, missing: int) -> int:
         """Return an unsigned short.
