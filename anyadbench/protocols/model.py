@@ -16,6 +16,7 @@ from anyadbench.data.slices.rules import (
     GeometryRules,
     HealthySplitRules,
     IntensityRules,
+    NormalSource,
     SliceRules,
     SplitRules,
 )
@@ -155,7 +156,7 @@ class Protocol:
     slices: SliceRules = field(default_factory=SliceRules)
     split: SplitRules = field(default_factory=SplitRules)
     healthy_split: HealthySplitRules = field(default_factory=HealthySplitRules)
-    normals: str = LESION_FREE
+    normals: NormalSource = LESION_FREE
     intensity: IntensityRules = field(default_factory=IntensityRules)
     geometry: GeometryRules = field(default_factory=GeometryRules)
     scoring_grid: tuple[int, int] = (0, 0)

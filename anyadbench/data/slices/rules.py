@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class SplitRules:
     cover_subsets: bool = True
 
 
-LESION_FREE, HEALTHY = "lesion-free", "healthy"
+NormalSource = Literal["lesion-free", "healthy"]
+LESION_FREE: NormalSource = "lesion-free"
+HEALTHY: NormalSource = "healthy"
 NORMALS = (LESION_FREE, HEALTHY)
 """Sources of training normals: lesion-free slices of patients, or healthy subjects."""
 
