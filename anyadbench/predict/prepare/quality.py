@@ -20,8 +20,8 @@ BINS = 32
 LOW_NMI, LOW_OVERLAP = 1.02, 0.92
 """Warning levels: known good pairs lie above, pairs moved by 15 mm below (``docs/predict.md``)."""
 
-NO_NMI, NO_OVERLAP = 1.005, 0.7
-"""Below both, after registration, two scans do not show one head."""
+NO_NMI, NO_OVERLAP, HALF = 1.005, 0.7, 0.5
+"""Below the first two, or with less than half of the brains in common, two registered scans do not show one head."""
 
 ONE_IMAGE = 1.4
 """Normalised mutual information above which two sequences are one image; two sequences of one head stay below 1.25."""
@@ -49,7 +49,7 @@ class Fit:
     @property
     def apart(self) -> bool:
         """Whether the two cannot be one head in one place."""
-        return self.nmi < NO_NMI and self.overlap < NO_OVERLAP
+        return self.overlap < HALF or (self.nmi < NO_NMI and self.overlap < NO_OVERLAP)
 
     @property
     def figures(self) -> dict[str, float]:
