@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anyadbench.data.slices.rules import PERCENTILE, IntensityRules
+from anyadbench.metrics.names import BRAIN
 from anyadbench.plugins import all_layouts
 from anyadbench.predict.findings.ranges import reference_ranges
 from anyadbench.predict.prediction import USE
@@ -38,8 +39,8 @@ def card_markdown(cell: TrainedCell) -> str:
     title = f"{result.method.title} on {result.protocol.title}"
     parts = [f"# {_text(title)}", f"**{USE}**", _what(cell), "## Data", _data(cell), "## Protocol", _protocol(cell)]
     parts += ["## Training", _training(cell)] if result.training else []
-    added = ["## Reference ranges", reference_ranges(cell), *_whole_scans(cell), *_alarms(cell)]
-    parts += ["## Metrics", _metrics(cell), *added, "## Limits", _bullets(_limits(cell)), "## Use", _use(cell)]
+    parts += ["## Metrics", _metrics(cell), *_inside(cell), *_by_area(cell), *_whole_scans(cell), *_alarms(cell)]
+    parts += ["## Reference ranges", reference_ranges(cell), "## Limits", _bullets(_limits(cell)), "## Use", _use(cell)]
     parts += ["## Provenance", _provenance(cell)]
     return "\n\n".join(parts) + "\n"
 
@@ -132,21 +133,45 @@ def _metrics(cell: TrainedCell) -> str:
         *(label for _, label in COLUMNS),
         "Dice at the validation threshold",
     ]
-    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    rows = []
     for row in cell.rows:
         values = [_number(row, name) for name, _ in COLUMNS]
-        dice = "–" if row.threshold is None or row.threshold.dice is None else f"{row.threshold.dice:.3f}"
-        lines.append(
-            "| "
-            + " | ".join([_text(row.test), row.subset, str(row.n_subjects), str(row.n_slices), *values, dice])
-            + " |"
-        )
+        dice = None if row.threshold is None else row.threshold.dice
+        rows.append([_text(row.test), row.subset, str(row.n_subjects), str(row.n_slices), *values, _shown(dice, None)])
     note = (
-        "In brackets: 95 % intervals over test subjects. The threshold is the 99th percentile of the pixel "
-        f"scores of validation normals. Metric version {cell.result.metric_version}."
+        "In brackets: 95 % intervals over test subjects. The threshold is the 99th percentile of the scores of "
+        f"validation normals' brain pixels. Metric version {cell.result.metric_version}."
     )
     few = sorted({row.reasons["intervals"] for row in cell.rows if "intervals" in row.reasons})
-    return "\n".join([*lines, "", note, *few])
+    return "\n".join([_table(head, rows), "", note, *few])
+
+
+def _inside(cell: TrainedCell) -> list[str]:
+    """Return the table of the metrics inside the brain; none of a cell that was run before they were counted."""
+    found = [row for row in cell.rows if any(row.metrics.get(name) is not None for name in BRAIN)]
+    if not found:
+        return []
+    head = ["test set", "shown", "AUROC", "AP", "F1", "AUPRO, FPR ≤ .05", "AUPRO, FPR ≤ .3"]
+    rows = [[_text(row.test), row.subset, *(_number(row, name) for name in BRAIN)] for row in found]
+    return ["## Inside the brain", _table(head, rows)]
+
+
+def _by_area(cell: TrainedCell) -> list[str]:
+    """Return the table of image metrics by the area of the lesion in a slice."""
+    head = ["test set", "shown", "lesion area (pixels)", "slices", "AUROC", "AP", "F1"]
+    rows = []
+    for row in cell.rows:
+        for size in (one for one in row.sizes if one.n):
+            area = f"{size.low} and more" if size.high is None else f"{size.low} to {size.high - 1}"
+            values = (_shown(value, None) for value in (size.image_auroc, size.image_ap, size.image_f1))
+            rows.append([_text(row.test), row.subset, area, str(size.n), *values])
+    note = "Image metrics of the abnormal slices of each area against all normal slices."
+    return ["## By lesion area", _table(head, rows), note] if rows else []
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _whole_scans(cell: TrainedCell) -> list[str]:
@@ -155,17 +180,16 @@ def _whole_scans(cell: TrainedCell) -> list[str]:
     if not found:
         return []
     head = ["test set", "shown", "scans", "lesions", *(label for _, label in SCAN_COLUMNS), "flagged less true (ml)"]
-    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    rows = []
     for row, scans in found:
         values = [_shown(scans.metrics.get(name), scans.intervals.get(name)) for name, _ in SCAN_COLUMNS]
         bias, low, high = (scans.metrics.get(f"volume_{name}_ml") for name in ("bias", "low", "high"))
         volume = "–" if bias is None else f"{bias:.1f}"
         if low is not None and high is not None:
             volume += f" (limits of agreement {low:.1f} to {high:.1f})"
-        cells = [_text(row.test), row.subset, str(scans.n_scans), str(scans.n_lesions), *values, volume]
-        lines.append("| " + " | ".join(cells) + " |")
+        rows.append([_text(row.test), row.subset, str(scans.n_scans), str(scans.n_lesions), *values, volume])
     rules = dict.fromkeys(scans.rule for _, scans in found)
-    return ["## Whole scans", "\n".join(lines), *rules]
+    return ["## Whole scans", _table(head, rows), *rules]
 
 
 def _alarms(cell: TrainedCell) -> list[str]:

@@ -26,8 +26,8 @@ def card(trained_cells: dict[str, Path]) -> str:
 
 def test_a_card_has_every_section(card: str) -> None:
     assert re.findall(r"^#+ (.*)$", card, re.MULTILINE) == [
-        "AnyAD + teacher (this project) on Tiny phantom", "Data", "Protocol", "Training", "Metrics", "Reference ranges",
-        "Limits", "Use", "Provenance",
+        "AnyAD + teacher (this project) on Tiny phantom", "Data", "Protocol", "Training", "Metrics",
+        "Inside the brain", "By lesion area", "Reference ranges", "Limits", "Use", "Provenance",
     ]  # fmt: skip
     assert "**Research use; not a medical device.**" in card
 
@@ -63,13 +63,19 @@ def test_a_card_lists_the_limits_of_its_numbers(card: str) -> None:
     for sentence in (
         "Some rows rest on 2 test subjects.",
         "Below chance",
-        "No threshold, hence no mask, for:",
         "The pretrained network was replaced by random numbers",
         "Trained with the budget tiny",
         "No interval: 2 test subjects",
         "Departs from its publication:",
     ):
         assert sentence in card
+
+
+def test_a_card_names_the_subsets_without_a_threshold(trained_cells: dict[str, Path], monkeypatch: Any) -> None:
+    cell = read_cell(trained_cells["anyad"])
+    assert cell.normals is not None and "No threshold" not in card_markdown(cell)
+    monkeypatch.delitem(cell.normals.subsets, "F+T1")
+    assert "No threshold, hence no mask, for: F+T1." in card_markdown(cell)
 
 
 def test_intervals_follow_numbers_and_texts_cannot_become_markup(cell_copy: Path) -> None:
@@ -95,6 +101,16 @@ def test_the_command_writes_a_file_and_needs_no_torch(trained_cells: dict[str, P
     assert out.read_text() == card_markdown(read_cell(trained_cells["pixelstats"]))
 
 
+def test_a_card_has_the_metrics_inside_the_brain_and_by_lesion_area(card: str, trained_cells: dict[str, Path]) -> None:
+    row = read_cell(trained_cells["anyad"]).rows[0]
+    inside, areas = (
+        card.partition(f"## {name}\n")[2].partition("\n## ")[0] for name in ("Inside the brain", "By lesion area")
+    )
+    assert f"| {row.test} | {row.subset} | {row.metrics['brain_auroc']:.3f}" in inside
+    first = row.sizes[0]
+    assert f"| {row.test} | {row.subset} | {first.low} to {(first.high or 0) - 1} | {first.n} |" in areas
+
+
 def test_a_card_draws_the_losses(card: str) -> None:
     section = card.partition("## Training\n")[2].partition("\n## ")[0]
     assert "Losses over 3 steps" in section
@@ -106,7 +122,7 @@ def test_a_card_has_the_reference_range_of_every_subset(card: str, trained_cells
     normals = read_cell(trained_cells["anyad"]).normals
     assert normals is not None and normals.subsets
     for label, own in normals.subsets.items():
-        pattern = rf"^\| {re.escape(label)} \| 12 slices of 1 subjects \| {own.threshold:.4g} \| [\d.]+% to [\d.]+% \|"
+        pattern = rf"^\| {re.escape(label)} \| 6 slices of 1 subject \| {own.threshold:.4g} \| [\d.]+% to [\d.]+% \|"
         assert re.search(pattern, section, re.MULTILINE)
     assert "Normals are the validation normals of the cell's data set" in section
 

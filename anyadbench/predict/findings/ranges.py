@@ -26,7 +26,8 @@ def reference_ranges(cell: TrainedCell) -> str:
         whole = own.n_subjects >= FEWEST
         shares = own.scan_shares(own.threshold) if whole else own.shares(own.threshold)
         scores = own.scan_scores if whole else own.slices["brain_score"].astype(np.float64)
-        normals = f"{len(shares)} {'scans' if whole else 'slices'} of {own.n_subjects} subjects"
+        people = f"{own.n_subjects} subject{'' if own.n_subjects == 1 else 's'}"
+        normals = f"{len(shares)} {'scans' if whole else 'slices'} of {people}"
         if own.n_slices < FEWEST_SLICES:
             lines.append(f"| {label} | {normals} | {own.threshold:.4g} | – | – | too few normals |")
             continue
