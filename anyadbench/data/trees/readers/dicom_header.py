@@ -65,7 +65,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header | None:
-    """Return the header of a file with an image; ``None`` if it is no DICOM file, or one without pixels.
+    """Return the header of a file with an image; ``None`` if it is not a DICOM file, or has no pixels.
 
     Raises:
         ValueError: If a length in it does not fit the file, or its encoding is not supported.
