@@ -144,7 +144,7 @@ def card(store: Path, out: Path | None, as_json: bool) -> None:
     opened = open_store(store)
     found = summarise(opened, _layout(opened.dataset))
     if out is not None:
-        make_folder(out)
+        make_folder(out, "--out")
         write_text(out / "card.md", card_markdown(found), "--out")
         write_json(out / "card.json", found, "--out")
         click.echo(f"{out}: card.md and card.json of {opened.dataset}.")

@@ -127,6 +127,7 @@ def test_a_command_whose_terminal_is_closed_ends_with_its_cells(
     own = environment(toy_site, **{MARK: mark, "TOY_PAUSE": "1"})
     child, terminal = pty.fork()
     if not child:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup, whose choice is inherited
         os.execve(COMMAND[0], [*COMMAND, "run", *grid], own)
     os.set_blocking(terminal, False)
 

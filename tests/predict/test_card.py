@@ -138,8 +138,8 @@ def test_whole_scans_and_alarms_have_their_sections(volume_cell: Path) -> None:
     cell = read_cell(volume_cell)
     text = card_markdown(cell)
     row = next(row for row in cell.rows if row.subset == "F")
-    assert row.scans is not None and row.scans.metrics["dice"] is not None
-    assert "## Whole scans" in text and row.scans.rule in text and f"{row.scans.metrics['dice']:.3f} [" in text
+    assert row.scans is not None and row.scans.metrics["dice_best"] is not None
+    assert "## Whole scans" in text and row.scans.rule in text and f"{row.scans.metrics['dice_best']:.3f} [" in text
     assert "## Alarms of healthy subjects" not in text
     people = [SubjectScore("", "F", "val", f"v{i}", True, float(i)) for i in range(20)]
     people += [SubjectScore("phantom", "F", "test", f"t{i}", True, 90.0 + i) for i in range(8)]

@@ -34,9 +34,14 @@ from anyadbench.engine.map_sample import MapSample
 from anyadbench.errors import UserError
 from anyadbench.files import CACHE, copy_file, write_json, write_note, write_text
 from anyadbench.metrics.rows.row_state import RowState
+from anyadbench.metrics.scans.whole_scans import SubjectScore
+from anyadbench.predict.findings.calibrate import Calibrator, _one_scan
 from anyadbench.predict.prediction import Prediction
+from anyadbench.predict.viewer.cohort import Outcome, write_cohort
 from anyadbench.results.arrays import save_arrays
 from anyadbench.results.cellfiles import SLICE_COLUMNS
+from anyadbench.results.normals import NormalScores
+from anyadbench.results.subject_tables import write_scores
 from anyadbench.testing.scaffold import new_package
 
 FULL = "The disk is full while writing"
@@ -111,6 +116,21 @@ def store(world: World, folder: Path) -> None:
     prepare(world.tree, get_layout("phantom"), folder / "store", option=CACHE, workers=1)
 
 
+def subjects(world: World, folder: Path) -> None:
+    write_scores(folder / "healthy.csv", [SubjectScore("t", "F", "val", "x" * 50, True, 0.1)] * 100)
+
+
+def cohort(world: World, folder: Path) -> None:
+    write_cohort(folder, [Outcome("anna", {}, "a sentence " * 1000)])
+
+
+def calibration(world: World, folder: Path) -> None:
+    maker = Calibrator(anyadbench.load(world.cell), folder, ("F",))
+    own = NormalScores({"F": _one_scan(world.prediction)}, {}, "site")
+    maker.done, maker.subjects = [own] * 5, list("abcde")
+    maker.write("ward", 0)
+
+
 WRITERS = [
     Writer("text", lambda world, folder: write_text(folder / "a.txt", "text" * 5000)),
     Writer("json", lambda world, folder: write_json(folder / "a.json", {"a": list(range(3000))}, "--out"), "--out"),
@@ -125,6 +145,9 @@ WRITERS = [
     Writer("phantom", phantom, CACHE, replaces=False, steps=True),
     Writer("store", store, CACHE, replaces=False, steps=True),
     Writer("prediction", lambda world, folder: world.prediction.save(folder / "out"), "--out"),
+    Writer("subjects' scores", subjects),
+    Writer("list of patients", cohort, "--out", steps=True),
+    Writer("calibration", calibration, "--out", steps=True),
     Writer("boards", lambda world, folder: build_boards(world.fake, folder / "boards"), "--out"),
     Writer("package", lambda world, folder: new_package("mine", folder / "package"), "--out", replaces=False),
 ]
@@ -158,6 +181,16 @@ COMMANDS = [
     Writer("export torchscript", export("torchscript"), "--out"),
     Writer("predict", predict, "--out", replaces=False),
     Writer("card", lambda world, folder: command("card", "--cell", world.cell, "--out", folder / "card.md"), "--out"),
+    Writer(
+        "data card", lambda world, folder: command("data", "card", world.store, "--out", folder), "--out", steps=True
+    ),
+    Writer(
+        "croissant",
+        lambda world, folder: command(
+            "datasets", "export-croissant", "phantom", "--store", world.store, "--out", folder / "c.json"
+        ),
+        "--out",
+    ),
     Writer(
         "publish",
         lambda world, folder: command("leaderboard", "publish", "--runs", world.cell.parent.parent, "--out", folder),
@@ -270,9 +303,10 @@ def test_every_module_that_writes_is_filled_up() -> None:
     }
     tried = {
         "boards/build", "boards/verify/publish", "cells/fitting", "cells/job", "cells/scored_cell", "cli/card",
-        "cli/predict", "data/export_png", "data/phantom/write", "data/store/assemble", "data/store/build",
+        "cli/data", "cli/datasets", "data/export_png", "data/phantom/write", "data/store/assemble", "data/store/build",
         "data/store/extract", "data/store/npy", "engine/checkpoints", "engine/map_sample", "external/scored_maps",
-        "predict/export", "predict/write", "results/arrays", "testing/scaffold",
+        "predict/export", "predict/findings/calibrate", "predict/viewer/cohort", "predict/write", "results/arrays",
+        "results/subject_tables", "testing/scaffold",
     }  # fmt: skip
     notes = {"data/store/verified", "weights/checksums"}  # test_a_note_that_does_not_fit_is_left_out
     within_runs = {  # JSON and text of runs

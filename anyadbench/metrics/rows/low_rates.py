@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Int32, Int64
 
 
-SPARE = 1 << 18
+SPARE = 1 << 15
 """Scores that are kept beyond those needed before the lowest are dropped."""
 
 

@@ -52,8 +52,8 @@ def test_a_subset_that_the_patient_lacks_is_noted_and_its_own_is_not_repeated() 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("F,PD", "--subsets F,PD: 'PD' is not a subset of sequences; join F, T1, T1ce, T2 with '+'."),
-        ("F,", "--subsets F,: '' is not a subset of sequences; join F, T1, T1ce, T2 with '+'."),
+        ("F,XX", "--subsets F,XX: 'XX' is not a subset of sequences; join F, T1, T1ce, T2, PD, DWI, ADC with '+'."),
+        ("F,", "--subsets F,: '' is not a subset of sequences; join F, T1, T1ce, T2, PD, DWI, ADC with '+'."),
     ],
 )
 def test_a_list_that_is_none_is_one_sentence(text: str, sentence: str) -> None:
