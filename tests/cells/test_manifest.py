@@ -104,6 +104,7 @@ def test_the_processor_and_the_driver_are_read_from_the_system(tmp_path: Path) -
     assert manifest._driver([tmp_path / "none"]) == ""
 
 
+@pytest.mark.slow
 def test_a_training_resumed_under_another_library_is_recorded_and_flagged(
     toy_site: Path, options: list[str], tmp_path: Path
 ) -> None:

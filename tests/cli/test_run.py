@@ -177,7 +177,7 @@ def test_two_processes_asked_for_one_cell_end_with_one_whole_cell(options: list[
     assert CellResult.model_validate_json((cell_of(tmp_path, "pixelstats") / "result.json").read_text())
 
 
-@pytest.mark.parametrize(("retries", "code"), [(0, 1), (1, 0)])
+@pytest.mark.parametrize(("retries", "code"), [pytest.param(0, 1, marks=pytest.mark.slow), (1, 0)])
 def test_a_killed_worker_is_started_again_and_reported_when_that_happens_too_often(
     retries: int, code: int, options: list[str], tmp_path: Path
 ) -> None:

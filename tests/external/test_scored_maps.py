@@ -40,6 +40,7 @@ def kept(measured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_kept_maps(measured, tmp_path_factory.mktemp("maps"))
 
 
+@pytest.mark.slow
 def test_the_protocols_image_score_holds_for_other_programs_too(
     kept: Path, tmp_path: Path, tiny_protocol: Path, tiny_phantom: Path
 ) -> None:

@@ -85,6 +85,7 @@ def test_commands_and_json_cannot_share_the_output(
     assert "give only one of them" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_ends_at_once_and_leaves_a_cell_that_resumes(
     toys: Path, expected: dict[str, bytes], options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,7 @@ def test_a_cell_whose_command_is_killed_writes_a_checkpoint_and_ends(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_cell_whose_command_is_killed_while_it_scores_ends(
     start: Start, mark: str, options: list[str], tmp_path: Path
 ) -> None:

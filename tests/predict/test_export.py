@@ -41,7 +41,7 @@ def session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize("method", ["pixelstats", "anyad"])
+@pytest.mark.parametrize("method", ["pixelstats", pytest.param("anyad", marks=pytest.mark.slow)])
 def test_onnxruntime_gives_the_predictions_maps(
     method: str, trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path
 ) -> None:

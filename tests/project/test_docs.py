@@ -1,7 +1,7 @@
 """Every command block of the documents runs: on generated trees, with the smallest budget and without weights.
 
-Blocks of ``make`` are run by ``.ci/run`` itself. Training outside the README, and the README's with several methods, is
-left to ``make test-all``.
+Blocks of ``make`` are run by ``.ci/run`` itself. Training, and what uses a trained cell, is left to ``make test-all``,
+except for one training of the README.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ def commands() -> list[tuple[str, str]]:
     return [(name, line) for name, line in lines if not line.startswith("make ")]
 
 
+LIGHT = "anyadbench run --method anyad --protocol mslub-7subsets --data mslub"
+"""The training of every test run."""
+
+
 def cases() -> list[Any]:
     """Return every command with its document; what several documents hold is run once."""
     trains = {name for name, line in commands() if line.startswith("anyadbench run ")} - {"README.md"}
@@ -31,7 +35,8 @@ def cases() -> list[Any]:
     found = []
     for name, line in sorted(commands(), key=lambda item: item[0] in trains):
         if line not in seen:
-            marks = [pytest.mark.slow] if name in trains or several(line) else []
+            heavy = name in trains or "--cell" in line or (line.startswith("anyadbench run ") and line != LIGHT)
+            marks = [pytest.mark.slow] if heavy else []
             found.append(pytest.param(name, line, id=line[:70], marks=marks))
         seen.add(line)
     return found
@@ -40,6 +45,10 @@ def cases() -> list[Any]:
 def several(line: str) -> bool:
     """Whether a command trains several methods."""
     return line.count("--method ") > 1
+
+
+def test_one_training_of_the_documents_is_in_every_test_run() -> None:
+    assert ("README.md", LIGHT) in commands()
 
 
 @pytest.fixture(scope="module")

@@ -64,6 +64,7 @@ def test_the_installed_package_is_found_without_editing_a_line(package: Path, si
     assert "anyadbench-two-words 0.1.0" in anyadbench("methods", "show", "two-words", sites=(site,))
 
 
+@pytest.mark.slow
 def test_the_installed_package_passes_its_own_tests(package: Path, site: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=package, env=environment(site), capture_output=True, text=True, check=False)

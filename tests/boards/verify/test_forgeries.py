@@ -487,6 +487,7 @@ def test_a_cell_that_is_run_again_gives_the_same_bytes(runs: Path, tiny_phantom:
     assert done.returncode == 0 and "no problems" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_invented_scores_do_not_survive_a_rerun(runs: Path, tiny_phantom: Path) -> None:
     (cell,) = (runs / "cells").iterdir()
     forger = Forger(cell)
