@@ -77,6 +77,7 @@ def test_a_cell_killed_at_five_random_moments_ends_with_the_same_bits(
     check(untouched, tmp_path / "runs", drawn, codes)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_seen_and_the_one_before_it_used(
     untouched: dict[str, bytes], tmp_path: Path, toy_site: Path, tiny_protocol: Path, tiny_phantom: Path
 ) -> None:

@@ -143,6 +143,7 @@ def test_ctrl_c_leaves_a_cell_that_resumes_to_the_same_bits(
     assert scores_of(tmp_path, "anyad") == scores_of(finished[0], "anyad")
 
 
+@pytest.mark.slow
 def test_one_failing_method_costs_its_own_row_only(
     options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from anyadbench.sequences import format_subset
 METHODS = [name for name, descriptor in load_methods().items() if "table" in descriptor.families]
 """Every method of the comparison table and its controls."""
 
-FAST = ("anyad", "inpformer", "pixelstats", "stfpm", "dae")
+FAST = ("anyad", "pixelstats", "dae")
 """Methods that represent each kind; ``make test-all`` runs all the others."""
 
 

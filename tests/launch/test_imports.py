@@ -52,6 +52,7 @@ def test_a_worker_imports_nothing_from_the_current_folder(here: Path, script: li
     assert len(cells(here / "runs")) == 1
 
 
+@pytest.mark.slow
 def test_printed_commands_import_nothing_from_the_folder_they_run_in(
     here: Path, script: list[str], options: list[str]
 ) -> None:
@@ -60,6 +61,7 @@ def test_printed_commands_import_nothing_from_the_folder_they_run_in(
     assert len(cells(here / "runs")) == 1
 
 
+@pytest.mark.slow
 def test_the_kit_imports_nothing_from_the_current_folder(here: Path, script: list[str]) -> None:
     checked = run([*script, "plugin", "check", "broken_descriptors:GOOD", "--path", str(HELPERS)], here)
     assert "passed" in checked.stdout
@@ -75,6 +77,7 @@ def test_the_processes_of_a_phantom_import_nothing_from_the_current_folder(here:
     assert (here / "tree" / "phantom.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_command_that_searches_the_current_folder_has_workers_that_do(
     toy_site: Path, options: list[str], tmp_path: Path
 ) -> None:

@@ -62,6 +62,7 @@ def test_the_reason_is_listed(site: Path) -> None:
     assert shown["unavailable"] == "it needs a point cloud"
 
 
+@pytest.mark.slow
 def test_a_pattern_ends_well_where_all_that_can_run_did(site: Path, options: list[str | Path]) -> None:
     done = command(site, "run", "--method", "here:*", *options)
     assert done.returncode == 0, done.stderr
@@ -92,6 +93,7 @@ def test_a_method_that_is_asked_for_is_refused_with_the_reason(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_setting_that_is_wrong_is_not_taken_for_something_that_is_not_here(
     site: Path, options: list[str | Path]
 ) -> None:

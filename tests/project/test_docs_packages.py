@@ -104,6 +104,7 @@ def test_a_data_set_of_a_plugin_is_verified_and_prepared(tmp_path: Path, place: 
     np.testing.assert_array_equal(shelf.masks, ward.masks)
 
 
+@pytest.mark.slow
 def test_a_protocol_is_run_on_files_that_a_plugin_reads(tmp_path: Path, place: Path) -> None:
     follower = Follower("plugins/dataset.md", tmp_path, place)
     follower.write()
@@ -137,6 +138,7 @@ def test_a_metric_of_a_plugin_is_a_column(tmp_path: Path, place: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_report_section_of_a_plugin_is_on_the_page(tmp_path: Path, place: Path) -> None:
     Follower("plugins/report-section.md", tmp_path, place).follow()
     page = (place / "boards" / "brats-7subsets" / "report.html").read_text()

@@ -369,7 +369,7 @@ def test_finished_scans_of_a_store_are_kept(disk: RealDisk | BelievedDisk, world
     assert not (disk.folder / ".store.work").exists()
 
 
-@pytest.mark.parametrize("left", [0, 16, 56])
+@pytest.mark.parametrize("left", [0, *(pytest.param(left, marks=pytest.mark.slow) for left in (16, 56))])
 def test_run_ends_with_2_and_goes_on_when_there_is_room(
     left: int, tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
