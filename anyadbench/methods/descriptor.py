@@ -25,9 +25,9 @@ API_VERSION = 1
 
 Budget = Literal["tiny", "demo", "paper"]
 BUDGETS: tuple[Budget, ...] = ("tiny", "demo", "paper")
-DEMO_SLICES = 1200
+DEMO_SLICES = 640
 """Slices that the budget ``demo`` shows to every method that trains by gradient, repetitions counted: rows of one board
-differ in the method, not in how long it trained."""
+differ in the method, not in how long it trained. So many fit into the five minutes of ``make demo`` on two cores."""
 TRAINING_MASKS = ("none", "per-sample", "per-epoch")
 MISSING = ("native", "zero-norm", "black", "replicate")
 """How a method may handle a hidden sequence; ``native`` is the method's own way."""
