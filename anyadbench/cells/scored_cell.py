@@ -266,8 +266,9 @@ def _untrained(descriptor: MethodDescriptor, weights: str) -> bool:
 def _training(protocol: Protocol, fit: dict[str, Any], weights: str) -> dict[str, int | str]:
     facts: dict[str, int | str] = {"slices": int(fit["train_slices"]), "validation": str(fit["validation"])}
     facts["steps"] = int(fit["steps"])
-    # Fits of earlier versions lack them, and controls have no parameters.
-    facts |= {name: int(fit[name]) for name in ("parameters", "seen_slices") if fit.get(name)}
+    # Fits of earlier versions lack them; a control has no parameters and learns from no slice.
+    known = ("parameters", "seen_slices") if fit.get("parameters") else ()
+    facts |= {name: int(fit[name]) for name in known if fit.get(name)}
     if "selected" in fit:
         facts |= {"selection": protocol.selection, "selected_step": int(fit["selected"]["step"])}
     if changed := differences(fit.get("environments", [])):

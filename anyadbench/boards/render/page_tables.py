@@ -55,6 +55,7 @@ def facts(board: Board) -> list[tuple[str, str]]:
     trained = [
         f"{name}: {', '.join(map(str, found)) if len(found) < 4 else 'differ by method'}"
         for name, found in values.items()
+        if name not in ("parameters", "seen_slices")  # they are in the table of costs
     ]
     sizes = largest_lines(board)
     tested = []
