@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from anyadbench.errors import UserError
 from anyadbench.files import atomic_file
@@ -33,6 +33,29 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], compress: bool = T
             entry.compress_type = method
             with archive.open(entry, "w", force_zip64=array.nbytes > 2**30) as stream:
                 np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
+
+
+T = TypeVar("T")
+
+
+def parsed_arrays(path: Path, source: str, limit: int, parse: Callable[[dict[str, np.ndarray]], T], fix: str) -> T:
+    """Read an npz file and return what ``parse`` makes of its arrays.
+
+    Args:
+        path: The file.
+        source: Its name in messages.
+        limit: Unpacked size in bytes above which it is refused.
+        parse: Raises whatever odd contents cause.
+        fix: What to do about a damaged file, in the imperative.
+
+    Raises:
+        UserError: If it is too large or damaged.
+    """
+    arrays = load_arrays(path, source, limit)
+    try:
+        return parse(arrays)
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, RecursionError):
+        raise UserError(f"{source} is damaged; {fix}.") from None
 
 
 def load_arrays(path: Path, source: str, limit: int = MAX_BYTES) -> dict[str, np.ndarray]:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.errors import UserError
 from anyadbench.metrics.core.image import TOP_FRACTION
-from anyadbench.results.arrays import load_arrays, save_arrays
+from anyadbench.results.arrays import parsed_arrays, save_arrays
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32, Float64, Int
@@ -186,11 +185,7 @@ def load_normals(path: Path, source: str) -> NormalScores:
     Raises:
         UserError: If it is damaged.
     """
-    arrays = load_arrays(path, source, MAX_BYTES)
-    try:
-        return _checked(arrays)
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError, RecursionError):
-        raise UserError(f"{source} is damaged; copy it again, or make it again.") from None
+    return parsed_arrays(path, source, MAX_BYTES, _checked, "copy it again, or make it again")
 
 
 def _checked(arrays: Mapping[str, Any]) -> NormalScores:

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anyadbench.errors import UserError
-from anyadbench.results.arrays import load_arrays, save_arrays
+from anyadbench.results.arrays import parsed_arrays, save_arrays
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,11 +74,7 @@ def load_slices(path: Path, source: str) -> dict[RowKey, list[SliceRecord]]:
     Raises:
         UserError: If it is damaged.
     """
-    arrays = load_arrays(path, source, MAX_BYTES)
-    try:
-        return _records(arrays)
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError, RecursionError):
-        raise UserError(f"{source} is damaged; publish the cell again.") from None
+    return parsed_arrays(path, source, MAX_BYTES, _records, "publish the cell again")
 
 
 def _records(arrays: Mapping[str, Any]) -> dict[RowKey, list[SliceRecord]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 TINY_PROTOCOL = """
 name = "tiny"
 version = 1
@@ -28,3 +30,8 @@ VOLUME_PROTOCOL = TINY_PROTOCOL.replace(
     "[[test]]", "[split]\ntrain = 0.4\nvalidation = 0.1\ntest = 0.5\n\n[scoring]\nvolumes = true\n\n[[test]]"
 )
 """The same, scoring whole scans of five of ten subjects."""
+
+
+def scan_path(tree: Path, scan: str, name: str) -> Path:
+    """Return the file of a sequence in a phantom's tree."""
+    return tree / "HGG" / scan / f"{scan}_{name}.nii.gz"

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from cell_fixture import change_json
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from tiny import scan_path
 
 import anyadbench
 from anyadbench.data.trees.background import not_stripped
@@ -23,10 +24,6 @@ from anyadbench.predict.export import export
 from anyadbench.results.kept_maps import KeptMaps, read_maps
 
 LONG = {"F": "flair", "T1": "t1", "T2": "t2"}
-
-
-def scan_path(tree: Path, scan: str, name: str) -> Path:
-    return tree / "HGG" / scan / f"{scan}_{name}.nii.gz"
 
 
 @pytest.fixture(scope="module")

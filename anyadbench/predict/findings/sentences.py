@@ -44,8 +44,8 @@ def volume_text(volume_ml: float | None, reference: Mapping[str, Any] | None) ->
         return "a volume without a reference range, which is not shown"
     low, high = reference["normal_volume_ml"]
     return (
-        f"{_ml(volume_ml)} ml above the threshold; normal {reference['among']} of this brain volume have {_ml(low)} to "
-        f"{_ml(high)} ml ({reference['range']} of {reference['n']})"
+        f"{ml(volume_ml)} ml above the threshold; normal {reference['among']} of this brain volume have {ml(low)} to "
+        f"{ml(high)} ml ({reference['range']} of {reference['n']})"
     )
 
 
@@ -56,7 +56,7 @@ def clusters_text(clusters: Sequence[Mapping[str, Any]]) -> str:
     first = clusters[0]
     place = ", ".join(f"{value:.0f}" for value in first["peak_mm"])
     many = f"{len(clusters)} cluster{'' if len(clusters) == 1 else 's'}"
-    return f"{many}, the highest peak in one of {_ml(first['volume_ml'])} ml at ({place}) mm"
+    return f"{many}, the highest peak in one of {ml(first['volume_ml'])} ml at ({place}) mm"
 
 
 def top_line(scores: Mapping[str, Any]) -> str:
@@ -100,5 +100,6 @@ def subset_line(label: str, entry: Mapping[str, Any]) -> str:
     return f"{label}: {entry['subjects']} subjects, threshold {entry['threshold']:.4g}{before}, {promise}"
 
 
-def _ml(volume: float) -> str:
+def ml(volume: float) -> str:
+    """Return millilitres with as many decimals as their size asks for."""
     return f"{volume:.3f}" if volume < 0.1 else f"{volume:.2f}" if volume < 10 else f"{volume:.1f}"

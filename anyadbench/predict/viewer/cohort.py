@@ -14,10 +14,9 @@ from urllib.parse import quote
 
 from anyadbench.errors import UserError
 from anyadbench.files import write_text
-from anyadbench.predict.findings.sentences import table_line
+from anyadbench.predict.findings.sentences import ml, table_line
 from anyadbench.predict.prediction import USE
 from anyadbench.predict.viewer.assets import asset, environment, hash_of
-from anyadbench.predict.viewer.facts import ml
 from anyadbench.predict.write import OPTION, REPORT
 
 INDEX, TABLE = "index.html", "predictions.csv"

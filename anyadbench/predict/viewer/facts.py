@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.predict.findings.sentences import MEANING, percentile_text
+from anyadbench.predict.findings.sentences import MEANING, ml, percentile_text
 from anyadbench.sequences import SHORT, format_subset
 
 if TYPE_CHECKING:
@@ -42,11 +42,6 @@ def key_facts(prediction: Prediction) -> list[Fact]:
     if prediction.alarm is not None:
         found.insert(1, _alarm(prediction.alarm))
     return found
-
-
-def ml(volume: float) -> str:
-    """Return millilitres with as many decimals as their size asks for."""
-    return f"{volume:.3f}" if volume < 0.1 else f"{volume:.2f}" if volume < 10 else f"{volume:.1f}"
 
 
 def _score(prediction: Prediction) -> Fact:

@@ -11,16 +11,13 @@ import nibabel
 import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from tiny import scan_path
 
 import anyadbench
 from anyadbench.errors import UserError
 from anyadbench.hashing import sha256_file
 from anyadbench.predict.findings.inside import keep_inside, tissue
 from anyadbench.predict.findings.settings import OLD_CELL
-
-
-def scan_path(tree: Path, scan: str, name: str) -> Path:
-    return tree / "HGG" / scan / f"{scan}_{name}.nii.gz"
 
 
 @pytest.fixture(scope="module")
