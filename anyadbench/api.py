@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from anyadbench.metrics.lesions.record import score_scan
     from anyadbench.metrics.rows.plugin_metrics import AddedMetric, RowScores, SubjectPixels
     from anyadbench.plugins.hookspecs import hookimpl
+    from anyadbench.processes import LIFELINE
     from anyadbench.protocols.model import Protocol
     from anyadbench.protocols.reader import read_protocol
     from anyadbench.sequences import (
@@ -112,6 +113,7 @@ __all__ = [
     "FOUR_D",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "LIFELINE",
     "MISSING",
     "REGIONS",
     "SEGMENTATION",
@@ -250,6 +252,7 @@ _NAMES = {
     "metrics.lesions.record": "score_scan",
     "metrics.rows.plugin_metrics": "AddedMetric RowScores SubjectPixels",
     "plugins.hookspecs": "hookimpl",
+    "processes": "LIFELINE",
     "protocols.model": "Protocol",
     "protocols.reader": "read_protocol",
     "sequences": "AS_AVAILABLE SEQUENCES SHORT Subset all_subsets format_subset parse_subset",

@@ -75,6 +75,7 @@ def prepare(dataset: str, source: Path, out: Path | None, workers: int, as_json:
 
     from anyadbench.data.store.build import default_target
     from anyadbench.data.store.build import prepare as build
+    from anyadbench.data.store.remarks import read_warnings
     from anyadbench.data.trees.problems import Problem
     from anyadbench.launch.progress import Display
 
@@ -82,15 +83,25 @@ def prepare(dataset: str, source: Path, out: Path | None, workers: int, as_json:
     with Display(quiet=as_json) as display:
         store = build(source, layout, target, workers=workers, quarantine=True, progress=display.progress)
     listed = json.loads((store.path / "quarantine.json").read_text(encoding="utf-8"))
+    warnings = read_warnings(store)
     counts = {"scans": len(store.scans), "slices": len(store), "subjects": int(store.scans["subject"].nunique())}
     if as_json:
-        print_json({"store": str(store.path), "content_hash": store.content_hash, **counts, "quarantine": listed})
+        print_json(
+            {
+                "store": str(store.path),
+                "content_hash": store.content_hash,
+                **counts,
+                "quarantine": listed,
+                "warnings": [problem.as_json() for problem in warnings],
+            }
+        )
         return
-    _list([Problem(**item) for item in listed])
+    _list([*(Problem(**item) for item in listed), *warnings])
     left_out = len({item["scan"] for item in listed})
     click.echo(
         f"{store.path}: {_count(counts['slices'], 'slice')} of {_count(counts['scans'], 'scan')} and "
-        f"{_count(counts['subjects'], 'subject')}; {_count(left_out, 'scan')} left out."
+        f"{_count(counts['subjects'], 'subject')}; {_count(left_out, 'scan')} left out, "
+        f"{_count(len(warnings), 'warning')}."
     )
 
 

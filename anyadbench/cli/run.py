@@ -99,6 +99,7 @@ def run(protocol: str, runs: Path, as_json: bool, traceback: bool, **options: An
     Finished cells are not run again; interrupted ones resume from their last checkpoint.
     """
     from anyadbench.cells.training_coverage import training_coverage
+    from anyadbench.data.store.remarks import remark
     from anyadbench.launch.dispatch import execute
     from anyadbench.launch.launchers import LaunchOptions, find_launcher
     from anyadbench.launch.launchers.local import devices
@@ -131,6 +132,8 @@ def run(protocol: str, runs: Path, as_json: bool, traceback: bool, **options: An
         extra = sum(find_method(job.method)[0].is_control for job in jobs)
         cells = f"{len(jobs)} cells, of which {extra} are controls" if extra else f"{len(jobs)} cells"
         display.note(f"plan: {cells}; {needed.sentence}")
+        for said in filter(None, map(remark, plan.data.stores.values())):
+            display.note(said)
         for name in training_coverage(plan.data).never:
             display.note(f"{SHORT[name]} is never trained on: no training slice of {found.train} has it")
         outcomes = execute(jobs, launcher, LaunchOptions(display, slots, settings))

@@ -167,8 +167,9 @@ def prune(
 @click.argument("cell")
 @RUNS_OPTION
 @click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option("--lifeline", type=int, metavar="FD", help="End when this pipe closes: its other end is the launcher's.")
 @click.pass_obj
-def work(above: Path | None, /, cell: str, runs: Path | None, quiet: bool) -> None:
+def work(above: Path | None, /, cell: str, runs: Path | None, quiet: bool, lifeline: int | None) -> None:
     """Run one planned cell on this machine; launchers print and submit this command."""
     from anyadbench.cells.job import Job, Outcome
     from anyadbench.cli.output import clean
@@ -176,8 +177,12 @@ def work(above: Path | None, /, cell: str, runs: Path | None, quiet: bool) -> No
     from anyadbench.launch.launchers import LaunchOptions
     from anyadbench.launch.launchers.local import launch
     from anyadbench.launch.progress import Display
+    from anyadbench.launch.supervisor import GRACE
+    from anyadbench.processes import ORPHAN_GRACE, end_with_parent
 
     stop_on_signals()
+    if lifeline is not None:
+        end_with_parent(lifeline, grace=ORPHAN_GRACE + GRACE)
     folder = planned_folder(runs or above or RUNS, cell)
     with Display(quiet=quiet) as display:
         job = Job.load(folder)

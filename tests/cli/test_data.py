@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
-from trees import make_tree
+from trees import make_tree, save
 
 from anyadbench.cli import main
 from anyadbench.data.store.store import open_store
@@ -69,7 +72,7 @@ def test_prepare_lists_what_it_leaves_out(tmp_path: Path, capsys: pytest.Capture
     tree = make_tree("brats2018", tmp_path / "source", 3, TINY, ["empty"])
     assert call("data", "prepare", "brats2018", "--source", tree, "--out", tmp_path / "store") == 0
     out = capsys.readouterr().out
-    assert "is empty (0 bytes)" in out and "of 2 scans and 2 subjects; 1 scan left out." in out
+    assert "is empty (0 bytes)" in out and "of 2 scans and 2 subjects; 1 scan left out, 0 warnings." in out
     assert len(open_store(tmp_path / "store").scans) == 2
 
 
@@ -115,3 +118,17 @@ def test_a_store_of_another_set_or_version_is_one_sentence(tmp_path: Path, capsy
     path.write_text(path.read_text().replace('"format": 4', '"format": 0'))
     assert call("data", "export-png", tmp_path / "store", "--out", tmp_path / "png") == 2
     assert "has format 0, but this version of anyadbench reads format 4; delete it" in capsys.readouterr().err
+
+
+def test_a_run_mentions_in_one_line_that_a_background_was_subtracted(
+    tiny_phantom: Path, tiny_protocol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = Path(shutil.copytree(tiny_phantom, tmp_path / "tree"))
+    for path in tree.rglob("*.nii.gz"):
+        if not path.name.endswith("_seg.nii.gz"):
+            image = nib.loadsave.load(path)
+            save(path, np.asarray(image.dataobj, np.float32) - 64, image.affine)
+    command = ["run", "--method", "pixelstats", "--protocol", tiny_protocol, "--data", tree, "--launcher", "shell"]
+    assert call(*command, "--runs", tmp_path / "runs") == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "subtracted" in line]
+    assert line.startswith("phantom: ") and "has the value -64 outside the brain" in line

@@ -17,6 +17,8 @@ import pytest
 from grid_fixture import COMMAND, run, wait_for
 from packages import environment
 
+from anyadbench.processes import LIFELINE
+
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
 
 MARK = "ANYADBENCH_TEST_TREE"
@@ -118,6 +120,28 @@ def test_a_method_that_does_not_listen_is_killed_with_all_that_it_started(
     wait_for(lambda: list(runs.glob("fits/*/fit.json")))
     time.sleep(3)
     kill(process, mark)
+
+
+@pytest.mark.slow
+def test_a_cell_ends_with_the_launcher_at_the_other_end_of_its_lifeline(
+    start: Start, mark: str, options: list[str], toys: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    grid = ["--method", "toy", *options, "--runs", str(runs), "--checkpoint-every", "1s"]
+    printed = run("run", *grid, "--launcher", "shell").stdout.splitlines()
+    (command,) = (line for line in printed if "toy_" in line)
+    held = f"""if True:
+        import os, shlex, subprocess
+        reading, writing = os.pipe()
+        command = [*shlex.split({command!r}), {LIFELINE!r}, str(reading)]
+        subprocess.run(command, pass_fds=(reading,))
+    """
+    process = start(sys.executable, "-c", held, TOY_PAUSE="1")
+    wait_for(lambda: newest(runs) > 0)
+    before = newest(runs)
+    kill(process, mark)
+    assert newest(runs) > before
+    assert states(runs) == ["interrupted"]
 
 
 def test_a_command_whose_terminal_is_closed_ends_with_its_cells(

@@ -18,6 +18,7 @@ from anyadbench.data.store.assemble import (
     write_quarantine,
 )
 from anyadbench.data.store.extract import extract, fingerprint
+from anyadbench.data.store.remarks import write_warnings
 from anyadbench.data.store.store import SliceStore, is_store, open_store
 from anyadbench.data.store.verified import remember
 from anyadbench.data.trees.duplicates import find_duplicates
@@ -151,6 +152,7 @@ def _build(
     with temporary_folder(work / out.name) as folder:
         assemble(metas, layout, folder)
         write_quarantine(folder, sorted(errors(problems)))
+        write_warnings(folder, problems)
         write_json(folder / "inputs.json", {"inputs": inputs})
         rename(folder, out)
     shutil.rmtree(work)

@@ -1,8 +1,8 @@
 """The slice store: every canonical axial slice of a data set in one memory-mapped array, with its tables.
 
 A folder with ``store.json``, ``images.npy`` (uint16, N×S×H×W), ``masks.npy`` (uint8, N×H×W, values of
-``anyadbench.data.trees.layouts.REGIONS``), ``slices.csv``, ``scans.csv``, ``quarantine.json`` (scans left out) and
-``inputs.json`` (hash of the files it was made from).
+``anyadbench.data.trees.layouts.REGIONS``), ``slices.csv``, ``scans.csv``, ``quarantine.json`` (scans left out),
+``warnings.json`` (problems that kept no scan out) and ``inputs.json`` (hash of the files it was made from).
 """
 
 from __future__ import annotations

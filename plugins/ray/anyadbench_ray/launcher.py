@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import subprocess
 from collections.abc import Sequence
 
 import ray
 
-from anyadbench.api import Job, LaunchOptions, Outcome, UserError, cell_command, known_settings, recorded_outcome
+from anyadbench.api import (
+    LIFELINE,
+    Job,
+    LaunchOptions,
+    Outcome,
+    UserError,
+    cell_command,
+    known_settings,
+    recorded_outcome,
+)
 
 POLL = 2.0
 """Seconds between two polls of the tasks."""
@@ -61,14 +71,25 @@ def _knock(address: str) -> None:
 
 
 def _run_cell(command: list[str]) -> str:
-    """Run a cell's command on a node; return the end of its output if it failed."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    """Run a cell's command on a node; return the end of its output if it failed.
+
+    The command ends with this process, which holds the other end of its lifeline: Ray kills its own workers alone.
+    """
+    reading, held = os.pipe()
     try:
-        said = process.communicate()[1]
-    except KeyboardInterrupt:  # how Ray cancels a task
-        process.terminate()
-        said = process.communicate()[1]
-    return said[-4000:] if process.returncode else ""
+        process = subprocess.Popen(
+            [*command, LIFELINE, str(reading)],
+            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, pass_fds=(reading,),
+        )  # fmt: skip
+        os.close(reading)
+        try:
+            said = process.communicate()[1]
+        except KeyboardInterrupt:  # how Ray cancels a task
+            process.terminate()
+            said = process.communicate()[1]
+        return said[-4000:] if process.returncode else ""
+    finally:
+        os.close(held)
 
 
 def _submit(job: Job) -> ray.ObjectRef:

@@ -11,7 +11,8 @@ import pytest
 from trees import anatomy, make_tree, path_of, save, save_png, values_of
 
 from anyadbench.data.store.build import prepare
-from anyadbench.data.store.store import SliceStore
+from anyadbench.data.store.remarks import remark
+from anyadbench.data.store.store import SliceStore, open_store
 from anyadbench.data.trees.background import not_stripped, settle
 from anyadbench.data.trees.layouts import get_layout
 from anyadbench.data.trees.survey import discover
@@ -76,6 +77,10 @@ def test_another_background_is_taken_off_and_reported(
         tops = [each.max(axis=(0, 2, 3), keepdims=True) for each in (ours, theirs)]
         np.testing.assert_allclose(ours / tops[0], theirs / tops[1], atol=1e-4)
         np.testing.assert_array_equal(ours == 0, theirs == 0)
+    said = remark(open_store(store.path))
+    assert said.startswith(f"brats2018: {min(problems).file} {min(problems).cause}; ")
+    assert f"; {len(problems) - 1} more warnings are listed in {store.path / 'warnings.json'}" in said
+    assert not remark(plain)
 
 
 def noisy(array: np.ndarray) -> np.ndarray:

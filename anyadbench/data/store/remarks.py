@@ -1,0 +1,39 @@
+"""What was noticed while a store was built and kept no scan out, such as a background that was subtracted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from anyadbench.data.store.store import SliceStore
+from anyadbench.data.trees.problems import Problem
+from anyadbench.files import write_text
+
+WARNINGS = "warnings.json"
+
+
+def write_warnings(folder: Path, problems: Iterable[Problem]) -> None:
+    """Write the problems that kept no scan out to ``warnings.json``; an empty list if there were none."""
+    listed = sorted(problem for problem in problems if problem.severity == "warning")
+    write_text(folder / WARNINGS, json.dumps([problem.as_json() for problem in listed], indent=1), fsync=False)
+
+
+def read_warnings(store: SliceStore) -> list[Problem]:
+    """Return the problems that kept no scan out of a store; none if it was built before they were kept."""
+    try:
+        listed = json.loads((store.path / WARNINGS).read_text(encoding="utf-8"))
+        return [Problem(**item) for item in listed]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def remark(store: SliceStore) -> str:
+    """Return one line about the warnings of a store, with the first of them; empty if there is none."""
+    found = read_warnings(store)
+    if not found:
+        return ""
+    first = f"{found[0].file} {found[0].cause}"
+    if len(found) == 1:
+        return f"{store.dataset}: {first}"
+    return f"{store.dataset}: {first}; {len(found) - 1} more warnings are listed in {store.path / WARNINGS}"
