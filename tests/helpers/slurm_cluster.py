@@ -119,10 +119,7 @@ def cluster(folder: Path, more: str = "", submitted: int = 0) -> Iterator[dict[s
         started.append(_munge(folder, path))
         if submitted:
             _accounts(folder, path, values, environment, submitted, started)
-        for daemon in ("slurmctld", "slurmd"):
-            log = open(folder / f"{daemon}.out", "wb")  # noqa: SIM115
-            command = [str(shutil.which(daemon, path=path)), "-D"]
-            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+        started += [_daemon(name, folder, environment) for name in ("slurmctld", "slurmd")]
         _wait_until_idle(environment, folder)
         yield {"SLURM_CONF": environment["SLURM_CONF"]}
     finally:
@@ -133,6 +130,29 @@ def cluster(folder: Path, more: str = "", submitted: int = 0) -> Iterator[dict[s
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _daemon(name: str, folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start one of SLURM's daemons with a log of its own."""
+    command = [str(shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")), "-D"]
+    with open(folder / f"{name}.out", "ab") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+
+def lose_controller(folder: Path) -> None:
+    """Kill the controller of a cluster, as if its machine were lost."""
+    os.kill(int((folder / "ctld.pid").read_text()), signal.SIGKILL)
+
+
+@contextmanager
+def controller(folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    """Run another controller of a cluster that lost its own; it goes on from the saved state."""
+    process = _daemon("slurmctld", folder, environment)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
 
 
 def _munge(folder: Path, path: str) -> subprocess.Popen[bytes]:
