@@ -187,7 +187,8 @@ def _end_session(leader: int) -> None:
 def _failed(job: Job, error: str) -> Outcome:
     tail = log_tail(job.cell.work / "log.txt")
     if job.cell.work.is_dir():
-        job.cell.update(state="failed", error=error, log_tail=tail)
+        with suppress(OSError, UserError):  # the disk may still be full
+            job.cell.update(state="failed", error=error, log_tail=tail)
     return Outcome(job, "failed", error, tuple(tail))
 
 
@@ -210,7 +211,10 @@ def worker_outcome(job: Job, code: int, early: str = "", *, stopping: bool = Fal
     if code == INTERRUPTED and (state.get("state") == "interrupted" or stopping):
         return Outcome(job, "interrupted", said or "Stopped before it began; the same command runs it.")
     if code == MISTAKE and (said or early):
-        return Outcome(job, "failed", said or early.strip().splitlines()[-1], mistake=True)
+        error = said or early.strip().splitlines()[-1]
+        if not said:  # it could not write its record: the disk was full until its temporary files were removed
+            _failed(job, error)
+        return Outcome(job, "failed", error, mistake=True)
     if code == FAILED and said and state.get("state") == "failed":
         return Outcome(job, "failed", said, tail)
     if code == FAILED and early and not said:  # it could not write its record: the disk is full
