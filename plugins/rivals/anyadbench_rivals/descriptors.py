@@ -123,3 +123,117 @@ UNITRANSAD_FLAIR = replace(
     ),
     parity="",
 )
+
+_UM = "train.py of yuanzhao-CVLAB/UniMMAD"
+_MOE = "mymodels/cmoe.py of yuanzhao-CVLAB/UniMMAD"
+_FCM = "mymodels/FCM.py of yuanzhao-CVLAB/UniMMAD"
+_WIDE, _LITE = "wide_resnet50_2.tv2_in1k", "efficientnet-lite0-package"
+
+UNIMMAD = MethodDescriptor(
+    name="unimmad",
+    title="UniMMAD",
+    summary="Decompresses each sequence's frozen features from one general code, by experts chosen for the sequence.",
+    factory="anyadbench_rivals.unimmad.method:UniMmad",
+    params=(
+        Param(
+            "backbone",
+            "profile",
+            "Pretrained network of both encoders: 'profile' for that of the weights profile, wide_resnet50_2, "
+            "resnet18, efficientnet_lite0, or any timm name with its tag; choice of this benchmark.",
+        ),
+        image_size(256, _UM, 32),
+        *training(10, 200, _UM),
+        Param("width", 512, f"Channels at which the encoder's levels meet; {_FCM}.", minimum=8, multiple_of=8),
+        Param("decoder", "3-4-6", f"Blocks of the decoder's stages; {_FCM}.", choices=("1-1-1", "2-2-2", "3-4-6")),
+        Param("base_width", 128, f"Relative width of the decoder's bottlenecks; {_FCM}.", choices=(64, 128)),
+        whole("expert_width", 256, f"Channels inside the experts; {_MOE}."),
+        whole("experts", 8, f"Kernels in the bank that leaders mix; {_MOE}."),
+        whole("leaders", 32, f"Leaders that the router chooses from; {_MOE}."),
+        whole("top", 2, f"Leaders chosen for each picture; {_MOE}."),
+        positive("lr", 1e-3, f"Learning rate of Adam; {_UM}."),
+        positive("loss_weight", 10.0, "Weight of the reconstruction loss; config.json, BraTS."),
+        Param(
+            "layout",
+            "packed",
+            "Where sequences go in the stem's twelve channels: packed from the front, as data/mmad_datasets.py does, "
+            "or slots, each in its own (choice).",
+            choices=("packed", "slots"),
+        ),
+        Param(
+            "pictures",
+            "sum",
+            "Map of several sequences: sum of squared distances, as released, which grows with their number, or mean "
+            "(choice).",
+            choices=("sum", "mean"),
+        ),
+    ),
+    budgets={
+        "tiny": {
+            "image_size": 64,
+            "batch_size": 2,
+            "epochs": 0,
+            "steps": 2,
+            "width": 24,
+            "decoder": "1-1-1",
+            "base_width": 64,
+            "expert_width": 8,
+            "experts": 2,
+            "leaders": 4,
+        },
+        "demo": {
+            "image_size": 128,
+            "batch_size": 8,
+            "epochs": 0,
+            "steps": DEMO_SLICES // 8,
+            "width": 96,
+            "decoder": "1-1-1",
+            "base_width": 64,
+            "expert_width": 32,
+            "experts": 4,
+            "leaders": 8,
+        },
+    },
+    missing="native",
+    weights={"published": _WIDE, "package": _LITE},
+    backbones={
+        "wide_resnet50_2": {"published": _WIDE},
+        "resnet18": {"published": "resnet18.tv_in1k"},
+        "efficientnet_lite0": {"published": "efficientnet_lite0.ra_in1k", "package": _LITE},
+    },
+    citation='Zhao et al., "UniMMAD: Unified Multi-Modal and Multi-Class Anomaly Detection via MoE-Driven Feature '
+    'Decompression", CVPR 2026, arXiv 2509.25934.',
+    code_licence="Apache-2.0 according to its README, without a licence file",
+    departures=(
+        "One model is trained on one data set; the publication trains one on 39 classes.",
+        "Sequences are FLAIR, T1, T1ce and T2 in this order; the publication's order per slice is in a file list that "
+        "could not be read.",
+        "A missing sequence is absent, and the others move to the front, as in the released loader; the publication "
+        "trains and tests BraTS with all four.",
+        "The map of a slice is computed from that slice alone; the released function merges the slices of a batch.",
+        "The last step's network is scored; the released code prints test results every 10 epochs and has no rule.",
+        "Everything runs in the harness's precision; the released bf16 reaches the stem alone.",
+        "The encoder's fourth stage, whose output the publication discards, does not exist.",
+        "Rate and load-balancing weight change 200 times in equal shares of the training, as in the published epochs.",
+        "With a backbone other than Wide ResNet-50-2 the features have its own widths.",
+    ),
+    parity="anyadbench_rivals.unimmad.parity:reproduce",
+    families=("rivals",),
+)
+
+UNIMMAD_MODDROP = replace(
+    UNIMMAD,
+    name="unimmad-moddrop",
+    title="UniMMAD (sequence dropout)",
+    summary="UniMMAD with a slot for each sequence, trained on random subsets of them.",
+    params=tuple(
+        replace(p, default={"layout": "slots", "pictures": "mean"}[p.name]) if p.name in ("layout", "pictures") else p
+        for p in UNIMMAD.params
+    ),
+    training_mask="per-sample",
+    departures=(
+        "Each sequence has a slot of its own, training hides random sequences, and the map is a mean over the shown "
+        "ones; the publication packs sequences to the front, hides none and sums.",
+        *(text for text in UNIMMAD.departures if not text.startswith("A missing sequence")),
+    ),
+    parity="",
+)
