@@ -26,7 +26,7 @@ _BASELINES = (
     "recontrast", "skipts", "stfpm",
 )  # fmt: skip
 _ANYAD = ("anyad", "anyad-intended", "anyad-released")
-_RIVALS = ("unimmad", "unimmad-moddrop", "unitransad", "unitransad-flair")
+_RIVALS = ("ddpm", "ddpm-patched", "unimmad", "unimmad-moddrop", "unitransad", "unitransad-flair")
 _HOMES = (
     dict.fromkeys(_BASELINES, "anyadbench-baselines")
     | dict.fromkeys(_ANYAD, "anyadbench-anyad")
