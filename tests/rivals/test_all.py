@@ -21,6 +21,12 @@ from anyadbench_rivals.diffusion.descriptors import DDPM, DDPM_PATCHED
 
 RIVALS = (DDPM, DDPM_PATCHED, UNIMMAD, UNIMMAD_MODDROP, UNITRANSAD, UNITRANSAD_FLAIR)
 EACH = pytest.mark.parametrize("descriptor", RIVALS, ids=lambda one: one.name)
+QUICK = pytest.mark.parametrize(
+    "descriptor",
+    [one if one in (DDPM, UNITRANSAD) else pytest.param(one, marks=pytest.mark.slow) for one in RIVALS],
+    ids=lambda one: one.name,
+)
+"""Every rival, but only one of each quick network outside the slow tests."""
 
 
 def test_the_distribution_offers_them_all() -> None:
@@ -46,9 +52,10 @@ def test_descriptors_load_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@EACH
-@pytest.mark.parametrize("sequences", [("t2",), ("flair", "t1", "t1ce", "t2")])
-def test_one_or_four_sequences_are_enough(descriptor: MethodDescriptor, sequences: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("count", [1, pytest.param(4, marks=pytest.mark.slow)])
+@QUICK
+def test_one_or_four_sequences_are_enough(descriptor: MethodDescriptor, count: int) -> None:
+    sequences = ("flair", "t1", "t1ce", "t2")[-count:]
     method = build(descriptor, sequences=sequences)
     shown = torch.ones(2, len(sequences), dtype=torch.bool)
     images = torch.rand(2, len(sequences), 40, 40)

@@ -165,6 +165,15 @@ def test_the_surroundings_of_a_patch_are_not_noised() -> None:
     assert (rebuilt != clean).any(1).all()
 
 
+@BOTH
+def test_a_slice_without_tissue_is_scored_like_any_other(descriptor: MethodDescriptor) -> None:
+    method = fitted(descriptor)
+    images = torch.cat([torch.zeros(1, 3, *GRID), slices(1)])
+    maps = score(method, images, True, True, False)
+    assert torch.isfinite(maps).all() and (maps[0] >= 0).all()
+    assert torch.allclose(score(method, images[1:], True, True, False)[0], maps[1], atol=1e-5)
+
+
 def test_a_patch_or_a_step_that_does_not_fit_is_refused() -> None:
     with pytest.raises(UserError, match="The patch of 20 pixels does not divide the input of 32; set patch to"):
         build(DDPM_PATCHED, patch=20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import torch
 from baseline_fixture import Loop, build, count, fitted
 from inp_fixture import GRID, training_batch
 from rivals_parity import FOLDER, SHARED, report_of
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from anyadbench.errors import UserError
 from anyadbench.methods.contract import Batch
 from anyadbench.testing.parity import compare, read_folder, read_numbers
-from anyadbench_rivals.descriptors import UNIMMAD, UNIMMAD_MODDROP
+from anyadbench.weights import resolve
+from anyadbench_rivals.descriptors import UNIMMAD
 from anyadbench_rivals.unimmad import experts, layers, network, parity
 from anyadbench_rivals.unimmad.compression import Compression, Stem
 from anyadbench_rivals.unimmad.experts import CrossExperts, ExpertSizes
@@ -53,6 +56,7 @@ def evaluated(model: network.UniMmadNetwork) -> dict[str, float]:
     return {row.entry: row.error for row in compare({k: v for k, v in expected.items() if k in found}, found)}
 
 
+@pytest.mark.slow
 def test_evaluation_agrees_with_the_authors(small: network.UniMmadNetwork) -> None:
     errors = evaluated(small)
     assert len(errors) == 16 and max(errors.values()) < 1e-9
@@ -114,6 +118,36 @@ def test_a_planted_mistake_is_noticed(
     assert evaluated(small)[entry] > 1e-6
 
 
+def whole_gradient(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The cube of the distance, differentiated as a cube: the same value, three times the gradient."""
+
+    def loss(passed: Any) -> Tensor:
+        distances = [network.cosine_distance(a, b) for a, b in zip(passed.prior, passed.rebuilt, strict=True)]
+        return torch.stack([(distance**3).mean() for distance in distances]).sum()
+
+    return loss
+
+
+def unfaded(original: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda epoch: 1.0
+
+
+TRAINING_MISTAKES = {
+    "gradient through the weight of a position": ("reconstruction_loss", whole_gradient, "train/grad_norms"),
+    "load balancing that does not fade": ("balance_weight", unfaded, "train/extra_losses"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", TRAINING_MISTAKES)
+def test_a_mistake_in_training_is_noticed(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, change, entry = TRAINING_MISTAKES[mistake]
+    monkeypatch.setattr(parity, name, change(getattr(parity, name)))
+    found = parity._training(SMALL, parity._network(SMALL), parity._images(SMALL))
+    expected = read_numbers(FOLDER, SMALL.name)[entry]
+    assert abs(found[entry] - expected).max() > 1e-6
+
+
 @pytest.mark.slow
 def test_another_group_norm_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "group_count", many_groups(layers.group_count))
@@ -148,6 +182,7 @@ def test_one_kernel_for_each_picture_is_the_sum_over_its_leaders() -> None:
     assert torch.allclose(experts.mixed_convolution(x, mixture, bank), wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_computing_kernels_again_changes_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     gradients = []
     for chunk in (1, 100):
@@ -169,10 +204,16 @@ def score(method: Any, images: Tensor, *shown: bool) -> Tensor:
     return method.score(Batch(images * mask[:, :, None, None], mask)).maps
 
 
-@pytest.mark.parametrize("descriptor", [UNIMMAD, UNIMMAD_MODDROP], ids=lambda one: one.name)
-def test_slices_of_a_batch_share_no_map(descriptor: Any) -> None:
+@pytest.fixture(scope="module")
+def untrained() -> Any:
+    """UniMMAD as drawn."""
+    return fitted(UNIMMAD, steps=0)
+
+
+@pytest.mark.parametrize("layout", ["packed", "slots"])
+def test_slices_of_a_batch_share_no_map(layout: str, untrained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The published function sums over everything it is given: three slices in a batch get one map."""
-    method = fitted(descriptor)
+    method = with_parameters(untrained, monkeypatch, layout=layout)
     images = slices()
     mixed = torch.tensor([[True, False, False], [True, True, True], [False, True, True]])
     with torch.no_grad():
@@ -181,14 +222,22 @@ def test_slices_of_a_batch_share_no_map(descriptor: Any) -> None:
         assert torch.allclose(score(method, images[row : row + 1], *shown), together[row], atol=1e-5)
 
 
-def test_the_released_sum_grows_with_the_number_of_sequences_and_the_mean_does_not() -> None:
-    images = slices()
+def with_parameters(method: Any, monkeypatch: pytest.MonkeyPatch, **changed: str) -> Any:
+    """Change parameters that no network depends on, for one test."""
+    context = replace(method.context, params={**method.context.params, **changed})
+    monkeypatch.setattr(method, "context", context)
+    return method
+
+
+@pytest.mark.parametrize(("rule", "low", "high"), [("sum", 1.4, 2.0), ("mean", 0.8, 1.2)])
+def test_the_released_sum_grows_with_the_number_of_sequences_and_the_mean_does_not(
+    rule: str, low: float, high: float, untrained: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = with_parameters(untrained, monkeypatch, pictures=rule)
+    images = slices(1)
     images[:] = images[:, :1]
-    summed, mean = (fitted(UNIMMAD, layout="packed", pictures=rule) for rule in ("sum", "mean"))
-    one, three = (score(summed, images, True, more, more).mean() for more in (False, True))
-    assert three > 1.4 * one
-    one, three = (score(mean, images, True, more, more).mean() for more in (False, True))
-    assert 0.8 < three / one < 1.2
+    one, three = (score(method, images, True, more, more).mean() for more in (False, True))
+    assert low < three / one < high
 
 
 def test_packed_sequences_have_no_slot_and_slots_do() -> None:
@@ -209,15 +258,50 @@ def test_hidden_values_do_not_reach_the_stack() -> None:
 def test_the_frozen_encoder_stays_and_is_not_stored() -> None:
     method = build(UNIMMAD)
     before = {name: value.clone() for name, value in method.network.prior.state_dict().items()}
-    Loop(method, 2).run(training_batch())
+    Loop(method, 1).run(training_batch(size=2))
     assert all(torch.equal(value, method.network.prior.state_dict()[name]) for name, value in before.items())
     assert not any(name.startswith("network.prior.") for name in method.saved_state())
     assert any(name.startswith("network.encoder.") for name in method.saved_state())
 
 
-def test_a_slice_without_tissue_has_a_finite_map() -> None:
-    method = fitted(UNIMMAD)
-    assert torch.isfinite(score(method, torch.zeros(2, 3, *GRID), True, True, False)).all()
+def test_a_slice_without_tissue_is_a_grey_picture_like_any_other(untrained: Any) -> None:
+    found = score(untrained, torch.cat([torch.zeros(1, 3, *GRID), slices(1)]), True, True, False)
+    assert torch.isfinite(found).all() and found[0].std() > 0
+    assert torch.allclose(score(untrained, slices(1), True, True, False)[0], found[1], atol=1e-5)
+
+
+def joined(method: Any) -> dict[str, Tensor]:
+    """The published file: every module under its name in the released code, the discarded stage included."""
+    modules = method.network.published_modules()
+    state = {
+        f"{prefix}{name}": torch.full_like(value, 0.25)
+        for prefix, module in modules.items()
+        for name, value in module.state_dict().items()
+    }
+    return state | {f"piror_generator.model.{name}.weight": torch.ones(1) for name in ("layer4.0.conv1", "fc")}
+
+
+def test_the_authors_modules_are_loaded_strictly_from_one_file(tmp_path: Path) -> None:
+    method = build(UNIMMAD)
+    state = joined(method)
+    save_file(state, tmp_path / "joined.safetensors")
+    weights = resolve(f"file:{tmp_path / 'joined.safetensors'}", UNIMMAD.weights, checkpoint=UNIMMAD.checkpoint)
+    method.load_published(weights.published())
+    assert all((value == 0.25).all() for value in method.network.state_dict().values() if value.is_floating_point())
+    for module in ("general_multimodal_encoder.", "input_embedding.", "c_moes."):  # each alone is refused below
+        assert any(f"{module}{entry}" in state for entry in UNIMMAD.checkpoint)
+    trained = {name: value for name, value in state.items() if not name.startswith("piror_generator.")}
+    with pytest.raises(
+        UserError, match=r"has no entries piror_generator.model.\*; the authors keep each module in a f"
+    ):
+        method.load_published(trained)
+    with pytest.raises(
+        UserError, match=r"has 'optimizer.step', which belongs to no module of the network \(1 unused\)"
+    ):
+        method.load_published(state | {"optimizer.step": torch.ones(1)})
+    del state["c_moes.0.conv_share.0.weight"]
+    with pytest.raises(UserError, match=r"The published checkpoint lacks 'c_moes.0.conv_share.0.weight' \(1 missing\)"):
+        method.load_published(state)
 
 
 def test_five_sequences_are_refused() -> None:

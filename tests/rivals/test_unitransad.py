@@ -79,12 +79,22 @@ def test_without_a_target_in_the_memory_the_own_style_is_used() -> None:
 def test_a_published_checkpoint_is_read_strictly() -> None:
     method = build(UNITRANSAD)
     state = {name: torch.full_like(value, 0.5) for name, value in method.network.state_dict().items()}
-    tables = {"pos_embed": torch.zeros(1), "decoder_pos_embed": torch.zeros(1)}
+    tables = {name: method.network.get_buffer(name) for name in ("pos_embed", "decoder_pos_embed")}
+    assert any(entry in state for entry in UNITRANSAD.checkpoint)
     old = {name.replace("dspm_t1_", "brats_t1_ema_"): value for name, value in state.items()}
     method.load_published(old | tables)
     assert method.targets("flair") == ["t1", "t2", "t1ce"]
     with pytest.raises(UserError, match="The published checkpoint lacks 'dspm_t2_std'"):
         method.load_published({name: value for name, value in state.items() if name != "dspm_t2_std"})
+
+
+def test_a_checkpoint_of_another_input_is_refused() -> None:
+    """No other entry depends on the size of the input."""
+    method = build(UNITRANSAD)
+    larger = build(UNITRANSAD, image_size=64).network
+    state = {**larger.state_dict(), "pos_embed": larger.get_buffer("pos_embed")}
+    with pytest.raises(UserError, match=r"has positions in 'pos_embed' of another input than image_size 32; run with"):
+        method.load_published(state)
 
 
 def test_a_slice_without_tissue_scores_nothing() -> None:

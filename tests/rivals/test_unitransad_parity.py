@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from rivals_parity import FOLDER, SHARED, report_of
+from safetensors.numpy import load_file, save_file
 
 from anyadbench.testing.parity import compare, read_folder, read_numbers
 from anyadbench_rivals.descriptors import UNITRANSAD
@@ -26,6 +28,18 @@ def test_the_authors_numbers(tmp_path: Path) -> None:
     exact = [e for rows in report.results.values() for e in rows if not e.entry.startswith("post/")]
     assert max(entry.error for entry in exact) < 1e-9
     assert {name: len(rows) for name, rows in report.results.items()} == {"unitransad_tiny": 40, "unitransad_prep": 1}
+
+
+def test_a_changed_number_is_noticed(tmp_path: Path) -> None:
+    folder, report = tmp_path / "changed", tmp_path / "report"
+    folder.mkdir(), report.mkdir()
+    for path in FOLDER.glob("unitransad_prep.*"):
+        shutil.copyfile(path, folder / path.name)
+    shutil.copyfile(FOLDER / "manifest.json", folder / "manifest.json")
+    numbers = load_file(folder / "unitransad_prep.safetensors")
+    numbers["prep/normalized"][4, 4, 4] += 2e-6
+    save_file(numbers, folder / "unitransad_prep.safetensors")
+    assert not report_of(report, [UNITRANSAD], "unitransad_prep", source=folder).ok
 
 
 @pytest.mark.slow
@@ -107,6 +121,11 @@ def mean_not_variance(original: Callable[..., Any]) -> Callable[..., Any]:
     return lambda images, patch: images.unfold(1, patch, patch).unfold(2, patch, patch).mean((3, 4)).flatten(1) > 0.3
 
 
+def without_factor(original: float) -> float:
+    """The translation loss without the factor that only the training script has."""
+    return original / 5
+
+
 MISTAKES = {
     "style per channel": (network.UniTransNetwork, "fuse", style_per_channel, "eval/fused"),
     "masked entries removed": (training, "contrastive_loss", without_background, "eval/cscal_pairs"),
@@ -114,6 +133,7 @@ MISTAKES = {
     "similarity scaled once": (cycle, "_scaled", scaled_once, "cycle/t1_to_t1ce/similarity"),
     "T2 and T1ce exchanged": (network.UniTransNetwork, "remembered", swapped, "cycle/t1_to_t1ce/virtual"),
     "momentum on the old value": (network.UniTransNetwork, "remember", old_momentum, "trained/dspm_t1_mean"),
+    "translation loss without its factor": (parity, "TRANSLATION", without_factor, "train/trans"),
     "quantiles of all magnitudes": (edges, "positive_quantiles", all_magnitudes, "input/edges"),
     "tissue by brightness": (training, "tissue", mean_not_variance, "eval/cscal_pairs"),
 }
@@ -127,8 +147,9 @@ def test_a_planted_mistake_is_noticed(mistake: str, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(parity, "edge_maps", edges.edge_maps)
     model = parity._network(TINY)
     part = "eval/" if entry.startswith(("eval/", "input/")) else entry.partition("/")[0] + "/"
-    stages = {"eval/": parity._evaluation, "cycle/": parity._cycles, "trained/": parity._training}
-    found = stages[part](TINY, model if part == "trained/" else model.eval().requires_grad_(False))
+    stages = {"eval/": parity._evaluation, "cycle/": parity._cycles}
+    trained = part in ("train/", "trained/")
+    found = parity._training(TINY, model) if trained else stages[part](TINY, model.eval().requires_grad_(False))
     errors = {row.entry: row.error for row in compare(read_numbers(FOLDER, TINY.name), found)}
     assert errors[entry] > 1e-6
 

@@ -88,6 +88,7 @@ UNITRANSAD = MethodDescriptor(
         },
     },
     missing="native",
+    checkpoint=("edge_fuse.weight",),
     citation='Zhang et al., "UniTransAD: Universal Translation Framework for Anomaly Detection in Brain MRI", IEEE TMI '
     "2026, doi 10.1109/TMI.2026.3711975.",
     code_licence="none",
@@ -194,6 +195,7 @@ UNIMMAD = MethodDescriptor(
         },
     },
     missing="native",
+    checkpoint=("c_moes.0.conv_share.0.weight", "0.conv_share.0.weight", "1.final.0.weight", "input_embedding"),
     weights={"published": _WIDE, "package": _LITE},
     backbones={
         "wide_resnet50_2": {"published": _WIDE},

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from anyadbench.api import Batch, Context, Losses, Method, OptimizerSpec, Scores, UserError, normalise, resize
+from anyadbench.api import (
+    Batch,
+    Context,
+    Losses,
+    Method,
+    OptimizerSpec,
+    Scores,
+    UserError,
+    load_strictly,
+    normalise,
+    resize,
+)
 from anyadbench_rivals.unimmad.compression import SLOTS
 from anyadbench_rivals.unimmad.experts import ExpertSizes
 from anyadbench_rivals.unimmad.network import (
@@ -27,6 +38,10 @@ from anyadbench_rivals.unimmad.schedule import cosine_by_epoch
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+
+DISCARDED = (".model.layer4.", ".model.fc.")
+"""Parts of names in the encoders: the released code discards the fourth stage, and timm's file has a classifier."""
 
 
 class UniMmad(Method):
@@ -90,3 +105,28 @@ class UniMmad(Method):
             return maps
         terms = len(self.network.experts) * batch.shown.sum(1)
         return maps / terms.to(maps.dtype).sqrt()[:, None, None]
+
+    def load_published(self, states: Mapping[str, Any]) -> None:
+        """Load the authors' modules from one file, strictly.
+
+        The released training writes one file per module, without the frozen encoder, which is timm's. They have to be
+        joined under the names that the modules have in the released code (see ``published_modules``).
+
+        Raises:
+            UserError: If a module or an entry is missing, unknown or of another shape.
+        """
+        modules = self.network.published_modules()
+        kept = {name: value for name, value in states.items() if not any(part in name for part in DISCARDED)}
+        for prefix, module in modules.items():
+            state = {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
+            if not state:
+                raise UserError(
+                    f"The published checkpoint has no entries {prefix}*; the authors keep each module in a file of its "
+                    "own, so join them as described in docs/baselines.md."
+                )
+            load_strictly(module, state, "The published checkpoint", prefix.__add__)
+        if extra := sorted(name for name in kept if not name.startswith(tuple(modules))):
+            raise UserError(
+                f"The published checkpoint has {extra[0]!r}, which belongs to no module of the network ({len(extra)} "
+                "unused); join the authors' modules as described in docs/baselines.md."
+            )

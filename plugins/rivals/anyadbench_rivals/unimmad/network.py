@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -96,6 +96,16 @@ class UniMmadNetwork(nn.Module):
         """Return every parameter but those of the frozen encoder."""
         parts = (self.embedding, self.encoder, self.compression, self.experts)
         return [parameter for part in parts for parameter in part.parameters()]
+
+    def published_modules(self) -> Mapping[str, nn.Module]:
+        """Return each module by the beginning of its entries' names in the released code."""
+        return {
+            "piror_generator.model.": self.prior.net,
+            "general_multimodal_encoder.0.model.": self.encoder.net,
+            "general_multimodal_encoder.1.": self.compression,
+            "input_embedding.": self.embedding,
+            "c_moes.": self.experts,
+        }
 
     def forward(
         self, pictures: Float[Tensor, "N 3 H W"], owner: Int[Tensor, " N"], stack: Float[Tensor, "B 12 H W"]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from anyadbench.api import ResolvedWeights, load_strictly, normalise
 from anyadbench_rivals.fixtures import grey_images
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 SEQUENCES, RATE = 4, 1e-3
 FEATURES = ("encoded", "general", "prior", "reconstruction")
 HISTORY = ("losses", "cos_losses", "extra_losses", "grad_norms", "lrs")
-ENCODER, COMPRESSION = "0.", "1."
-"""Beginnings of the names inside the published module of encoder and compression."""
 
 
 def reproduce(fixture: ParityFixture) -> Numbers:
@@ -66,22 +63,11 @@ def _network(fixture: ParityFixture) -> UniMmadNetwork:
     architecture = str(fixture.setting("backbone"))
     weights = ResolvedWeights(name="fixture", profile="random", architecture=architecture, kind="random")
     network = UniMmadNetwork(size, weights).to(getattr(torch, fixture.dtype))
-    for name, module in _modules(network).items():
-        key, _, inside = name.partition("/")
+    for name, module in network.published_modules().items():
+        key, _, inside = name.partition(".")
         state = {k[len(inside) :]: torch.from_numpy(v) for k, v in fixture.state(key).items() if k.startswith(inside)}
         load_strictly(module, state, f"Module {key!r} of fixture {fixture.name!r}")
     return network
-
-
-def _modules(network: UniMmadNetwork) -> Mapping[str, nn.Module]:
-    """Return each module by the published one that it is, and the beginning of its names there."""
-    return {
-        "piror_generator/model.": network.prior.net,
-        f"general_multimodal_encoder/{ENCODER}model.": network.encoder.net,
-        f"general_multimodal_encoder/{COMPRESSION}": network.compression,
-        "input_embedding/": network.embedding,
-        "c_moes/": network.experts,
-    }
 
 
 def _images(fixture: ParityFixture) -> Float[Tensor, "steps B S 3 H W"]:
@@ -149,9 +135,9 @@ def _training(fixture: ParityFixture, network: UniMmadNetwork, images: Float[Ten
 
 def _squared_gradients(network: UniMmadNetwork) -> dict[str, float]:
     squares: dict[str, float] = {}
-    for name, module in _modules(network).items():
+    for name, module in network.published_modules().items():
         own = sum(float(p.grad.square().sum()) for p in module.parameters() if p.grad is not None)
-        key = name.partition("/")[0]
+        key = name.partition(".")[0]
         if key != "piror_generator":
             squares[key] = squares.get(key, 0.0) + own
     return squares
@@ -159,8 +145,8 @@ def _squared_gradients(network: UniMmadNetwork) -> dict[str, float]:
 
 def _state(fixture: ParityFixture, network: UniMmadNetwork) -> Numbers:
     values: Numbers = {}
-    for name, module in _modules(network).items():
-        key, _, inside = name.partition("/")
+    for name, module in network.published_modules().items():
+        key, _, inside = name.partition(".")
         values |= {f"{key}.{inside}{entry}": value.detach().numpy() for entry, value in module.state_dict().items()}
     norms = {
         f"trained/norms/{key}": np.array([np.linalg.norm(values[f"{key}.{entry}"]) for entry in entries])

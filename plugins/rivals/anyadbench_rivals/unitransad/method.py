@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from anyadbench.api import Batch, Context, Losses, Method, OptimizerSpec, Scores, load_strictly, resize
+from anyadbench.api import Batch, Context, Losses, Method, OptimizerSpec, Scores, UserError, load_strictly, resize
 from anyadbench_rivals.unitransad import training
 from anyadbench_rivals.unitransad.augmentation import augment
 from anyadbench_rivals.unitransad.cycle import Source, encode_source, run_cycle
@@ -120,9 +120,20 @@ class UniTransAd(Method):
     def load_published(self, states: Mapping[str, Any]) -> None:
         """Load the authors' state dict, strictly: an absent memory would leave styles of zeros.
 
-        Position tables follow from the sizes and are not read. The older names of the memory are accepted.
+        Position tables follow from the sizes: those of the file must be the same. The older names of the memory are
+        accepted.
+
+        Raises:
+            UserError: If an entry is missing, unknown or of another shape, or the tables are those of another input.
         """
         renamed = {_OLD_NAME.sub(r"dspm_\1_\2", name): value for name, value in states.items()}
+        for name in _TABLES:
+            own, found = self.network.get_buffer(name), renamed.get(name, self.network.get_buffer(name))
+            if own.shape != found.shape or not torch.allclose(own, found.float(), atol=1e-5):
+                raise UserError(
+                    f"The published checkpoint has positions in {name!r} of another input than image_size "
+                    f"{self.network.size.image_size}; run with --budget paper, or set image_size."
+                )
         state = {name: value for name, value in renamed.items() if name not in _TABLES}
         load_strictly(self.network, state, "The published checkpoint")
         learnt = [bool(self.network.remembered(name, 1).mean.any()) for name in REMEMBERED]
