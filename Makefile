@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
-MANIFESTS := pyproject.toml baselines/pyproject.toml plugins/anyad/pyproject.toml plugins/anomalib/pyproject.toml constraints.txt
+MANIFESTS := pyproject.toml baselines/pyproject.toml plugins/anyad/pyproject.toml plugins/anomalib/pyproject.toml plugins/rivals/pyproject.toml constraints.txt
 
 .PHONY: demo test test-all docs lint format clean
 
@@ -12,7 +12,7 @@ $(STAMP): $(MANIFESTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' -e baselines -e plugins/anyad -e plugins/anomalib
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' -e baselines -e plugins/anyad -e plugins/anomalib -e plugins/rivals
 	@touch $@
 
 demo: $(STAMP)

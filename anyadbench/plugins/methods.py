@@ -26,7 +26,12 @@ _BASELINES = (
     "recontrast", "skipts", "stfpm",
 )  # fmt: skip
 _ANYAD = ("anyad", "anyad-intended", "anyad-released")
-_HOMES = dict.fromkeys(_BASELINES, "anyadbench-baselines") | dict.fromkeys(_ANYAD, "anyadbench-anyad")
+_RIVALS = ("ddpm", "ddpm-patched", "unimmad", "unimmad-moddrop", "unitransad", "unitransad-flair")
+_HOMES = (
+    dict.fromkeys(_BASELINES, "anyadbench-baselines")
+    | dict.fromkeys(_ANYAD, "anyadbench-anyad")
+    | dict.fromkeys(_RIVALS, "anyadbench-rivals")
+)
 """This project's own distributions by the name of each method in them, to say what to install; nothing is guessed."""
 _NAMESPACES = {"anomalib:": "anyadbench-anomalib"}
 """Distributions by what the names of all their methods begin with."""

@@ -13,6 +13,7 @@ from anyadbench.weights.packages import install_line, package_path
 from anyadbench.weights.resolved import NO_WEIGHTS, ResolvedWeights
 from anyadbench.weights.sources import SOURCES, WeightSource, source_named
 
+_WHOLE = "The published network in {}, encoder and trained parts; nothing was trained."
 PROFILES: tuple[str, ...] = ("published", "package")
 
 
@@ -46,7 +47,7 @@ def resolve(
             + suggest(spec, ["published", "package", "random"])
         )
     if all(name is None for name in profile_weights.values()):
-        return NO_WEIGHTS
+        return _file(spec.removeprefix("file:"), None, checkpoint) if checkpoint and spec[:5] == "file:" else NO_WEIGHTS
     source = _listed(spec, wanted, profile_weights)
     if source is None:
         return NO_WEIGHTS
@@ -169,12 +170,14 @@ def _random(source: WeightSource) -> ResolvedWeights:
     )
 
 
-def _file(text: str, source: WeightSource, checkpoint: Sequence[str]) -> ResolvedWeights:
+def _file(text: str, source: WeightSource | None, checkpoint: Sequence[str]) -> ResolvedWeights:
+    """Return what a file holds: weights of ``source``, or the whole published network, the only choice without one."""
     path = Path(os.path.expanduser(text))
     if not text or not path.is_file():
+        wanted = f"weights of {source.architecture}" if source else "network that the method's authors published"
         raise UserError(
             f"--weights file:{text}: there is no such file; pass the path of a .safetensors or .pth file with the "
-            f"weights of {source.architecture}."
+            f"{wanted}."
         )
     path = path.resolve()
     try:
@@ -182,6 +185,13 @@ def _file(text: str, source: WeightSource, checkpoint: Sequence[str]) -> Resolve
     except OSError as error:
         raise UserError(f"--weights file:{text} cannot be read ({error.strerror}); make it readable.") from error
     whole = bool(checkpoint) and is_checkpoint(path, checkpoint)
+    if source is None and not whole:
+        raise UserError(
+            f"--weights file:{text} is not the network that the method's authors published (it has no {checkpoint[0]!r}"
+            "), and the method starts from no other weights; pass that network, or leave the option out."
+        )
+    if source is None:
+        return _whole_network(path, digest)
     return ResolvedWeights(
         name=f"{'checkpoint' if whole else 'file'}:{source.architecture}",
         profile="file",
@@ -193,9 +203,23 @@ def _file(text: str, source: WeightSource, checkpoint: Sequence[str]) -> Resolve
         input_size=source.input_size,
         mean=source.mean,
         std=source.std,
-        provenance=f"The published network in {path.name}, encoder and trained parts; nothing was trained."
+        provenance=_WHOLE.format(path.name)
         if whole
         else f"The user's own file {path.name}, read as {source.architecture}.",
+    )
+
+
+def _whole_network(path: Path, digest: str) -> ResolvedWeights:
+    """Return the published network of a method that starts from no pretrained weights."""
+    return ResolvedWeights(
+        name="checkpoint",
+        profile="file",
+        architecture="",
+        kind="checkpoint",
+        path=str(path),
+        sha256=digest,
+        licence="unknown",
+        provenance=_WHOLE.format(path.name),
     )
 
 

@@ -15,8 +15,8 @@ from anyadbench.plugins import load_methods
 from anyadbench.protocols.model import Protocol
 from anyadbench.sequences import format_subset
 
-METHODS = [name for name, descriptor in load_methods().items() if "table" in descriptor.families]
-"""Every method of the comparison table and its controls."""
+METHODS = [name for name, descriptor in load_methods().items() if {"table", "rivals"} & set(descriptor.families)]
+"""Every method of the comparison table, its controls, and the rivals outside it."""
 
 FAST = ("anyad", "pixelstats", "dae")
 """Methods that represent each kind; ``make test-all`` runs all the others."""

@@ -32,15 +32,16 @@ def plan(
     runs: Path,
     methods: Sequence[str] = ("pixelstats",),
     settings: Sequence[str] = (),
+    budget: str = "tiny",
 ) -> list[Job]:
-    """Plan one cell per method with the smallest budget and random weights."""
+    """Plan one cell per method, by default with the smallest budget, and random weights."""
     from anyadbench.launch.plan import Request, make_plan
     from anyadbench.protocols.reader import read_protocol
 
     file = protocol_file(protocol)
     request = Request(
         methods=tuple(methods), protocol=read_protocol(file), runs=runs,
-        data=tuple(f"{name}={path}" for name, path in data.items()), budget="tiny", weights="random",
+        data=tuple(f"{name}={path}" for name, path in data.items()), budget=budget, weights="random",
         settings=tuple(settings), device="cpu", threads=1,
     )  # fmt: skip
     return make_plan(request, lambda finished, total, label: None).jobs
@@ -59,13 +60,14 @@ def run(
     runs: Path,
     methods: Sequence[str] = ("pixelstats",),
     settings: Sequence[str] = (),
+    budget: str = "tiny",
 ) -> list[Done]:
-    """Plan and run one cell per method with the smallest budget and random weights."""
+    """Plan and run one cell per method, by default with the smallest budget, and random weights."""
     from anyadbench.cells.scored_cell import run_cell
     from anyadbench.engine.reporter import Reporter
 
     done = []
-    for job in plan(protocol, data, runs, methods, settings):
+    for job in plan(protocol, data, runs, methods, settings, budget):
         if not job.cell.done:
             (job.save() / "protocol.toml").write_text(protocol_file(protocol).read_text())
             run_cell(job, Reporter())

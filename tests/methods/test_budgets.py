@@ -12,7 +12,7 @@ def trained() -> dict[str, dict[str, object]]:
     """Return the parameters under ``demo`` of every method that counts steps and belongs to a published family."""
     found = {}
     for name, method in load_methods().items():
-        if set(method.families) & {"table", "anomalib"} and "demo" in method.budgets:
+        if set(method.families) & {"table", "anomalib", "rivals"} and "demo" in method.budgets:
             values = method.resolve("demo", {})
             if "steps" in values and "batch_size" in values:
                 found[name] = values

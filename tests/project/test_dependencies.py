@@ -28,6 +28,7 @@ PROJECTS = {
     "anyadbench_baselines": ROOT / "baselines" / "pyproject.toml",
     "anyadbench_anyad": ROOT / "plugins" / "anyad" / "pyproject.toml",
     "anyadbench_anomalib": ROOT / "plugins" / "anomalib" / "pyproject.toml",
+    "anyadbench_rivals": ROOT / "plugins" / "rivals" / "pyproject.toml",
     "anyadbench_ray": ROOT / "plugins" / "ray" / "pyproject.toml",
 }
 

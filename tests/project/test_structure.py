@@ -47,7 +47,7 @@ def test_some_things_are_done_in_one_place(pattern: str, home: str) -> None:
 
 def test_tests_mirror_the_package() -> None:
     outside = {"fixtures", "helpers", "project"}
-    distributions = {"anomalib", "anyad", "baselines", "ray"}
+    distributions = {"anomalib", "anyad", "baselines", "ray", "rivals"}
     tests = ROOT / "tests"
     folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")} - {Path()}
     unknown = [

@@ -164,6 +164,22 @@ def test_an_encoder_alone_is_still_weights_to_train_from(tmp_path: Path) -> None
     assert resolve(spec, PIXELSTATS.weights, checkpoint=PIXELSTATS.checkpoint).kind == "none"
 
 
+def test_a_method_without_an_encoder_takes_its_published_network_alone(tmp_path: Path) -> None:
+    save_file({"own.weight": torch.zeros(2)}, tmp_path / "whole.safetensors")
+    found = resolve(f"file:{tmp_path / 'whole.safetensors'}", {}, checkpoint=("own.weight",))
+    assert (found.kind, found.name, found.architecture) == ("checkpoint", "checkpoint", "")
+    assert found.published().keys() == {"own.weight"} and "The published network in whole.saf" in found.provenance
+    assert resolve("published", {}, checkpoint=("own.weight",)).kind == "none"
+    with pytest.raises(
+        UserError, match=r"is not the network that the method's authors published \(it has no 'other'\)"
+    ):
+        resolve(f"file:{tmp_path / 'whole.safetensors'}", {}, checkpoint=("other",))
+    with pytest.raises(
+        UserError, match=r"there is no such file; pass the path .* network that the method's authors pub"
+    ):
+        resolve(f"file:{tmp_path / 'missing.pth'}", {}, checkpoint=("other",))
+
+
 def test_only_checkpoints_have_published_tensors() -> None:
     with pytest.raises(ValueError, match="are not a published checkpoint"):
         resolve("random", INPFORMER.weights).published()

@@ -1,0 +1,1 @@
+"""Rivals of AnyAD outside its comparison table, built on ``anyadbench.api`` alone."""

@@ -1,0 +1,1 @@
+"""Denoising diffusion: slices partly noised, denoised by a model of normal ones, and compared."""

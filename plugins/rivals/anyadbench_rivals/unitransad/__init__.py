@@ -1,0 +1,1 @@
+"""UniTransAD: every sequence of a slice rendered in another style and back again."""
