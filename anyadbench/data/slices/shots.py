@@ -140,7 +140,7 @@ def check_choice(found: Mapping[str, Any], count: int, seed: int, salt: str, tra
     if found.get("seed") != seed:
         return f"chose its training subjects with seed {found.get('seed')}, but the seed of the run is {seed}."
     if strangers:
-        return f"chose among {strangers[0]}, which is no training subject of the split."
+        return f"chose among {strangers[0]}, which is not a training subject of the split."
     if len(wanted) != count or found.get("subjects") != wanted:
         listed = ", ".join(map(str, found.get("subjects") or ["none"]))
         return f"trains on {listed}, but seed {seed} chooses {', '.join(wanted)}."

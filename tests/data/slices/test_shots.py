@@ -129,7 +129,7 @@ def test_a_stored_choice_is_made_again() -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({**stored, "subjects": [chosen[0], other]}, f"trains on {chosen[0]}, {other}, but seed 1 chooses"),
         ({**stored, "seed": 2}, "chose its training subjects with seed 2"),
-        ({**stored, "complete": [*subjects, "z"]}, "chose among z, which is no training subject"),
+        ({**stored, "complete": [*subjects, "z"]}, "chose among z, which is not a training subject"),
         ({**stored, "complete": subjects[:1], "subjects": subjects[:1]}, "trains on s0, but seed 1 chooses s0"),
         ({}, "does not say which training subjects"),
     ]
