@@ -13,6 +13,7 @@ from anyadbench.boards.render.markdown import board_markdown
 from anyadbench.boards.render.terminal import plain_console
 from anyadbench.boards.render.terminal import print_board as print_table
 from anyadbench.boards.scans.csvfile import scans_csv
+from anyadbench.boards.shots.csvfile import shots_csv
 from anyadbench.files import make_folder, write_text, write_together
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def board_files(board: Board) -> dict[str, str]:
     from anyadbench.boards.render.html import board_html
 
     tables = {"leaderboard.csv": leaderboard_csv(board), "summary.csv": summary_csv(board)}
-    scans = scans_csv(board)
-    added = {"scans.csv": scans} if scans else {}
+    added = {"scans.csv": scans_csv(board), "shots.csv": shots_csv(board)}
+    added = {name: text for name, text in added.items() if text}
     page = board_html(board, tables | added)
     return {**tables, "leaderboard.md": board_markdown(board), "report.html": page, **added}
 

@@ -62,7 +62,7 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     """Fit if needed, score, and complete the cell's folder."""
     folder = job.cell
     protocol = read_protocol(folder.work / "protocol.toml")
-    data = ProtocolData.from_paths(protocol, job.stores)
+    data = ProtocolData.from_paths(protocol, job.stores, job.seed)
     fitting = Fitting(job, data, reporter)
     check_unchanged(job, data, fitting)
     if protocol.scoring.volumes:
@@ -241,6 +241,7 @@ def build_result(
             name=protocol.name, title=protocol.title, version=protocol.version, hash=protocol.hash,
             sequences=list(protocol.sequences), subsets=[format_subset(subset) for subset in protocol.subsets],
             oracle=protocol.oracle, normals=protocol.normals, rank_height=protocol.scoring.rank_height,
+            shots=protocol.shots,
         ),
         weights=WeightsInfo(
             name=weights.name, kind=weights.kind, profile=weights.profile, architecture=weights.architecture or "",

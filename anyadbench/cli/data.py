@@ -109,9 +109,10 @@ def prepare(dataset: str, source: Path, out: Path | None, workers: int, as_json:
 @click.argument("store", type=PATH)
 @click.option("--out", required=True, type=PATH, help="Folder to create.")
 @click.option("--protocol", help="Protocol that chooses the slices; the data set's own of seven subsets by default.")
+@click.option("--seed", type=int, default=0, help="Seed that chooses the subjects of a protocol with train.shots.")
 @click.option("--t1ce", is_flag=True, help="Also write T1ce, for the release's test on an unseen sequence.")
 @_JSON
-def export(store: Path, out: Path, protocol: str | None, t1ce: bool, as_json: bool) -> None:
+def export(store: Path, out: Path, protocol: str | None, seed: int, t1ce: bool, as_json: bool) -> None:
     """Write slices of a store as the AnyAD release's tree of 8-bit PNGs."""
     from dataclasses import asdict
 
@@ -124,7 +125,7 @@ def export(store: Path, out: Path, protocol: str | None, t1ce: bool, as_json: bo
     opened = open_store(store)
     check_store(opened)
     rules = _rules(opened.dataset, protocol)
-    selection = ProtocolData(rules, {opened.dataset: opened}).selections[opened.dataset]
+    selection = ProtocolData(rules, {opened.dataset: opened}, seed).selections[opened.dataset]
     sequences = [name for name in COMMON if name != "t1ce" or t1ce]
     with Display(quiet=as_json) as display:
         done = export_png(opened, out, selection, sequences, display.progress)

@@ -44,6 +44,7 @@ def protocols(ctx: click.Context, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--data", multiple=True, metavar="[NAME=]DIR", help="Count what the protocol trains and tests in DIR.")
 @click.option("--method", "methods", multiple=True, help="Method to estimate the cost of; all of the table by default.")
+@click.option("--seed", type=int, default=0, help="Seed of the run, which chooses the subjects of train.shots.")
 @click.option("--budget", type=click.Choice(BUDGETS), help="Set of parameters; the protocol's by default.")
 @click.option("--runs", type=PATH, default=Path("runs"), help="Finished cells to take times from.")
 @click.option("--measure", is_flag=True, help="Time a few steps of each method on this machine.")
@@ -85,6 +86,7 @@ def _count(
     quiet: bool,
     data: tuple[str, ...],
     methods: tuple[str, ...],
+    seed: int,
     budget: str | None,
     runs: Path,
     measure: bool,
@@ -101,7 +103,7 @@ def _count(
     descriptors = [find_method(method)[0] for method in expand_methods(methods or ("all",))]
     policy = resolve_policy("auto", "auto", False, protocol.threads)
     with Display(quiet=quiet) as display:
-        found = ProtocolData(protocol, open_stores(protocol, locate(protocol, data), display.progress))
+        found = ProtocolData(protocol, open_stores(protocol, locate(protocol, data), display.progress), seed)
     found.check_apart()
     outlook, costs = look_ahead(found), []
     for descriptor in descriptors:

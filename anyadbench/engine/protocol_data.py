@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import numpy as np
 from anyadbench.data.slices.harmonise import columns_of, fit_standard
 from anyadbench.data.slices.rules import HEALTHY, HISTOGRAM, LESION_FREE
 from anyadbench.data.slices.selection import Selection, select_slices, split_healthy, split_store
+from anyadbench.data.slices.shots import Shots
 from anyadbench.data.store.store import SliceStore, open_store, overlap
 from anyadbench.engine.slice_reader import SliceReader, usable_indices
 from anyadbench.errors import UserError
@@ -32,15 +33,22 @@ class ProtocolData:
     Attributes:
         protocol: The protocol.
         stores: Slice store by data set.
+        seed: Seed of the run, which chooses the training subjects of a protocol with few of them; nothing else here
+            depends on it.
     """
 
     protocol: Protocol
     stores: Mapping[str, SliceStore] = field(default_factory=dict)
+    seed: int | None = None
 
     @staticmethod
-    def from_paths(protocol: Protocol, paths: Mapping[str, str]) -> ProtocolData:
-        """Open the stores at ``paths``."""
-        return ProtocolData(protocol, {name: open_store(Path(path)) for name, path in paths.items()})
+    def from_paths(protocol: Protocol, paths: Mapping[str, str], seed: int) -> ProtocolData:
+        """Open the stores at ``paths`` for the run of a seed."""
+        return ProtocolData(protocol, {name: open_store(Path(path)) for name, path in paths.items()}, seed)
+
+    def for_seed(self, seed: int) -> ProtocolData:
+        """Return the data of another run; the same object where the seed chooses nothing."""
+        return self if self.seed == seed or not self.protocol.shots else replace(self, seed=seed)
 
     @cached_property
     def selections(self) -> dict[str, Selection]:
@@ -55,7 +63,17 @@ class ProtocolData:
             split, healthy = dict.fromkeys(split, "test"), dict.fromkeys(healthy, "test")
         need = ["train"] * (store.dataset == self.protocol.train) + ["test"] * bool(roles)
         normals = self.protocol.normals if store.dataset == self.protocol.train else LESION_FREE
-        return select_slices(store, self.protocol.slices, split, need, healthy, normals)
+        shots = self._shots() if "train" in need else None
+        return select_slices(store, self.protocol.slices, split, need, healthy, normals, shots)
+
+    def _shots(self) -> Shots | None:
+        """Return how few subjects are trained on, or ``None`` for all."""
+        protocol = self.protocol
+        if not protocol.shots:
+            return None
+        if self.seed is None:
+            raise ValueError(f"{protocol.name} trains on subjects that the seed chooses; use for_seed first.")
+        return Shots(protocol.shots, self.seed, protocol.split.salt, protocol.sequences)
 
     def reader(
         self, dataset: str, feed: Mapping[str, str] | None = None, sequences: Subset | None = None

@@ -112,6 +112,7 @@ class ScoreRequest:
         maps: Folder of maps.
         name: Name of the row on the board.
         source: What computed the maps, in the user's words.
+        seed: Seed that chose the training subjects of a protocol with few of them.
     """
 
     maps: Path
@@ -121,6 +122,7 @@ class ScoreRequest:
     data: tuple[str, ...] = ()
     source: str = ""
     keep_maps: str = "sample"
+    seed: int = 0
 
 
 def score_maps(
@@ -141,13 +143,13 @@ def score_maps(
     if not request.maps.is_dir():
         raise UserError(f"--maps {request.maps}: there is no such folder; give the folder of maps.")
     protocol = request.protocol
-    data = ProtocolData(protocol, open_stores(protocol, locate(protocol, request.data), progress))
+    data = ProtocolData(protocol, open_stores(protocol, locate(protocol, request.data), progress), request.seed)
     folders = _folders(request.maps, protocol, data)
     hashed = stable_hash({name: folder.fingerprint() for name, folder in folders.items()})
     code = own_hash(("external", "data/trees", *FIT_PARTS, *SCORING_PARTS))
     rules = [protocol.name, protocol.test_part(), data.test_hash(), METRIC_VERSION, code]
-    identity = ["external", request.name, hashed, *rules]
-    cell = cell_folder(request.runs, stable_hash(identity), f"maps-{request.name}", protocol.name, 0)
+    identity = ["external", request.name, hashed, *rules, request.seed]
+    cell = cell_folder(request.runs, stable_hash(identity), f"maps-{request.name}", protocol.name, request.seed)
     with cell.lock():
         if not cell.done:
             _write_cell(request, data, folders, hashed, stable_hash(identity), cell, progress)
@@ -220,7 +222,8 @@ def _write_cell(
     kept = MapSample(request.keep_maps, protocol.sequences, labels)
     reporter = _Progress(progress)
     evaluator = MapEvaluator(data, reporter, kept)
-    head = {"cell_id": identity, "fit_id": hashed, "method": _method(request), "protocol": protocol.name, "seed": 0}
+    head = {"cell_id": identity, "fit_id": hashed, "method": _method(request), "protocol": protocol.name}
+    head["seed"] = request.seed
     try:
         thresholds = _thresholds(evaluator, data, folders)
         _fit_heights(evaluator, data, folders)
@@ -230,7 +233,7 @@ def _write_cell(
         rows = [row.model_copy(update={"reasons": {**row.reasons, **_reasons(row)}}) for row in rows]
         kept.write(cell.work / "scores" / "maps.npz")
         write_text(cell.work / "protocol.toml", read_text(request.protocol.file))
-        write_json(cell.work / "manifest.json", _manifest(data, hashed, time.monotonic() - started))
+        write_json(cell.work / "manifest.json", _manifest(data, hashed, request.seed, time.monotonic() - started))
         sealed = seal(cell.work, _result(request, rows, hashed, identity))
         cell.update(state="done", **head, finished=now(), error=None, log_tail=[], result_sha256=sealed)
         cell.complete()
@@ -256,10 +259,11 @@ def _result(request: ScoreRequest, rows: list[Row], hashed: str, identity: str) 
             name=protocol.name, title=protocol.title, version=protocol.version, hash=protocol.hash,
             sequences=list(protocol.sequences), subsets=[format_subset(s) for s in protocol.subsets],
             oracle=protocol.oracle, normals=protocol.normals, rank_height=protocol.scoring.rank_height,
+            shots=protocol.shots,
         ),
         weights=WeightsInfo(name="unknown", kind="unknown"),
         numerics=Numerics(device="unknown"),
-        seed=0,
+        seed=request.seed,
         metric_version=METRIC_VERSION,
         rows=rows,
         source=readable(request.source),
@@ -330,11 +334,11 @@ def _reasons(row: Row) -> dict[str, str]:
     return found
 
 
-def _manifest(data: ProtocolData, hashed: str, seconds: float) -> dict[str, Any]:
+def _manifest(data: ProtocolData, hashed: str, seed: int, seconds: float) -> dict[str, Any]:
     return {
         "environment": environment("cpu"),
         "maps": {"sha256": hashed},
-        "seed": 0,
+        "seed": seed,
         "protocol": {"hash": data.protocol.hash, **data.protocol.training_part(), **data.protocol.test_part()},
         "data": {
             name: {"store": store.content_hash, "selection": data.selections[name].manifest()}

@@ -57,7 +57,11 @@ class TestOutlook:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What will be trained and tested; ``notes`` says who is healthy, and which pixels differ in size."""
+    """What will be trained and tested.
+
+    Attributes:
+        notes: Sentences on the subjects that the seed chooses, on who is healthy, and on pixels that differ in size.
+    """
 
     train: Count
     validation: Count
@@ -108,8 +112,17 @@ def look_ahead(data: ProtocolData) -> Outlook:
         for name, indices in (("train", data.train_indices()), ("validation", data.validation_indices()))
     )
     tests = [_test(data, test) for test in protocol.tests]
-    notes = (*_healthy(data), *_spacings(data))
+    notes = (*_shots(data), *_healthy(data), *_spacings(data))
     return Outlook(train, validation, selection.validation, tests, training_coverage(data), notes)
+
+
+def _shots(data: ProtocolData) -> Iterator[str]:
+    """Yield the training subjects that the seed chooses, where it does."""
+    chosen = data.selections[data.protocol.train].shots
+    if chosen is not None:
+        candidates = len(chosen.complete) + len(chosen.incomplete)
+        names = ", ".join(chosen.subjects)
+        yield f"seed {chosen.seed} chooses {len(chosen.subjects)} of {candidates} training subjects: {names}"
 
 
 def _healthy(data: ProtocolData) -> Iterator[str]:

@@ -23,6 +23,8 @@ from anyadbench.progress import Progress
 from anyadbench.protocols.model import Protocol
 from anyadbench.weights import ResolvedWeights
 
+_CONTROL_SEED = 0
+
 
 @dataclass(frozen=True)
 class Request:
@@ -59,7 +61,7 @@ class Plan:
 
     Attributes:
         jobs: One per method and seed, then one per control.
-        data: The protocol's data.
+        data: The protocol's data, for the first job's seed.
         left_out: Why a method that only a group or a pattern asked for cannot run here, by its name: its descriptor
             says so, or the profile has no weights for it, or files that it needs are missing.
         refused: Why such a method does not run for another reason, e.g. an option that it does not follow.
@@ -110,22 +112,26 @@ def make_plan(request: Request, progress: Progress) -> Plan:
     profile = anchored(request.weights or protocol.weights)
     methods, left_out, refused = _methods(request, budget, profile)
     stores = open_stores(protocol, locate(protocol, request.data), progress)
-    data = ProtocolData(protocol, stores)
-    data.check_apart()
+    # Where the seed chooses no subject, these are one object, whose selections are made once.
+    unseeded = ProtocolData(protocol, stores)
+    by_seed = {seed: unseeded.for_seed(seed) for seed in (*request.seeds, _CONTROL_SEED)}
+    for data in by_seed.values() if protocol.shots else [unseeded]:
+        data.check_apart()
     trained = Training({}, budget, request.missing, 0, policy)
     jobs = [
-        _job(request, method, replace(trained, params=method.params, seed=seed), data, profile)
+        _job(request, method, replace(trained, params=method.params, seed=seed), by_seed[seed], profile)
         for method in methods
         if not method.descriptor.is_control
         for seed in request.seeds
     ]
     # A control has one row whatever the seed, the budget and the precision of the methods beside it.
     plain = replace(policy, dtype="float32", tf32=False, compile=False)
+    by_control = by_seed[_CONTROL_SEED]
     jobs += [
-        _job(request, control, Training(control.params, "paper", "native", 0, plain), data, profile)
+        _job(request, control, Training(control.params, "paper", "native", _CONTROL_SEED, plain), by_control, profile)
         for control in [*(method for method in methods if method.descriptor.is_control), *_controls(request, profile)]
     ]
-    return Plan(jobs, data, left_out, refused)
+    return Plan(jobs, by_seed[jobs[0].seed], left_out, refused)
 
 
 def _job(request: Request, method: _Planned, training: Training, data: ProtocolData, profile: str) -> Job:

@@ -59,8 +59,8 @@ class Recheck:
         """
         folder = report.folder
         protocol = read_protocol(folder / "protocol.toml")
-        data = self._data(protocol)
         manifest = read_json(folder, "manifest.json")
+        data = self._data(protocol).for_seed(_seed(manifest))
         for name, store in data.stores.items():
             wanted = data.selections[name].manifest()
             found = at(manifest, f"data.{name}.selection") or {}
@@ -105,6 +105,11 @@ class Recheck:
             stores = open_stores(protocol, locate(protocol, _folders(self.data)), self.display.progress)
             self._opened[protocol.hash] = ProtocolData(protocol, stores)
         return self._opened[protocol.hash]
+
+
+def _seed(manifest: dict[str, Any]) -> int:
+    seed = manifest.get("seed")
+    return seed if isinstance(seed, int) else 0  # another check names a manifest without one
 
 
 def _folders(data: tuple[str, ...]) -> tuple[str, ...]:

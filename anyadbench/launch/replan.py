@@ -35,7 +35,7 @@ def replan(entry: Entry, display: Display) -> Job:
         raise UserError(f"{file} is not the protocol {old.protocol!r}; remove {folder} and run again.")
     descriptor, method = find_method(old.method)
     weights = weights_of(descriptor, old.params, old.weights, protocol)
-    data = ProtocolData.from_paths(protocol, old.stores)
+    data = ProtocolData.from_paths(protocol, old.stores, old.seed)
     ids = identify(descriptor, method, old.training, data, weights)
     job = replace(old, protocol_file=str(file), fit_id=ids.fit, cell_id=ids.cell)
     if job.cell_id == old.cell_id:

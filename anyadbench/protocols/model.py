@@ -7,7 +7,7 @@ change it; every rule that can change a number is written in the file or has the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +129,7 @@ class Protocol:
         as_available: Whether the row "as available" is evaluated.
         train: Data set to train on.
         normals: What of it is trained and validated on: ``lesion-free`` slices of patients, or ``healthy`` subjects.
+        shots: How many normal subjects are trained on, chosen by the seed of the run; 0 for all.
         healthy_split: How its healthy subjects, and those of the test sets, are split.
         tests: Test sets.
         scoring_grid: Height and width of the scoring grid; (0, 0) for the slices' own.
@@ -157,6 +158,7 @@ class Protocol:
     split: SplitRules = field(default_factory=SplitRules)
     healthy_split: HealthySplitRules = field(default_factory=HealthySplitRules)
     normals: NormalSource = LESION_FREE
+    shots: int = 0
     intensity: IntensityRules = field(default_factory=IntensityRules)
     geometry: GeometryRules = field(default_factory=GeometryRules)
     scoring_grid: tuple[int, int] = (0, 0)
@@ -192,6 +194,8 @@ class Protocol:
             slices = {name: getattr(self.slices, name) for name in ("min_brain", "max_train")}
             own = {"normals": self.normals, "healthy_split": asdict(self.healthy_split)}
             part |= {"slices": slices, "split": {"salt": self.split.salt}, **own}
+        if self.shots:
+            part["shots"] = self.shots
         if self.geometry != GeometryRules():
             part["geometry"] = asdict(self.geometry)
         if self.selection != "last":
@@ -216,6 +220,11 @@ class Protocol:
         if self.healthy_split != HealthySplitRules():
             part["healthy_split"] = asdict(self.healthy_split)
         return part
+
+    @property
+    def family(self) -> str:
+        """Return the sha256 of everything except name, version and the number of training subjects."""
+        return stable_hash({**replace(self, shots=0).training_part(), **self.test_part()})
 
     @property
     def selects_on_test(self) -> bool:

@@ -142,7 +142,7 @@ def _build(reader: _Reader, raw: dict[str, Any]) -> Protocol:
         raise reader.fail("sequences", f"is wrong: {error}") from None
     listed = raw.get("subsets", "all")
     subsets = all_subsets(sequences) if listed == "all" else _subsets(reader, "subsets", listed, sequences)
-    reader.keys(raw["train"], ["dataset", "normals"], "train.")
+    reader.keys(raw["train"], ["dataset", "normals", "shots"], "train.")
     split, healthy_split = _splits(reader, raw.get("split", {}))
     tests = tuple(_test_set(reader, item, sequences) for item in raw["test"])
     if not tests or len({test.name for test in tests}) < len(tests):
@@ -163,6 +163,7 @@ def _build(reader: _Reader, raw: dict[str, Any]) -> Protocol:
         subsets=subsets,
         train=train,
         normals=reader.value("train.normals", raw["train"].get("normals", LESION_FREE), str),
+        shots=_shots(reader, raw["train"].get("shots", "all")),
         healthy_split=healthy_split,
         tests=tests,
         slices=reader.table(SliceRules, raw.get("slices", {}), "slices."),
@@ -173,6 +174,15 @@ def _build(reader: _Reader, raw: dict[str, Any]) -> Protocol:
         scoring=scoring,
         file=reader.path,
     )
+
+
+def _shots(reader: _Reader, value: Any) -> int:
+    """Return how many subjects are trained on, 0 for all."""
+    if value == "all":
+        return 0
+    if type(value) is not int or value < 1:
+        raise reader.fail("train.shots", f'must be "all" or a number of subjects from 1, got {value!r}; correct it.')
+    return value
 
 
 def _splits(reader: _Reader, raw: dict[str, Any]) -> tuple[SplitRules, HealthySplitRules]:

@@ -23,7 +23,8 @@ def _lines(protocol: Protocol) -> Iterator[str]:
     yield from _entries({"subsets": _labels(protocol.subsets), "as_available": protocol.as_available})
     rest = ("weights", "budget", "threads", "selection", "candidates", "oracle", "notes")
     yield from _entries({key: getattr(protocol, key) for key in rest})
-    yield from _table("[train]", {"dataset": protocol.train, "normals": protocol.normals})
+    train = {"dataset": protocol.train, "normals": protocol.normals, "shots": protocol.shots or "all"}
+    yield from _table("[train]", train)
     for name, header in (("slices", ""), ("split", ""), ("healthy_split", "split.healthy"), ("intensity", "")):
         yield from _table(f"[{header or name}]", vars(getattr(protocol, name)))
     geometry = {key: _size(value, "none") for key, value in vars(protocol.geometry).items()}

@@ -46,6 +46,7 @@ class ProtocolInfo(_Strict):
 
     Attributes:
         normals: What training sees: ``lesion-free`` slices of patients, or ``healthy`` subjects.
+        shots: How many subjects training sees, chosen by the seed; 0 for all.
         rank_height: Whether image metrics are ranked by the scores normalised by height.
     """
 
@@ -58,6 +59,7 @@ class ProtocolInfo(_Strict):
     oracle: bool = False
     normals: Literal["lesion-free", "healthy"] = "lesion-free"
     rank_height: bool = False
+    shots: int = 0
 
 
 class WeightsInfo(_Strict):

@@ -56,7 +56,7 @@ def test_ids_follow_the_files_that_can_change_a_number(
     monkeypatch.setattr(identity, "own_hash", lambda parts: identity.harness_hash(parts, package))
     (job,) = inprocess.plan(tiny_protocol, {"phantom": tiny_phantom}, tmp_path / "runs")
     found = find_method(job.method)
-    data = ProtocolData.from_paths(read_protocol(tiny_protocol), job.stores)
+    data = ProtocolData.from_paths(read_protocol(tiny_protocol), job.stores, job.seed)
     weights = identity.weights_of(found[0], job.params, job.weights, data.protocol)
 
     def now() -> Ids:

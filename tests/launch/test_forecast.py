@@ -53,7 +53,7 @@ def test_the_maps_are_counted_as_they_are_scored(
     from anyadbench.protocols.reader import read_protocol
 
     protocol = read_protocol(tiny_protocol)
-    data = ProtocolData.from_paths(protocol, done.job.stores)
+    data = ProtocolData.from_paths(protocol, done.job.stores, done.job.seed)
     method = Fitting(done.job, data, Reporter()).load()
     kept = MapSample("none", protocol.sequences)
     evaluator = Evaluator(method, data, done.job.numerics, Reporter(), kept)

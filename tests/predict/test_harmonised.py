@@ -29,7 +29,7 @@ def done(tiny_phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 def test_fit_and_cell_store_the_standard_scale(done: Done) -> None:
     cell = read_cell(done.folder)
-    own = ProtocolData.from_paths(cell.protocol, done.job.stores).standard
+    own = ProtocolData.from_paths(cell.protocol, done.job.stores, done.job.seed).standard
     assert set(own) == {"flair", "t1", "t2"} and cell.standard == own
     stored = read_json(done.job.fit.final / "manifest.json")["data"]["standard_scale"]
     assert {name: tuple(heights) for name, heights in stored.items()} == own

@@ -75,7 +75,7 @@ def test_every_default_is_written_out() -> None:
     for table, kind in {**kinds, "scoring": ScoringRules}.items():
         assert {field.name for field in fields(kind)} <= set(written[table])
     assert {field.name for field in fields(HealthySplitRules)} == set(written["split"]["healthy"])
-    assert written["train"] == {"dataset": "phantom", "normals": "lesion-free"}
-    nested = {*kinds, "scoring", "scoring_grid", "train", "normals", "healthy_split", "tests", "file"}
+    assert written["train"] == {"dataset": "phantom", "normals": "lesion-free", "shots": "all"}
+    nested = {*kinds, "scoring", "scoring_grid", "train", "normals", "shots", "healthy_split", "tests", "file"}
     assert {field.name for field in fields(Protocol)} - nested <= set(written)
     assert written["geometry"] == {"resize": "none", "crop": "none"} and written["scoring"]["grid"] == "native"

@@ -9,6 +9,8 @@ from anyadbench.boards.aggregate.assemble import make_boards
 from anyadbench.boards.aggregate.model import Board
 from anyadbench.boards.aggregate.plugin_metrics import with_added_metrics
 from anyadbench.boards.aggregate.reported import read_reported
+from anyadbench.boards.shots.curves import with_shots
+from anyadbench.boards.shots.families import families, relatives
 from anyadbench.errors import UserError, suggest
 from anyadbench.results.read import read_cells
 
@@ -25,12 +27,16 @@ def load_boards(runs: Path, protocol: str | None = None, reported: Path | None =
         UserError: If it is not a runs folder, or has no finished result (of ``protocol``).
     """
     records, notices = with_added_metrics(read_cells(runs))
-    boards = make_boards(records, protocol, read_reported(reported) if reported is not None else ())
+    tables = read_reported(reported) if reported is not None else ()
+    known = families(records)
+    wanted = [None] if protocol is None else relatives(records, protocol, known)
+    boards = [board for name in wanted for board in make_boards(records, name, tables)]
+    boards = [board for board in with_shots(boards, known) if protocol in (None, board.protocol.name)]
     if boards:
         return [replace(board, notices=(*board.notices, *notices)) for board in boards]
-    known = sorted({record.result.protocol.name for record in records if record.result is not None})
-    if protocol is not None and known:
-        raise UserError(f"{runs} has no finished result of protocol {protocol!r}.{suggest(protocol, known)}")
+    names = sorted({record.result.protocol.name for record in records if record.result is not None})
+    if protocol is not None and names:
+        raise UserError(f"{runs} has no finished result of protocol {protocol!r}.{suggest(protocol, names)}")
     problem = next((record.problem for record in records if record.problem), None)
     failed = next((f"{r.method or r.folder.name} failed: {r.error}" for r in records if r.state == "failed"), None)
     why = f" The first problem: {problem or failed}" if problem or failed else ""

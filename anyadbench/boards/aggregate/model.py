@@ -270,6 +270,38 @@ class Summary:
     against: Against | None = None
 
 
+@dataclass(frozen=True)
+class ShotPoint:
+    """A variant's mean over subsets after training on some number of subjects.
+
+    Attributes:
+        shots: How many; 0 for all.
+        protocol: Name of the protocol that trains on so many.
+        low: Low end of the mean's 95 % interval; ``None`` without one.
+        high: High end.
+        seeds: Run seeds, each of which chooses subjects.
+    """
+
+    shots: int
+    protocol: str
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ShotCurve:
+    """One metric of one variant by the number of subjects that it is trained on, fewest first."""
+
+    variant: str
+    label: str
+    kind: str
+    test: str
+    metric: str
+    points: tuple[ShotPoint, ...]
+
+
 def headline_metric(metrics: Sequence[str]) -> str:
     """Return pixel AP, which is hardest because lesions cover few pixels, or else the first metric."""
     return "pixel_ap" if "pixel_ap" in metrics or not metrics else metrics[0]
@@ -290,6 +322,7 @@ class Board:
         failures: Cells of this protocol without a result.
         unreadable: Cells whose files are damaged.
         notices: Sentences on what was left out and why.
+        shots: Curves over protocols that differ only in the number of training subjects; empty without any.
     """
 
     slug: str
@@ -308,6 +341,7 @@ class Board:
     failures: tuple[CellRecord, ...] = ()
     unreadable: tuple[CellRecord, ...] = ()
     notices: tuple[str, ...] = ()
+    shots: tuple[ShotCurve, ...] = ()
 
     def line(self, variant: str, test: str, subset: str) -> Line | None:
         """Return one line, or ``None``."""

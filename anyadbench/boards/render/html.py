@@ -35,6 +35,7 @@ from anyadbench.boards.render.text import (
 )
 from anyadbench.boards.render.verdicts import verdicts
 from anyadbench.boards.scans.page import whole_scans
+from anyadbench.boards.shots.plots import shot_plots
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -62,6 +63,7 @@ def board_html(board: Board, tables: Mapping[str, str] | None = None) -> str:
         "notices": grouped_notices(board),
         "matrices": matrices(board),
         "robustness": robustness(board),
+        "shots": shot_plots(board),
         "heat": heat_maps(board),
         "mark_meanings": MARK_MEANINGS,
         "control_swatch": svg.CONTROL_SWATCH,

@@ -27,6 +27,7 @@ from anyadbench.boards.render.text import (
 from anyadbench.boards.render.verdicts import verdicts
 from anyadbench.boards.scans.page import SCANS_TITLE, added_tables
 from anyadbench.boards.scans.tables import rules
+from anyadbench.boards.shots.plots import shot_plots
 from anyadbench.results.read import CellRecord
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#!|~$@])")
@@ -63,7 +64,7 @@ def board_markdown(board: Board) -> str:
                 parts += [_subset_table(board, group, test, metric) for metric in board.metrics]
                 parts += _robustness_table(board, group, test)
                 parts += _decision_table(board, group, test) + _size_table(board, group, test)
-    parts += _added_tables(board) + _cost_table(board) + _notes(board)
+    parts += _shot_tables(board) + _added_tables(board) + _cost_table(board) + _notes(board)
     return "\n\n".join(parts) + "\n"
 
 
@@ -148,6 +149,16 @@ def _robustness_table(board: Board, group: Sequence[Variant], test: str) -> list
     rows = [[_name(variant), *(decimal(curve.means.get(size)) for size in sizes)] for variant, curve in curves]
     title = f"### {escape(metric_label(board.headline))} by number of sequences\n\n"
     return [title + _grid(["Method", *(plural(size, "sequence") for size in sizes)], rows)]
+
+
+def _shot_tables(board: Board) -> list[str]:
+    """Return the headline metric by the number of training subjects, from protocols that differ in nothing else."""
+    found = []
+    for part in shot_plots(board):
+        if part.metric == board.headline:
+            title = f"## {escape(part.test)}: {escape(metric_label(part.metric))} by number of training subjects\n\n"
+            found.append(title + _grid(part.heads, [[*map(escape, row)] for row in part.rows]))
+    return found
 
 
 def _added_tables(board: Board) -> list[str]:

@@ -154,6 +154,7 @@ def _check_protocol(report: CellReport, result: CellResult) -> Protocol | None:
         "name": protocol.name, "title": protocol.title, "version": protocol.version, "hash": protocol.hash,
         "sequences": list(protocol.sequences), "subsets": [format_subset(subset) for subset in protocol.subsets],
         "oracle": protocol.oracle, "normals": protocol.normals, "rank_height": protocol.scoring.rank_height,
+        "shots": protocol.shots,
     }  # fmt: skip
     compare(report, "result.json", "protocol.toml", "protocol.", found, result.protocol.model_dump())
     wanted = {(test.name, label) for test in protocol.tests for label in protocol.rows(test)}

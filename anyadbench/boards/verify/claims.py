@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from anyadbench.boards.verify.findings import CellReport, at, compare
+from anyadbench.data.slices.rules import HEALTHY
+from anyadbench.data.slices.shots import check_choice
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.methods.descriptor import BUDGETS, RETRAIN
@@ -30,6 +32,8 @@ def check_claims(
 ) -> None:
     """Check everything that a cell says of itself besides its scores."""
     _check_selections(report, manifest)
+    if protocol.shots:
+        _check_shots(report, result, protocol, manifest)
     rules = {**protocol.training_part(), **protocol.test_part()}
     found = at(manifest, "protocol")
     known = {name: found.get(name) for name in rules} if isinstance(found, dict) else {}
@@ -68,6 +72,23 @@ def _check_selections(report: CellReport, manifest: dict[str, Any]) -> None:
         if seen:
             scan, number = min(seen)
             report.note("manifest.json", f"slice {number} of {scan} trains and tests.")
+
+
+def _check_shots(report: CellReport, result: CellResult, protocol: Protocol, manifest: dict[str, Any]) -> None:
+    """Make the choice of few training subjects again, and check that no other training subject was trained on."""
+    part = "healthy.subjects" if protocol.normals == HEALTHY else "subjects"
+    where = f"data.{protocol.train}.selection"
+    training = at(manifest, f"{where}.{part}.train") or []
+    found = at(manifest, f"{where}.shots") or {}
+    report.numbers += 1
+    wrong = check_choice(found, protocol.shots, result.seed, protocol.split.salt, training)
+    if wrong:
+        report.note("manifest.json", wrong)
+        return
+    scans = at(manifest, f"{where}.slices.train_normals") or {}
+    strangers = sorted((set(scans) & set(training)) - set(found["subjects"]))
+    if strangers:
+        report.note("manifest.json", f"trains on {strangers[0]}, which seed {result.seed} does not choose.")
 
 
 def _slices(chosen: dict[str, Any], *parts: str) -> set[tuple[str, int]]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from anyadbench.data.slices.rules import HEALTHY, LESION_FREE, HealthySplitRules, SliceRules, SplitRules
+from anyadbench.data.slices.shots import Chosen, Shots, few_subjects
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
 from anyadbench.sequences import all_subsets, format_subset
@@ -99,6 +100,7 @@ class Selection:
         healthy_train: Brain slices of healthy training subjects; trained on only if ``normals`` says so.
         healthy_val: Brain slices of healthy validation subjects, for calibrating false alarms.
         healthy_test: Brain slices of healthy test subjects, for counting false alarms.
+        shots: With few training subjects: which ones the seed chose; else ``None``.
     """
 
     train_normals: Int[ndarray, " n"]
@@ -114,6 +116,7 @@ class Selection:
     healthy_train: Int[ndarray, " n"] = field(default_factory=lambda: _none())
     healthy_val: Int[ndarray, " n"] = field(default_factory=lambda: _none())
     healthy_test: Int[ndarray, " n"] = field(default_factory=lambda: _none())
+    shots: Chosen | None = None
 
     def healthy_subjects(self, part: str) -> list[str]:
         """Return the healthy subjects of a part (train, val, test), sorted."""
@@ -134,6 +137,8 @@ class Selection:
             listed = {part: self._by_scan(getattr(self, f"healthy_{part}")) for part in PARTS}
             subjects = {part: self.healthy_subjects(part) for part in PARTS}
             content["healthy"] = {"normals": self.normals, "subjects": subjects, "slices": listed}
+        if self.shots is not None:
+            content["shots"] = self.shots.manifest()
         return {**content, "hash": stable_hash(content)}
 
     def _by_scan(self, rows: Int[ndarray, " n"]) -> dict[str, list[int]]:
@@ -157,6 +162,7 @@ def select_slices(
     need: Sequence[str] = ("train", "test"),
     healthy: Mapping[str, str] | None = None,
     normals: str = LESION_FREE,
+    shots: Shots | None = None,
 ) -> Selection:
     """Apply the slice rules to a store.
 
@@ -172,9 +178,10 @@ def select_slices(
         healthy: Part of each healthy subject, from ``split_healthy``; they count in the lists ``healthy_...``, and in
             those to train and validate on only if ``normals`` says so.
         normals: Whether ``lesion-free`` slices of patients are trained and validated on, or ``healthy`` subjects.
+        shots: Train on so many subjects; those to validate and test on stay the same.
 
     Raises:
-        UserError: If a required list is empty.
+        UserError: If a required list is empty, or too few subjects are left to train on.
     """
     table = store.slices
     fixed = bool((table["part"] != "").any())
@@ -187,10 +194,11 @@ def select_slices(
     if not len(val):
         train, val = _slice_block(table, train)
         validation = "slice block" if len(val) else "none"
-    train = _spread(train, rules.max_train)
     if "train" in need:
         _check_source(store, normals)
         _check_train(store, rules, normal, train, normals)
+    train, few = (train, None) if shots is None else few_subjects(store, train, shots, normals)
+    train = _spread(train, rules.max_train)
     if "test" in need:
         _check_test(store, rules, abnormal, positives, negatives)
     if rules.match_height and not fixed:
@@ -203,7 +211,7 @@ def select_slices(
             )
         negatives = matched
     found = Selection(train, val, negatives, positives, validation, store, rules, dict(split), dict(healthy or {}))
-    return replace(found, normals=normals, healthy_train=own[0], healthy_val=own[1], healthy_test=own[2])
+    return replace(found, normals=normals, healthy_train=own[0], healthy_val=own[1], healthy_test=own[2], shots=few)
 
 
 def _healthy_slices(table: pd.DataFrame, rules: SliceRules, healthy: Mapping[str, str]) -> list[Any]:
