@@ -137,9 +137,10 @@ def test_bins_leave_them_out_too(rules: Protocol, wmh: SliceStore, monkeypatch: 
     binned = row_of(rules, wmh)
     for name, bound in binned[1]["error_bound"].items():
         assert abs(binned[1]["metrics"][name] - exact[1]["metrics"][name]) <= bound < 1e-2, name
-    for ours, theirs in ((binned[0].steps, exact[0].steps), (binned[0].brain, exact[0].brain)):
-        steps = [getattr(one, "steps", one) for one in (ours, theirs)]
-        assert steps[0].normal_pixels == steps[1].normal_pixels
+    ours, theirs = binned[0], exact[0]
+    assert ours.brain is not None and theirs.brain is not None
+    assert ours.steps.normal_pixels == theirs.steps.normal_pixels
+    assert ours.brain.steps.normal_pixels == theirs.brain.steps.normal_pixels
 
 
 def test_a_lesion_stays_and_pixels_are_counted_once() -> None:
