@@ -21,13 +21,13 @@ from anyadbench.engine.numerics import NotFinite, Policy
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.settings import EXACT_PIXELS, SCORING_BATCH, VALIDATION_SLICES
-from anyadbench.engine.slice_reader import SliceReader
+from anyadbench.engine.slice_reader import SliceReader, on_scoring_grid
 from anyadbench.methods.contract import Batch, Method, Scores
 from anyadbench.metrics import PixelState, top_fraction_mean
 from anyadbench.metrics.core.inside import brain_pixels
 from anyadbench.metrics.core.smoothing import apply_separable, gaussian_matrix
 from anyadbench.metrics.core.thresholds import Quantile, quantile_of_state
-from anyadbench.metrics.rows.row_numbers import HEIGHT_SCORE
+from anyadbench.metrics.rows.row_numbers import HEIGHT_SCORE, IGNORED_PX
 from anyadbench.metrics.rows.row_state import RowState
 from anyadbench.metrics.rows.split_counts import slice_pixels
 from anyadbench.protocols.model import Protocol, TestSet
@@ -127,7 +127,8 @@ class Evaluation(abc.ABC):
     ) -> None:
         values, present = reader.read(indices)
         masks = self._masks(reader, indices, abnormal)
-        pixels = slice_pixels(masks, self.brains(values))
+        ignored = self.ignored(reader, indices)
+        pixels = slice_pixels(masks, self.brains(values), ignored)
         self.kept.add_slices(test, indices, values, present, masks)
         for subset, members, served in self._rounds(present, test):
             maps, images = self.score(
@@ -137,6 +138,7 @@ class Evaluation(abc.ABC):
             for label, chosen in served:
                 records = [
                     self._record(reader, test, label, int(indices[members[i]]), bool(abnormal[members[i]]), images[i])
+                    | ({} if ignored is None else {IGNORED_PX: int(ignored[members[i]].sum())})
                     | normalised[i]
                     for i in chosen
                 ]
@@ -219,6 +221,10 @@ class Evaluation(abc.ABC):
         """Return the lesion masks of slices on the scoring grid, of lesions of any size."""
         return self._masks(reader, indices, np.ones(len(indices), dtype=bool))
 
+    def ignored(self, reader: SliceReader, indices: Int[np.ndarray, " N"]) -> Bool[np.ndarray, "N h w"] | None:
+        """Return the pixels of slices that count neither way, on the scoring grid; ``None`` if there are no such."""
+        return reader.ignored(indices, self.protocol)
+
     def _to_grid(self, scores: Scores, values: Float[np.ndarray, "B S H W"]) -> Float32[np.ndarray, "B h w"]:
         maps, name = scores.maps, self.name
         if (
@@ -291,13 +297,7 @@ class Evaluation(abc.ABC):
 
     def to_scoring_grid(self, masks: Bool[np.ndarray, "B H W"]) -> Bool[np.ndarray, "B h w"]:
         """Resample masks from the grid of a method's input to the scoring grid."""
-        height, width = self.protocol.scoring_grid
-        grid = (height or masks.shape[1], width or masks.shape[2])
-        if masks.shape[1:] == grid:
-            return masks
-        mode = self.protocol.scoring.masks
-        resized = F.interpolate(torch.from_numpy(masks[:, None].astype(np.float32)), grid, mode=mode)
-        return resized[:, 0].numpy() > 0.5
+        return on_scoring_grid(masks, self.protocol)
 
     def _name(self, reader: SliceReader, index: int) -> str:
         entry = reader.store.slices.iloc[int(index)]

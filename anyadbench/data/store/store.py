@@ -140,6 +140,13 @@ class SliceStore:
         mask = labels > 0 if self.abnormal_regions is None else np.isin(labels, self.abnormal_regions)
         return mask if cavity else mask & (labels != REGIONS["cavity"])
 
+    def ignored(self, rows: Int[np.ndarray, " n"]) -> Bool[np.ndarray, "n H W"] | None:
+        """Return where slices show pathology that the release excludes from its evaluation.
+
+        ``None`` if every label of the data set is abnormal, so that none can be ignored.
+        """
+        return None if self.abnormal_regions is None else self.labels(rows) == REGIONS["ignored"]
+
     def verify_slices(self, rows: Int[np.ndarray, " n"] | None = None, progress: Progress | None = None) -> None:
         """Check slices against their hashes; by default all of them.
 

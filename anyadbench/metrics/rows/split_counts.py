@@ -40,23 +40,26 @@ class SlicePixels:
     field_lesions: LesionPixels
 
 
-def slice_pixels(masks: Any, brains: Any) -> list[SlicePixels]:
+def slice_pixels(masks: Any, brains: Any, ignored: Any = None) -> list[SlicePixels]:
     """Return where brain and surroundings lie in each slice.
 
     Args:
         masks: N x H x W lesion masks.
         brains: N x H x W brain masks.
+        ignored: N x H x W masks of pixels that are in neither, as if the field had holes there; a lesion pixel stays.
 
     Raises:
         UserError: If shapes do not fit.
     """
     truth = as_masks(masks)
-    return [_one(mask, brain) for mask, brain in zip(truth, as_masks(brains, truth.shape), strict=True)]
+    around = np.ones_like(truth) if ignored is None else ~as_masks(ignored, truth.shape) | truth
+    brain = as_masks(brains, truth.shape) & around
+    return [_one(*slices) for slices in zip(truth, brain, ~brain & around, strict=True)]
 
 
-def _one(mask: Bool[np.ndarray, "h w"], brain: Bool[np.ndarray, "h w"]) -> SlicePixels:
+def _one(mask: Bool[np.ndarray, "h w"], brain: Bool[np.ndarray, "h w"], around: Bool[np.ndarray, "h w"]) -> SlicePixels:
     within = mask & brain
-    inside, outside = np.flatnonzero(brain), np.flatnonzero(~brain | mask)
+    inside, outside = np.flatnonzero(brain), np.flatnonzero(around | mask)
     field = lesion_pixels(mask[None])
     brain_lesions = field if len(field.index) == np.count_nonzero(within) else lesion_pixels(within[None])
     return SlicePixels(inside, outside, _placed(brain_lesions, inside), _placed(field, outside))
