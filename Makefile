@@ -29,6 +29,7 @@ test: $(COMPILED) lint
 test-all: test docs
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[slurm]' -e plugins/ray || echo "submitit or ray cannot be installed: their tests will be skipped"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[prepare]' || echo "deepbet cannot be installed: its tests will be skipped"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dicom-seg]' || echo "highdicom cannot be installed: its tests will be skipped"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[lesions-tests]' || echo "picai-eval cannot be installed: its tests will be skipped"
 # panoptica refuses pandas 3, which it works with; what else it needs here is named, since --no-deps installs nothing more.
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps panoptica==2.1.7 connected-components-3d==4.1.1 ruamel.yaml==0.19.1 plotly==7.1.0 || echo "panoptica cannot be installed: its tests will be skipped"

@@ -66,6 +66,8 @@ def _scan_options(command: Command) -> Command:
 @click.option(
     "--subsets", metavar="LIST", help="Maps from fewer sequences to switch between in the report: 'all', or 'F,F+T1'."
 )
+@click.option("--dicom-seg", is_flag=True, help="Write the mask as DICOM SEG on each DICOM input too.")
+@click.option("--dicom-ids", is_flag=True, help="Keep ids of patient and study in the DICOM SEG; empty by default.")
 @click.option(
     "--weights", metavar="file:PATH", help="Path of the cell's pretrained weights, or of a whole published network."
 )
@@ -83,13 +85,9 @@ def predict(
     to one another and skull-stripped, or be prepared with --raw; grids and orientations may differ. The result has the
     first scan's grid. For research use only; not a medical device.
     """
-    from anyadbench.predict.findings.settings import check_numbers, read_settings
+    from anyadbench.predict.findings.settings import read_settings
 
-    check_numbers(options["threshold"], options["smallest_ml"])  # reported once, not once per patient
-    if options["subsets"]:
-        from anyadbench.predict.viewer.subsets import parse_subsets
-
-        parse_subsets(options["subsets"])
+    _check(options)
     plan = _plan(options)
     patients = _patients(dict(ctx.obj or {}), out, name, options)
     single = not (options["data"] or options["table"])
@@ -118,15 +116,16 @@ def predict(
         at += f" ({left} for all)" if (left := about(pace.left())) else ""
         try:
             with plugin_errors(traceback):
-                scores = _one(predictor, patient, folder, settings, options["subsets"], at, as_json, ahead)
-            outcomes.append(Outcome(patient.name, scores))
+                scores = _one(predictor, patient, folder, settings, options, at, as_json, ahead)
+            outcomes.append(Outcome(patient.name, scores, subject=patient.subject, scan=patient.scan))
         except BrokenPipeError:  # the reader of the pipe is gone, which no patient caused
             raise
         except (UserError, OSError, NotFinite) as error:
             said = sentence_of(error)
             if single:
                 raise error if isinstance(error, UserError) else UserError(said) from error
-            outcomes.append(Outcome(patient.name, {}, said))
+            took = round(time.monotonic() - pace.now, 3)
+            outcomes.append(Outcome(patient.name, {}, said, took, patient.subject, patient.scan))
             click.echo(f"{number}/{len(patients)} {clean(patient.name)}: {said}", err=True)
     ahead.close()
     _finish(out, outcomes, single, as_json)
@@ -145,6 +144,19 @@ def _finish(out: Path, outcomes: list[Outcome], single: bool, as_json: bool) -> 
     if failed := [clean(outcome.patient) for outcome in outcomes if outcome.failure]:
         click.echo(f"{len(failed)} of {len(outcomes)} patients could not be predicted: {', '.join(failed)}.", err=True)
         raise SystemExit(1)
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Report wrong options once and before any work, not once per patient."""
+    from anyadbench.predict.findings.settings import check_numbers
+
+    check_numbers(options["threshold"], options["smallest_ml"])
+    if options["subsets"]:
+        from anyadbench.predict.viewer.subsets import parse_subsets
+
+        parse_subsets(options["subsets"])
+    if options["dicom_ids"] and not options["dicom_seg"]:
+        raise UserError("--dicom-ids needs --dicom-seg, whose files would keep the ids; give both, or leave it out.")
 
 
 def _plan(options: dict[str, Any]) -> Plan:
@@ -183,6 +195,10 @@ def _patients(scans: dict[str, Path], out: Path, name: str | None, options: dict
         from anyadbench.predict.prepare.recognise import recognise
 
         scans = recognise(options["scan"], scans, _ask if sys.stdin.isatty() and sys.stderr.isatty() else None)
+    if options["dicom_seg"]:
+        from anyadbench.predict.segments.dicom_seg import check_seg
+
+        check_seg(scans)
     return [Patient(name or out.resolve().name, scans)]
 
 
@@ -215,7 +231,7 @@ def _one(
     patient: Patient,
     folder: Path,
     settings: Settings,
-    subsets: str | None,
+    options: dict[str, Any],
     label: str,
     quiet: bool,
     ahead: Ahead,
@@ -225,16 +241,21 @@ def _one(
     from anyadbench.launch.progress import Display
     from anyadbench.predict.batch import is_done, request_hash
     from anyadbench.predict.findings.sentences import top_line
+    from anyadbench.predict.segments.dicom_seg import check_seg, segmentations
     from anyadbench.predict.viewer.subsets import with_subsets
     from anyadbench.predict.write import SCORES, check_folder, write_prediction
 
     if patient.problem:
         raise UserError(clean(patient.problem))
+    subsets = options["subsets"]
     asked = [*settings.hashed, *([subsets] if subsets else []), *([] if ahead.plan.idle else [str(ahead.plan)])]
+    asked += [name for name in ("dicom_seg", "dicom_ids") if options[name]]
     request = request_hash(patient, predictor, asked)
     before = is_done(folder, request)
     if not before:
         check_folder(folder)  # fail before the work, not after it
+        if options["dicom_seg"]:
+            check_seg(patient.scans)
         with Display() as display:  # nothing is printed meanwhile: bars would move it to standard error
             display.progress(0, 0, f"{label}: reading")
             chosen: dict[str, Any] = {
@@ -246,7 +267,8 @@ def _one(
             prepared = ahead.get(patient, lambda text: display.progress(0, 0, f"{label}: {text}"))
             prediction = predictor.predict(patient.scans, prepare=prepared, **chosen)
             prediction, others = with_subsets(prediction, predictor, subsets, **chosen)
-            write_prediction(prediction, folder, patient.name, request, others)
+            segments = segmentations(prediction, keep_ids=options["dicom_ids"]) if options["dicom_seg"] else {}
+            write_prediction(prediction, folder, patient.name, request, others, segments)
     scores = read_json(folder / SCORES)
     if not before and not quiet:
         for step in scores["prepared"]:

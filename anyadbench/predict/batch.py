@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,25 +29,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Patient:
-    """One patient of a batch.
+    """One patient of a batch, or one scan of a patient who has several.
 
     Attributes:
-        name: Name of the patient, usable as a folder name.
+        name: Name of the patient, usable as a folder name; with several scans it names the scan too.
         scans: The scan of each sequence.
         problem: Why no scan can be used, as a sentence; empty otherwise.
         subject: Whose scan it is; empty where only the name identifies them.
+        scan: Which of the subject's scans it is; empty where nobody has several.
     """
 
     name: str
     scans: Mapping[str, Any]
     problem: str = ""
     subject: str = ""
+    scan: str = ""
 
 
 def from_table(path: Path) -> list[Patient]:
     """Read a CSV table with a column ``patient`` and one per sequence; empty fields are missing sequences.
 
-    Paths are relative to the table's folder.
+    A column ``scan`` (a date, a session) distinguishes scans of one patient. Paths are relative to the table's folder.
 
     Raises:
         UserError: If it cannot be read, a column is unknown or repeated, or a line has no name or a repeated name; it
@@ -55,19 +57,23 @@ def from_table(path: Path) -> list[Patient]:
     """
     table = read_table(path, f"--table {path}", "give a table with a column 'patient' and one for each sequence")
     columns = table.columns
-    unknown = [name for name in columns if name not in ("patient", *SEQUENCES)]
-    if unknown or "patient" not in columns or len(columns) < 2:
+    unknown = [name for name in columns if name not in ("patient", "scan", *SEQUENCES)]
+    if unknown or "patient" not in columns or not set(SEQUENCES) & set(columns):
         cause = f"has the column {unknown[0]!r}" if unknown else "lacks the column 'patient' or any sequence"
-        raise UserError(f"--table {path} {cause}; name its columns patient,{','.join(SEQUENCES)}.")
+        raise UserError(f"--table {path} {cause}; name its columns patient,{','.join(SEQUENCES)}, and scan.")
     patients: dict[str, Patient] = {}
     for line in table.lines:
-        name = line.cells["patient"]
+        subject, scan = line.cells["patient"], line.cells.get("scan", "")
+        name = f"{subject}_{scan}" if subject and scan else subject
         given = {key: line.cells[key] for key in SEQUENCES if line.cells.get(key)}
         scans = {key: path.parent / os.path.expanduser(text) for key, text in given.items()}
         if not name or name in patients or not scans or name in (".", "..") or {"/", "\\"} & set(name):
             cause = "occurs twice" if name in patients else "cannot name a folder, or has no scan"
-            raise UserError(f"--table {path}, line {line.number}: the patient {name!r} {cause}; correct that line.")
-        patients[name] = Patient(name, scans)
+            more = ", or distinguish scans of one patient by a column 'scan'" if name in patients else ""
+            raise UserError(
+                f"--table {path}, line {line.number}: the patient {name!r} {cause}; correct that line{more}."
+            )
+        patients[name] = Patient(name, scans, subject=subject, scan=scan)
     if not patients:
         raise UserError(f"--table {path} has no line below its header; add one line per patient.")
     return list(patients.values())
@@ -94,12 +100,14 @@ def from_folder(folder: Path, dataset: str | None, option: str = "--data") -> li
     for problem in errors(found.problems):
         name = problem.scan or readable(Path(problem.file).name)
         patients.setdefault(name, Patient(name, {}, problem.sentence))
-    return [patients[name] for name in sorted(patients)]
+    listed = [patients[name] for name in sorted(patients)]
+    subjects = [patient.subject for patient in listed if patient.subject]
+    if len(set(subjects)) == len(subjects):
+        return listed
+    return [replace(patient, scan=patient.name) if patient.subject else patient for patient in listed]
 
 
 def _without_segmentation(layout: Layout) -> Layout:
-    from dataclasses import replace
-
     return replace(layout, healthy=True)
 
 

@@ -44,6 +44,24 @@ def read_series(folder: Path, member: Path | None = None) -> Any:
         return _read(itk, folder, plain, member)
 
 
+def series_stack(path: Path) -> tuple[list[Path], list[int]]:
+    """Return the files of a series, and for each slice of ``read_series`` the number of its file or frame.
+
+    Args:
+        path: The folder of one series, or a file of it. An enhanced series is one file with a frame for each slice.
+
+    Raises:
+        UserError: As ``read_series``.
+    """
+    folder, member = (path, None) if path.is_dir() else (path.parent, path)
+    headers = _headers(folder, folder, member)
+    files = [Path(name) for name in headers]
+    frames = frames_of(headers[str(files[0])]) if len(files) == 1 else []
+    if frames:
+        return files, _stack(folder, [(frame.position, frame.orientation) for frame in frames])[0]
+    return files, _stack(folder, _places(headers))[0]
+
+
 def read_tags(path: Path, wanted: Sequence[str]) -> dict[str, str]:
     """Return those of the wanted tags (``0008|0060``) that a DICOM file has; empty if its header cannot be read.
 
@@ -78,8 +96,7 @@ def _read(itk: Any, folder: Path, plain: str, member: Path | None) -> Any:
     try:
         if len(names) == 1 and (frames := frames_of(headers[names[0]])):
             return _enhanced(itk, folder, names[0], frames)
-        tags = [(header.text(_POSITION), header.text(_ORIENTATION)) for header in headers.values()]
-        order, lean = _stack(folder, tags)
+        order, lean = _stack(folder, _places(headers))
         reader.SetFileNames([names[index] for index in order])
         image = reader.Execute()
     except RuntimeError as error:
@@ -132,6 +149,10 @@ def _headers(folder: Path, plain: Path, member: Path | None) -> dict[str, Header
             cause = f"contains the mosaic {Path(name).name}: all slices of a volume in one picture"
             raise BadFile(folder, cause, _DCM2NIIX)
     return found
+
+
+def _places(headers: dict[str, Header]) -> list[tuple[str, str]]:
+    return [(header.text(_POSITION), header.text(_ORIENTATION)) for header in headers.values()]
 
 
 def _enhanced(itk: Any, folder: Path, name: str, frames: list[Frame]) -> Any:

@@ -191,10 +191,28 @@ class Prediction:
             "slices": [asdict(item) for item in self.slices],
         }
 
-    def save(self, folder: str | Path, name: str = "patient") -> None:
-        """Write map, mask, scores and report into a folder; see ``anyadbench.predict.write.write_prediction``."""
+    def save(
+        self, folder: str | Path, name: str = "patient", *, dicom_seg: bool = False, dicom_ids: bool = False
+    ) -> None:
+        """Write map, mask, scores and report into a folder.
+
+        Args:
+            folder: Created if missing; only files of an earlier prediction are replaced.
+            name: The patient, for the report's title.
+            dicom_seg: Whether to write the mask as DICOM segmentation too, for each input that is a DICOM series.
+            dicom_ids: Whether the segmentation keeps the ids of patient and study; otherwise they are empty.
+
+        Raises:
+            UserError: If the folder cannot be written or contains files of these names that are not a prediction's, or
+                a segmentation is asked for without ``highdicom`` or a DICOM series.
+        """
         from pathlib import Path
 
         from anyadbench.predict.write import write_prediction
 
-        write_prediction(self, Path(folder), name)
+        segments = None
+        if dicom_seg:
+            from anyadbench.predict.segments.dicom_seg import segmentations
+
+            segments = segmentations(self, keep_ids=dicom_ids)
+        write_prediction(self, Path(folder), name, segments=segments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from anyadbench.errors import UserError
 from anyadbench.files import json_bytes, make_folder, remove_leftovers, write_json, write_together
 from anyadbench.predict.findings.clusters import clusters_csv
 from anyadbench.predict.prepare.own_voxels import OwnVoxels, other_files, own_files
+from anyadbench.predict.segments.dicom_seg import seg_files, seg_name
 
 if TYPE_CHECKING:
     from anyadbench.predict.prediction import Prediction
@@ -30,7 +31,12 @@ OPTION = "--out"
 
 
 def write_prediction(
-    prediction: Prediction, folder: Path, name: str, request: str = "", others: OtherSubsets | tuple[()] = ()
+    prediction: Prediction,
+    folder: Path,
+    name: str,
+    request: str = "",
+    others: OtherSubsets | tuple[()] = (),
+    segments: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write one patient's files, all of them or, where the disk gets full, none.
 
@@ -42,6 +48,7 @@ def write_prediction(
         name: The patient, for the report's title.
         request: Hash of the request, by which a batch recognises a finished patient.
         others: Predictions from other subsets of the sequences, for the report and ``prediction.json``.
+        segments: DICOM segmentations by sequence (``anyadbench.predict.segments.dicom_seg.segmentations``).
 
     Raises:
         UserError: If the folder cannot be written, or contains files of these names that are not a prediction's.
@@ -60,12 +67,13 @@ def write_prediction(
         files[folder / CLUSTERS] = clusters_csv(prediction.clusters).encode()
     for path, voxels, array in other_files(prediction, folder):
         files[path] = partial(_write_own, voxels=voxels, array=array)
+    files.update({folder / seg_name(sequence): data for sequence, data in (segments or {}).items()})
     files[folder / REPORT] = report.encode("utf-8", "backslashreplace")
     files[folder / SCORES] = json_bytes(
         {**prediction.as_json(), "subsets": subsets, "patient": name, "request": request}
     )
 
-    left = [path for path in own_files(folder) if path not in files]
+    left = [path for path in [*own_files(folder), *seg_files(folder)] if path not in files]
 
     def mark() -> None:
         # Not removed but marked: if this is interrupted, the next run must still recognise the files as its own.
@@ -93,7 +101,7 @@ def check_folder(folder: Path) -> None:
         UserError: If the folder has a file with a prediction's name but no ``prediction.json`` of this program.
     """
     there = [name for name in (MAP, MASK, CLUSTERS, REPORT, SCORES) if (folder / name).exists()]
-    there += [path.name for path in own_files(folder)]
+    there += [path.name for path in [*own_files(folder), *seg_files(folder)]]
     if there and "request" not in read_scores(folder):
         raise UserError(
             f"{folder / there[0]} was not written by 'anyadbench predict' and would be replaced; give another --out "

@@ -27,9 +27,13 @@ def items(tag: int, *contents: bytes) -> bytes:
 
 
 def write_enhanced(
-    path: Path, volume: np.ndarray, order: list[int], slopes: tuple[str, ...] = (), step: float = 2.0, gap: int = -1
-) -> None:
-    """Write slices ``volume[k]`` as the frames of one enhanced MR file, in an order; ``step`` mm apart."""
+    path: Path, volume: np.ndarray, order: list[int], slopes: tuple[str, ...] = (), step: float = 2.0, gap: int = -1,
+    reference: str = "",
+) -> None:  # fmt: skip
+    """Write slices ``volume[k]`` as the frames of one enhanced MR file, in an order; ``step`` mm apart.
+
+    ``reference`` is its frame of reference.
+    """
     pytest.importorskip("SimpleITK", reason="needs the extra dicom (SimpleITK)")
     kind, syntax = b"1.2.840.10008.5.1.4.1.1.4.1\0", b"1.2.840.10008.1.2.1\0"
     meta = element(0x00020001, b"OB", b"\0\1") + element(0x00020002, b"UI", kind)
@@ -40,6 +44,8 @@ def write_enhanced(
         (0x00080060, b"CS", b"MR"), (0x0020000D, b"UI", b"1.2.3\0"), (0x0020000E, b"UI", b"1.2.4\0"),
     ):  # fmt: skip
         data += element(tag, name, value)
+    if reference:
+        data += element(0x00200052, b"UI", reference.encode() + bytes(len(reference) % 2))
     rows, columns = volume.shape[1:]
     data += element(0x00280002, b"US", struct.pack("<H", 1)) + element(0x00280004, b"CS", b"MONOCHROME2")
     data += element(0x00280008, b"IS", str(len(order)).encode())

@@ -368,7 +368,12 @@ def test_a_table_is_a_batch_with_paths_beside_it(
         ("patient,flair,t1,flair\na,f,t,g\n", "has several columns 'flair'; keep one."),
         ("patient,patient,flair\na,b,f\n", "has several columns 'patient'; keep one"),
         ("patient,flair\n", "has no line below its header"),
-        ("patient,flair\na,f\na,g\n", "line 3: the patient 'a' occurs twice"),
+        (
+            "patient,flair\na,f\na,g\n",
+            "line 3: the patient 'a' occurs twice; correct that line, or distinguish scans of",
+        ),
+        ("patient,scan,flair\na,1,f\na,1,g\n", "line 3: the patient 'a_1' occurs twice; correct that line"),
+        ("patient,scan,flair\na,1/2,f\n", "line 2: the patient 'a_1/2' cannot name a folder"),
         ("patient,flair\n../a,f\n", "line 2: the patient '../a' cannot name a folder"),
         ("patient,flair\na,\n", "line 2: the patient 'a' cannot name a folder, or has no scan"),
     ],
@@ -379,6 +384,23 @@ def test_a_bad_table_is_one_sentence(text: str, sentence: str, tmp_path: Path) -
     (tmp_path / "table.csv").write_text(text)
     with pytest.raises(UserError, match=re.escape(sentence)):
         from_table(tmp_path / "table.csv")
+
+
+def test_a_table_and_a_folder_distinguish_the_scans_of_a_patient(tmp_path: Path) -> None:
+    from anyadbench.predict.batch import from_folder, from_table
+
+    (tmp_path / "table.csv").write_text("patient,scan,flair\nanna,2019,f\nanna,2021,g\nben,,h\n")
+    found = from_table(tmp_path / "table.csv")
+    assert [(one.name, one.subject, one.scan) for one in found] == [
+        ("anna_2019", "anna", "2019"), ("anna_2021", "anna", "2021"), ("ben", "ben", ""),
+    ]  # fmt: skip
+    for scan in ("BraTS-GLI-00001-000", "BraTS-GLI-00001-001", "BraTS-GLI-00002-000"):
+        (tmp_path / "tree" / scan).mkdir(parents=True)
+        for name in ("t1n", "t1c", "t2w", "t2f"):
+            (tmp_path / "tree" / scan / f"{scan}-{name}.nii.gz").write_bytes(b"")
+    found = from_folder(tmp_path / "tree", None)
+    assert [one.scan for one in found] == [one.name for one in found] and len(found) == 3
+    assert found[0].subject == found[1].subject != found[2].subject
 
 
 def test_folders_that_fit_no_layout_or_have_no_volumes_are_refused(tmp_path: Path) -> None:

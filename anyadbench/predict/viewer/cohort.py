@@ -36,18 +36,25 @@ class Outcome:
         patient: Its name, which is the name of its folder.
         scores: Content of its ``prediction.json``; empty if it failed.
         failure: Why it failed, in a sentence; empty otherwise.
+        seconds: Wall time until it failed; ``None`` if unknown.
+        subject: Whose scan it is, where ``scan`` is given.
+        scan: Which of the subject's scans it is; empty where nobody has several.
     """
 
     patient: str
     scores: Mapping[str, Any]
     failure: str = ""
+    seconds: float | None = None
+    subject: str = ""
+    scan: str = ""
 
     def row(self) -> dict[str, Any]:
         """Return the patient's line of ``predictions.csv``; ``None`` is unknown."""
+        who = {"patient": self.subject, "scan": self.scan} if self.scan else {"patient": self.patient}
         if self.failure:
-            return {"patient": self.patient, "failure": self.failure}
+            return {**who, "seconds": self.seconds, "failure": self.failure}
         own = {"warnings": len(self.scores["notes"]), "seconds": self.scores["seconds"], "failure": None}
-        return {**table_line(self.scores), **own}
+        return {**who, **table_line(self.scores), **who, **own}
 
 
 def check_index(out: Path) -> None:
@@ -86,6 +93,7 @@ def cohort_html(out: Path, outcomes: Sequence[Outcome]) -> str:
     script, style = asset("cohort.js"), asset("page.css")
     return environment().get_template("cohort.html.j2").render(
         mark=MARK, use=USE, title=out.resolve().name, rows=rows, n=len(rows), failed=len(rows) - len(done), cells=cells,
+        several=any(outcome.scan for outcome in outcomes),
         script=script, style=style, script_hash=hash_of(script), style_hash=hash_of(style),
     )  # fmt: skip
 
@@ -96,7 +104,9 @@ def _line(out: Path, outcome: Outcome) -> dict[str, Any]:
     low, high = row.get("normal_volume_low_ml"), row.get("normal_volume_high_ml")
     return {
         **{name: row.get(name) for name in names},
-        "patient": outcome.patient,
+        "patient": row["patient"],
+        "scan": row.get("scan"),
+        "name": outcome.patient,
         "failure": outcome.failure,
         "volume": row.get("volume_above_threshold_ml"),
         "normal": "" if low is None or high is None else f"normal {ml(low)} to {ml(high)}",

@@ -85,6 +85,23 @@ def test_only_a_list_of_this_program_is_replaced(batch: tuple[Path, list[Outcome
         check_index(tmp_path)
 
 
+def test_patients_with_several_scans_have_a_column_for_them(batch: tuple[Path, list[Outcome]], tmp_path: Path) -> None:
+    scores = batch[1][0].scores
+    outcomes = [
+        Outcome("zoe_2019", {}, "No.", 2.5, "zoe", "2019"),
+        Outcome("zoe_2021", {**scores, "patient": "zoe_2021"}, subject="zoe", scan="2021"),
+    ]
+    write_cohort(tmp_path, outcomes)
+    rows = list(csv.DictReader((tmp_path / TABLE).open(encoding="utf-8")))
+    assert [(row["patient"], row["scan"]) for row in rows] == [("zoe", "2019"), ("zoe", "2021")]
+    assert list(rows[0])[:3] == ["patient", "scan", "subset"]
+    assert [float(row["seconds"]) for row in rows] == [2.5, scores["seconds"]], "a failed patient took time too"
+    page = (tmp_path / INDEX).read_text(encoding="utf-8")
+    assert '<button type="button">Scan</button>' in page and 'href="./zoe_2021/report.html">zoe</a>' in page
+    assert '<td data-value="2019">2019</td>' in page and 'data-value="2.5">2.5</td>' in page
+    assert '<button type="button">Scan</button>' not in cohort_html(*batch)
+
+
 def test_a_batch_of_failures_is_a_page_too(tmp_path: Path) -> None:
     write_cohort(tmp_path, [Outcome("zoe", {}, "No.")])
     assert "1 patient, of which 1 could not be predicted." in (tmp_path / INDEX).read_text(encoding="utf-8")

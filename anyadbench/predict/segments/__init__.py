@@ -1,0 +1,1 @@
+"""Masks as DICOM segmentations, for viewers and archives that read no NIfTI."""
