@@ -16,6 +16,7 @@ from places import ROOT
 from anyadbench.api import DEMO_SLICES
 from anyadbench.methods.contract import Batch
 from anyadbench.methods.descriptor import MethodDescriptor
+from anyadbench.plugins.methods import _HOMES
 from anyadbench_rivals.descriptors import UNIMMAD, UNIMMAD_MODDROP, UNITRANSAD, UNITRANSAD_FLAIR
 from anyadbench_rivals.diffusion.descriptors import DDPM, DDPM_PATCHED
 
@@ -31,7 +32,9 @@ QUICK = pytest.mark.parametrize(
 
 def test_the_distribution_offers_them_all() -> None:
     project = tomllib.loads((ROOT / "plugins/rivals/pyproject.toml").read_text())["project"]
-    assert sorted(project["entry-points"]["anyadbench.methods"]) == [one.name for one in RIVALS]
+    names = [one.name for one in RIVALS]
+    assert sorted(project["entry-points"]["anyadbench.methods"]) == names
+    assert [name for name, home in _HOMES.items() if home == project["name"]] == names  # what an error says to install
 
 
 @EACH
