@@ -57,18 +57,21 @@ def resolve(
     return _named(source, spec, profile_weights)
 
 
-def describe() -> list[dict[str, object]]:
+def describe(sources: Mapping[str, WeightSource] = SOURCES) -> list[dict[str, object]]:
     """Return for each source whether it is installed, where, and how to get it if not; never uses the network.
+
+    Args:
+        sources: Sources by the name to give them.
 
     Keys: ``name``, ``title``, ``kind``, ``architecture``, ``licence``, ``available``, ``where`` (path or empty) and
     ``todo`` (empty if available).
     """
     rows: list[dict[str, object]] = []
-    for source in SOURCES.values():
+    for name, source in sources.items():
         where, todo = _state(source)
         rows.append(
             {
-                "name": source.name,
+                "name": name,
                 "title": source.title,
                 "kind": source.kind,
                 "architecture": source.architecture,
@@ -87,6 +90,8 @@ def _state(source: WeightSource) -> tuple[str, str]:
             return str(package_path(source)), ""
         except UserError as error:
             return "", str(error)
+    if source.kind == "file":
+        return "", f"Download {_published_file(source)} and pass --weights file:PATH."
     found = cached_path(source)
     if found is not None:
         return str(found), ""
@@ -111,6 +116,11 @@ def _listed(spec: str, profile: str, profile_weights: Mapping[str, str | None]) 
 
 
 def _named(source: WeightSource, profile: str, profile_weights: Mapping[str, str | None]) -> ResolvedWeights:
+    if source.kind == "file":
+        raise UserError(
+            f"The encoder {source.name} is in no package and is not downloaded: download {_published_file(source)} "
+            f"(licence: {source.licence}) and pass --weights file:PATH with it."
+        )
     if source.kind == "package":
         path = package_path(source)
     else:
@@ -128,6 +138,10 @@ def _named(source: WeightSource, profile: str, profile_weights: Mapping[str, str
             "delete it and download it again."
         )
     return _resolved(source, path, found, profile)
+
+
+def _published_file(source: WeightSource) -> str:
+    return f"{source.repository_file} of the hub repository {source.repository}"
 
 
 def _package_choice(source: WeightSource, profile_weights: Mapping[str, str | None]) -> str:
@@ -172,9 +186,10 @@ def _random(source: WeightSource) -> ResolvedWeights:
 def _file(text: str, source: WeightSource, checkpoint: Sequence[str]) -> ResolvedWeights:
     path = Path(os.path.expanduser(text))
     if not text or not path.is_file():
+        named = f", {_published_file(source)}" if source.kind == "file" else ""
         raise UserError(
             f"--weights file:{text}: there is no such file; pass the path of a .safetensors or .pth file with the "
-            f"weights of {source.architecture}."
+            f"weights of {source.architecture}{named}."
         )
     path = path.resolve()
     try:
@@ -182,20 +197,22 @@ def _file(text: str, source: WeightSource, checkpoint: Sequence[str]) -> Resolve
     except OSError as error:
         raise UserError(f"--weights file:{text} cannot be read ({error.strerror}); make it readable.") from error
     whole = bool(checkpoint) and is_checkpoint(path, checkpoint)
+    # An encoder that only a hub has shares its architecture with others, so its own name is kept.
+    named = source.name if source.kind == "file" else source.architecture
     return ResolvedWeights(
-        name=f"{'checkpoint' if whole else 'file'}:{source.architecture}",
+        name=f"{'checkpoint' if whole else 'file'}:{named}",
         profile="file",
         architecture=source.architecture,
         kind="checkpoint" if whole else "file",
         path=str(path),
         sha256=digest,
-        licence="unknown",
+        licence=source.licence if source.kind == "file" else "unknown",
         input_size=source.input_size,
         mean=source.mean,
         std=source.std,
         provenance=f"The published network in {path.name}, encoder and trained parts; nothing was trained."
         if whole
-        else f"The user's own file {path.name}, read as {source.architecture}.",
+        else f"The user's own file {path.name}, read as {named}.",
     )
 
 

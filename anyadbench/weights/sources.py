@@ -22,8 +22,8 @@ class WeightSource:
         name: The name in method descriptors, ids and manifests.
         title: A few words for sentences, e.g. ``"DINOv2 ViT-S/14"``.
         architecture: timm model name, with its tag.
-        kind: ``"hub"`` (``model.safetensors`` of ``timm/<architecture>``) or ``"package"`` (a file that a Python
-            package ships).
+        kind: ``"hub"`` (``model.safetensors`` of ``timm/<architecture>``), ``"package"`` (a file that a Python
+            package ships), or ``"file"`` (a file of a hub that the user downloads and passes).
         licence: SPDX name of the licence of the weights.
         input_size: Channels, height and width that the weights were last trained at.
         mean: Per-channel mean subtracted from pixels in [0, 1].
@@ -34,12 +34,15 @@ class WeightSource:
         module: For ``package``: the importable module that holds the file.
         package_file: For ``package``: the file, relative to the folder that holds the module.
         revision: For ``hub``: commit of the hub repository, or ``None`` for its main branch.
+        repository: For ``file``: the repository on huggingface.co.
+        repository_file: For ``file``: the file in it.
+        unverified: Which of these facts were not checked at their source; empty if all were.
     """
 
     name: str
     title: str
     architecture: str
-    kind: Literal["hub", "package"]
+    kind: Literal["hub", "package", "file"]
     licence: str
     input_size: tuple[int, int, int]
     provenance: str
@@ -50,6 +53,9 @@ class WeightSource:
     module: str | None = None
     package_file: str | None = None
     revision: str | None = None
+    repository: str | None = None
+    repository_file: str | None = None
+    unverified: str = ""
 
 
 def _hub(architecture: str, title: str, licence: str, size: int, provenance: str) -> WeightSource:
@@ -181,6 +187,11 @@ def source_named(name: str) -> WeightSource:
     """
     if name in SOURCES:
         return SOURCES[name]
+    from anyadbench.weights.encoders import ENCODERS
+
+    encoder = next((source for short, source in ENCODERS.items() if name in (short, source.name)), None)
+    if encoder is not None:
+        return encoder
     import timm
 
     tagged = timm.list_pretrained()
@@ -203,4 +214,7 @@ def source_named(name: str) -> WeightSource:
         raise UserError(
             f"Weights {name!r} come in {len(variants)} variants; name one with its tag, e.g. {variants[0]}."
         )
-    raise UserError(f"The weights {name!r} are not a known source.{suggest(name, [*SOURCES, *tagged])}")
+    raise UserError(
+        f"The weights {name!r} are not a known source; 'anyadbench encoders' lists those with a short name."
+        + suggest(name, [*SOURCES, *ENCODERS, *tagged])
+    )
