@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from anyadbench.errors import UserError
 from anyadbench.methods.params import Value
-from anyadbench.weights.encoders import ENCODERS, patch_of
-from anyadbench.weights.sources import source_named
+from anyadbench.weights.encoders import ENCODERS, patch_of, source_named
 
 if TYPE_CHECKING:
     from anyadbench.methods.descriptor import MethodDescriptor

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from anyadbench.errors import UserError, suggest
 from anyadbench.weights.sources import HALF, SOURCES, Triple, WeightSource
 
 _TRANSFORMER = re.compile(r"(?:sam)?vit_\w*?patch(\d+)_?")
@@ -151,3 +152,42 @@ def encoder_label(weights: str, architecture: str) -> str:
     by_source = {one.name: name for name, one in ENCODERS.items()}
     short = by_source.get(source) or by_source.get(architecture) or architecture or weights
     return f"{short} ({kind})" if colon and kind in ("random", "file", "checkpoint") else short
+
+
+def source_named(name: str) -> WeightSource:
+    """Return the source of a name: one of ``SOURCES`` or ``ENCODERS``, or any weights that timm knows, named with their tag.
+
+    Raises:
+        UserError: If timm has no such weights, or the name has no tag and so is ambiguous.
+    """
+    if name in SOURCES:
+        return SOURCES[name]
+    encoder = next((source for short, source in ENCODERS.items() if name in (short, source.name)), None)
+    if encoder is not None:
+        return encoder
+    import timm
+
+    tagged = timm.list_pretrained()
+    known = timm.get_pretrained_cfg(name) if name in tagged else None
+    if known is not None:
+        (channels, height, width), (red, green, blue), (r, g, b) = known.input_size, known.mean, known.std
+        return WeightSource(
+            name=name,
+            title=name,
+            architecture=name,
+            kind="hub",
+            licence=str(known.license or "unknown"),
+            input_size=(channels, height, width),
+            mean=(red, green, blue),
+            std=(r, g, b),
+            provenance=f"Pretrained weights of the timm model {name}.",
+        )
+    variants = [other for other in tagged if other.startswith(f"{name}.")]
+    if variants:
+        raise UserError(
+            f"Weights {name!r} come in {len(variants)} variants; name one with its tag, e.g. {variants[0]}."
+        )
+    raise UserError(
+        f"The weights {name!r} are not a known source; 'anyadbench encoders' lists those with a short name."
+        + suggest(name, [*SOURCES, *ENCODERS, *tagged])
+    )

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from anyadbench.errors import UserError, suggest
 from anyadbench.weights.checksums import cached_sha256
+from anyadbench.weights.encoders import source_named
 from anyadbench.weights.hub import HUB_FILE, HubError, cached_path, hub_path, hub_repository
 from anyadbench.weights.packages import install_line, package_path
 from anyadbench.weights.resolved import NO_WEIGHTS, ResolvedWeights
-from anyadbench.weights.sources import SOURCES, WeightSource, source_named
+from anyadbench.weights.sources import SOURCES, WeightSource
 
 PROFILES: tuple[str, ...] = ("published", "package")
 
