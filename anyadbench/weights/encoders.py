@@ -155,7 +155,7 @@ def encoder_label(weights: str, architecture: str) -> str:
 
 
 def source_named(name: str) -> WeightSource:
-    """Return the source of a name: one of ``SOURCES`` or ``ENCODERS``, or any weights that timm knows, named with their tag.
+    """Return the source of a name: one of ``SOURCES`` or ``ENCODERS``, or any weights of timm, named with their tag.
 
     Raises:
         UserError: If timm has no such weights, or the name has no tag and so is ambiguous.
