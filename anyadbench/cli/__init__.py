@@ -22,6 +22,10 @@ COMMANDS = {
     "data": ("anyadbench.cli.data:data", "Verify a data set, prepare its slice store, and export it."),
     "datasets": ("anyadbench.cli.datasets:datasets", "List data sets, or show where to get one."),
     "doctor": ("anyadbench.cli.doctor:doctor", "Check versions, devices, caches and weights, and show fixes."),
+    "encoders": (
+        "anyadbench.cli.encoders:encoders",
+        "List pretrained networks, and where each comes from.",
+    ),
     "export": ("anyadbench.cli.export:export", "Write a finished cell's method as ONNX or TorchScript."),
     "leaderboard": (
         "anyadbench.cli.leaderboard:leaderboard",

@@ -222,8 +222,10 @@ def _write_cell(
     kept = MapSample(request.keep_maps, protocol.sequences, labels)
     reporter = _Progress(progress)
     evaluator = MapEvaluator(data, reporter, kept)
-    head = {"cell_id": identity, "fit_id": hashed, "method": _method(request), "protocol": protocol.name}
-    head["seed"] = request.seed
+    head: dict[str, Any] = {
+        "cell_id": identity, "fit_id": hashed, "method": _method(request), "protocol": protocol.name,
+        "seed": request.seed,
+    }  # fmt: skip
     try:
         thresholds = _thresholds(evaluator, data, folders)
         _fit_heights(evaluator, data, folders)

@@ -16,6 +16,7 @@ from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.settings import Training
 from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import BUDGETS, MISSING, RETRAIN, Budget, MethodDescriptor
+from anyadbench.methods.encoders import check_encoder
 from anyadbench.methods.params import Value
 from anyadbench.plugins import MethodEntry, find_method, how_to_install, load_methods
 from anyadbench.plugins.methods import CONTROLS
@@ -193,6 +194,7 @@ def _method(name: str, request: Request, settings: Mapping[str, Value], budget: 
         if settings:
             raise  # they may be at fault
         raise _CannotRunError(str(error)) from None
+    check_encoder(descriptor, params)
     weights = weights_of(descriptor, params, profile, request.protocol)
     if weights.kind == "none" and any(descriptor.weights_for(params).values()):
         raise _CannotRunError(

@@ -31,6 +31,8 @@ differ in the method, not in how long it trained. So many fit into the five minu
 TRAINING_MASKS = ("none", "per-sample", "per-epoch")
 MISSING = ("native", "zero-norm", "black", "replicate")
 """How a method may handle a hidden sequence; ``native`` is the method's own way."""
+ENCODER_PARAMS = ("encoder", "backbone")
+"""Names of the parameter that chooses the pretrained network; each is accepted where a method has the other."""
 RETRAIN = "retrain"
 """What the harness can do instead for any method: train one model per subset of sequences."""
 
@@ -62,8 +64,9 @@ class MethodDescriptor:
         checkpoint: Entries of a state dict that only the authors' whole published network has (trained parts, not the
             encoder alone). ``--weights file:PATH`` with one of them is that network and is evaluated without training
             through ``load_published``; empty if the method has no such format.
-        backbones: For a method with a parameter ``backbone``: weights by profile of each short name that the parameter
-            accepts. It also accepts ``"profile"``, which means ``weights``, and any timm name with its tag.
+        backbones: For a method with a parameter ``encoder`` (or ``backbone``): weights by profile of each short name
+            that the parameter accepts besides those of ``anyadbench.weights.encoders``. It also accepts ``"profile"``,
+            which means ``weights``, and any timm name with its tag.
         citation: Authors, title, venue, identifier.
         code_licence: Licence of the published code, or ``"none"``.
         files: ``"package.module:callable"``; from the resolved parameters, the callable returns the files and folders
@@ -136,6 +139,7 @@ class MethodDescriptor:
         by_name = {param.name: param for param in self.params}
         values: dict[str, Value] = {param.name: param.default for param in self.params}
         for name, raw in {**self.budgets.get(budget, {}), **(overrides or {})}.items():
+            name = self.encoder_param if name in ENCODER_PARAMS and self.encoder_param else name
             if name not in by_name:
                 raise UserError(f"Method {self.name!r} has no parameter {name!r}.{suggest(name, list(by_name))}")
             values[name] = by_name[name].parse(raw, self.name)
@@ -143,10 +147,24 @@ class MethodDescriptor:
 
     def weights_for(self, params: Mapping[str, Value]) -> Mapping[str, str | None]:
         """Return the name of the pretrained weights by profile under a set of resolved parameters."""
-        backbone = str(params.get("backbone", "profile"))
-        if backbone == "profile":
+        from anyadbench.weights.encoders import ENCODERS
+
+        chosen = self.encoder(params)
+        if chosen == "profile":
             return self.weights
-        return self.backbones.get(backbone, {"published": backbone})
+        if chosen in self.backbones:
+            return self.backbones[chosen]
+        # An encoder's short name means one source, whatever the profile.
+        return dict.fromkeys(("published", "package"), chosen) if chosen in ENCODERS else {"published": chosen}
+
+    @property
+    def encoder_param(self) -> str:
+        """Name of the parameter that chooses the pretrained network; empty if there is none."""
+        return next((param.name for param in self.params if param.name in ENCODER_PARAMS), "")
+
+    def encoder(self, params: Mapping[str, Value]) -> str:
+        """Return the chosen encoder; ``profile`` for that of the weights profile."""
+        return str(next((params[name] for name in ENCODER_PARAMS if name in params), "profile"))
 
     def portable(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """Return resolved parameters without those that are paths on this machine."""

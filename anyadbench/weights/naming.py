@@ -22,11 +22,41 @@ SAM = "image_encoder."
 """Prefix of the image encoder in Meta's Segment Anything."""
 
 
+SIGLIP = "vision_model."
+"""Prefix of the image encoder of SigLIP in ``transformers``."""
+
+_SIGLIP_NAMES = (
+    (r"^embeddings\.patch_embedding\.", "patch_embed.proj."),
+    (r"^embeddings\.position_embedding\.weight$", "pos_embed"),
+    (r"^encoder\.layers\.(\d+)\.layer_norm", r"blocks.\1.norm"),
+    (r"^encoder\.layers\.(\d+)\.self_attn\.out_proj\.", r"blocks.\1.attn.proj."),
+    (r"^encoder\.layers\.(\d+)\.", r"blocks.\1."),
+    (r"^post_layernorm\.", "norm."),
+)
+
+
+def _from_siglip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return SigLIP's tensors under timm's names: query, key and value become one tensor, in this order."""
+    import torch
+
+    named: dict[str, Tensor] = {}
+    for key, value in state.items():
+        for pattern, new in _SIGLIP_NAMES:
+            key = re.sub(pattern, new, key)
+        named[key] = value[None] if key == "pos_embed" and value.ndim == 2 else value
+    for query in [key for key in named if ".self_attn.q_proj." in key]:
+        parts = [query.replace(".q_proj.", f".{part}_proj.") for part in "qkv"]
+        if all(part in named for part in parts):
+            named[query.replace(".self_attn.q_proj.", ".attn.qkv.")] = torch.cat([named.pop(part) for part in parts])
+    return named
+
+
 def to_timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors under timm's names.
 
     Recognises by their names Meta's DINOv2 with registers (``register_tokens``) and Meta's Segment Anything
-    (``image_encoder.*``); all other files are read as timm's own naming. Meta's DINOv2 without registers (except for
+    (``image_encoder.*``), and the image encoder of SigLIP in the naming of ``transformers`` (``vision_model.*``); all
+    other files are read as timm's own naming. Meta's DINOv2 without registers (except for
     ``mask_token``, which ``check_state`` leaves out) and torchvision's ResNets use it too.
 
     With registers, timm adds the position table to the patches only: the class token's row of the table is added to
@@ -35,6 +65,8 @@ def to_timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if f"{SAM}patch_embed.proj.weight" in state:
         encoder = {key.removeprefix(SAM): value for key, value in state.items() if key.startswith(SAM)}
         return {re.sub(r"\.mlp\.lin([12])\.", r".mlp.fc\1.", key): value for key, value in encoder.items()}
+    if f"{SIGLIP}embeddings.patch_embedding.weight" in state:
+        return _from_siglip({key.removeprefix(SIGLIP): value for key, value in state.items() if key.startswith(SIGLIP)})
     named = dict(state)
     if {"register_tokens", "cls_token", "pos_embed"} <= named.keys():
         table = named.pop("pos_embed")

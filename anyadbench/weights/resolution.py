@@ -8,10 +8,11 @@ from pathlib import Path
 
 from anyadbench.errors import UserError, suggest
 from anyadbench.weights.checksums import cached_sha256
+from anyadbench.weights.encoders import source_named
 from anyadbench.weights.hub import HUB_FILE, HubError, cached_path, hub_path, hub_repository
 from anyadbench.weights.packages import install_line, package_path
 from anyadbench.weights.resolved import NO_WEIGHTS, ResolvedWeights
-from anyadbench.weights.sources import SOURCES, WeightSource, source_named
+from anyadbench.weights.sources import SOURCES, WeightSource
 
 _WHOLE = "The published network in {}, encoder and trained parts; nothing was trained."
 PROFILES: tuple[str, ...] = ("published", "package")
@@ -58,18 +59,21 @@ def resolve(
     return _named(source, spec, profile_weights)
 
 
-def describe() -> list[dict[str, object]]:
+def describe(sources: Mapping[str, WeightSource] = SOURCES) -> list[dict[str, object]]:
     """Return for each source whether it is installed, where, and how to get it if not; never uses the network.
+
+    Args:
+        sources: Sources by the name to give them.
 
     Keys: ``name``, ``title``, ``kind``, ``architecture``, ``licence``, ``available``, ``where`` (path or empty) and
     ``todo`` (empty if available).
     """
     rows: list[dict[str, object]] = []
-    for source in SOURCES.values():
+    for name, source in sources.items():
         where, todo = _state(source)
         rows.append(
             {
-                "name": source.name,
+                "name": name,
                 "title": source.title,
                 "kind": source.kind,
                 "architecture": source.architecture,
@@ -88,6 +92,8 @@ def _state(source: WeightSource) -> tuple[str, str]:
             return str(package_path(source)), ""
         except UserError as error:
             return "", str(error)
+    if source.kind == "file":
+        return "", f"Download {_published_file(source)} and pass --weights file:PATH."
     found = cached_path(source)
     if found is not None:
         return str(found), ""
@@ -112,6 +118,11 @@ def _listed(spec: str, profile: str, profile_weights: Mapping[str, str | None]) 
 
 
 def _named(source: WeightSource, profile: str, profile_weights: Mapping[str, str | None]) -> ResolvedWeights:
+    if source.kind == "file":
+        raise UserError(
+            f"The encoder {source.name} is in no package and is not downloaded: download {_published_file(source)} "
+            f"(licence: {source.licence}) and pass --weights file:PATH with it."
+        )
     if source.kind == "package":
         path = package_path(source)
     else:
@@ -129,6 +140,10 @@ def _named(source: WeightSource, profile: str, profile_weights: Mapping[str, str
             "delete it and download it again."
         )
     return _resolved(source, path, found, profile)
+
+
+def _published_file(source: WeightSource) -> str:
+    return f"{source.repository_file} of the hub repository {source.repository}"
 
 
 def _package_choice(source: WeightSource, profile_weights: Mapping[str, str | None]) -> str:
@@ -174,7 +189,10 @@ def _file(text: str, source: WeightSource | None, checkpoint: Sequence[str]) -> 
     """Return what a file holds: weights of ``source``, or the whole published network, the only choice without one."""
     path = Path(os.path.expanduser(text))
     if not text or not path.is_file():
-        wanted = f"weights of {source.architecture}" if source else "network that the method's authors published"
+        wanted = "network that the method's authors published"
+        if source is not None:
+            named = f", {_published_file(source)}" if source.kind == "file" else ""
+            wanted = f"weights of {source.architecture}{named}"
         raise UserError(
             f"--weights file:{text}: there is no such file; pass the path of a .safetensors or .pth file with the "
             f"{wanted}."
@@ -192,20 +210,22 @@ def _file(text: str, source: WeightSource | None, checkpoint: Sequence[str]) -> 
         )
     if source is None:
         return _whole_network(path, digest)
+    # An encoder that only a hub has shares its architecture with others, so its own name is kept.
+    named = source.name if source.kind == "file" else source.architecture
     return ResolvedWeights(
-        name=f"{'checkpoint' if whole else 'file'}:{source.architecture}",
+        name=f"{'checkpoint' if whole else 'file'}:{named}",
         profile="file",
         architecture=source.architecture,
         kind="checkpoint" if whole else "file",
         path=str(path),
         sha256=digest,
-        licence="unknown",
+        licence=source.licence if source.kind == "file" else "unknown",
         input_size=source.input_size,
         mean=source.mean,
         std=source.std,
         provenance=_WHOLE.format(path.name)
         if whole
-        else f"The user's own file {path.name}, read as {source.architecture}.",
+        else f"The user's own file {path.name}, read as {named}.",
     )
 
 

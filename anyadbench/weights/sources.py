@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from anyadbench.errors import UserError, suggest
-
 Triple = tuple[float, float, float]
 
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -22,8 +20,8 @@ class WeightSource:
         name: The name in method descriptors, ids and manifests.
         title: A few words for sentences, e.g. ``"DINOv2 ViT-S/14"``.
         architecture: timm model name, with its tag.
-        kind: ``"hub"`` (``model.safetensors`` of ``timm/<architecture>``) or ``"package"`` (a file that a Python
-            package ships).
+        kind: ``"hub"`` (``model.safetensors`` of ``timm/<architecture>``), ``"package"`` (a file that a Python
+            package ships), or ``"file"`` (a file of a hub that the user downloads and passes).
         licence: SPDX name of the licence of the weights.
         input_size: Channels, height and width that the weights were last trained at.
         mean: Per-channel mean subtracted from pixels in [0, 1].
@@ -34,12 +32,15 @@ class WeightSource:
         module: For ``package``: the importable module that holds the file.
         package_file: For ``package``: the file, relative to the folder that holds the module.
         revision: For ``hub``: commit of the hub repository, or ``None`` for its main branch.
+        repository: For ``file``: the repository on huggingface.co.
+        repository_file: For ``file``: the file in it.
+        unverified: Which of these facts were not checked at their source; empty if all were.
     """
 
     name: str
     title: str
     architecture: str
-    kind: Literal["hub", "package"]
+    kind: Literal["hub", "package", "file"]
     licence: str
     input_size: tuple[int, int, int]
     provenance: str
@@ -50,6 +51,9 @@ class WeightSource:
     module: str | None = None
     package_file: str | None = None
     revision: str | None = None
+    repository: str | None = None
+    repository_file: str | None = None
+    unverified: str = ""
 
 
 def _hub(architecture: str, title: str, licence: str, size: int, provenance: str) -> WeightSource:
@@ -171,36 +175,3 @@ _TABLE: tuple[WeightSource, ...] = (
 
 SOURCES: dict[str, WeightSource] = {source.name: source for source in _TABLE}
 """Every named source, by name."""
-
-
-def source_named(name: str) -> WeightSource:
-    """Return the source of a name: one of ``SOURCES``, or any weights that timm knows, named with their tag.
-
-    Raises:
-        UserError: If timm has no such weights, or the name has no tag and so is ambiguous.
-    """
-    if name in SOURCES:
-        return SOURCES[name]
-    import timm
-
-    tagged = timm.list_pretrained()
-    known = timm.get_pretrained_cfg(name) if name in tagged else None
-    if known is not None:
-        (channels, height, width), (red, green, blue), (r, g, b) = known.input_size, known.mean, known.std
-        return WeightSource(
-            name=name,
-            title=name,
-            architecture=name,
-            kind="hub",
-            licence=str(known.license or "unknown"),
-            input_size=(channels, height, width),
-            mean=(red, green, blue),
-            std=(r, g, b),
-            provenance=f"Pretrained weights of the timm model {name}.",
-        )
-    variants = [other for other in tagged if other.startswith(f"{name}.")]
-    if variants:
-        raise UserError(
-            f"Weights {name!r} come in {len(variants)} variants; name one with its tag, e.g. {variants[0]}."
-        )
-    raise UserError(f"The weights {name!r} are not a known source.{suggest(name, [*SOURCES, *tagged])}")

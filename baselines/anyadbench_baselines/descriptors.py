@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from anyadbench.api import CHANNEL_LAYOUTS, DEMO_SLICES, MISSING, MethodDescriptor, Param, Value
+from anyadbench_baselines.catalogue.shared import ENCODER
 
 ODD = (1, 3, 5, 7, 9, 11, 15, 21, 33)
 """Allowed sides of a filter; 1 does not filter."""
@@ -12,6 +13,7 @@ ODD = (1, 3, 5, 7, 9, 11, 15, 21, 33)
 INP_SOURCE = "INP_Former_Single_Class.py of luow23/INP-Former"
 
 INP_PARAMS: tuple[Param, ...] = (
+    ENCODER,
     Param(
         "image_size",
         392,

@@ -107,7 +107,7 @@ class Dpmm(GraphMethod):
         params = context.params
         self.image_size = int(params["image_size"])
         # Meta's DINOv2 without registers resizes its position table this way; the package's graph does not.
-        offset = 0.0 if context.weights.profile == "package" else 0.1
+        offset = 0.0 if context.weights.kind == "package" else 0.1
         self.encoder = backbone(context, family="transformer", image_size=self.image_size, position_offset=offset)
         width, components = int(self.encoder.num_features), int(params["components"])  # type: ignore[arg-type]
         count = len(context.sequences)

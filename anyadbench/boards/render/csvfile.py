@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from anyadbench.boards.aggregate.model import Against, Board, Line, Variant
 from anyadbench.boards.aggregate.reported import NOT_STATED
+from anyadbench.boards.encoders.table import variant_encoder
 from anyadbench.boards.render.parts.costs import COUNTS, columns, variant_costs
 from anyadbench.boards.render.parts.prevalence import abnormal_share, lesion_share
 from anyadbench.boards.render.text import clean, six
@@ -18,8 +19,8 @@ from anyadbench.sequences import AS_AVAILABLE
 _TEXT_LIMIT = 4000
 _COUNTS = ("n_subjects", "n_scans", "n_slices", "n_normal", "n_abnormal")
 _METHOD = (
-    "kind", "method", "title", "variant", "distribution", "version", "code_hash", "params", "budget", "weights",
-    "weights_kind", "weights_sha256", "weights_marked", "missing", "training_mask", "dtype",
+    "kind", "method", "title", "variant", "distribution", "version", "code_hash", "params", "budget", "encoder",
+    "weights", "weights_kind", "weights_sha256", "weights_marked", "missing", "training_mask", "dtype",
 )  # fmt: skip
 _PROTOCOL = ("protocol", "protocol_version", "protocol_hash", "metric_version")
 _ESTIMATE = ("low", "high", "seed_min", "seed_max")
@@ -100,6 +101,7 @@ def _method_cells(variant: Variant) -> dict[str, str]:
         "code_hash": safe_text(method.code_hash),
         "params": safe_text(json.dumps(method.params, sort_keys=True, ensure_ascii=False)),
         "budget": method.budget,
+        "encoder": safe_text(variant_encoder(variant)),
         "weights": safe_text(weights.name),
         "weights_kind": weights.kind,
         "weights_sha256": safe_text(weights.sha256 or ""),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyadbench.boards.aggregate.flags import EXPLANATIONS
 from anyadbench.boards.aggregate.model import KINDS, Board
+from anyadbench.boards.encoders.table import encoder_tables
 from anyadbench.boards.render import page_tables, plots, svg
 from anyadbench.boards.render.gallery import make_gallery
 from anyadbench.boards.render.heat_colours import level_rules
@@ -64,6 +65,7 @@ def board_html(board: Board, tables: Mapping[str, str] | None = None) -> str:
         "matrices": matrices(board),
         "robustness": robustness(board),
         "shots": shot_plots(board),
+        "encoders": encoder_tables(board),
         "heat": heat_maps(board),
         "mark_meanings": MARK_MEANINGS,
         "control_swatch": svg.CONTROL_SWATCH,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from anyadbench.boards.aggregate.model import KINDS, Board, Line, Summary, Variant
+from anyadbench.boards.encoders.table import encoder_tables
 from anyadbench.boards.render.page_tables import compared_with, largest_lines
 from anyadbench.boards.render.parts.costs import cost_label, cost_text, ordered, variant_costs
 from anyadbench.boards.render.parts.notices import grouped_notices, missing
@@ -64,7 +65,7 @@ def board_markdown(board: Board) -> str:
                 parts += [_subset_table(board, group, test, metric) for metric in board.metrics]
                 parts += _robustness_table(board, group, test)
                 parts += _decision_table(board, group, test) + _size_table(board, group, test)
-    parts += _shot_tables(board) + _added_tables(board) + _cost_table(board) + _notes(board)
+    parts += _encoder_tables(board) + _shot_tables(board) + _added_tables(board) + _cost_table(board) + _notes(board)
     return "\n\n".join(parts) + "\n"
 
 
@@ -149,6 +150,14 @@ def _robustness_table(board: Board, group: Sequence[Variant], test: str) -> list
     rows = [[_name(variant), *(decimal(curve.means.get(size)) for size in sizes)] for variant, curve in curves]
     title = f"### {escape(metric_label(board.headline))} by number of sequences\n\n"
     return [title + _grid(["Method", *(plural(size, "sequence") for size in sizes)], rows)]
+
+
+def _encoder_tables(board: Board) -> list[str]:
+    return [
+        f"## {escape(part.test)}: {escape(metric_label(part.metric))} by encoder\n\n"
+        + _grid([*map(escape, part.heads)], [[*map(escape, row)] for row in part.rows])
+        for part in encoder_tables(board)
+    ]
 
 
 def _shot_tables(board: Board) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from anyadbench.api import DEMO_SLICES, MISSING, MethodDescriptor, Param, Value
 from anyadbench_baselines.catalogue.shared import (
-    BACKBONE,
     BACKBONES,
     BACKBONES_RACM,
+    ENCODER,
     LITE,
     LITE_BLOCKS,
     MISSING_ZERO,
@@ -36,7 +36,7 @@ RD4AD = MethodDescriptor(
     summary="Reconstructs a frozen network's features from a small one-class code (reverse distillation).",
     factory="anyadbench_baselines.rd4ad:Rd4ad",
     params=(
-        BACKBONE,
+        ENCODER,
         image_size(256, _RD),
         *training(16, 200, 0, _RD),
         positive("lr", 0.005, f"Learning rate of Adam; {_RD}."),
@@ -64,7 +64,7 @@ RECONTRAST = MethodDescriptor(
     summary="Reconstructs a trained and a frozen encoder's features, each from the other's, with hard mining.",
     factory="anyadbench_baselines.recontrast:ReContrast",
     params=(
-        BACKBONE,
+        ENCODER,
         image_size(256, _RC),
         *training(16, 0, 2000, _RC + ", its setting for MVTec; choice"),
         positive("lr", 2e-3, f"Learning rate of AdamW for bottleneck and decoder; {_RC}."),
@@ -106,7 +106,7 @@ STFPM = MethodDescriptor(
     summary="A student network matches a pretrained teacher's features on normal slices, at three levels.",
     factory="anyadbench_baselines.stfpm:Stfpm",
     params=(
-        BACKBONE,
+        ENCODER,
         image_size(256, _ST),
         *training(32, 100, 0, _ST),
         positive("lr", 0.4, f"Learning rate of SGD; {_ST}."),
@@ -139,7 +139,7 @@ SKIPTS = MethodDescriptor(
     summary="Decodes a frozen network's deepest features back, with skips from its middle levels.",
     factory="anyadbench_baselines.skipts:SkipTs",
     params=(
-        BACKBONE,
+        ENCODER,
         image_size(256, _SK),
         *training(16, 200, 0, _SK),
         positive("lr", 0.005, f"Learning rate of Adam; {_SK}."),
@@ -173,7 +173,7 @@ ESCKDRKD = MethodDescriptor(
     summary="Decodes a frozen network's deepest features with skips that learn to repair pasted patches.",
     factory="anyadbench_baselines.esckdrkd:EscDrkd",
     params=(
-        BACKBONE,
+        ENCODER,
         image_size(256, _ES),
         *training(4, 50, 0, _ES),
         positive("lr", 0.005, f"Learning rate of Adam for the decoder; {_ES}."),

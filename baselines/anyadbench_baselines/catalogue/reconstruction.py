@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from anyadbench.api import DEMO_SLICES, MISSING, MethodDescriptor, Param
 from anyadbench_baselines.catalogue.shared import (
-    BACKBONE,
     BACKBONES,
+    ENCODER,
     LITE,
     MISSING_ZERO,
     WIDE_V1,
@@ -130,7 +130,7 @@ AEFLOW = MethodDescriptor(
     summary="An autoencoder of a frozen network's features whose code passes through a normalising flow.",
     factory="anyadbench_baselines.aeflow:AeFlow",
     params=(
-        BACKBONE,
+        ENCODER,
         image_size(256, _AE),
         *training(16, 100, 0, "choice of asiraudin/ae-flow and Urukat/AE-Flow"),
         Param("flow_blocks", 8, f"Coupling blocks; {_AE}.", minimum=1),

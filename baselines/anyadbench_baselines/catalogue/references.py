@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from anyadbench.api import MISSING, MethodDescriptor, Param
 from anyadbench_baselines.catalogue.shared import (
-    BACKBONE,
     BACKBONES,
+    ENCODER,
     LITE,
     MISSING_ZERO,
     WIDE_V1,
@@ -22,6 +22,7 @@ DPMM = MethodDescriptor(
     summary="Cosine distance of DINOv2 patches to a Dirichlet-process mixture of normal ones, per sequence.",
     factory="anyadbench_baselines.dpmm:Dpmm",
     params=(
+        ENCODER,
         image_size(448, _DP, 14),
         Param("pass_batch", 12, f"Slices per batch of the pass over training normals; {_DP}.", minimum=1),
         Param("components", 500, f"Largest number of components of a mixture; {_DP}.", minimum=2),
@@ -63,7 +64,7 @@ ANYPATCHCORE = MethodDescriptor(
     summary="Distance of patches to the nearest normal one in a memory of slices that show the same sequences.",
     factory="anyadbench_baselines.anypatchcore:AnyPatchCore",
     params=(
-        BACKBONE,
+        ENCODER,
         image_size(224, _PC),
         Param("pass_batch", 16, "Slices per batch of a pass over training normals; choice.", minimum=1),
         Param("embedding", 1024, f"Width of a patch's feature; {_PC} (target_embed_dimension).", minimum=8),

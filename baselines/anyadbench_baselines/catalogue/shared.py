@@ -19,11 +19,11 @@ BACKBONES = {
 BACKBONES_RACM = {**BACKBONES, "wide_resnet50_2": {"published": WIDE_RACM}}
 """The same, with the weights of timm's bare name."""
 
-BACKBONE = Param(
-    "backbone",
+ENCODER = Param(
+    "encoder",
     "profile",
-    "Pretrained network: 'profile' for that of the weights profile, wide_resnet50_2, resnet18, efficientnet_lite0, or "
-    "any timm name with its tag; choice of this benchmark.",
+    "Pretrained network: 'profile' for that of the weights profile, a name of 'anyadbench encoders', or any timm name "
+    "with its tag; choice of this benchmark.",
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anyadbench.api import DEMO_SLICES, MethodDescriptor, Param
-from anyadbench_baselines.catalogue.shared import image_size, positive, training
+from anyadbench_baselines.catalogue.shared import ENCODER, image_size, positive, training
 
 _CHOICE = "choice (only the abstract of the publication was available)"
 
@@ -13,6 +13,7 @@ MMRAD = MethodDescriptor(
     summary="A prompted frozen foundation model with a shared mask decoder, trained on simulated anomalies.",
     factory="anyadbench_baselines.mmrad:Mmrad",
     params=(
+        ENCODER,
         image_size(512, _CHOICE, 2),
         *training(8, 50, 0, _CHOICE),
         positive("lr", 1e-4, f"Learning rate of AdamW; {_CHOICE}."),

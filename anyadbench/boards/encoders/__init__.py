@@ -1,0 +1,1 @@
+"""Boards by encoder: which pretrained network each method started from."""
