@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from anyadbench.data.phantom import digest, generate
-from anyadbench.data.phantom.embedded import EMBEDDED
+from anyadbench.data.phantom.embedded import EMBEDDED, embedded
 from anyadbench.data.store.build import find_or_prepare
 from anyadbench.data.store.store import SliceStore
 from anyadbench.data.store.verified import check_store
@@ -66,7 +66,7 @@ def open_stores(protocol: Protocol, given: Mapping[str, Path], progress: Progres
     for name in protocol.datasets:
         source = given.get(name)
         if source is None:
-            source = embedded_phantom(name, progress)
+            source = embedded_phantom(name, progress, protocol.uses_healthy)
         store = find_or_prepare(source, find_layout(name), progress)
         _check_sequences(protocol, store, source)
         check_store(store, progress)
@@ -101,9 +101,9 @@ def _check_sequences(protocol: Protocol, store: SliceStore, source: Path) -> Non
             )
 
 
-def embedded_phantom(name: str, progress: Progress) -> Path:
-    """Return the folder of an embedded phantom, generating it into the cache the first time."""
-    spec = EMBEDDED[name]
+def embedded_phantom(name: str, progress: Progress, healthy: bool) -> Path:
+    """Return the folder of an embedded phantom, with its healthy subjects or without, generated the first time."""
+    spec = embedded(name, healthy)
     root = cache_dir() / "phantom" / digest(spec)[:16]
     label = f"making the data set {name}"
     return generate(root, spec, lambda done, total: progress(done, total, label), workers=2, option=CACHE)

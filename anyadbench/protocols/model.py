@@ -232,6 +232,11 @@ class Protocol:
         return self.selection == "test-image-ap"
 
     @property
+    def uses_healthy(self) -> bool:
+        """Whether healthy subjects are trained on, or their alarms are counted; elsewhere no slice of them is read."""
+        return self.normals != LESION_FREE or self.scoring.volumes
+
+    @property
     def trains_on(self) -> str:
         """What is trained on, for sentences: ``lesion-free slices`` or ``slices of healthy subjects``."""
         return "lesion-free slices" if self.normals == LESION_FREE else "slices of healthy subjects"

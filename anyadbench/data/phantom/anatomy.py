@@ -26,16 +26,19 @@ class Template:
     """Maps of the average brain on one grid in RAS order.
 
     Attributes:
-        maps: ``wm``, ``gm`` and ``csf`` (shares that sum to the brain mask), ``brain`` (soft mask), ``ventricles``
-            (soft and wide, 0 far away to 1 inside), ``depth`` (about 0 outside the brain, 1 well inside), and the
-            structures of ``landmarks``.
+        names: Maps: ``wm``, ``gm`` and ``csf`` (shares that sum to the brain mask), ``brain`` (soft mask),
+            ``ventricles`` (soft and wide, 0 far away to 1 inside), and the structures of ``landmarks``.
+        maps: Their values, those of one voxel side by side.
+        whole: ``brain`` and ``ventricles`` again, each in one piece, which is faster to look up alone.
         sites: Positions in mm (MNI) where lesions may lie: ``deep`` in white matter, ``near`` the ventricles, and
             ``cortex``.
         origin: Position of the first voxel in mm.
         step: Size of a voxel in mm.
     """
 
-    maps: dict[str, Float32[np.ndarray, "x y z"]]
+    names: tuple[str, ...]
+    maps: Float32[np.ndarray, "x y z m"]
+    whole: dict[str, Float32[np.ndarray, "x y z"]]
     sites: dict[str, Float32[np.ndarray, "n 3"]]
     origin: tuple[float, float, float]
     step: float
@@ -69,6 +72,20 @@ def _blur(volume: np.ndarray, sigma: float) -> np.ndarray:
     return blurred
 
 
+def _brain(tissue: np.ndarray) -> np.ndarray:
+    """Return the largest component of a mask without its holes: the optic nerves come off as islands."""
+    found: np.ndarray = _largest(tissue)
+    # What cannot be reached from outside is a hole; far faster than growing the outside voxel by voxel.
+    outside, _ = ndimage.label(np.pad(~found, 1, constant_values=True))
+    return (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    labels, count = ndimage.label(mask)
+    kept: np.ndarray = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])) if count > 1 else mask
+    return kept
+
+
 def _tissues(t1: np.ndarray, gm: np.ndarray, wm: np.ndarray, mask: np.ndarray, step: float) -> dict[str, np.ndarray]:
     """Split the brain into white matter, grey matter and CSF, with the sulci opened.
 
@@ -82,9 +99,12 @@ def _tissues(t1: np.ndarray, gm: np.ndarray, wm: np.ndarray, mask: np.ndarray, s
     return {"wm": wm, "gm": gm - sulci, "csf": csf + sulci}
 
 
-def _sites(maps: dict[str, np.ndarray], origin: tuple[float, float, float], step: float) -> dict[str, np.ndarray]:
-    """Return where lesions may lie, of every other voxel per axis."""
-    wm, gm, depth, ventricles = (maps[name][::2, ::2, ::2] for name in ("wm", "gm", "depth", "ventricles"))
+def _sites(
+    maps: dict[str, np.ndarray], depth: np.ndarray, origin: tuple[float, float, float], step: float
+) -> dict[str, np.ndarray]:
+    """Return where lesions may lie, of every other voxel per axis; ``depth`` is 0 outside the brain, 1 well inside."""
+    wm, gm, ventricles = (maps[name][::2, ::2, ::2] for name in ("wm", "gm", "ventricles"))
+    depth = depth[::2, ::2, ::2]
     masks = {
         "deep": (wm > 0.6) & (depth > 0.9) & (ventricles < 0.25),
         "near": (wm > 0.6) & (depth > 0.85) & (ventricles > 0.03),
@@ -102,10 +122,7 @@ def template(factor: int, thickness: float) -> Template:
         UserError: If nilearn, or one of its maps, is not installed.
     """
     (t1, affine), (gm, _), (wm, _) = _read("t1"), _read("gm"), _read("wm")
-    mask = ndimage.binary_fill_holes(t1 > 0.2)
-    # Keep the largest component: the optic nerves come off as islands, which skull stripping removes.
-    labels, count = ndimage.label(mask)
-    mask = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])) if count > 1 else mask
+    mask = _brain(t1 > 0.2)
     spans = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
     box = tuple(slice(max(int(s[0]) - _MARGIN, 0), int(s[-1]) + 1 + _MARGIN) for s in spans)
     t1, gm, wm, brain = (_pooled(volume[box].astype(np.float32), factor) for volume in (t1, gm, wm, mask))
@@ -123,11 +140,14 @@ def template(factor: int, thickness: float) -> Template:
     x, y, z = axes
     near = np.clip(4 * (1.15 - np.sqrt((x / 38) ** 2 + ((y + 12) / 50) ** 2 + ((z - 14) / 26) ** 2)), 0, 1)
     maps["ventricles"] = np.clip(_blur(np.clip(brain - gm - wm, 0, 1) * near, 3.5 / factor) * 1.8, 0, 1)
-    maps["depth"] = _blur(brain, 7 / factor)
-    sites = _sites(maps, origin, factor)
+    sites = _sites(maps, _blur(brain, 7 / factor), origin, factor)
     maps |= landmarks.structures(axes, brain, _blur(brain, 1.5 / factor), np.clip(brain - gm - wm, 0, 1) * near)
     maps["brain"] = _blur(brain, 1 / factor)
     # A slice shows the mean over its thickness.
     layers = max(1, round(thickness / factor))
-    maps = {name: ndimage.uniform_filter1d(m.astype(np.float32), layers, axis=2) for name, m in maps.items()}
-    return Template(maps, sites, origin, factor)
+    stack = np.empty((*brain.shape, len(maps)), dtype=np.float32)
+    for place, values in enumerate(maps.values()):
+        stack[..., place] = ndimage.uniform_filter1d(values.astype(np.float32), layers, axis=2)
+    names = tuple(maps)
+    whole = {name: np.ascontiguousarray(stack[..., names.index(name)]) for name in ("brain", "ventricles")}
+    return Template(names, stack, whole, sites, origin, factor)

@@ -21,9 +21,12 @@ def _expand(coefficients: np.ndarray, axis: int, positions: np.ndarray) -> np.nd
     shape = [1, 1, 1]
     shape[axis] = -1
     # Four explicit terms rather than a matrix product: its summation order may change with the number of threads.
-    terms = (np.take(coefficients, index + k, axis=axis) * (w / 6).reshape(shape) for k, w in enumerate(weights))
-    total: np.ndarray = next(terms)
-    for term in terms:
+    total: np.ndarray = np.take(coefficients, index, axis=axis, mode="clip")
+    total *= (weights[0] / 6).reshape(shape)
+    term = np.empty_like(total)
+    for k in (1, 2, 3):
+        np.take(coefficients, index + k, axis=axis, out=term, mode="clip")
+        term *= (weights[k] / 6).reshape(shape)
         total += term
     return total
 
@@ -43,8 +46,9 @@ def smooth_noise(
     offset = rng.random(3)
     coefficients = rng.standard_normal([int(np.ceil(length)) + 5 for length in extent], dtype=np.float32)
     field = coefficients / np.float32(_RMS)
-    for axis in np.argsort(extent):
-        field = _expand(field, int(axis), offset[axis] + np.arange(shape[axis]) * spacing[axis] / scale)
+    # The last axis, whose neighbours lie side by side in memory, while the field is small: it is the slowest to expand.
+    for axis in (2, 1, 0):
+        field = _expand(field, axis, offset[axis] + np.arange(shape[axis]) * spacing[axis] / scale)
     return field
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float64
 
 _HOLD = (176.0, 216.0)
-"""Width and length in mm of the block that is computed; the largest deformed brain fits inside."""
+"""Width and length in mm of the block in which a head is placed; the largest deformed brain fits inside."""
 
 CENTRE = (0.0, -17.0, 5.0)
 """MNI position in mm of the centre of the field of view."""
@@ -27,20 +27,28 @@ class Grid:
         shape: Voxels of the block towards left, posterior and superior.
         spacing: Voxel size in mm.
         box: Position of the block in the full array.
+        field: Voxels of the full array.
     """
 
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
     box: tuple[slice, slice, slice]
+    field: tuple[int, int, int]
 
     def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the voxels' distances from the centre in mm towards right, anterior and superior, to broadcast."""
+        """Return the distances from the field's centre in mm towards right, anterior and superior, to broadcast."""
         signs = (-1.0, -1.0, 1.0)
         lines = [
-            sign * step * (np.arange(size) - (size - 1) / 2)
-            for sign, step, size in zip(signs, self.spacing, self.shape, strict=True)
+            (sign * step * (np.arange(cut.start, cut.stop) - (size - 1) / 2)).astype(np.float32)
+            for sign, step, size, cut in zip(signs, self.spacing, self.field, self.box, strict=True)
         ]
         return lines[0][:, None, None], lines[1][None, :, None], lines[2][None, None, :]
+
+    def part(self, cuts: tuple[slice, slice, slice]) -> Grid:
+        """Return the part of the block that slices into its arrays choose."""
+        moved = [slice(box.start + cut.start, box.start + cut.stop) for box, cut in zip(self.box, cuts, strict=True)]
+        shape = (cuts[0].stop - cuts[0].start, cuts[1].stop - cuts[1].start, cuts[2].stop - cuts[2].start)
+        return Grid(shape, self.spacing, (moved[0], moved[1], moved[2]), self.field)
 
 
 def block(spec: PhantomSpec) -> Grid:
@@ -54,7 +62,7 @@ def block(spec: PhantomSpec) -> Grid:
         slices.append(slice(start, start + size))
     slices.append(slice(0, spec.shape[2]))
     shape = (slices[0].stop - slices[0].start, slices[1].stop - slices[1].start, spec.shape[2])
-    return Grid(shape, spec.spacing, (slices[0], slices[1], slices[2]))
+    return Grid(shape, spec.spacing, (slices[0], slices[1], slices[2]), spec.shape)
 
 
 def affine(spec: PhantomSpec) -> Float64[np.ndarray, "4 4"]:

@@ -13,6 +13,7 @@ from anyadbench.data.phantom.anatomy import Template, template
 from anyadbench.data.phantom.fields import smooth_noise, smoothstep
 from anyadbench.data.phantom.grid import CENTRE, Grid
 from anyadbench.data.phantom.pathology import Site, placed, plan
+from anyadbench.data.phantom.sampling import interpolated
 from anyadbench.data.phantom.spec import PhantomSpec, stream
 
 if TYPE_CHECKING:
@@ -33,29 +34,32 @@ _OPEN = 0.72
 _OUTSIDE = 0.05
 """Soft brain mask below which a voxel is never kept: skull stripping leaves at most what lies above 0.15."""
 
+_COARSE = 3
+"""Voxels in the plane between the points at which the extent of a structure is looked up."""
+
 _FILLED = 0.6
 """Share of a slice's spacing that its thickness fills; the rest is the gap between slices."""
 
 
 @dataclass
 class Head:
-    """A head without the tissue of its lesions, on one grid.
+    """A head without the tissue of its lesions, on the part of the grid that holds it.
 
     Attributes:
+        grid: That part.
         shares: Share of ``wm``, ``gm``, ``csf``, ``oedema`` (from ageing), ``blood``, ``plexus``, ``dura``, ``fat``
             and ``void`` (bone and air) in each voxel, 1 in total.
         brain: Mask that remains after skull stripping.
         ventricles: Proximity to the ventricles, from 0 to 1.
-        depth: About 0 outside the brain, 1 well inside.
         iron: Amount of iron in deep nuclei, from 0 to 1.
         limbic: Share of limbic cortex.
         sites: Lesions, their centres in mm from the grid's centre.
     """
 
+    grid: Grid
     shares: dict[str, Float32[np.ndarray, "x y z"]]
     brain: Bool[np.ndarray, "x y z"]
     ventricles: Float32[np.ndarray, "x y z"]
-    depth: Float32[np.ndarray, "x y z"]
     iron: Float32[np.ndarray, "x y z"]
     limbic: Float32[np.ndarray, "x y z"]
     sites: tuple[Site, ...] = ()
@@ -66,17 +70,32 @@ def _sample(volume: np.ndarray, source: np.ndarray) -> np.ndarray:
     return sampled
 
 
+def _near(volume: np.ndarray, source: np.ndarray, least: float) -> np.ndarray:
+    """Return where a map of the template may exceed ``least``, looked up at every few points and widened by as many."""
+    coarse = _sample(volume, source[:, ::_COARSE, ::_COARSE]) > least
+    coarse = ndimage.binary_dilation(coarse, np.ones((3, 3, 1), dtype=bool))
+    width, length = source.shape[1:3]
+    return np.repeat(np.repeat(coarse, _COARSE, axis=0)[:width], _COARSE, axis=1)[:, :length]
+
+
+def _box(mask: np.ndarray) -> tuple[slice, slice, slice]:
+    """Return the smallest box around a mask; everything if it is empty."""
+    spans = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    cuts = [slice(int(s[0]), int(s[-1]) + 1) if len(s) else slice(None) for s in spans]
+    return cuts[0], cuts[1], cuts[2]
+
+
 def _displace(source: np.ndarray, site: Site, grid: Grid) -> None:
     """Move source points towards a lesion's centre, in place: its surroundings are pushed outwards."""
     if site.push <= 0:
         return
     size = float(site.radii.mean())
-    offsets = [line - c for line, c in zip(grid.axes(), site.centre, strict=True)]
-    distance = np.sqrt(offsets[0] ** 2 + offsets[1] ** 2 + offsets[2] ** 2).astype(np.float32) / np.float32(size)
+    offsets = [line - np.float32(c) for line, c in zip(grid.axes(), site.centre, strict=True)]
+    distance = np.sqrt(offsets[0] ** 2 + offsets[1] ** 2 + offsets[2] ** 2) / np.float32(size)
     # Largest at the lesion's border, half as large at twice the distance.
-    amount = np.float32(site.push / size * 1.65) * np.exp(-0.5 * np.minimum(distance, 6) ** 1.4)
+    amount = np.float32(site.push / size * 1.65) * np.exp(np.float32(-0.5) * np.minimum(distance, 6) ** np.float32(1.4))
     for axis in range(3):
-        source[axis] -= amount * offsets[axis].astype(np.float32)
+        source[axis] -= amount * offsets[axis]
 
 
 def _source(
@@ -86,25 +105,29 @@ def _source(
     x, y, z = grid.axes()
     turn = rng.normal(0, 0.05, 3)
     scale = rng.normal(_SIZE, [0.035, 0.03, 0.03])
-    rx, ry, rz = turn
+    rx, ry, rz = turn.tolist()
     # Enlarging the head moves source points towards the template's centre; the rotations are small enough to add.
     straight = (x - rz * y + ry * z, y + rz * x - rx * z, z - ry * x + rx * y)
     here = tuple(placed(site, scale, turn) for site in sites)
     source = np.empty((3, *grid.shape), dtype=np.float32)
     for axis in range(3):
-        source[axis] = straight[axis] / scale[axis] + CENTRE[axis]
+        source[axis] = straight[axis] / np.float32(scale[axis]) + np.float32(CENTRE[axis])
         for knots, size in _WARPS:
             source[axis] += np.float32(size) * smooth_noise(rng, grid.shape, grid.spacing, knots)
     for site in here:
         _displace(source, site, grid)
-    return (source - np.array(atlas.origin, dtype=np.float32).reshape(3, 1, 1, 1)) / np.float32(atlas.step), here
+    source -= np.array(atlas.origin, dtype=np.float32).reshape(3, 1, 1, 1)
+    source /= np.float32(atlas.step)
+    return source, here
 
 
-def _widen(source: np.ndarray, ventricles: np.ndarray, grid: Grid, millimetres: float, step: float) -> None:
+def _widen(source: np.ndarray, atlas: Template, grid: Grid, millimetres: float) -> None:
     """Move the ventricle walls outwards by up to ``millimetres``, in place."""
+    near = source[(slice(None), *_box(_near(atlas.whole["ventricles"], source, 0.0)))]
+    ventricles = _sample(atlas.whole["ventricles"], near)
     for axis, (sign, spacing) in enumerate(zip((-1, -1, 1), grid.spacing, strict=True)):
         slope = np.gradient(ventricles, axis=axis) * np.float32(sign / spacing)
-        source[axis] += slope * np.float32(millimetres / 0.08 / step)
+        near[axis] += slope * np.float32(millimetres / 0.08 / atlas.step)
 
 
 def _sharpened(
@@ -131,7 +154,7 @@ def _sharpened(
 def _vessels(rng: np.random.Generator, csf: np.ndarray, maps: dict[str, np.ndarray], grid: Grid) -> np.ndarray:
     """Return the blood share: the sagittal sinus, basal arteries, and vessels in sulci and white matter."""
     speckle = smooth_noise(rng, grid.shape, grid.spacing, 2.4)
-    stretches = smoothstep(speckle, 1.1, 2.1) * csf * np.float32(0.5) * (1 - maps["ventricles"])
+    stretches = smoothstep(speckle, 1.1, 2.1) * csf * np.float32(0.3) * (1 - maps["ventricles"])
     within = smoothstep(speckle, 2.3, 3.2) * np.float32(0.5)
     arteries = np.float32(1.1) * maps["arteries"] * np.float32(rng.uniform(0.5, 1.0))
     share: np.ndarray = np.clip(maps["sinus"] * np.float32(0.9) + stretches + within + arteries, 0, 1)
@@ -161,20 +184,26 @@ def _rims(rng: np.random.Generator, soft: np.ndarray, grid: Grid) -> tuple[np.nd
 
 
 def grow(spec: PhantomSpec, number: int, grid: Grid) -> Head:
-    """Return the head of a subject, displaced by its lesions, whose tissue is not yet in it."""
+    """Return the head of a subject, displaced by its lesions, whose tissue is not yet in it.
+
+    Args:
+        spec: The phantom.
+        number: The subject.
+        grid: The block in which the head is placed.
+    """
     rng = stream(spec, number, "anatomy")
     atlas = template(max(1, round(min(spec.spacing) / 1.5)), _FILLED * spec.spacing[2])
     age = float(rng.beta(1.5, 1.5))
     source, sites = _source(rng, grid, atlas, plan(spec, number, atlas))
-    _widen(source, _sample(atlas.maps["ventricles"], source), grid, -0.7 + rng.uniform(2.0, 3.6) * age, atlas.step)
-    maps = {"brain": _sample(atlas.maps["brain"], source)}
     # Nothing is shown of the rest, which is most of the block.
-    inside = maps["brain"] > _OUTSIDE
-    points = source[:, inside]
-    for name, volume in atlas.maps.items():
-        if name != "brain":
-            maps[name] = np.zeros(grid.shape, dtype=np.float32)
-            maps[name][inside] = _sample(volume, points)
+    inside = _near(atlas.whole["brain"], source, _OUTSIDE)
+    cuts = _box(inside)
+    grid, source, inside = grid.part(cuts), source[(slice(None), *cuts)], inside[cuts]
+    _widen(source, atlas, grid, -0.7 + rng.uniform(2.0, 3.6) * age)
+    maps = {}
+    for name, values in zip(atlas.names, interpolated(atlas.maps, source[:, inside]), strict=True):
+        maps[name] = np.zeros(grid.shape, dtype=np.float32)
+        maps[name][inside] = values
     brain, border, bone = _rims(rng, maps["brain"], grid)
     shares = _sharpened(rng, {name: maps[name] for name in ("wm", "gm", "csf")}, maps["ventricles"], grid, age)
     caps = _caps(rng, maps, grid, age) * shares["wm"]
@@ -193,4 +222,6 @@ def grow(spec: PhantomSpec, number: int, grid: Grid) -> Head:
     for name, share in others.items():
         shares = {other: value * (1 - share) for other, value in shares.items()}
         shares[name] = share
-    return Head(shares, brain, maps["ventricles"], maps["depth"], maps["iron"], maps["limbic"] * shares["gm"], sites)
+    return Head(
+        grid, shares, brain, maps["ventricles"], maps["iron"], maps["limbic"] * shares["gm"], sites
+    )  # fmt: skip

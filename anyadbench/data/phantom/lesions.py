@@ -55,8 +55,9 @@ class Patch:
     room: Float32[np.ndarray, "x y z"]
 
 
-def _patch(rng: np.random.Generator, site: Site, head: Head, grid: Grid, rough: float) -> Patch:
+def _patch(rng: np.random.Generator, site: Site, head: Head, rough: float) -> Patch:
     """Return the surroundings of a lesion; its outline is a rotated ellipsoid made irregular."""
+    grid = head.grid
     reach = _REACH * float(site.radii.max()) + 2
     spans = [np.flatnonzero(np.abs(line.ravel() - c) < reach) for line, c in zip(grid.axes(), site.centre, strict=True)]
     # A centre near the edge of the field still has at least one voxel per axis.
@@ -68,7 +69,7 @@ def _patch(rng: np.random.Generator, site: Site, head: Head, grid: Grid, rough: 
     )
     u, v = x * np.cos(site.turn) + y * np.sin(site.turn), y * np.cos(site.turn) - x * np.sin(site.turn)
     distance = np.sqrt((u / site.radii[0]) ** 2 + (v / site.radii[1]) ** 2 + (z / site.radii[2]) ** 2)
-    own = Grid((distance.shape[0], distance.shape[1], distance.shape[2]), grid.spacing, box)
+    own = grid.part(box)
     scale = max(float(0.5 * site.radii[:2].mean()), 2.5)
     level = (1 - distance).astype(np.float32) + np.float32(rough) * smooth_noise(rng, own.shape, own.spacing, scale)
     # A lesion swells into the sulci, never into the ventricles.
@@ -131,15 +132,15 @@ _LABELS = {"oedema": OEDEMA, "solid": CORE, "mucoid": CORE, "necrosis": CORE, "c
 _ROUGH = {"glioma": 0.2, "low-grade": 0.18, "metastases": 0.07, "infarct": 0.22, "plaques": 0.15}
 
 
-def _add(rng: np.random.Generator, site: Site, head: Head, grid: Grid, into: Lesions) -> None:
+def _add(rng: np.random.Generator, site: Site, head: Head, into: Lesions) -> None:
     """Add one lesion."""
-    patch = _patch(rng, site, head, grid, _ROUGH[site.kind])
+    patch = _patch(rng, site, head, _ROUGH[site.kind])
     parts = _PARTS[site.kind](rng, patch)
     coarse = 1 + np.float32(0.16) * smooth_noise(rng, patch.grid.shape, patch.grid.spacing, 5.0)
     box = patch.box
     for name, part in parts.items():
         share = np.clip(part * patch.room * np.float32(site.strength) * coarse, 0, 1)
-        whole = into.shares.setdefault(name, np.zeros(grid.shape, np.float32))
+        whole = into.shares.setdefault(name, np.zeros(head.grid.shape, np.float32))
         whole[box] = np.maximum(whole[box], share)
     extent = np.sum(list(parts.values()), axis=0)
     outlined = head.brain[box] & (extent > _VISIBLE) & (patch.room > 0.4)
@@ -151,9 +152,9 @@ def _add(rng: np.random.Generator, site: Site, head: Head, grid: Grid, into: Les
     into.labels[box] = np.where(outlined, labels, into.labels[box])
 
 
-def lesions(spec: PhantomSpec, number: int, head: Head, grid: Grid) -> Lesions:
-    """Return the lesions of a head; a healthy one has none."""
-    into = Lesions(np.zeros(grid.shape, dtype=np.uint8))
+def lesions(spec: PhantomSpec, number: int, head: Head) -> Lesions:
+    """Return the lesions of a head on its grid; a healthy one has none."""
+    into = Lesions(np.zeros(head.grid.shape, dtype=np.uint8))
     for index, site in enumerate(head.sites):
-        _add(stream(spec, number, f"lesion {index}"), site, head, grid, into)
+        _add(stream(spec, number, f"lesion {index}"), site, head, into)
     return into

@@ -38,7 +38,8 @@ def _noise(rng: np.random.Generator, grid: Grid, grain: float) -> Float32[np.nda
     for axis in (0, 1):
         white = ndimage.gaussian_filter1d(white, grain, axis=axis, truncate=3.0)
     taps = np.exp(-0.5 * (np.arange(-3, 4) / grain) ** 2)
-    return white / np.float32(((taps / taps.sum()) ** 2).sum())
+    white /= np.float32(((taps / taps.sum()) ** 2).sum())
+    return white
 
 
 def _image(
@@ -88,9 +89,9 @@ def synthesise(spec: PhantomSpec, number: int) -> dict[str, Shaped[np.ndarray, "
     if number not in spec.numbers:
         numbers = f"1 to {spec.subjects}" + (f", or {FIRST_HEALTHY} to {spec.numbers[-1]}" if spec.healthy else "")
         raise UserError(f"Phantom {spec.name!r} has no subject {number}; use {numbers}.")
-    grid = block(spec)
-    head = grow(spec, number, grid)
-    found = lesions(spec, number, head, grid)
+    head = grow(spec, number, block(spec))
+    grid = head.grid
+    found = lesions(spec, number, head)
     shares = _with_lesions(head, found)
     tissues, scanner = jittered(stream(spec, number, "scanner"), SHIFTED if spec.shift else SCANNER)
     shading = smooth_noise(stream(spec, number, "shading"), grid.shape, grid.spacing, 60.0)

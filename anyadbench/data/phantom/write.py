@@ -42,7 +42,7 @@ def _write_volume(path: Path, values: np.ndarray, spec: PhantomSpec) -> None:
     # A gzip header holds a file name and a time unless told otherwise.
     with (
         atomic_file(path, fsync=False) as raw,
-        gzip.GzipFile("", "wb", compresslevel=2, fileobj=raw, mtime=0) as packed,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
     ):
         packed.write(image.to_bytes())
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from anyadbench.data.phantom import PhantomSpec, generate, subject_id, synthesise
+from anyadbench.data.phantom import PhantomSpec, digest, generate, subject_id, synthesise
 from anyadbench.data.phantom.anatomy import template
-from anyadbench.data.phantom.embedded import EMBEDDED
+from anyadbench.data.phantom.embedded import EMBEDDED, embedded
 from anyadbench.data.phantom.grid import block
 from anyadbench.data.phantom.head import _displace, grow
 from anyadbench.data.phantom.pathology import KINDS, Site, plan
@@ -88,9 +88,25 @@ def test_healthy_heads_do_not_depend_on_the_patients() -> None:
     assert not any(np.array_equal(first[key], other[key]) for key in (first.keys() & other.keys()) - {"seg"})
 
 
-def test_healthy_subjects_lack_sequences_as_often_as_patients() -> None:
-    absent = [missing_sequence(EMBEDDED["phantom"], FIRST_HEALTHY + place) for place in range(36)]
-    assert sum(name is not None for name in absent) == 6
+def test_healthy_subjects_have_all_sequences() -> None:
+    for spec in EMBEDDED.values():
+        assert {missing_sequence(spec, number) for number in spec.numbers if number >= FIRST_HEALTHY} == {None}
+
+
+@pytest.mark.parametrize("name", sorted(EMBEDDED))
+def test_patients_are_the_same_without_the_healthy_subjects(name: str) -> None:
+    whole, alone = (embedded(name, healthy) for healthy in (True, False))
+    assert whole == EMBEDDED[name] and digest(whole) != digest(alone)
+    assert alone.numbers == tuple(number for number in whole.numbers if number < FIRST_HEALTHY)
+    coarse = [replace(spec, shape=(48, 48, 20), spacing=(4.5, 4.5, 7.5)) for spec in (whole, alone)]
+    first, second = (synthesise(spec, 2) for spec in coarse)
+    assert all(np.array_equal(first[key], second[key]) for key in first | second)
+
+
+def test_no_head_is_in_two_phantoms() -> None:
+    seeds = [spec.seed for spec in EMBEDDED.values()]
+    assert len(set(seeds)) == len(seeds)
+    assert 0 not in seeds, "heads of seed 0 were looked at while contrasts were set"
 
 
 @pytest.mark.parametrize("shift", [False, True])

@@ -44,12 +44,11 @@ def subject() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def tissue_medians(subject: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    grid = block(MEDIUM)
-    head = grow(MEDIUM, COMPLETE[0], grid)
-    healthy = head.brain & (subject["seg"][grid.box] == 0)
+    head = grow(MEDIUM, COMPLETE[0], block(MEDIUM))
+    healthy = head.brain & (subject["seg"][head.grid.box] == 0)
     pure = {name: healthy & (head.shares[name] > (0.7 if name == "csf" else 0.9)) for name in ("wm", "gm", "csf")}
     return {
-        sequence: {name: float(np.median(subject[sequence][grid.box][mask])) for name, mask in pure.items()}
+        sequence: {name: float(np.median(subject[sequence][head.grid.box][mask])) for name, mask in pure.items()}
         for sequence in COMMON
     }
 
@@ -184,8 +183,8 @@ def test_missing_sequences_are_not_written(tree: Path) -> None:
     assert lacking >= 1
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_one_subject_in_six_lacks_a_sequence_and_every_sequence_has_its_turn(seed: int) -> None:
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_one_patient_in_six_lacks_a_sequence_and_every_sequence_has_its_turn(seed: int) -> None:
     spec = PhantomSpec(seed=seed)
     absent = [missing_sequence(spec, number) for number in range(1, spec.subjects + 1)]
     assert sum(name is not None for name in absent[:36]) == 6
