@@ -128,6 +128,7 @@ def test_a_cell_holds_its_boxes_and_passes_the_check(cell: Path, tmp_path: Path)
         assert boxes["threshold"] == row["threshold"]["value"] and row["n_emptied"] == 0
         stored = read_boxes_of(cell)["nova", row["subset"]]
         assert boxes["metrics"] == pytest.approx(box_metrics(stored.images))
+        assert row["threshold"]["dice"] is None and row["threshold"]["fp"] == 0
         assert row["metrics"]["pixel_ap"] is None and row["metrics"]["image_auroc"] is None
         assert row["reasons"]["pixel_ap"] == "No pixel is lesion, so there is nothing to localise."
     assert check_cell(cell).problems == []
@@ -198,3 +199,6 @@ def test_the_board_and_its_table_show_boxes(runs: Path, tmp_path: Path) -> None:
         assert float(line["boxes_alarms_per_image_high"]) == pytest.approx(high, abs=1e-6)
     page, text = ((board / name).read_text() for name in ("report.html", "leaderboard.md"))
     assert "Peak in a box" in page and "Peak in a box" in text and "Lesions are marked by boxes" in page
+    assert "Lesions of nova are marked by boxes: its numbers are in the section on boxes" in text
+    assert "At the threshold from validation normals" not in text
+    assert "Pixel AP" in text and "Image AUROC" not in text  # which would be a column of dashes
