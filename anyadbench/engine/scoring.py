@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from anyadbench.engine.batches import evaluation_batch
+from anyadbench.engine.boxes.collect import add_boxes
 from anyadbench.engine.compiling import Compiled
 from anyadbench.engine.heights.normaliser import TRAINING_SLICES, HeightNormaliser
 from anyadbench.engine.map_sample import MapSample
@@ -56,6 +57,7 @@ class Evaluation(abc.ABC):
         reporter: Where progress goes.
         kept: Which maps to keep.
         heights: Normalisation of slice scores; ``None`` where the protocol does not ask for it.
+        quantiles: Thresholds by subset label, once `thresholds` was called; boxes are drawn above them.
     """
 
     data: ProtocolData
@@ -63,6 +65,7 @@ class Evaluation(abc.ABC):
     kept: MapSample
 
     heights: HeightNormaliser | None = field(default=None, init=False)
+    quantiles: dict[str, Quantile] = field(default_factory=dict, init=False)
 
     @property
     @abc.abstractmethod
@@ -90,7 +93,8 @@ class Evaluation(abc.ABC):
         pixels = len(indices) * int(np.prod(self._grid(reader))) * len(labels)
         exact = pixels <= EXACT_PIXELS
         states = {label: RowState(label, exact, slices=len(indices)) for label in labels}
-        self.kept.choose(test, reader.store, indices, abnormal, reader.present(indices))
+        if reader.store.boxes is None:  # a kept slice is shown with its mask
+            self.kept.choose(test, reader.store, indices, abnormal, reader.present(indices))
         for start in range(0, len(indices), SCORING_BATCH):
             self.reporter.check()
             end = min(start + SCORING_BATCH, len(indices))
@@ -98,6 +102,8 @@ class Evaluation(abc.ABC):
             self.reporter.progress(end, len(indices), f"scoring {test.name}")
         for state in states.values():
             state.finish()
+            if reader.store.boxes is not None:
+                state.emptied = 0  # its slices have no masks
         return states
 
     def image_scores(self, test: TestSet) -> tuple[Float64[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
@@ -143,6 +149,10 @@ class Evaluation(abc.ABC):
                     for i in chosen
                 ]
                 states[label].add(maps[chosen], [pixels[i] for i in members[chosen]], records)
+                add_boxes(
+                    states[label], reader, self.protocol, indices[members[chosen]], maps[chosen],
+                    self.quantiles.get(label),
+                )  # fmt: skip
                 self.kept.add_maps(test, label, indices[members[chosen]], maps[chosen], images[chosen])
 
     def fit_heights(self) -> None:
@@ -276,7 +286,8 @@ class Evaluation(abc.ABC):
                     if inside.any():
                         states.setdefault(label, PixelState()).update(*pixels)
             self.reporter.progress(min(start + SCORING_BATCH, len(indices)), len(indices), "scoring validation normals")
-        return {label: quantile_of_state(state) for label, state in states.items()}
+        self.quantiles = {label: quantile_of_state(state) for label, state in states.items()}
+        return self.quantiles
 
     def _grid(self, reader: SliceReader) -> tuple[int, int]:
         height, width = self.protocol.scoring_grid

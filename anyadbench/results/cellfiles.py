@@ -27,14 +27,15 @@ HASHED = (
     "scores/scans.npz",
     "scores/healthy.csv",
     "scores/sites.csv",
+    "scores/boxes.json",
 )
 """Files whose hashes are stored in ``result.json``."""
 
 NEEDED = ("manifest.json", "protocol.toml", "scores/pixels.npz")
 """Files needed to check a number, besides one of `SLICE_TABLES`; the others are derived from them or are pictures."""
 
-WHOLE_SCANS = ("scores/scans.npz", "scores/healthy.csv", "scores/sites.csv")
-"""Files of whole scans, alarms and sites; a cell has those that its protocol and data give."""
+WHOLE_SCANS = ("scores/scans.npz", "scores/healthy.csv", "scores/sites.csv", "scores/boxes.json")
+"""Files of whole scans, alarms, sites and boxes; a cell has those that its protocol and data give."""
 
 SLICE_TABLES = ("scores/slices.csv", "scores/slices.npz")
 """The slice table as a run writes it, and as it is published."""
