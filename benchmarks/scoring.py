@@ -46,6 +46,7 @@ class Memory:
         values = np.exp(0.3 * smooth) + 0.5 * self.masks[:, None]
         self.values = (values * brain).astype(np.float32)
         numbers = np.arange(self.count)
+        self.boxes = None
         self.slices = pd.DataFrame(
             {
                 "subject": [f"s{i // 24:04d}" for i in numbers], "scan": [f"s{i // 24:04d}" for i in numbers],
@@ -80,7 +81,7 @@ def evaluator(count: int) -> tuple[Any, Any]:
     reader = SimpleNamespace(
         store=memory, shape=memory.shape, present=lambda indices: present[indices],
         read=lambda indices: (memory.values[indices % DISTINCT][:, slots], present[indices]),
-        masks=lambda indices, cavity: memory.masks[indices % DISTINCT],
+        masks=lambda indices, cavity: memory.masks[indices % DISTINCT], ignored=lambda indices, protocol: None,
     )  # fmt: skip
     abnormal = np.arange(count) % 2 == 0
     data = SimpleNamespace(

@@ -31,7 +31,7 @@ PACKAGE = Path(__file__).parents[1]
 FIT_PARTS = ("engine", "methods", "weights", "data/store", "data/slices", "sequences.py")
 """Folders (and one file) of the harness that a trained model depends on."""
 
-SCORING_PARTS = ("metrics/core", "metrics/rows", "metrics/lesions", "metrics/scans")
+SCORING_PARTS = ("metrics/boxes", "metrics/core", "metrics/rows", "metrics/lesions", "metrics/scans")
 """Folders that the numbers of a cell depend on as well."""
 
 

@@ -46,7 +46,7 @@ from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.protocols.reader import read_protocol
 from anyadbench.results import CellResult, MethodInfo, Numerics, ProtocolInfo, Row, WeightsInfo, training
 from anyadbench.results.arrays import save_arrays
-from anyadbench.results.cellfiles import HASHED, SCORE_COLUMNS, SLICE_COLUMNS, RowKey
+from anyadbench.results.cellfiles import FACT_COLUMNS, HASHED, SCORE_COLUMNS, SLICE_COLUMNS, RowKey
 from anyadbench.results.normals import FILE as NORMALS
 from anyadbench.results.normals import save_normals
 from anyadbench.sequences import AS_AVAILABLE, SHORT, format_subset, parse_subset
@@ -195,7 +195,8 @@ def build_row(
 def write_slices(path: Path, states: Iterable[RowState]) -> None:
     """Write the slice table; scores with 17 significant digits, so that they read back exactly."""
     records = [record for state in states for record in state.records]
-    columns = [*SLICE_COLUMNS, *(name for name in SCORE_COLUMNS if any(name in record for record in records))]
+    further = (name for name in (*FACT_COLUMNS, *SCORE_COLUMNS) if any(name in record for record in records))
+    columns = [*SLICE_COLUMNS, *further]
     with atomic_text(path) as handle:
         writer = csv.DictWriter(handle, columns, restval="", lineterminator="\n")
         writer.writeheader()

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.scans.healthy import subject_facts
+from anyadbench.metrics.boxes.row import RowBoxes, row_boxes
 from anyadbench.metrics.scans.added_numbers import added_numbers
 from anyadbench.metrics.scans.scan_storage import to_arrays
 from anyadbench.metrics.scans.whole_scans import WholeScans
 from anyadbench.protocols.model import TestSet
 from anyadbench.results import Row
 from anyadbench.results.arrays import save_arrays
+from anyadbench.results.box_file import FILE as BOXES
+from anyadbench.results.box_file import write_boxes
 from anyadbench.results.subject_tables import HEALTHY, SITES, write_scores, write_sites
 
 if TYPE_CHECKING:
@@ -40,7 +43,9 @@ def add_whole_scans(
         states: Scored slices by test set.
         pixels: Pixel statistics by test set and subset.
     """
-    whole = replace(whole, sites=_sites(data, states))
+    whole = replace(whole, sites=_sites(data, states), boxes=_boxes(rows, states))
+    if whole.boxes:
+        write_boxes(scores.parent / BOXES, whole.boxes.values())
     if whole.rows:
         save_arrays(scores / "scans.npz", to_arrays(list(whole.rows.values())))
     if whole.scores:
@@ -53,6 +58,22 @@ def add_whole_scans(
         place = row.test, row.subset
         added = added_numbers(place, whole, pixels.get(place), records.get(place, []), row.metrics)
         found.append(Row(**{**row.model_dump(), **added}) if added else row)
+    return found
+
+
+def _boxes(
+    rows: Sequence[Row], states: Sequence[tuple[TestSet, Mapping[str, RowState]]]
+) -> dict[tuple[str, str], RowBoxes]:
+    """Return what was drawn on test sets whose lesions are marked by boxes, with the row's threshold."""
+    thresholds = {(row.test, row.subset): row.threshold for row in rows}
+    found = {}
+    for test, by_label in states:
+        for label, state in by_label.items():
+            if state.boxes:
+                decided = thresholds.get((test.name, label))
+                found[test.name, label] = row_boxes(
+                    test.name, label, None if decided is None else decided.value, state.boxes
+                )
     return found
 
 

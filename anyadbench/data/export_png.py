@@ -68,8 +68,12 @@ def export_png(
         progress: Called after each slice.
 
     Raises:
-        UserError: If the folder is not empty or cannot be written, or a slice name is ambiguous or contains a dot.
+        UserError: If the folder is not empty or cannot be written, a slice name is ambiguous or contains a dot, or the
+            store has boxes instead of masks.
     """
+    if store.boxes is not None:
+        cause = "has boxes instead of masks, which the release's tree cannot hold"
+        raise UserError(f"{store.path} {cause}; export another data set.")
     out = Path(os.path.abspath(out))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not empty, and was left unchanged; name a new folder.")

@@ -190,8 +190,14 @@ class ProtocolData:
                     for scan, row in zip(scans.index, scans.to_numpy(float), strict=True)
                 ],
                 None if store.abnormal_regions is None else [int(region) for region in store.abnormal_regions],
+                *([] if store.boxes is None else [_boxes_of(store.boxes, indices)]),
             ]
         )
+
+
+def _boxes_of(boxes: Mapping[int, ndarray], indices: Int[ndarray, " N"]) -> list[list[list[float]]]:
+    """Return the boxes of each slice as plain values."""
+    return [boxes[int(index)].tolist() if int(index) in boxes else [] for index in indices]
 
 
 def _same_scans(

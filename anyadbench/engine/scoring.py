@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from anyadbench.engine.batches import evaluation_batch
+from anyadbench.engine.boxes.collect import add_boxes
 from anyadbench.engine.compiling import Compiled
 from anyadbench.engine.heights.normaliser import TRAINING_SLICES, HeightNormaliser
 from anyadbench.engine.map_sample import MapSample
@@ -21,13 +22,13 @@ from anyadbench.engine.numerics import NotFinite, Policy
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.settings import EXACT_PIXELS, SCORING_BATCH, VALIDATION_SLICES
-from anyadbench.engine.slice_reader import SliceReader
+from anyadbench.engine.slice_reader import SliceReader, on_scoring_grid
 from anyadbench.methods.contract import Batch, Method, Scores
 from anyadbench.metrics import PixelState, top_fraction_mean
 from anyadbench.metrics.core.inside import brain_pixels
 from anyadbench.metrics.core.smoothing import apply_separable, gaussian_matrix
 from anyadbench.metrics.core.thresholds import Quantile, quantile_of_state
-from anyadbench.metrics.rows.row_numbers import HEIGHT_SCORE
+from anyadbench.metrics.rows.row_numbers import HEIGHT_SCORE, IGNORED_PX
 from anyadbench.metrics.rows.row_state import RowState
 from anyadbench.metrics.rows.split_counts import slice_pixels
 from anyadbench.protocols.model import Protocol, TestSet
@@ -56,6 +57,7 @@ class Evaluation(abc.ABC):
         reporter: Where progress goes.
         kept: Which maps to keep.
         heights: Normalisation of slice scores; ``None`` where the protocol does not ask for it.
+        quantiles: Thresholds by subset label, once `thresholds` was called; boxes are drawn above them.
     """
 
     data: ProtocolData
@@ -63,6 +65,7 @@ class Evaluation(abc.ABC):
     kept: MapSample
 
     heights: HeightNormaliser | None = field(default=None, init=False)
+    quantiles: dict[str, Quantile] = field(default_factory=dict, init=False)
 
     @property
     @abc.abstractmethod
@@ -90,7 +93,8 @@ class Evaluation(abc.ABC):
         pixels = len(indices) * int(np.prod(self._grid(reader))) * len(labels)
         exact = pixels <= EXACT_PIXELS
         states = {label: RowState(label, exact, slices=len(indices)) for label in labels}
-        self.kept.choose(test, reader.store, indices, abnormal, reader.present(indices))
+        if reader.store.boxes is None:  # a kept slice is shown with its mask
+            self.kept.choose(test, reader.store, indices, abnormal, reader.present(indices))
         for start in range(0, len(indices), SCORING_BATCH):
             self.reporter.check()
             end = min(start + SCORING_BATCH, len(indices))
@@ -98,6 +102,8 @@ class Evaluation(abc.ABC):
             self.reporter.progress(end, len(indices), f"scoring {test.name}")
         for state in states.values():
             state.finish()
+            if reader.store.boxes is not None:
+                state.emptied = 0  # its slices have no masks
         return states
 
     def image_scores(self, test: TestSet) -> tuple[Float64[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
@@ -127,8 +133,11 @@ class Evaluation(abc.ABC):
     ) -> None:
         values, present = reader.read(indices)
         masks = self._masks(reader, indices, abnormal)
-        pixels = slice_pixels(masks, self.brains(values))
+        ignored = self.ignored(reader, indices)
+        pixels = slice_pixels(masks, self.brains(values), ignored)
         entries = self._entries(reader, test, indices, abnormal)
+        for i, entry in enumerate(entries if ignored is not None else ()):
+            entry[IGNORED_PX] = int(ignored[i].sum())
         names = [f"{entry['scan']} slice {entry['slice']}" for entry in entries]
         self.kept.add_slices(test, indices, values, present, masks)
         for subset, members, served in self._rounds(present, test):
@@ -140,6 +149,10 @@ class Evaluation(abc.ABC):
                     for i in chosen
                 ]
                 states[label].add(maps[chosen], [pixels[i] for i in members[chosen]], records)
+                add_boxes(
+                    states[label], reader, self.protocol, indices[members[chosen]], maps[chosen],
+                    self.quantiles.get(label),
+                )  # fmt: skip
                 self.kept.add_maps(test, label, indices[members[chosen]], maps[chosen], images[chosen])
 
     def fit_heights(self) -> None:
@@ -218,6 +231,10 @@ class Evaluation(abc.ABC):
         """Return the lesion masks of slices on the scoring grid, of lesions of any size."""
         return self._masks(reader, indices, np.ones(len(indices), dtype=bool))
 
+    def ignored(self, reader: SliceReader, indices: Int[np.ndarray, " N"]) -> Bool[np.ndarray, "N h w"] | None:
+        """Return the pixels of slices that count neither way, on the scoring grid; ``None`` if there are no such."""
+        return reader.ignored(indices, self.protocol)
+
     def _to_grid(self, scores: Scores, values: Float[np.ndarray, "B S H W"]) -> Float32[np.ndarray, "B h w"]:
         maps, name = scores.maps, self.name
         if (
@@ -269,7 +286,8 @@ class Evaluation(abc.ABC):
                     if inside.any():
                         states.setdefault(label, PixelState()).update(*pixels)
             self.reporter.progress(min(start + SCORING_BATCH, len(indices)), len(indices), "scoring validation normals")
-        return {label: quantile_of_state(state) for label, state in states.items()}
+        self.quantiles = {label: quantile_of_state(state) for label, state in states.items()}
+        return self.quantiles
 
     def _grid(self, reader: SliceReader) -> tuple[int, int]:
         height, width = self.protocol.scoring_grid
@@ -290,13 +308,7 @@ class Evaluation(abc.ABC):
 
     def to_scoring_grid(self, masks: Bool[np.ndarray, "B H W"]) -> Bool[np.ndarray, "B h w"]:
         """Resample masks from the grid of a method's input to the scoring grid."""
-        height, width = self.protocol.scoring_grid
-        grid = (height or masks.shape[1], width or masks.shape[2])
-        if masks.shape[1:] == grid:
-            return masks
-        mode = self.protocol.scoring.masks
-        resized = F.interpolate(torch.from_numpy(masks[:, None].astype(np.float32)), grid, mode=mode)
-        return resized[:, 0].numpy() > 0.5
+        return on_scoring_grid(masks, self.protocol)
 
     def _names(self, reader: SliceReader, indices: Int[np.ndarray, " B"]) -> list[str]:
         table = reader.store.slices.iloc[indices]

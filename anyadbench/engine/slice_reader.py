@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from anyadbench.data.slices.rules import IntensityRules
     from anyadbench.data.store.store import SliceStore
+    from anyadbench.protocols.model import Protocol
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,27 @@ class SliceReader:
         """Return where slices are abnormal, on the grid of ``read``."""
         return apply_to_masks(self.store.abnormal(indices, cavity), self.geometry)
 
+    def ignored(self, indices: Int[np.ndarray, " B"], protocol: Protocol) -> Bool[np.ndarray, "B h w"] | None:
+        """Return the pixels that count neither way, on the protocol's scoring grid; ``None`` if there can be none."""
+        ignored = self.store.ignored(indices)
+        return None if ignored is None else on_scoring_grid(apply_to_masks(ignored, self.geometry), protocol)
+
     def present(self, indices: Int[np.ndarray, " N"]) -> Bool[np.ndarray, "N S"]:
         """Return which slots each slice can fill, from the scan table alone."""
         return self.store.present(indices, [self.feed.get(name, name) for name in self.sequences])
+
+
+def on_scoring_grid(masks: Bool[np.ndarray, "B H W"], protocol: Protocol) -> Bool[np.ndarray, "B h w"]:
+    """Resample masks from the grid of a method's input to the protocol's scoring grid."""
+    height, width = protocol.scoring_grid
+    grid = (height or masks.shape[1], width or masks.shape[2])
+    if masks.shape[1:] == grid:
+        return masks
+    import torch
+    import torch.nn.functional as F
+
+    resized = F.interpolate(torch.from_numpy(masks[:, None].astype(np.float32)), grid, mode=protocol.scoring.masks)
+    return resized[:, 0].numpy() > 0.5
 
 
 def usable_indices(reader: SliceReader, indices: Int[np.ndarray, " N"]) -> Int[np.ndarray, " M"]:

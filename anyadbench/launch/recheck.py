@@ -22,6 +22,7 @@ from anyadbench.launch.launchers import LaunchOptions
 from anyadbench.launch.plan import Request, make_plan
 from anyadbench.launch.progress import Display
 from anyadbench.methods.descriptor import BUDGETS
+from anyadbench.metrics.rows.row_numbers import IGNORED_PX
 from anyadbench.plugins import find_method
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.protocols.reader import read_protocol
@@ -35,7 +36,7 @@ TOLERANCE = 0.02
 
 _PROFILES = ("published", "package", "random")
 _SHOWN = 3
-_FACTS = ("subject", "height_mm", "label", "lesion_px", "brain")
+_FACTS = ("subject", "height_mm", "label", "lesion_px", "brain", IGNORED_PX)
 
 
 @dataclass
@@ -132,7 +133,7 @@ def _check_rows(report: CellReport, protocol: Protocol, data: ProtocolData) -> N
         known, served = _expected(protocol, data, test)
         for label in protocol.rows(test):
             records = table.get((test.name, label), [])
-            found = {(record["scan"], record["slice"]): record for record in records}
+            found = {(record["scan"], record["slice"]): {IGNORED_PX: 0, **record} for record in records}
             report.numbers += len(found)
             for key in sorted(set(found) ^ served[label])[:_SHOWN]:
                 what = "is not served by the data" if key in found else "is missing"
@@ -157,11 +158,15 @@ def _expected(
     abnormal = np.isin(indices, abnormals)
     cavity = 0 if protocol.slices.cavity else chosen["cavity_px"].to_numpy()
     lesions = np.where(abnormal, chosen["lesion_px"].to_numpy() - cavity, 0)
-    columns = zip(keys, chosen["subject"], chosen["height_mm"], chosen["brain"], abnormal, lesions, strict=True)
+    masks = reader.ignored(indices, protocol)
+    ignored = np.zeros(len(indices), int) if masks is None else masks.sum(axis=(1, 2))
+    columns = zip(
+        keys, chosen["subject"], chosen["height_mm"], chosen["brain"], abnormal, lesions, ignored, strict=True
+    )
     known: dict[tuple[str, int], Mapping[str, Any]] = {
         key: {"subject": str(who), "height_mm": float(height), "brain": float(brain), "label": int(label),
-              "lesion_px": int(pixels)}
-        for key, who, height, brain, label, pixels in columns
+              "lesion_px": int(pixels), IGNORED_PX: int(left_out)}
+        for key, who, height, brain, label, pixels, left_out in columns
     }  # fmt: skip
     present, served = reader.present(indices), {}
     for label in protocol.rows(test):

@@ -11,7 +11,7 @@ from typing import Any
 
 from anyadbench.errors import UserError
 from anyadbench.results.read import inside
-from anyadbench.results.slice_arrays import FURTHER, load_slices
+from anyadbench.results.slice_arrays import FURTHER, SOMETIMES, load_slices
 from anyadbench.tables import unguarded
 
 HASHED = (
@@ -27,14 +27,15 @@ HASHED = (
     "scores/scans.npz",
     "scores/healthy.csv",
     "scores/sites.csv",
+    "scores/boxes.json",
 )
 """Files whose hashes are stored in ``result.json``."""
 
 NEEDED = ("manifest.json", "protocol.toml", "scores/pixels.npz")
 """Files needed to check a number, besides one of `SLICE_TABLES`; the others are derived from them or are pictures."""
 
-WHOLE_SCANS = ("scores/scans.npz", "scores/healthy.csv", "scores/sites.csv")
-"""Files of whole scans, alarms and sites; a cell has those that its protocol and data give."""
+WHOLE_SCANS = ("scores/scans.npz", "scores/healthy.csv", "scores/sites.csv", "scores/boxes.json")
+"""Files of whole scans, alarms, sites and boxes; a cell has those that its protocol and data give."""
 
 SLICE_TABLES = ("scores/slices.csv", "scores/slices.npz")
 """The slice table as a run writes it, and as it is published."""
@@ -52,6 +53,9 @@ SLICE_COLUMNS: Mapping[str, Callable[[str], Any]] = {
 
 SCORE_COLUMNS = FURTHER
 """Columns of further slice scores, in tables that have them; empty where a slice has none."""
+
+FACT_COLUMNS = SOMETIMES
+"""Columns of further whole numbers about slices, in tables that have them."""
 
 _NUMBERS = [name for name, kind in SLICE_COLUMNS.items() if kind is not str]
 
@@ -83,6 +87,7 @@ def read_slice_table(folder: Path) -> dict[RowKey, list[SliceRecord]]:
                 }
                 further = {key: float(entry[key]) if entry[key] else None for key in SCORE_COLUMNS if key in entry}
                 record |= further
+                record |= {key: int(entry[key] or 0) for key in FACT_COLUMNS if key in entry}
                 known = [record[key] for key in (*_NUMBERS, *further) if record[key] is not None]
                 if record["label"] not in (0, 1) or not all(map(math.isfinite, known)):
                     raise ValueError

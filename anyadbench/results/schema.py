@@ -224,6 +224,25 @@ class Alarms(_Strict):
     reason: str = ""
 
 
+class Boxes(_Strict):
+    """The boxes that maps draw, against those that mark lesions (docs/datasets.md defines the numbers).
+
+    Attributes:
+        threshold: Score above which pixels form detections, from validation normals.
+        metrics: Value by name; ``None`` where it is undefined.
+        intervals: Ends of the 95 % interval over subjects by name; absent where there is none.
+        reasons: One sentence for each undefined number, and for intervals (key ``intervals``).
+    """
+
+    n_subjects: int
+    n_images: int
+    n_boxes: int
+    threshold: Number = None
+    metrics: dict[str, Number]
+    intervals: dict[str, tuple[Number, Number]] = {}
+    reasons: dict[str, str] = {}
+
+
 class Site(_Strict):
     """The main metrics of the subjects of one site.
 
@@ -255,6 +274,7 @@ class Row(_Strict):
         scans: Whole scans, where the protocol asks for them.
         alarms: Alarms of healthy subjects by promise, where the data sets have healthy subjects.
         sites: Metrics by site, where the data set names at least two.
+        boxes: Numbers of boxes, where lesions are marked by boxes.
     """
 
     test: str
@@ -277,6 +297,7 @@ class Row(_Strict):
     scans: Scans | None = None
     alarms: list[Alarms] = []
     sites: list[Site] = []
+    boxes: Boxes | None = None
 
 
 class TrainingCoverage(_Strict):

@@ -29,6 +29,9 @@ FURTHER = ("image_score_height", "aupimo")
 _FACTS = {"slice": "i8", "height_mm": "f8", "label": "i8", "lesion_px": "i8", "brain": "f8"}
 """What every row says alike of a slice; the rest is the row's subset and its score."""
 
+SOMETIMES = ("ignored_px",)
+"""Further such facts, whole numbers, in tables of data sets that need them; 0 where a slice has none."""
+
 FORMAT = 1
 
 MAX_BYTES = 64 * 2**20
@@ -46,19 +49,22 @@ def save_slices(path: Path, slices: Mapping[RowKey, Sequence[SliceRecord]]) -> N
     texts: dict[tuple[str, ...], int] = {}
     known: dict[tuple[Any, ...], int] = {}
     rows, places, scores = [], [], []
+    kinds = dict(_FACTS)
+    kinds |= {name: "i8" for name in SOMETIMES if any(name in one for listed in slices.values() for one in listed)}
     further: dict[str, list[float]] = {}
     for (test, subset), records in slices.items():
         rows.append([test, subset, len(records)])
         for record in records:
             text = texts.setdefault(tuple(record[name] for name in _TEXTS), len(texts))
-            places.append(known.setdefault((text, *(record[name] for name in _FACTS)), len(known)))
+            facts = (record.get(name, 0) if name in SOMETIMES else record[name] for name in kinds)
+            places.append(known.setdefault((text, *facts), len(known)))
             scores.append(record["image_score"])
             for name in FURTHER:
                 if name in record:
                     further.setdefault(name, []).append(math.nan if record[name] is None else record[name])
-    columns = list(zip(*known, strict=True)) if known else [()] * (1 + len(_FACTS))
+    columns = list(zip(*known, strict=True)) if known else [()] * (1 + len(kinds))
     arrays = {"scan": _small(columns[0], "i8"), "place": _small(places, "i8"), "image_score": _small(scores, "f8")}
-    arrays |= {name: _small(values, _FACTS[name]) for name, values in zip(_FACTS, columns[1:], strict=True)}
+    arrays |= {name: _small(values, kinds[name]) for name, values in zip(kinds, columns[1:], strict=True)}
     arrays |= {name: _small(values, "f8") for name, values in further.items()}
     head = {"format": FORMAT, "rows": rows, "scans": list(texts)}
     save_arrays(path, {"index": np.array(json.dumps(head, separators=(",", ":"))), **arrays})
@@ -81,15 +87,16 @@ def _records(arrays: Mapping[str, Any]) -> dict[RowKey, list[SliceRecord]]:
     import numpy as np
 
     head = json.loads(str(arrays["index"].item()))
-    if head["format"] != FORMAT or any(arrays[name].ndim != 1 for name in ("scan", "place", "image_score", *_FACTS)):
+    kinds = _FACTS | {name: "i8" for name in SOMETIMES if name in arrays}
+    if head["format"] != FORMAT or any(arrays[name].ndim != 1 for name in ("scan", "place", "image_score", *kinds)):
         raise ValueError("format")
     count = len(arrays["scan"])
-    if any(len(arrays[name]) != count or not np.isfinite(arrays[name]).all() for name in _FACTS):
+    if any(len(arrays[name]) != count or not np.isfinite(arrays[name]).all() for name in kinds):
         raise ValueError("facts")
     if not set(arrays["label"].tolist()) <= {0, 1} or not np.isfinite(arrays["image_score"]).all():
         raise ValueError("values")
     scans = [dict(zip(_TEXTS, map(str, texts), strict=True)) for texts in head["scans"]]
-    facts = {name: arrays[name].astype(kind).tolist() for name, kind in _FACTS.items()}
+    facts = {name: arrays[name].astype(kind).tolist() for name, kind in kinds.items()}
     places, scores = arrays["place"].tolist(), arrays["image_score"].astype("f8").tolist()
     more = _further(arrays, len(scores))
     if (
@@ -108,7 +115,7 @@ def _records(arrays: Mapping[str, Any]) -> dict[RowKey, list[SliceRecord]]:
             values |= {name: column[place] for name, column in facts.items()}
             if values["test"] != test:
                 raise ValueError("test")
-            listed.append({name: values[name] for name in COLUMNS} | further)
+            listed.append({name: values[name] for name in (*COLUMNS, *SOMETIMES) if name in values} | further)
         taken += number
     return found
 

@@ -141,6 +141,16 @@ class ScanLine:
 
 
 @dataclass(frozen=True)
+class BoxLine:
+    """The boxes of a line, averaged over seeds; by name in ``metrics``: `anyadbench.results.schema.Boxes`."""
+
+    n_subjects: int
+    n_images: int
+    n_boxes: int
+    metrics: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
 class Variant:
     """A method as it was run: cells that differ only in the seed (or, for ``retrain``, in the subset).
 
@@ -187,6 +197,7 @@ class Line:
         scans: Whole scans, where the protocol asks for them.
         alarms: Alarms of healthy subjects of each seed and promise.
         sites: Metrics by site.
+        boxes: Numbers of boxes, where lesions are marked by boxes.
     """
 
     variant: str
@@ -213,6 +224,7 @@ class Line:
     scans: ScanLine | None = None
     alarms: tuple[tuple[int, Alarms], ...] = ()
     sites: tuple[Site, ...] = ()
+    boxes: BoxLine | None = None
 
     def value(self, metric: str) -> float | None:
         """Return the mean over seeds, or ``None``."""

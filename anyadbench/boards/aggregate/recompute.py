@@ -90,6 +90,7 @@ def read_whole_scans(folder: Path) -> WholeScans:
     from anyadbench.metrics.scans.scan_storage import from_arrays
     from anyadbench.metrics.scans.whole_scans import WholeScans
     from anyadbench.results.arrays import load_arrays
+    from anyadbench.results.box_file import read_boxes_of
     from anyadbench.results.subject_tables import read_scores, read_sites
 
     name = "scores/scans.npz"
@@ -100,7 +101,7 @@ def read_whole_scans(folder: Path) -> WholeScans:
         except UserError as error:
             text = str(error)
             raise UserError(text if text.startswith(folder.name) else f"{folder.name}/{name}: {text}") from None
-    return WholeScans(rows, read_scores(folder), read_sites(folder))
+    return WholeScans(rows, read_scores(folder), read_sites(folder), read_boxes_of(folder))
 
 
 def read_replicates(folder: Path, result: CellResult) -> dict[RowKey, RowReplicates]:

@@ -25,6 +25,7 @@ from anyadbench.boards.render.text import (
     span,
 )
 from anyadbench.boards.render.verdicts import verdicts
+from anyadbench.boards.scans.boxes import BOXES_TITLE, RULE
 from anyadbench.boards.scans.page import SCANS_TITLE, added_tables
 from anyadbench.boards.scans.tables import rules
 from anyadbench.results.read import CellRecord
@@ -154,7 +155,8 @@ def _added_tables(board: Board) -> list[str]:
     """Return whole scans, alarms of healthy subjects, and sites."""
     found = []
     for title, tables in added_tables(board).items():
-        parts = [f"## {title}", *(map(escape, rules(board)) if title == SCANS_TITLE else ())]
+        notes = rules(board) if title == SCANS_TITLE else [RULE] if title == BOXES_TITLE else []
+        parts = [f"## {title}", *map(escape, notes)]
         for part in tables:
             rows = [[f"{escape(cell.text)} {escape(cell.below)}".strip() for cell in row] for row in part.rows]
             parts.append(f"### {escape(part.test)}: {escape(part.title)}\n\n" + _grid([*map(escape, part.heads)], rows))

@@ -7,6 +7,7 @@ import io
 
 from anyadbench.boards.aggregate.model import Board, Line
 from anyadbench.boards.render.text import clean, six
+from anyadbench.boards.scans.boxes import box_columns
 from anyadbench.boards.scans.lines import line_scans
 
 _COLUMNS = (
@@ -17,7 +18,7 @@ _COLUMNS = (
 
 def line_columns(line: Line) -> dict[str, str]:
     """Return the cells of a line by column; none where it has none of these numbers."""
-    cells: dict[str, str] = {}
+    cells = box_columns(line)
     if line.scans is not None:
         scans = line.scans
         cells |= {"scans_subjects": str(scans.n_subjects), "scans_n": str(scans.n_scans)}

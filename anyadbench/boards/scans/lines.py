@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyadbench.boards.aggregate.model import Estimate, Line, ScanLine
 from anyadbench.boards.aggregate.recompute import read_whole_scans
+from anyadbench.boards.scans.boxes import boxes_of_line
 from anyadbench.errors import UserError
 from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import CellResult, Row, Scans, Site
@@ -20,14 +21,15 @@ Found = tuple[CellResult, Row, CellRecord, int]
 
 
 def added_to_line(found: Sequence[Found]) -> dict[str, Any]:
-    """Return the fields ``scans``, ``alarms`` and ``sites`` of `anyadbench.boards.aggregate.model.Line`.
+    """Return the fields ``scans``, ``alarms``, ``sites`` and ``boxes`` of `anyadbench.boards.aggregate.model.Line`.
 
     Args:
         found: Result, row and cell of each seed.
     """
     rows = [row for _, row, *_ in found]
     alarms = tuple((result.seed, one) for result, row, *_ in found for one in row.alarms)
-    return {"scans": _scans(found), "alarms": alarms, "sites": _sites([row.sites for row in rows])}
+    boxes = boxes_of_line([row.boxes for row in rows])
+    return {"scans": _scans(found), "alarms": alarms, "sites": _sites([row.sites for row in rows]), "boxes": boxes}
 
 
 def stored_scans(cell: CellRecord, row: Row) -> RowScans | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anyadbench.boards.aggregate.model import Board
+from anyadbench.boards.scans.boxes import BOXES_TITLE, RULE, box_tables
 from anyadbench.boards.scans.curves import froc_curves, single_scans
 from anyadbench.boards.scans.tables import (
     Table,
@@ -33,6 +34,8 @@ def whole_scans(board: Board) -> dict[str, Any] | None:
         "alarms": list(alarm_tables(board)),
         "groups": list(group_tables(board)),
         "sites": list(site_tables(board)),
+        "boxes": list(box_tables(board)),
+        "box_rule": RULE,
     }
 
 
@@ -42,4 +45,5 @@ def added_tables(board: Board) -> dict[str, list[Table]]:
         SCANS_TITLE: [*scan_tables(board), *bin_tables(board)],
         "Alarms of healthy subjects": [*alarm_tables(board), *group_tables(board)],
         "By site": list(site_tables(board)),
+        BOXES_TITLE: list(box_tables(board)),
     }

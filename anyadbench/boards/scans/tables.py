@@ -46,8 +46,8 @@ class Table:
 
 
 def has_scans(board: Board) -> bool:
-    """Whether any line has numbers of whole scans, alarms or sites."""
-    return any(line.scans or line.alarms or line.sites for line in board.lines)
+    """Whether any line has numbers of whole scans, alarms, sites or boxes."""
+    return any(line.scans or line.alarms or line.sites or line.boxes for line in board.lines)
 
 
 def rules(board: Board) -> list[str]:

@@ -16,6 +16,7 @@ from anyadbench.errors import UserError
 from anyadbench.hashing import sha256_file
 from anyadbench.metrics.names import BALANCED
 from anyadbench.metrics.rows.grouped import GroupedSteps
+from anyadbench.metrics.rows.row_numbers import IGNORED_PX
 from anyadbench.protocols.model import Protocol
 from anyadbench.results.cellfiles import NEEDED, SLICE_TABLES, RowKey
 from anyadbench.results.read import inside, load_result, read_json
@@ -188,6 +189,7 @@ def _check_coverage(report: CellReport, result: CellResult, statistics: Statisti
             report.note("scores/slices.csv", f"{', '.join(place)} contains a slice twice.")
         for key, record in zip(keys, records, strict=True):
             facts = tuple(record[name] for name in ("subject", "label", "lesion_px", "brain", "height_mm"))
+            facts += (record.get(IGNORED_PX, 0),)
             if seen.setdefault(key, facts) != facts:
                 report.note("scores/slices.csv", f"rows disagree on slice {key[2]} of {key[1]} ({', '.join(place)}).")
     check_selection(report, result, statistics)

@@ -11,6 +11,7 @@ import numpy as np
 from anyadbench.boards.aggregate.recompute import Statistics
 from anyadbench.boards.verify.condense import NEAR, left_out
 from anyadbench.boards.verify.findings import CellReport, at
+from anyadbench.metrics.rows.row_numbers import IGNORED_PX
 from anyadbench.protocols.model import Protocol
 from anyadbench.results.cellfiles import SliceRecord
 from anyadbench.results.schema import CellResult
@@ -30,10 +31,12 @@ def check_counts(
     for (test, subset), row in statistics.pixels.items():
         records = statistics.slices.get((test, subset), [])
         where = f"{test}, {subset}"
-        size = _check_subjects(report, where, row, Counter(record["subject"] for record in records))
+        size = _check_subjects(report, where, row, records)
         grids[test].add(size)
         emptied = next((one.n_emptied for one in result.rows if (one.test, one.subset) == (test, subset)), 0)
         abnormal = sum(record["label"] for record in records) - emptied
+        if (test, subset) in statistics.whole.boxes:  # labels are boxes, so that no slice has a mask
+            continue
         if row.steps.components < abnormal or row.steps.lesion_pixels < row.steps.components:
             text = f"{where}: {row.steps.components} lesions and {row.steps.lesion_pixels} lesion pixels cannot lie in"
             report.note(_PIXELS, f"{text} {abnormal} abnormal slices.")
@@ -85,17 +88,25 @@ def _native(protocol: Protocol) -> bool:
     return protocol.scoring_grid == (0, 0) and "geometry" not in protocol.training_part()
 
 
-def _check_subjects(report: CellReport, where: str, row: RowPixels, slices: Counter[str]) -> int:
-    """Check that each subject has its slices' pixels; return the pixels of a slice."""
+def _check_subjects(report: CellReport, where: str, row: RowPixels, records: Sequence[SliceRecord]) -> int:
+    """Check that each subject has its slices' pixels except ignored ones; return the pixels of a slice."""
+    slices, ignored = Counter(record["subject"] for record in records), Counter[str]()
+    for record in records:
+        ignored[record["subject"]] += record.get(IGNORED_PX, 0)
     counted = row.cohort.gaps.sum(axis=1) + row.cohort.tied.sum(axis=1) + row.cohort.lesions.sum(axis=1)
     pixels = dict(zip(row.subjects, counted.tolist(), strict=True))
-    size = round(sum(pixels.values()) / max(sum(slices.values()), 1))
+    size = round((sum(pixels.values()) + sum(ignored.values())) / max(sum(slices.values()), 1))
     for name, found in pixels.items():
         report.numbers += 1
-        if found != slices[name] * size:
+        wanted = slices[name] * size - ignored[name]
+        if found != wanted:
             text = f"{where}: {name} has {found} pixels, but its {slices[name]} slices in the slice table have"
-            report.note(_PIXELS, f"{text} {slices[name] * size}.")
+            report.note(_PIXELS, f"{text} {wanted}{' that count' if ignored[name] else ''}.")
             break
+    wrong = next((one for one in records if not 0 <= one.get(IGNORED_PX, 0) <= size * one["label"]), None)
+    if wrong is not None:
+        text = f"slice {wrong['slice']} of {wrong['scan']} cannot have {wrong[IGNORED_PX]} ignored pixels"
+        report.note("scores/slices.csv", f"{where}: {text}.")
     return size
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from anyadbench.metrics.scans.whole_scans import RowScans
 
 _SCANS, _HEALTHY, _SITES = "scores/scans.npz", "scores/healthy.csv", "scores/sites.csv"
+_BOXES = "scores/boxes.json"
 _CLOSE_ENDS = 0.05
 """How far the ends of a site's interval may move when a published cell's pixels are grouped."""
 
@@ -23,6 +24,7 @@ def check_whole_scans(
     report: CellReport, result: CellResult, protocol: Protocol, manifest: dict[str, Any], statistics: Statistics
 ) -> None:
     """Check what the numbers of whole scans are computed from; the numbers themselves are recomputed with the rows."""
+    check_boxes(report, statistics)
     rows = statistics.whole.rows
     scored = {(row.test, row.subset) for row in result.rows if row.n_slices} if protocol.scoring.volumes else set()
     for place in sorted(scored - set(rows)):
@@ -44,6 +46,27 @@ def check_whole_scans(
         _check_scans(report, where, row, statistics)
     _check_complete(report, rows)
     _check_subjects(report, protocol, manifest, statistics)
+
+
+def check_boxes(report: CellReport, statistics: Statistics) -> None:
+    """Check that the pictures of a row's boxes are its slices, and that its rows agree on the boxes of each picture."""
+    known: dict[tuple[str, str, int], list[list[float]]] = {}
+    for (test, subset), row in statistics.whole.boxes.items():
+        listed = {
+            (record["subject"], record["scan"], record["slice"]): record["label"]
+            for record in statistics.slices.get((test, subset), [])
+        }
+        found = {(name, *place): image for name, place, image in zip(row.subjects, row.slices, row.images, strict=True)}
+        report.numbers += len(found)
+        where = f"{test}, {subset}"
+        for _, scan, number in sorted(set(found) ^ set(listed))[:1]:
+            report.note(_BOXES, f"{where}: slice {number} of {scan} is only in one of it and the slice table.")
+        for key, image in found.items():
+            if bool(len(image.boxes)) != bool(listed.get(key, len(image.boxes))):
+                report.note(_BOXES, f"{where}: slice {key[2]} of {key[1]} has boxes against its label, or none.")
+            boxes = image.boxes.tolist()
+            if known.setdefault((test, *key[1:]), boxes) != boxes:
+                report.note(_BOXES, f"{where}: slice {key[2]} of {key[1]} has other boxes than in another row.")
 
 
 def _check_scans(report: CellReport, where: str, row: RowScans, statistics: Statistics) -> None:

@@ -57,7 +57,7 @@ def summarise(store: SliceStore, layout: Layout) -> dict[str, Any]:
         "scans_with_lesions": int((scans["lesion_voxels"] > 0).sum()),
         "scans_left_out": len({item["scan"] for item in left_out}),
         "slices": len(slices),
-        "slices_with_lesions": int((slices["lesion_px"] > 0).sum()),
+        "slices_with_lesions": int(((slices["lesion_px"] > 0) | (slices["part"] == "test/abnormal")).sum()),
         "slices_without_label": int((slices["lesion_distance"] != 0).sum()),
         "sequences": {
             SHORT[name]: {

@@ -362,7 +362,7 @@ def _check_test(
             f"{who} of {store.dataset} in {store.path} has a slice with a lesion by the rules {rule}; lower "
             "min_lesion_px in the protocol, add patients, or choose a data set with lesions."
         )
-    if not len(negatives):
+    if not len(negatives) and store.boxes is None:
         raise UserError(
             f"No test subject of {store.dataset} in {store.path} has a lesion-free slice by the rules "
             f"{_normal_rule(rules)}; add patients, or lower normal_margin or min_brain in the protocol."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import numpy as np
 
+from anyadbench.data.store.box_table import BoxTable
 from anyadbench.data.store.extract import read_meta
 from anyadbench.data.store.npy import write_header
 from anyadbench.data.trees.layouts import REGIONS, Layout
@@ -92,12 +93,13 @@ def assemble(metas: Sequence[Mapping[str, Any]], layout: Layout, folder: Path) -
             _table(files.enter_context(atomic_text(folder / name, fsync=False)), columns)
             for name, columns in (("scans.csv", scan_columns(sequences)), ("slices.csv", SLICE_COLUMNS))
         )
-        number = 0
+        number, boxes = 0, BoxTable()
         for light in metas:
             meta = {**read_meta(Path(light["part"])), "part": light["part"]}
             pad = ((height - meta["shape"][0]) // 2, (width - meta["shape"][1]) // 2)
             shas = _append(meta, sequences, (height, width), pad, images, masks)
             add_scan(_scan_row(meta, sequences, pad))
+            boxes.add(meta, number, pad)
             for item, sha in zip(meta["slices"], shas, strict=True):
                 add_slice(_slice_row(layout.name, meta, item, sha, number))
                 number += 1
@@ -115,6 +117,7 @@ def assemble(metas: Sequence[Mapping[str, Any]], layout: Layout, folder: Path) -
         "abnormal": None if layout.abnormal is None else sorted(REGIONS[region] for region in layout.abnormal),
         "table_hash": tables,
     }
+    head |= boxes.write(folder)
     # The tables hold the hash of every slice, so this hash covers the pixels too.
     head["content_hash"] = stable_hash(head)
     write_json(folder / "store.json", head)

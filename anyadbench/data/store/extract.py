@@ -74,7 +74,7 @@ def extract(files: ScanFiles, layout: Layout, parts: Path) -> dict[str, Any]:
             return {"scan": files.scan, "problems": [problem.as_json() for problem in problems], "part": None}
         _write(part, files, problems, target)
     meta = read_meta(target)
-    light = {key: value for key, value in meta.items() if key not in ("slices", "row", "files")}
+    light = {key: value for key, value in meta.items() if key not in ("slices", "row", "files", "boxes")}
     spacing = [meta["row"]["spacing_y"], meta["row"]["spacing_x"]]
     return {**light, "slices": len(meta["slices"]), "spacing": spacing, "file": meta["files"][0], "part": str(target)}
 
@@ -99,6 +99,8 @@ def _write(part: Part, files: ScanFiles, problems: list[Problem], target: Path) 
         "files": [files.relative(path) for path in files.paths],
         "problems": [problem.as_json() for problem in problems],
     }
+    if part.boxes is not None:
+        meta["boxes"] = part.boxes
     with atomic_folder(target) as partial:
         write_array(partial / "images.npy", part.images)
         write_array(partial / "masks.npy", part.masks)

@@ -2,14 +2,14 @@
 
 A folder with ``store.json``, ``images.npy`` (uint16, N×S×H×W), ``masks.npy`` (uint8, N×H×W, values of
 ``anyadbench.data.trees.layouts.REGIONS``), ``slices.csv``, ``scans.csv``, ``quarantine.json`` (scans left out) and
-``inputs.json`` (hash of the files it was made from).
+``inputs.json`` (hash of the files it was made from); ``boxes.csv`` where lesions are marked by boxes.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.data.store.assemble import slice_sha, table_hash
+from anyadbench.data.store.box_table import NAME as BOXES
+from anyadbench.data.store.box_table import box_hash, read_box_table
 from anyadbench.data.trees.layouts import REGIONS
 from anyadbench.data.trees.scan_slices import FORMAT
 from anyadbench.errors import UserError
@@ -28,7 +30,7 @@ from anyadbench.tables import unguarded
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jaxtyping import Bool, Float32, Int, UInt8, UInt16
+    from jaxtyping import Bool, Float32, Float64, Int, UInt8, UInt16
 
 _REPEATED = 64
 """Texts shorter than this are interned; longer ones are hashes, no two of which are equal."""
@@ -75,6 +77,11 @@ class SliceStore:
     def own_parts(self) -> bool:
         """Whether the slices come with a split of their own, as those of a tree of PNGs do."""
         return bool((self.slices["part"] != "").any())
+
+    @cached_property
+    def boxes(self) -> Mapping[int, Float64[np.ndarray, "b 4"]] | None:
+        """Left, top, width and height in pixels of the boxes of each slice with any; ``None`` if labels are masks."""
+        return read_box_table(self.path) if (self.path / BOXES).is_file() else None
 
     @cached_property
     def healthy_subjects(self) -> frozenset[str]:
@@ -140,6 +147,13 @@ class SliceStore:
         mask = labels > 0 if self.abnormal_regions is None else np.isin(labels, self.abnormal_regions)
         return mask if cavity else mask & (labels != REGIONS["cavity"])
 
+    def ignored(self, rows: Int[np.ndarray, " n"]) -> Bool[np.ndarray, "n H W"] | None:
+        """Return where slices show pathology that the release excludes from its evaluation.
+
+        ``None`` if every label of the data set is abnormal, so that none can be ignored.
+        """
+        return None if self.abnormal_regions is None else self.labels(rows) == REGIONS["ignored"]
+
     def verify_slices(self, rows: Int[np.ndarray, " n"] | None = None, progress: Progress | None = None) -> None:
         """Check slices against their hashes; by default all of them.
 
@@ -173,6 +187,8 @@ def open_store(path: str | Path) -> SliceStore:
     content = {key: value for key, value in head.items() if key != "content_hash"}
     if table_hash(folder) != head["table_hash"] or stable_hash(content) != head["content_hash"]:
         raise UserError(f"The tables of the store {folder} were changed after it was made; {remedy}.")
+    if box_hash(folder) != head.get("boxes", ""):
+        raise UserError(f"The boxes of the store {folder} were changed after it was made; {remedy}.")
     images, masks = (_map(folder / name, remedy) for name in ("images.npy", "masks.npy"))
     height, width = head["shape"]
     expected = (head["slices"], len(head["sequences"]), height, width)

@@ -41,6 +41,7 @@ class Part:
         row: The scan's columns of ``scans.csv`` that come from its content.
         slices: The columns of ``slices.csv`` that come from each slice.
         hashes: Hashes that identify equal images.
+        boxes: Boxes of each slice (left, top, width and height in pixels), where lesions are marked by boxes.
     """
 
     sequences: tuple[str, ...]
@@ -49,6 +50,7 @@ class Part:
     row: dict[str, Any]
     slices: list[dict[str, Any]]
     hashes: Mapping[str, str] = field(default_factory=dict)
+    boxes: tuple[tuple[tuple[float, float, float, float], ...], ...] | None = None
 
 
 def percentile_column(percentile: float, sequence: str) -> str:

@@ -34,7 +34,8 @@ class ScanMaps:
         whole: The scan.
         labels: Rows that the maps count in.
         scores: Maps as a volume, zero in gaps.
-        brain: True where any of the scan's sequences that the protocol has shows tissue; the same for all subsets.
+        brain: True where any of the scan's sequences that the protocol has shows tissue, except pathology that the
+            release excludes from its evaluation; the same for all subsets.
         lesions: Lesion mask.
     """
 
@@ -126,6 +127,8 @@ class ScanScoring:
         for number, whole in enumerate(scans, 1):
             values, present = reader.read(whole.rows)
             brain = whole.volume(evaluation.brains(values))
+            if (ignored := evaluation.ignored(reader, whole.rows)) is not None:
+                brain &= ~whole.volume(ignored)
             lesions = whole.volume(evaluation.lesions(reader, whole.rows))
             numbers = reader.store.slices["slice"].to_numpy()[whole.rows]
             names = [f"{whole.scan} slice {index}" for index in numbers]

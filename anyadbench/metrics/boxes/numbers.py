@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LIMITS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """Overlaps over which ``ap`` is averaged, as in COCO."""
 
+NAMES = ("hit_rate", "acc50", "ap30", "ap50", "ap", "froc", "sensitivity", "alarms_per_image")
+"""Every number, in order."""
+
 ALARMS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """False alarms per image at which ``froc`` reads the sensitivity, as in LUNA16."""
 
@@ -60,48 +63,99 @@ def box_metrics(images: Sequence[BoxImage], froc_overlap: float = 0.3) -> dict[s
         ``froc``: mean sensitivity at ``ALARMS``; ``sensitivity``, ``alarms_per_image``: of all detections together.
         NaN where there is no box.
     """
-    with_boxes = [image for image in images if len(image.boxes)]
-    if not with_boxes:
-        names = ("hit_rate", "acc50", "ap30", "ap50", "ap", "froc", "sensitivity")
-        alarms = sum(len(image.detections) for image in images) / len(images) if images else math.nan
-        return {**dict.fromkeys(names, math.nan), "alarms_per_image": alarms}
-    precise = {limit: average_precision(images, limit) for limit in (0.3, *LIMITS)}
-    correct = matched(images, froc_overlap)
-    total = sum(len(image.boxes) for image in images)
+    return numbers_of([counted(image, froc_overlap) for image in images])
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """What one image adds to every number, matched once: images do not share boxes, so that any set of them can be
+    counted from these.
+
+    Attributes:
+        boxes: Number of its boxes.
+        hit: Whether its map's highest pixel lies in a box.
+        reaches: Whether a detection overlaps a box by at least .5.
+        matches: Scores of its detections, and which of them find a box, by the overlap that it takes.
+        froc: The same at the overlap of FROC.
+    """
+
+    boxes: int
+    hit: bool
+    reaches: bool
+    matches: Mapping[float, Matches]
+    froc: Matches
+
+
+Matches = tuple["Float64[np.ndarray, ' d']", "Bool[np.ndarray, ' d']"]
+
+
+def counted(image: BoxImage, froc_overlap: float = 0.3) -> Counted:
+    """Match the detections of one image at every overlap."""
+    matches = {limit: matched([image], limit) for limit in dict.fromkeys((0.3, *LIMITS, froc_overlap))}
+    reaches = _reaches(image, 0.5)
+    return Counted(len(image.boxes), image.hit, reaches, matches, matches[froc_overlap])
+
+
+def numbers_of(images: Sequence[Counted]) -> dict[str, float]:
+    """Return every number of a set of images, as `box_metrics` does."""
+    total = sum(image.boxes for image in images)
+    alarms = sum(int((~image.froc[1]).sum()) for image in images)
+    each = alarms / len(images) if images else math.nan
+    if not total:
+        return {**dict.fromkeys(NAMES, math.nan), "alarms_per_image": each}
+    with_boxes = [image for image in images if image.boxes]
+    precise = {
+        limit: _precision(_pooled([image.matches[limit] for image in images]), total) for limit in (0.3, *LIMITS)
+    }
+    pooled = _pooled([image.froc for image in images])
     return {
         "hit_rate": float(np.mean([image.hit for image in with_boxes])),
-        "acc50": float(np.mean([_reaches(image, 0.5) for image in with_boxes])),
+        "acc50": float(np.mean([image.reaches for image in with_boxes])),
         "ap30": precise[0.3],
         "ap50": precise[0.5],
         "ap": float(np.mean([precise[limit] for limit in LIMITS])),
-        "froc": float(np.mean(list(froc(images, froc_overlap).values()))),
-        "sensitivity": float(correct[1].sum() / total),
-        "alarms_per_image": float((~correct[1]).sum() / len(images)),
+        "froc": float(np.mean(list(_sensitivities(pooled, total, len(images)).values()))),
+        "sensitivity": float(pooled[1].sum() / total),
+        "alarms_per_image": each,
     }
 
 
-def matched(images: Sequence[BoxImage], limit: float) -> tuple[Float64[np.ndarray, " d"], Bool[np.ndarray, " d"]]:
+def _pooled(parts: Sequence[Matches]) -> Matches:
+    """Put the detections of images together, the highest score first."""
+    scores = np.concatenate([np.empty(0), *(scores for scores, _ in parts)])
+    correct = np.concatenate([np.empty(0, bool), *(correct for _, correct in parts)])
+    order = np.argsort(-scores, kind="stable")
+    return scores[order], correct[order]
+
+
+def matched(images: Sequence[BoxImage], limit: float) -> Matches:
     """Return the scores of all detections, highest first, and which of them find a box."""
-    flat = [(item.score, index, item.box) for index, image in enumerate(images) for item in image.detections]
-    flat.sort(key=lambda entry: (-entry[0], entry[1], entry[2]))
-    free = [np.ones(len(image.boxes), bool) for image in images]
-    correct = np.zeros(len(flat), bool)
-    for place, (_, index, box) in enumerate(flat):
-        if not free[index].any():
-            continue
-        overlap = np.where(free[index], box_overlap(np.array([box]), images[index].boxes)[0], -1.0)
-        best = int(overlap.argmax())
+    return _pooled([_matched(image, limit) for image in images])
+
+
+def _matched(image: BoxImage, limit: float) -> Matches:
+    ordered = sorted(image.detections, key=lambda item: (-item.score, item.box))
+    scores, correct = np.array([item.score for item in ordered], dtype=np.float64), np.zeros(len(ordered), bool)
+    free = np.ones(len(image.boxes), bool)
+    overlaps = box_overlap(np.array([item.box for item in ordered]).reshape(-1, 4), image.boxes)
+    for place, overlap in enumerate(overlaps):
+        if not free.any():
+            break
+        best = int(np.where(free, overlap, -1.0).argmax())
         if overlap[best] >= limit:
-            free[index][best], correct[place] = False, True
-    return np.array([score for score, _, _ in flat]), correct
+            free[best], correct[place] = False, True
+    return scores, correct
 
 
 def average_precision(images: Sequence[BoxImage], limit: float) -> float:
     """Return the AP of detections that must overlap a box by ``limit``; NaN without a box."""
-    total = sum(len(image.boxes) for image in images)
+    return _precision(matched(images, limit), sum(len(image.boxes) for image in images))
+
+
+def _precision(matches: Matches, total: int) -> float:
     if not total:
         return math.nan
-    scores, correct = matched(images, limit)
+    scores, correct = matches
     ends = _ends_of_ties(scores)
     found = np.cumsum(correct)[ends]
     precision = found / (ends + 1)
@@ -114,12 +168,15 @@ def froc(images: Sequence[BoxImage], limit: float) -> Mapping[float, float]:
 
     It is the highest sensitivity of a threshold on the detections' scores with at most that many alarms.
     """
-    total = sum(len(image.boxes) for image in images)
+    return _sensitivities(matched(images, limit), sum(len(image.boxes) for image in images), len(images))
+
+
+def _sensitivities(matches: Matches, total: int, images: int) -> dict[float, float]:
     if not total:
         return dict.fromkeys(ALARMS, math.nan)
-    scores, correct = matched(images, limit)
+    scores, correct = matches
     ends = _ends_of_ties(scores)
-    found, alarms = np.cumsum(correct)[ends], np.cumsum(~correct)[ends] / len(images)
+    found, alarms = np.cumsum(correct)[ends], np.cumsum(~correct)[ends] / images
     return {rate: float(found[alarms <= rate].max(initial=0) / total) for rate in ALARMS}
 
 

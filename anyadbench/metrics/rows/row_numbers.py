@@ -35,6 +35,9 @@ _COUNTS = ("tp", "fp", "fn", "tn")
 HEIGHT_SCORE = "image_score_height"
 """Column of the slice table: the slice score normalised by height and brain area, where the protocol asks for it."""
 
+IGNORED_PX = "ignored_px"
+"""Column of the slice table: pixels on the scoring grid that count neither way, where a data set can have such."""
+
 SliceScores = Mapping[str, Any]
 
 

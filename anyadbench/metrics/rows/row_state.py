@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from anyadbench.metrics.boxes.numbers import BoxImage
 from anyadbench.metrics.core.arrays import as_maps
 from anyadbench.metrics.core.exact import PixelStats
 from anyadbench.metrics.rows.low_rates import LowRates
@@ -40,6 +41,7 @@ class RowState:
         records: One entry per slice for ``scores/slices.csv``.
         emptied: Abnormal slices without a lesion pixel on the scoring grid.
         slices: Most slices that the row can have.
+        boxes: Subject, scan, slice number and boxes of each slice, where lesions are marked by boxes.
         low_rates: Scores from which AUPIMO follows.
     """
 
@@ -50,6 +52,7 @@ class RowState:
     records: list[Record] = field(default_factory=list)
     emptied: int = 0
     slices: int = 0
+    boxes: list[tuple[str, str, int, BoxImage]] = field(default_factory=list)
     low_rates: LowRates = field(init=False)
 
     def __post_init__(self) -> None:

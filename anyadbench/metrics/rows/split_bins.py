@@ -46,7 +46,7 @@ class SplitBins:
         """
         for scores, places in zip(as_maps(maps).reshape(len(maps), -1), slices, strict=True):
             keys = float32_keys(scores)
-            self._counts.count_keys(keys, places.surroundings)
+            _count(self._counts, keys, places)
             self.add_lesions(keys, places)
 
     def add_lesions(self, keys: Int32[np.ndarray, " p"], places: SlicePixels) -> None:
@@ -96,7 +96,7 @@ class RowBins:
             self.close()
             self._subject = subject
         keys = float32_keys(scores)
-        self._counts.count_keys(keys, places.surroundings)
+        _count(self._counts, keys, places)
         for state in (self._pooled, self.subjects.setdefault(subject, SplitBins(SUBJECT_BITS))):
             state.add_lesions(keys, places)
 
@@ -113,3 +113,10 @@ class RowBins:
         """The histogram of all subjects."""
         self.close()
         return self._pooled
+
+
+def _count(table: PagedTable, keys: Int32[np.ndarray, " p"], places: SlicePixels) -> None:
+    surroundings = places.surroundings
+    if places.counted is not None:
+        keys, surroundings = keys[places.counted], surroundings[places.counted]
+    table.count_keys(keys, surroundings)

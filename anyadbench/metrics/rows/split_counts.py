@@ -31,11 +31,13 @@ class SlicePixels:
         brain_lesions: Lesion pixels of the brain, as places in the flattened slice; their components end at the brain's
             edge.
         field_lesions: Lesion pixels of the field, as places in the flattened slice.
+        counted: Where pixels count at all, flattened; ``None`` if all do.
     """
 
     brain: Bool[np.ndarray, " p"]
     brain_lesions: LesionPixels
     field_lesions: LesionPixels
+    counted: Bool[np.ndarray, " p"] | None = None
 
     @cached_property
     def brain_pixels(self) -> int:
@@ -60,27 +62,32 @@ class SlicePixels:
         """
         lesion = np.zeros(len(self.brain), dtype=bool)
         lesion[self.field_lesions.index] = True
-        index = np.flatnonzero(~self.brain | lesion)
+        index = np.flatnonzero((~self.brain if self.counted is None else ~self.brain & self.counted) | lesion)
         return index, _placed(self.field_lesions, index)
 
 
-def slice_pixels(masks: Any, brains: Any) -> list[SlicePixels]:
+def slice_pixels(masks: Any, brains: Any, ignored: Any = None) -> list[SlicePixels]:
     """Return where brain and surroundings lie in each slice.
 
     Args:
         masks: N x H x W lesion masks.
         brains: N x H x W brain masks.
+        ignored: N x H x W masks of pixels that are in neither, as if the field had holes there; a lesion pixel stays.
 
     Raises:
         UserError: If shapes do not fit.
     """
     truth = as_masks(masks)
-    whole = as_masks(brains, truth.shape)
+    whole, around = as_masks(brains, truth.shape), None
+    if ignored is not None:
+        counted = ~as_masks(ignored, truth.shape) | truth
+        whole, around = whole & counted, counted.reshape(len(truth), -1)
     lesions, lines = lesions_by_slice(truth), whole.reshape(len(whole), -1)
     crossing = [i for i, one in enumerate(lesions) if not lines[i][one.index].all()]
     within = dict(zip(crossing, lesions_by_slice(truth[crossing] & whole[crossing]), strict=True))
     return [
-        SlicePixels(line, within.get(i, own), own) for i, (line, own) in enumerate(zip(lines, lesions, strict=True))
+        SlicePixels(lines[i], within.get(i, own), own, None if around is None or around[i].all() else around[i])
+        for i, own in enumerate(lesions)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from anyadbench.metrics.boxes.row import box_numbers
 from anyadbench.metrics.scans.alarm_numbers import alarm_numbers
 from anyadbench.metrics.scans.scan_numbers import scan_numbers
 from anyadbench.metrics.scans.site_numbers import site_numbers
@@ -33,6 +34,8 @@ def added_numbers(
     found: dict[str, Any] = {}
     if place in whole.rows:
         found["scans"] = scan_numbers(whole.rows[place])
+    if place in whole.boxes:
+        found["boxes"] = box_numbers(whole.boxes[place])
     if alarms := alarm_numbers(whole.scores, *place):
         found["alarms"] = alarms
     named = whole.sites.get(place[0], {})

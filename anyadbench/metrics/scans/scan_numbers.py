@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from anyadbench.metrics.intervals.interval import LEVEL, MIN_SUBJECTS, interval, reliable
+from anyadbench.metrics.intervals.interval import MIN_SUBJECTS, interval, reliable
 from anyadbench.metrics.intervals.jackknife import Replicates
+from anyadbench.metrics.intervals.plain import plain_ends
 from anyadbench.metrics.lesions.cohort import FROC_NAMES, cohort_numbers
 from anyadbench.metrics.lesions.volumes import BIN_NAMES, VOLUME_BINS, volume_bins
 from anyadbench.metrics.scans.whole_scans import RowScans
-
-if TYPE_CHECKING:
-    from jaxtyping import Float64
 
 SHARES = (
     "dice", "dice_best", "dice_common", "lesion_ap", *FROC_NAMES, "froc", "lesion_f1", "lesion_sensitivity",
@@ -97,22 +94,10 @@ def scan_intervals(line: Replicates, patients: int) -> dict[str, tuple[float, fl
         if not one.reason:
             found[name] = (one.low, one.high)
     for name in AMOUNTS:
-        ends = _plain_ends(*line.metric(name), len(line.subjects))
+        ends = plain_ends(*line.metric(name), len(line.subjects))
         if ends is not None:
             found[name] = (max(ends[0], 0.0), ends[1]) if name == "alarms_per_scan" else ends
     return found
-
-
-def _plain_ends(
-    point: Float64[np.ndarray, " seeds"], jack: Float64[np.ndarray, "seeds n"], count: int
-) -> tuple[float, float] | None:
-    if reliable("", count) or np.isnan(point).any() or np.isnan(jack).any():
-        return None
-    mean, left_out = float(point.mean()), jack.mean(axis=0)
-    variance = float((count - 1) / count * np.square(left_out - left_out.mean()).sum())
-    variance += float(point.var(ddof=1)) / len(point) if len(point) > 1 else 0.0
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * math.sqrt(variance)
-    return mean - reach, mean + reach
 
 
 def _common_threshold(row: RowScans) -> float | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from anyadbench.metrics.lesions.cohort import cohort_numbers
 
 if TYPE_CHECKING:
+    from anyadbench.metrics.boxes.row import RowBoxes
     from anyadbench.metrics.lesions.record import ScanRecord
 
 Place = tuple[str, str]
@@ -74,11 +75,13 @@ class WholeScans:
         rows: Scans by test set and subset; empty if the protocol does not score whole scans.
         scores: Scores of subjects; empty without healthy ones.
         sites: Site of each subject by test set; empty where a data set names none.
+        boxes: Boxes by test set and subset; empty where lesions have masks.
     """
 
     rows: Mapping[Place, RowScans] = field(default_factory=dict)
     scores: Sequence[SubjectScore] = ()
     sites: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    boxes: Mapping[Place, RowBoxes] = field(default_factory=dict)
 
 
 def scan_table(row: RowScans) -> list[dict[str, str | int | float | None]]:

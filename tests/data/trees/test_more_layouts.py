@@ -7,9 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trees import anatomy, make_tree, save, values_of
+from trees import anatomy, make_tree, save, save_png, values_of
 
+from anyadbench.data.export_png import export_png
+from anyadbench.data.slices.rules import SliceRules
+from anyadbench.data.slices.selection import select_slices
 from anyadbench.data.store.build import prepare
+from anyadbench.data.store.store import open_store
 from anyadbench.data.trees.files import Person, ScanFiles
 from anyadbench.data.trees.layouts import REGIONS, Layout, get_layout
 from anyadbench.data.trees.problems import Problem, errors
@@ -259,11 +263,38 @@ def test_an_array_that_is_none_of_its_set_is_named(tmp_path: Path, array: np.nda
     assert cause in problem.sentence and problem.file == "BRISC/train/1.npy"
 
 
-def test_pictures_with_boxes_are_verified_and_never_prepared(tmp_path: Path) -> None:
-    tree, layout = tree_of("nova", tmp_path), get_layout("nova")
+def test_pictures_are_stored_with_their_boxes(tmp_path: Path) -> None:
+    tree, layout = tree_of("nova", tmp_path, 3), get_layout("nova")
     assert verify(tree, layout) == []
-    with pytest.raises(UserError, match=r"nova has boxes instead of masks, .*; score maps .* 'anyadbench score-boxes'"):
-        prepare(tree, layout, tmp_path / "store")
+    wide = save_png(tree / "images" / "case0009_002.png", np.full((30, 40), 7, np.uint8))
+    table = tree / "bboxes_gold.csv"
+    table.write_text(f"{table.read_text()}case0009_002.png,9,1,30,20,10,10\ncase0010_001.png,10,1,,,,\n")
+    shutil.copy(wide, tree / "images" / "case0010_001.png")
+    save_png(tree / "images" / "case0010_001.png", np.full((24, 24), 9, np.uint8))
+    store = prepare(tree, layout, tmp_path / "store")
+    assert store.sequences == ("flair", "t1", "t2") and store.shape == (30, 40) and not store.masks[:].any()
+    scans = list(store.slices["scan"])
+    assert store.boxes is not None
+    shown = {scans[row]: boxes.tolist() for row, boxes in store.boxes.items()}
+    assert shown == {  # moved by the padding of 24 x 24 to 30 x 40
+        "case0001_001": [[12.0, 8.0, 6.0, 4.0], [13.0, 9.0, 6.0, 4.0]],
+        "case0002_001": [[12.0, 8.0, 6.0, 4.0]],
+        "case0003_001": [[12.0, 8.0, 6.0, 4.0]],
+        "case0009_002": [[30.0, 20.0, 10.0, 10.0]],
+    }
+    parts = dict(zip(scans, store.slices["part"], strict=True))
+    assert parts["case0010_001"] == "test/normal" and parts["case0009_002"] == "test/abnormal"
+    assert store.slices["slice"][scans.index("case0009_002")] == 2
+    (tmp_path / "store" / "boxes.csv").write_text("row,left,top,width,height\n0,1.0,1.0,2.0,2.0\n")
+    with pytest.raises(UserError, match=r"The boxes of the store .* were changed after it was made; delete it"):
+        open_store(tmp_path / "store")
+
+
+def test_a_store_with_boxes_is_not_exported_as_masks(tmp_path: Path) -> None:
+    store = prepare(tree_of("nova", tmp_path), get_layout("nova"), tmp_path / "store")
+    selection = select_slices(store, SliceRules(), {}, ("test",))
+    with pytest.raises(UserError, match=r"has boxes instead of masks, which the release's tree cannot hold; export"):
+        export_png(store, tmp_path / "png", selection)
 
 
 def test_boxes_and_pictures_must_fit_each_other(tmp_path: Path) -> None:

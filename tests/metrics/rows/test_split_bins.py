@@ -11,7 +11,7 @@ from anyadbench.metrics.core.inside import brain_pixels
 from anyadbench.metrics.core.ordered_bits import ScoreError, float32_keys, key_values
 from anyadbench.metrics.rows.row_state import RowState
 from anyadbench.metrics.rows.split_bins import RowBins, SplitBins
-from anyadbench.metrics.rows.split_counts import slice_pixels
+from anyadbench.metrics.rows.split_counts import SplitCounts, slice_pixels
 
 COUNT = 12
 KINDS = ("positive", "both signs", "zero outside", "many octaves", "ties")
@@ -58,6 +58,24 @@ def test_field_and_brain_are_those_of_separate_counts(kind: str, bits: int) -> N
             inside.update(*brain_pixels(*(array[number : number + 1] for array in (maps, masks, brains))))
     same(both.field(), field)
     same(both.inside, inside)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ignored_pixels_are_in_no_histogram(kind: str) -> None:
+    maps, masks, brains = slices(kind)
+    ignored = np.random.default_rng(9).random(maps.shape) < 0.2
+    ignored[::4] = False
+    both, exact = SplitBins(), SplitCounts()
+    for state in (both, exact):
+        state.add(maps, slice_pixels(masks, brains, ignored))
+    stays = ~ignored | masks
+    for ours, theirs, kept in ((both.field(), exact.field(), stays), (both.inside, exact.inside, stays & brains)):
+        assert int(ours.to_arrays()["normal"].sum()) == theirs.normal_pixels == int((kept & ~masks).sum())
+        values = maps[kept & ~masks]
+        expected = PixelState()
+        expected.update(values[None, None], np.zeros((1, 1, len(values)), dtype=bool))
+        held = ours.to_arrays()["normal"] > 0
+        np.testing.assert_array_equal(ours.to_arrays()["bins"][held], expected.to_arrays()["bins"])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,32 +1,40 @@
-"""Trees of pictures whose lesions are marked by boxes: verified, but never prepared as a store."""
+"""Trees of pictures whose lesions are marked by boxes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from anyadbench.data.store.encoding import fit_coding
 from anyadbench.data.trees.files import Match, ScanFiles, Survey
 from anyadbench.data.trees.grouping import group_by_scan
 from anyadbench.data.trees.layouts import FOUR_D
 from anyadbench.data.trees.problems import BadFile, Problem
 from anyadbench.data.trees.reader import TreeReader
 from anyadbench.data.trees.readers.boxes import Box, outside, read_boxes
+from anyadbench.data.trees.scan_slices import Part, sequence_columns
 from anyadbench.errors import UserError
 
 if TYPE_CHECKING:
+    from jaxtyping import UInt8
+
     from anyadbench.data.trees.layouts import Layout
-    from anyadbench.data.trees.scan_slices import Part
 
 TABLE = "bboxes_gold.csv"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Picture:
-    """One picture: its boxes, and the hash of its pixels."""
+    """One picture: its number within the case, its boxes, its grey values and their hash."""
 
+    number: int
     boxes: tuple[Box, ...]
+    grey: UInt8[np.ndarray, "H W"]
     hashes: Mapping[str, str]
 
 
@@ -57,28 +65,36 @@ class BoxReader(TreeReader[Picture]):
         """Read a picture and check that its boxes lie inside."""
         path = files.files["picture"]
         try:
-            shape, sha = _look(path)
+            grey, sha = _look(path)
         except BadFile as bad:
             return None, [Problem(files.relative(path), bad.cause, bad.fix, scan=files.scan)]
         boxes = read_boxes(_table(files.root)).get(path.stem)
         if boxes is None:
             cause = f"is not listed in {TABLE}"
             return None, [Problem(files.relative(path), cause, "add it, or remove the picture", scan=files.scan)]
+        shape = (int(grey.shape[0]), int(grey.shape[1]))
         if (wrong := outside(boxes, shape)) is not None:
             cause = f"has {shape[1]} x {shape[0]} pixels, and a box at {wrong} that does not lie inside"
             return None, [Problem(files.relative(path), cause, "use the picture at its original size", scan=files.scan)]
-        return Picture(tuple(boxes), {"picture": sha}), []
+        return Picture(_number(files.scan), tuple(boxes), grey, {"picture": sha}), []
 
     def cut(self, content: Picture, layout: Layout) -> Part:
-        """Refuse: boxes are no masks.
+        """Return the picture as one slice, stored as each sequence that the layout's ``channels`` name.
 
-        Raises:
-            UserError: Always.
+        Which sequence a picture shows is unknown, so protocols can show it in any of these slots. It has no mask.
         """
-        raise UserError(
-            f"The data set {layout.name} has boxes instead of masks, so no store can be made of it; score maps of its "
-            "pictures with 'anyadbench score-boxes'."
-        )
+        grey = content.grey
+        images = np.repeat(grey[None, None].astype(np.uint16), len(layout.channels), axis=1)
+        row: dict[str, Any] = {"spacing_x": 1.0, "spacing_y": 1.0, "spacing_z": 1.0, "lesion_voxels": 0}
+        for name in layout.channels:
+            row |= sequence_columns(name, grey, fit_coding(grey), content.hashes["picture"])
+        item = {
+            "slice": content.number, "height_mm": 0.0, "brain": float((grey > 0).mean()), "lesion_px": 0,
+            "cavity_px": 0, "lesion_distance": 0 if content.boxes else -1,
+            "part": "test/abnormal" if content.boxes else "test/normal",
+        }  # fmt: skip
+        masks = np.zeros((1, *grey.shape), np.uint8)
+        return Part(layout.channels, images, masks, row, [item], content.hashes, (content.boxes,))
 
 
 BOXES = BoxReader()
@@ -92,9 +108,14 @@ def _table(root: Path) -> Path:
     return path
 
 
-def _look(path: Path) -> tuple[tuple[int, int], str]:
-    """Return a picture's height and width, and the hash of its grey values."""
-    import numpy as np
+def _number(scan: str) -> int:
+    """Return the number at the end of a picture's name."""
+    found = re.search(r"(\d{1,9})$", scan)
+    return int(found[1]) if found else 0
+
+
+def _look(path: Path) -> tuple[UInt8[np.ndarray, "H W"], str]:
+    """Return a picture's grey values and their hash."""
     from PIL import Image, UnidentifiedImageError
 
     from anyadbench.data.trees.nifti_scan import hash_array
@@ -104,4 +125,4 @@ def _look(path: Path) -> tuple[tuple[int, int], str]:
             grey = np.asarray(picture.convert("L"))
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise BadFile(path, "is damaged or not a PNG", "download it again") from error
-    return (int(grey.shape[0]), int(grey.shape[1])), hash_array(grey)
+    return grey, hash_array(grey)

@@ -65,13 +65,15 @@ SLICES = (
         (r"(?P<kind>images)/(?P<scan>(?P<subject>case\d+)~\d+)",),
         {"images": FOUR_D},
         expected=(),
+        channels=("flair", "t1", "t2"),
         reader="boxes",
         where="https://huggingface.co/datasets/c-i-ber/Nova",
         licence="CC BY-NC-SA 4.0",
         citation="Bercea et al., NOVA, arXiv:2505.14064 (NeurIPS 2025)",
         tree="images/case0001_001.png and bboxes_gold.csv with filename, x, y, width, height in pixels",
-        notes="Boxes instead of masks, so that no store can be prepared: score maps of the pictures with "
-        "anyadbench score-boxes. The table does not say which sequence a picture shows, and the skull is visible.",
+        notes="Boxes instead of masks, so rows have numbers of boxes and no pixel metric. The table does not say which "
+        "sequence a picture shows: each is stored as FLAIR, T1 and T2, and shown as what the row says. The skull is "
+        "visible, and is not stripped.",
     ),
 )
 """Trees of slices."""
