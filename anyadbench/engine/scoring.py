@@ -136,8 +136,9 @@ class Evaluation(abc.ABC):
         ignored = self.ignored(reader, indices)
         pixels = slice_pixels(masks, self.brains(values), ignored)
         entries = self._entries(reader, test, indices, abnormal)
-        for i, entry in enumerate(entries if ignored is not None else ()):
-            entry[IGNORED_PX] = int(ignored[i].sum())
+        if ignored is not None:
+            for entry, count in zip(entries, ignored.sum(axis=(1, 2)).tolist(), strict=True):
+                entry[IGNORED_PX] = count
         names = [f"{entry['scan']} slice {entry['slice']}" for entry in entries]
         self.kept.add_slices(test, indices, values, present, masks)
         for subset, members, served in self._rounds(present, test):

@@ -36,10 +36,11 @@ def normals() -> PixelState:
 def subjects_of(
     maps: np.ndarray, kind: type[PixelStats] | type[PixelState], masks: np.ndarray, brains: np.ndarray | None = None
 ) -> dict[str, object]:
-    states, whole = {}, np.ones_like(masks) if brains is None else brains
+    states: dict[str, object] = {}
+    whole = np.ones_like(masks) if brains is None else brains
     for number in range(len(maps)):
         part = slice(number, number + 1)
-        state = SplitCounts() if kind is PixelStats else SplitBins()
+        state: Any = SplitCounts() if kind is PixelStats else SplitBins()
         state.add(maps[part], slice_pixels(masks[part], whole[part]))
         states[f"s{number}"] = state
     return states

@@ -82,7 +82,8 @@ def test_ignored_pixels_are_in_no_histogram(kind: str) -> None:
 def test_a_row_and_its_subjects_are_counted_at_once(kind: str) -> None:
     maps, masks, brains = slices(kind)
     places = slice_pixels(masks, brains)
-    row, expected, subjects = RowBins(), SplitBins(), {}
+    row, expected = RowBins(), SplitBins()
+    subjects: dict[str, SplitBins] = {}
     for number in range(COUNT):  # subjects come back after others
         name = f"s{number // 2 % 3}"
         row.add(name, maps[number].ravel(), places[number])
