@@ -117,19 +117,17 @@ def ours_streaming(load: Loader, batches: Batches, clock: Clock) -> dict[str, fl
 
 def ours_exact_brain(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]:
     """Time the exact counts of field and brain together, on maps in memory."""
-    from anyadbench.metrics import PixelStats
     from anyadbench.metrics.rows.split_counts import SplitCounts
 
     maps, masks = load()
-    return _split(SplitCounts(PixelStats(), PixelStats()), [(maps, masks)], clock)
+    return _split(SplitCounts(), [(maps, masks)], clock)
 
 
 def ours_streaming_brain(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]:
     """Time the streaming counts of field and brain together, fed with batches that are dropped after use."""
-    from anyadbench.metrics import PixelState
-    from anyadbench.metrics.rows.split_counts import SplitCounts
+    from anyadbench.metrics.rows.split_bins import SplitBins
 
-    return _split(SplitCounts(PixelState(), PixelState()), batches(), clock)
+    return _split(SplitBins(), batches(), clock)
 
 
 def _split(counts: Any, batches: Iterable[tuple[Any, Any]], clock: Clock) -> dict[str, float]:
@@ -245,7 +243,7 @@ IMPLEMENTATIONS: dict[str, tuple[Callable[[Loader, Batches, Clock], dict[str, fl
     "ours exact, batches": (ours_exact_batches, ("anyadbench.metrics.core.exact", "scipy.ndimage")),
     "ours streaming": (ours_streaming, ("anyadbench.metrics.core.streaming", "scipy.ndimage")),
     "ours exact, with brain": (ours_exact_brain, ("anyadbench.metrics.rows.split_counts", "scipy.ndimage")),
-    "ours streaming, with brain": (ours_streaming_brain, ("anyadbench.metrics.rows.split_counts", "scipy.ndimage")),
+    "ours streaming, with brain": (ours_streaming_brain, ("anyadbench.metrics.rows.split_bins", "scipy.ndimage")),
     "scikit-learn": (scikit_learn, ("sklearn.metrics",)),
     "torchmetrics exact": (torchmetrics_exact, ("torch", "torchmetrics.functional.classification")),
     "anomalib": (anomalib_four, ("anomalib.metrics.aupro", "anomalib.metrics.f1_score")),

@@ -133,6 +133,7 @@ def write_scores(
         for label, state in by_label.items():
             reporter.check()
             pixels = state.pixels(test.name, thresholds.get(label))
+            state.release()  # the rows' scores are most of a cell's memory
             row, values = build_row(test, state, pixels, data.protocol.sequences, complete)
             rows.append(row)
             if values is not None:

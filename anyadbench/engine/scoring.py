@@ -7,7 +7,7 @@ import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -119,7 +119,7 @@ class Evaluation(abc.ABC):
             own = [tuple(np.array(self.protocol.sequences)[has]) for has in present]
             for subset in dict.fromkeys(own):
                 members = np.flatnonzero([has == subset for has in own])
-                names = [self._name(reader, index) for index in part[members]]
+                names = self._names(reader, part[members])
                 scores[start + members] = self.score(values[members], subset, names)[1]
         return scores, np.isin(indices, abnormals)
 
@@ -135,17 +135,18 @@ class Evaluation(abc.ABC):
         masks = self._masks(reader, indices, abnormal)
         ignored = self.ignored(reader, indices)
         pixels = slice_pixels(masks, self.brains(values), ignored)
+        entries = self._entries(reader, test, indices, abnormal)
+        if ignored is not None:
+            for entry, count in zip(entries, ignored.sum(axis=(1, 2)).tolist(), strict=True):
+                entry[IGNORED_PX] = count
+        names = [f"{entry['scan']} slice {entry['slice']}" for entry in entries]
         self.kept.add_slices(test, indices, values, present, masks)
         for subset, members, served in self._rounds(present, test):
-            maps, images = self.score(
-                values[members], subset, names=[self._name(reader, index) for index in indices[members]]
-            )
+            maps, images = self.score(values[members], subset, [names[i] for i in members])
             normalised = self._normalised(reader, indices[members], values[members], subset, images)
             for label, chosen in served:
                 records = [
-                    self._record(reader, test, label, int(indices[members[i]]), bool(abnormal[members[i]]), images[i])
-                    | ({} if ignored is None else {IGNORED_PX: int(ignored[members[i]].sum())})
-                    | normalised[i]
+                    {**entries[members[i]], "subset": label, "image_score": float(images[i]), **normalised[i]}
                     for i in chosen
                 ]
                 states[label].add(maps[chosen], [pixels[i] for i in members[chosen]], records)
@@ -166,7 +167,7 @@ class Evaluation(abc.ABC):
             part = indices[start : start + SCORING_BATCH]
             values, present = reader.read(part)
             for subset, members, _ in self._rounds(present):
-                names = [self._name(reader, index) for index in part[members]]
+                names = self._names(reader, part[members])
                 images = self.score(values[members], subset, names)[1]
                 self.heights.learn(reader, part[members], values[members], subset, images)
             self.reporter.progress(min(start + SCORING_BATCH, len(indices)), len(indices), "scoring training normals")
@@ -276,7 +277,7 @@ class Evaluation(abc.ABC):
             values, present = reader.read(part)
             brains = self.brains(values)
             for subset, members, served in self._rounds(present):
-                names = [self._name(reader, index) for index in part[members]]
+                names = self._names(reader, part[members])
                 maps, images = self.score(values[members], subset, names)
                 for label, chosen in served:
                     if seen is not None:
@@ -310,29 +311,37 @@ class Evaluation(abc.ABC):
         """Resample masks from the grid of a method's input to the scoring grid."""
         return on_scoring_grid(masks, self.protocol)
 
-    def _name(self, reader: SliceReader, index: int) -> str:
-        entry = reader.store.slices.iloc[int(index)]
-        return f"{entry['scan']} slice {entry['slice']}"
+    def _names(self, reader: SliceReader, indices: Int[np.ndarray, " B"]) -> list[str]:
+        table = reader.store.slices.iloc[indices]
+        return [f"{scan} slice {number}" for scan, number in zip(table["scan"], table["slice"], strict=True)]
 
-    def _lesion_px(self, entry: Any) -> int:
-        return int(entry["lesion_px"]) - (0 if self.protocol.slices.cavity else int(entry["cavity_px"]))
-
-    def _record(
-        self, reader: SliceReader, test: TestSet, label: str, index: int, abnormal: bool, image: float
-    ) -> dict[str, str | int | float | None]:
-        entry = reader.store.slices.iloc[index]
-        return {
-            "test": test.name,
-            "subset": label,
-            "subject": str(entry["subject"]),
-            "scan": str(entry["scan"]),
-            "slice": int(entry["slice"]),
-            "height_mm": float(entry["height_mm"]),
-            "label": int(abnormal),
-            "lesion_px": self._lesion_px(entry) if abnormal else 0,
-            "brain": float(entry["brain"]),
-            "image_score": float(image),
-        }
+    def _entries(
+        self, reader: SliceReader, test: TestSet, indices: Int[np.ndarray, " B"], abnormal: Bool[np.ndarray, " B"]
+    ) -> list[dict[str, str | int | float | None]]:
+        """Return what the slice table holds of slices in every row; subset and score are yet to be filled in."""
+        table = reader.store.slices.iloc[indices]
+        lesions = table["lesion_px"].to_numpy(np.int64)
+        if not self.protocol.slices.cavity:
+            lesions = lesions - table["cavity_px"].to_numpy(np.int64)
+        columns = (
+            table["subject"].astype(str), table["scan"].astype(str), table["slice"].astype(int).tolist(),
+            table["height_mm"].astype(float).tolist(), np.where(abnormal, lesions, 0).tolist(), abnormal.tolist(),
+            table["brain"].astype(float).tolist(),
+        )  # fmt: skip
+        return [
+            {
+                "test": test.name,
+                "subset": "",
+                "subject": subject,
+                "scan": scan,
+                "slice": number,
+                "height_mm": height,
+                "label": int(label),
+                "lesion_px": lesion,
+                "brain": brain,
+            }
+            for subject, scan, number, height, lesion, label, brain in zip(*columns, strict=True)
+        ]
 
 
 def spread(indices: Int[np.ndarray, " N"], most: int) -> Int[np.ndarray, " n"]:

@@ -35,7 +35,7 @@ def common_thresholds(state: RowState) -> tuple[float, ...]:
 def _lesion_keys(state: RowState) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
     """Return ordered keys of lesion pixels inside the brain, ascending, and how many pixels each stands for."""
     if not state.exact:
-        pooled = state.pooled.inside
+        pooled = state.bins.pooled.inside
         arrays, bits = pooled.to_arrays(), pooled.bits
         held = arrays["lesion"] > 0
         first = (arrays["bins"][held].astype(np.int64) - (1 << (bits - 1))) << (32 - bits)

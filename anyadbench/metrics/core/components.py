@@ -82,6 +82,24 @@ def lesion_pixels(masks: Bool[np.ndarray, "n h w"], labels: Any | None = None) -
     return LesionPixels(index, sizes[ids].astype(np.int64), int(np.count_nonzero(sizes)))
 
 
+def lesions_by_slice(masks: Bool[np.ndarray, "n h w"]) -> list[LesionPixels]:
+    """Find the lesion pixels of each slice; their indices are those of the flattened slice.
+
+    Args:
+        masks: Lesion masks.
+    """
+    nothing = np.empty(0, dtype=np.int64)
+    found, pixels = [LesionPixels(nothing, nothing, 0)] * len(masks), masks[0].size if len(masks) else 0
+    index = np.flatnonzero(masks)
+    ends = np.searchsorted(index, np.arange(1, len(masks) + 1) * pixels)
+    for where, labels, count in _label_boxes(masks, index):
+        number = where[0]
+        own = index[ends[number - 1] if number else 0 : ends[number]] - number * pixels
+        ids = labels[masks[where]]
+        found[number] = LesionPixels(own, np.bincount(ids)[ids], count)
+    return found
+
+
 def _checked_ids(masks: np.ndarray, index: np.ndarray, labels: Any) -> Int64[np.ndarray, " p"]:
     """Return ids from 0 up for the lesion pixels; labels that restart in each slice are made distinct."""
     array = to_numpy(labels)

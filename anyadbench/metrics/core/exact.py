@@ -218,7 +218,7 @@ def _joined(group: list[Int32[np.ndarray, " m"]]) -> Int32[np.ndarray, " m"]:
     if len(group) == 1:
         return group[0]
     joined = np.concatenate(group)
-    joined.sort()
+    joined.sort(kind="stable")  # merges the chunks, which are sorted
     return joined
 
 

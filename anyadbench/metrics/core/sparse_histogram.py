@@ -40,14 +40,24 @@ class PagedTable:
         """Bytes of the table."""
         return self._table.nbytes
 
-    def count_keys(self, keys: Int32[np.ndarray, " p"]) -> None:
-        """Add one for each key."""
-        bins, positions = np.empty(_BLOCK, dtype=np.int32), np.empty(_BLOCK, dtype=np.intp)
+    def count_keys(self, keys: Int32[np.ndarray, " p"], even: Int32[np.ndarray, " p"] | None = None) -> None:
+        """Add one for each key.
+
+        Args:
+            keys: Ordered keys.
+            even: If given, the lowest bit of a key's bin is not the key's own but 0 where this is 1, and 1 where it
+                is 0: one table then counts two kinds of pixels.
+        """
+        most = min(_BLOCK, len(keys))
+        bins, positions = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.intp)
         # Blocks that fit the processor's cache: the passes below then cost little compared with the counting.
         for start in range(0, len(keys), _BLOCK):
             block = keys[start : start + _BLOCK]
             size = len(block)
             np.right_shift(block, self._shift, out=bins[:size])
+            if even is not None:
+                np.bitwise_or(bins[:size], 1, out=bins[:size])
+                np.subtract(bins[:size], even[start : start + size], out=bins[:size])
             offset = self._offset(bins[:size])
             np.add(bins[:size], offset, out=positions[:size])
             np.add.at(self._table, positions[:size], 1)
@@ -58,9 +68,36 @@ class PagedTable:
             offset = self._offset(bins)
             np.add.at(self._table, bins + offset, values)
 
+    def clear(self) -> None:
+        """Set all sums to 0; the table keeps its room."""
+        self._table.fill(0)
+
+    def halves(self) -> tuple[PagedTable, PagedTable]:
+        """Return the sums of the even and of the odd bins, as tables of one bit less."""
+        found = []
+        for lowest in (0, 1):
+            half = PagedTable(31 - self._shift)
+            half._offsets = np.where(self._offsets == _MISSING, _MISSING, self._offsets >> 1)
+            half._pages, half._table = self._pages.copy(), self._table[lowest::2].copy()
+            found.append(half)
+        return found[0], found[1]
+
+    def copy(self) -> PagedTable:
+        """Return a table of the same sums that shares nothing with this one."""
+        twin = PagedTable(32 - self._shift)
+        twin._offsets, twin._pages, twin._table = self._offsets.copy(), self._pages.copy(), self._table.copy()
+        return twin
+
+    def add_table(self, other: PagedTable) -> None:
+        """Add the sums of a table of as many bits."""
+        if np.array_equal(self._pages, other._pages):
+            self._table += other._table
+        else:
+            self.add(*other.items())
+
     def items(self) -> tuple[Int64[np.ndarray, " b"], Int64[np.ndarray, " b"]]:
         """Return the bins that are not zero, ascending, and their sums."""
-        positions = np.flatnonzero(self._table)
+        positions = np.flatnonzero(self._table != 0)  # on booleans it is several times as fast
         slots = positions >> self._page_bits
         return positions - self._offsets[self._pages[slots]], self._table[positions]
 

@@ -21,7 +21,7 @@ from anyadbench.metrics.core.sparse_histogram import PagedTable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jaxtyping import Float32, Float64
+    from jaxtyping import Float32, Float64, Int32
 
     from anyadbench.metrics.core.components import LesionPixels
 
@@ -62,7 +62,7 @@ class PixelState:
 
     def add_pixels(self, flat: Float32[np.ndarray, " n"], lesions: LesionPixels) -> None:
         """Add finite scores, of which those at the lesions' places are lesion pixels."""
-        self._add_lesions(float32_keys(flat[lesions.index]), lesions)
+        self.add_lesions(float32_keys(flat[lesions.index]), lesions)
         for start in range(0, flat.size, _BLOCK_PIXELS):
             self._total.count_keys(float32_keys(flat[start : start + _BLOCK_PIXELS]))
 
@@ -90,7 +90,7 @@ class PixelState:
         flat = maps.detach().contiguous().view(torch.int32).ravel()
         keys = torch.where(flat < 0, -(2**31) - flat, flat)
         index = torch.from_numpy(lesions.index).to(maps.device)
-        self._add_lesions(keys[index].cpu().numpy(), lesions)
+        self.add_lesions(keys[index].cpu().numpy(), lesions)
         if keys.numel() == 0:
             return
         bins = (keys >> (32 - self.bits)).long()
@@ -99,7 +99,29 @@ class PixelState:
         occupied = torch.nonzero(counts).ravel()
         self._total.add((occupied + first).cpu().numpy(), counts[occupied].cpu().numpy())
 
-    def _add_lesions(self, keys: np.ndarray, lesions: LesionPixels) -> None:
+    def with_pixels(self, *counted: PagedTable) -> PixelState:
+        """Return the state with the lesion pixels of this one, and pixels that were counted elsewhere.
+
+        Args:
+            counted: All pixels, those of lesions among them, by bins of as many bits.
+        """
+        result = PixelState(self.bits)
+        result.components = self.components
+        result._lesion, result._weight, result._total = self._lesion.copy(), self._weight.copy(), counted[0].copy()
+        for table in counted[1:]:
+            result._total.add_table(table)
+        return result
+
+    def add_lesions(self, keys: Int32[np.ndarray, " p"], lesions: LesionPixels) -> None:
+        """Add lesion pixels without counting them among all pixels (see `with_pixels`).
+
+        Args:
+            keys: Their ordered keys.
+            lesions: Areas of their components; where the pixels lie does not matter.
+
+        Raises:
+            UserError: If there are too many components.
+        """
         if self.components + lesions.count > _MOST_COMPONENTS:
             raise UserError(f"One pixel state holds at most {_MOST_COMPONENTS} lesions; use one state per part.")
         self.components += lesions.count

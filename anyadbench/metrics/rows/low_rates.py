@@ -14,8 +14,9 @@ from anyadbench.metrics.core.aupimo import FPR_BOUNDS, covered_share, falling_ra
 from anyadbench.metrics.core.ordered_bits import float32_keys
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Int32, Int64
+    from jaxtyping import Float32, Int32
 
+    from anyadbench.metrics.rows.split_counts import SlicePixels
 
 SPARE = 1 << 15
 """Scores that are kept beyond those needed before the lowest are dropped."""
@@ -36,26 +37,23 @@ class LowRates:
         self._least = -(2**31)
         self._lesions: list[Int32[np.ndarray, " p"] | None] = []
 
-    def add(
-        self, scores: Float32[np.ndarray, " m"], lesions: Int64[np.ndarray, " p"], field: int, normal: bool
-    ) -> None:
+    def add(self, scores: Float32[np.ndarray, " p"], places: SlicePixels, normal: bool) -> None:
         """Add a slice.
 
         Args:
-            scores: Its finite scores inside the brain.
-            lesions: Places of its lesion pixels among them.
-            field: Pixels of the whole slice.
+            scores: Its finite scores, flattened.
+            places: Where its brain and the lesions in it lie.
             normal: Whether it is a normal slice.
         """
-        self._lesions.append(None if normal else np.sort(float32_keys(scores[lesions])))
-        if not normal or not len(scores):
+        keys = float32_keys(scores)
+        self._lesions.append(None if normal else np.sort(keys[places.brain_lesions.index]))
+        if not normal or not places.brain_pixels:
             return
         self._normals += 1
-        self._field = max(self._field, field)
-        keys = float32_keys(scores)
-        high = keys[keys >= self._least]
+        self._field = max(self._field, len(scores))
+        high = keys[places.brain & (keys >= self._least)]
         self._keys.append(high)
-        self._weights.append(np.full(len(high), 1.0 / len(scores)))
+        self._weights.append(np.full(len(high), 1.0 / places.brain_pixels))
         self._held += len(high)
         if self._held > 2 * self._most() + SPARE:
             self._prune()

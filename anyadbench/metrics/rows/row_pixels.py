@@ -23,6 +23,7 @@ from anyadbench.metrics.core.thresholds import Quantile
 from anyadbench.metrics.rows.brain_pixels import Ranked, brain_parts, read_brain
 from anyadbench.metrics.rows.grouped import GroupedSteps
 from anyadbench.metrics.rows.grouped_storage import GROUPED_FORMAT, grouped_arrays, read_grouped
+from anyadbench.metrics.rows.split_bins import SplitBins
 from anyadbench.metrics.rows.split_counts import SplitCounts
 
 if TYPE_CHECKING:
@@ -105,12 +106,10 @@ class RowPixels:
             raise UserError("The counts at the threshold contradict the ranking of the pixels; run the cell again.")
 
 
-def exact_pixels(
-    test: str, subset: str, states: Mapping[str, SplitCounts[PixelStats]], quantile: Quantile | None
-) -> RowPixels:
+def exact_pixels(test: str, subset: str, states: Mapping[str, SplitCounts], quantile: Quantile | None) -> RowPixels:
     """Combine the states of all subjects; they are not copied, so their sum exists only within this call."""
     names = tuple(sorted(states))
-    pooled = SplitCounts(PixelStats(), PixelStats())
+    pooled = SplitCounts()
     for name in names:
         pooled.merge(states[name])
     for part in (pooled.inside, pooled.outside):
@@ -130,8 +129,8 @@ def _exact(pooled: PixelStats, parts: Sequence[PixelStats]) -> Ranked:
 def streaming_pixels(
     test: str,
     subset: str,
-    pooled: SplitCounts[PixelState],
-    states: Mapping[str, SplitCounts[PixelState]],
+    pooled: SplitBins,
+    states: Mapping[str, SplitBins],
     quantile: Quantile | None,
 ) -> RowPixels:
     """Combine the pooled state and the coarser states of all subjects."""
@@ -139,8 +138,9 @@ def streaming_pixels(
     nobody = np.empty(0, dtype=np.int64)
     cohort = binned_cohort([states[name].field() for name in names])
     inner = binned_cohort([states[name].inside for name in names])
-    brain = Ranked(replace(pooled.inside.steps(), region=INSIDE), nobody, inner)
-    decision = _decide(pooled.inside, quantile)
+    whole = pooled.inside
+    brain = Ranked(replace(whole.steps(), region=INSIDE), nobody, inner)
+    decision = _decide(whole, quantile)
     return RowPixels(test, subset, names, pooled.field().steps(), nobody, cohort, decision, brain)
 
 

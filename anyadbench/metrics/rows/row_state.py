@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anyadbench.metrics.boxes.numbers import BoxImage
+from anyadbench.metrics.core.arrays import as_maps
 from anyadbench.metrics.core.exact import PixelStats
-from anyadbench.metrics.core.streaming import PixelState
 from anyadbench.metrics.rows.low_rates import LowRates
 from anyadbench.metrics.rows.row_pixels import RowPixels, exact_pixels, streaming_pixels
+from anyadbench.metrics.rows.split_bins import RowBins
 from anyadbench.metrics.rows.split_counts import SlicePixels, SplitCounts
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float32
 
     from anyadbench.metrics.core.thresholds import Quantile
-
-SUBJECT_BITS = 20
-"""Bits of the subjects' histograms where a row is counted in bins (see ``docs/metrics.md``)."""
 
 SUBJECT_CHUNK = 2**20
 """Unsorted scores that each subject's exact state holds."""
@@ -38,9 +36,8 @@ class RowState:
     Attributes:
         label: Subset label.
         exact: Whether scores are compared exactly, not by bins.
-        pooled: Pixel histograms of all subjects, for a row that is not exact.
         subjects: Pixel scores by subject, for an exact row.
-        binned: Coarser pixel histograms by subject, for one that is not.
+        bins: Pixel histograms, for one that is not.
         records: One entry per slice for ``scores/slices.csv``.
         emptied: Abnormal slices without a lesion pixel on the scoring grid.
         slices: Most slices that the row can have.
@@ -50,9 +47,8 @@ class RowState:
 
     label: str
     exact: bool
-    pooled: SplitCounts[PixelState] = field(default_factory=lambda: SplitCounts(PixelState(), PixelState()))
-    subjects: dict[str, SplitCounts[PixelStats]] = field(default_factory=dict)
-    binned: dict[str, SplitCounts[PixelState]] = field(default_factory=dict)
+    subjects: dict[str, SplitCounts] = field(default_factory=dict)
+    bins: RowBins = field(default_factory=RowBins)
     records: list[Record] = field(default_factory=list)
     emptied: int = 0
     slices: int = 0
@@ -71,25 +67,26 @@ class RowState:
             slices: Where their brains and lesions lie (see `anyadbench.metrics.rows.split_counts.slice_pixels`).
             records: Their table entries.
         """
-        if not self.exact:
-            self.pooled.add(maps, slices)
-        for subject in dict.fromkeys(str(record["subject"]) for record in records):
-            chosen = [i for i, record in enumerate(records) if record["subject"] == subject]
-            part = maps[chosen], [slices[i] for i in chosen]
-            if self.exact:
-                fresh = SplitCounts(PixelStats(SUBJECT_CHUNK), PixelStats(SUBJECT_CHUNK))
-                self.subjects.setdefault(subject, fresh).add(*part)
-            else:
-                coarse = SplitCounts(PixelState(SUBJECT_BITS), PixelState(SUBJECT_BITS))
-                self.binned.setdefault(subject, coarse).add(*part)
-        for scores, places, record in zip(maps, slices, records, strict=True):
-            inside = scores.ravel()[places.inside]
-            self.low_rates.add(inside, places.brain_lesions.index, scores.size, normal=not record["label"])
+        flat = as_maps(maps).reshape(len(maps), -1)
+        if self.exact:
+            self._add_exact(maps, slices, [str(record["subject"]) for record in records])
+        for scores, places, record in zip(flat, slices, records, strict=True):
+            if not self.exact:
+                self.bins.add(str(record["subject"]), scores, places)
+            self.low_rates.add(scores, places, normal=not record["label"])
         self.records += records
         self.emptied += sum(
             bool(record["label"]) and not len(places.field_lesions.index)
             for record, places in zip(records, slices, strict=True)
         )
+
+    def _add_exact(
+        self, maps: Float32[np.ndarray, "B h w"], slices: Sequence[SlicePixels], subjects: list[str]
+    ) -> None:
+        for subject in dict.fromkeys(subjects):
+            chosen = [i for i, name in enumerate(subjects) if name == subject]
+            fresh = SplitCounts(PixelStats(SUBJECT_CHUNK), PixelStats(SUBJECT_CHUNK))
+            self.subjects.setdefault(subject, fresh).add(maps[chosen], [slices[i] for i in chosen])
 
     def finish(self) -> None:
         """Complete the table entries with what needs all slices: the AUPIMO of each."""
@@ -102,4 +99,8 @@ class RowState:
             return None
         if self.exact:
             return exact_pixels(test, self.label, self.subjects, quantile)
-        return streaming_pixels(test, self.label, self.pooled, self.binned, quantile)
+        return streaming_pixels(test, self.label, self.bins.pooled, self.bins.subjects, quantile)
+
+    def release(self) -> None:
+        """Drop the pixels, once what is needed of them has been computed; the table entries stay."""
+        self.subjects, self.bins = {}, RowBins()

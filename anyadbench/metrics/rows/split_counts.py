@@ -1,43 +1,69 @@
 """Counts of the whole field and of the brain from one look at each pixel.
 
-Brain and surroundings are counted apart. The normal pixels of the field are those of both, so counting the brain too
-costs no second sort of its pixels.
+Exact scores of the brain and of its surroundings are kept apart. The normal pixels of the field are those of both, so
+counting the brain too costs no second sort of its pixels.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from anyadbench.metrics.core.arrays import as_maps, as_masks
-from anyadbench.metrics.core.components import LesionPixels, lesion_pixels
+from anyadbench.metrics.core.components import LesionPixels, lesions_by_slice
 from anyadbench.metrics.core.exact import PixelStats
-from anyadbench.metrics.core.streaming import PixelState
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, Int64
-
-State = TypeVar("State", PixelStats, PixelState)
+    from jaxtyping import Bool, Float32, Int32, Int64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SlicePixels:
     """Where the brain and its surroundings lie in one slice, for all maps of the slice.
 
     Attributes:
-        inside: Indices of the brain's pixels in the flattened slice.
-        outside: Indices of the normal pixels outside the brain, and of every lesion pixel of the field.
-        brain_lesions: Lesion pixels of the brain, as places in ``inside``; their components end at the brain's edge.
-        field_lesions: Lesion pixels of the field, as places in ``outside``.
+        brain: The brain, flattened.
+        brain_lesions: Lesion pixels of the brain, as places in the flattened slice; their components end at the brain's
+            edge.
+        field_lesions: Lesion pixels of the field, as places in the flattened slice.
+        counted: Where pixels count at all, flattened; ``None`` if all do.
     """
 
-    inside: Int64[np.ndarray, " m"]
-    outside: Int64[np.ndarray, " k"]
+    brain: Bool[np.ndarray, " p"]
     brain_lesions: LesionPixels
     field_lesions: LesionPixels
+    counted: Bool[np.ndarray, " p"] | None = None
+
+    @cached_property
+    def brain_pixels(self) -> int:
+        """Number of pixels of the brain."""
+        return int(np.count_nonzero(self.brain))
+
+    @cached_property
+    def surroundings(self) -> Int32[np.ndarray, " p"]:
+        """1 outside the brain, 0 inside."""
+        return (~self.brain).astype(np.int32)
+
+    @cached_property
+    def inside(self) -> tuple[Int64[np.ndarray, " m"], LesionPixels]:
+        """Indices of the brain's pixels, and its lesion pixels as places among these."""
+        index = np.flatnonzero(self.brain)
+        return index, _placed(self.brain_lesions, index)
+
+    @cached_property
+    def outside(self) -> tuple[Int64[np.ndarray, " k"], LesionPixels]:
+        """Indices of the normal pixels outside the brain and of every lesion pixel of the field, and the latter's
+        places among these.
+        """
+        lesion = np.zeros(len(self.brain), dtype=bool)
+        lesion[self.field_lesions.index] = True
+        index = np.flatnonzero((~self.brain if self.counted is None else ~self.brain & self.counted) | lesion)
+        return index, _placed(self.field_lesions, index)
 
 
 def slice_pixels(masks: Any, brains: Any, ignored: Any = None) -> list[SlicePixels]:
@@ -52,17 +78,17 @@ def slice_pixels(masks: Any, brains: Any, ignored: Any = None) -> list[SlicePixe
         UserError: If shapes do not fit.
     """
     truth = as_masks(masks)
-    around = np.ones_like(truth) if ignored is None else ~as_masks(ignored, truth.shape) | truth
-    brain = as_masks(brains, truth.shape) & around
-    return [_one(*slices) for slices in zip(truth, brain, ~brain & around, strict=True)]
-
-
-def _one(mask: Bool[np.ndarray, "h w"], brain: Bool[np.ndarray, "h w"], around: Bool[np.ndarray, "h w"]) -> SlicePixels:
-    within = mask & brain
-    inside, outside = np.flatnonzero(brain), np.flatnonzero(around | mask)
-    field = lesion_pixels(mask[None])
-    brain_lesions = field if len(field.index) == np.count_nonzero(within) else lesion_pixels(within[None])
-    return SlicePixels(inside, outside, _placed(brain_lesions, inside), _placed(field, outside))
+    whole, around = as_masks(brains, truth.shape), None
+    if ignored is not None:
+        counted = ~as_masks(ignored, truth.shape) | truth
+        whole, around = whole & counted, counted.reshape(len(truth), -1)
+    lesions, lines = lesions_by_slice(truth), whole.reshape(len(whole), -1)
+    crossing = [i for i, one in enumerate(lesions) if not lines[i][one.index].all()]
+    within = dict(zip(crossing, lesions_by_slice(truth[crossing] & whole[crossing]), strict=True))
+    return [
+        SlicePixels(lines[i], within.get(i, own), own, None if around is None or around[i].all() else around[i])
+        for i, own in enumerate(lesions)
+    ]
 
 
 def _placed(lesions: LesionPixels, line: Int64[np.ndarray, " m"]) -> LesionPixels:
@@ -81,16 +107,16 @@ def _in_line(
 
 
 @dataclass(frozen=True)
-class SplitCounts(Generic[State]):
-    """Pixel scores of the brain and of its surroundings.
+class SplitCounts:
+    """Pixel scores of the brain and of its surroundings, compared exactly.
 
     Attributes:
         inside: The brain's pixels.
         outside: Normal pixels outside the brain, and every lesion pixel of the field.
     """
 
-    inside: State
-    outside: State
+    inside: PixelStats = dataclasses.field(default_factory=PixelStats)
+    outside: PixelStats = dataclasses.field(default_factory=PixelStats)
 
     def add(self, maps: Float32[np.ndarray, "n h w"], slices: Sequence[SlicePixels]) -> None:
         """Count the pixels of slices.
@@ -100,20 +126,20 @@ class SplitCounts(Generic[State]):
             ScoreError: If a score is NaN or infinite; the state is unchanged.
         """
         flat = as_maps(maps).reshape(len(maps), -1)
-        inside = [(scores[one.inside], one.brain_lesions) for scores, one in zip(flat, slices, strict=True)]
-        outside = [(scores[one.outside], one.field_lesions) for scores, one in zip(flat, slices, strict=True)]
-        for state, parts in ((self.inside, inside), (self.outside, outside)):
-            if parts:
-                state.add_pixels(*_in_line(parts))
+        both = list(zip(flat, slices, strict=True))
+        if not both:
+            return
+        self.inside.add_pixels(*_in_line([(scores[one.inside[0]], one.inside[1]) for scores, one in both]))
+        self.outside.add_pixels(*_in_line([(scores[one.outside[0]], one.outside[1]) for scores, one in both]))
 
-    def merge(self, other: SplitCounts[State]) -> None:
+    def merge(self, other: SplitCounts) -> None:
         """Add the counts of another state, which stays unchanged."""
         self.inside.merge(other.inside)
         self.outside.merge(other.outside)
 
-    def field(self) -> State:
+    def field(self) -> PixelStats:
         """Return the state of the whole field; scores are shared, not copied."""
-        whole = type(self.outside)() if isinstance(self.outside, PixelStats) else PixelState(self.outside.bits)
+        whole = PixelStats()
         whole.merge(self.outside)
         whole.merge_normals(self.inside)
         return whole

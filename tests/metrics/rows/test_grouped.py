@@ -26,6 +26,7 @@ from anyadbench.metrics.rows.row_pixels import (
     streaming_pixels,
     to_grouped_arrays,
 )
+from anyadbench.metrics.rows.split_bins import SplitBins
 from anyadbench.metrics.rows.split_counts import SplitCounts, slice_pixels
 from anyadbench.results.arrays import load_arrays, save_arrays
 
@@ -48,16 +49,17 @@ def row_of(
     maps: np.ndarray, masks: np.ndarray, kind: type[Any] = PixelStats, brains: np.ndarray | None = None
 ) -> RowPixels:
     """Return the statistics of a row in which each slice is a subject."""
-    states, slices = {}, slice_pixels(masks, np.ones_like(masks) if brains is None else brains)
+    states: dict[str, Any] = {}
+    slices = slice_pixels(masks, np.ones_like(masks) if brains is None else brains)
     for number in range(len(maps)):
-        states[f"s{number}"] = SplitCounts(kind(), kind())
+        states[f"s{number}"] = SplitCounts() if kind is PixelStats else SplitBins()
         states[f"s{number}"].add(maps[number : number + 1], slices[number : number + 1])
     normals = PixelState()
     normals.update(maps[:1], np.zeros_like(masks[:1]))
     quantile = quantile_of_state(normals)
     if kind is PixelStats:
         return exact_pixels("t", "F", states, quantile)
-    pooled = SplitCounts(PixelState(), PixelState())
+    pooled = SplitBins()
     pooled.add(maps, slices)
     return streaming_pixels("t", "F", pooled, states, quantile)
 

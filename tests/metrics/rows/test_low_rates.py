@@ -46,12 +46,15 @@ def test_the_values_of_a_row_are_those_of_all_its_maps(seed: int, monkeypatch: p
 def test_few_scores_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(low_rates, "SPARE", 100)
     rng, kept = np.random.default_rng(0), LowRates(50)
+    brain = np.arange(10_000).reshape(1, 100, 100) < 5000
+    (places,) = slice_pixels(np.zeros_like(brain), brain)
     for _ in range(50):
-        kept.add(rng.random(5000, dtype=np.float32), np.empty(0, dtype=np.int64), 10_000, normal=True)
+        kept.add(rng.random(10_000, dtype=np.float32), places, normal=True)
     assert kept._held <= 2 * (1e-4 * 50 * 10_000 + 1) + 100 + 5000
 
 
 def test_without_normal_slices_there_is_no_value() -> None:
     kept = LowRates(1)
-    kept.add(np.ones(4, dtype=np.float32), np.arange(2), 9, normal=False)
+    (places,) = slice_pixels(np.ones((1, 3, 3), dtype=bool), np.ones((1, 3, 3), dtype=bool))
+    kept.add(np.ones(9, dtype=np.float32), places, normal=False)
     assert kept.values() == [None]

@@ -19,6 +19,7 @@ from anyadbench.metrics.intervals.jackknife import JACKKNIFED
 from anyadbench.metrics.names import BRAIN
 from anyadbench.metrics.rows.row_numbers import row_numbers
 from anyadbench.metrics.rows.row_pixels import RowPixels, exact_pixels, from_arrays, streaming_pixels, to_arrays
+from anyadbench.metrics.rows.split_bins import SplitBins
 from anyadbench.metrics.rows.split_counts import SplitCounts, slice_pixels
 from anyadbench.results.arrays import load_arrays, save_arrays
 from anyadbench.results.schema import Row
@@ -35,10 +36,11 @@ def normals() -> PixelState:
 def subjects_of(
     maps: np.ndarray, kind: type[PixelStats] | type[PixelState], masks: np.ndarray, brains: np.ndarray | None = None
 ) -> dict[str, object]:
-    states, whole = {}, np.ones_like(masks) if brains is None else brains
+    states: dict[str, object] = {}
+    whole = np.ones_like(masks) if brains is None else brains
     for number in range(len(maps)):
         part = slice(number, number + 1)
-        state = SplitCounts(kind(), kind())
+        state: Any = SplitCounts() if kind is PixelStats else SplitBins()
         state.add(maps[part], slice_pixels(masks[part], whole[part]))
         states[f"s{number}"] = state
     return states
@@ -55,7 +57,7 @@ def row_of(
     quantile = quantile_of_state(normals())
     if kind is PixelStats:
         return exact_pixels("t", "F", states, quantile)
-    pooled = SplitCounts(PixelState(), PixelState())
+    pooled = SplitBins()
     pooled.add(maps, slice_pixels(masks, np.ones_like(masks) if brains is None else brains))
     return streaming_pixels("t", "F", pooled, states, quantile)
 
@@ -117,9 +119,9 @@ def test_every_metric_survives_flushing_negative_zero_and_outliers_at_once(flush
 def test_bins_are_stored_with_their_bound(tmp_path: Path) -> None:
     maps, masks = CASES["plain"]
     slices = slice_pixels(masks, np.ones_like(masks))
-    both = SplitCounts(PixelState(), PixelState())
+    both = SplitBins()
     both.add(maps, slices)
-    states = {name: SplitCounts(PixelState(20), PixelState(20)) for name in ("s0", "s1", "s2", "s3", "s4")}
+    states = {name: SplitBins(20) for name in ("s0", "s1", "s2", "s3", "s4")}
     for number, state in enumerate(states.values()):
         state.add(maps[number : number + 1], slices[number : number + 1])
     pooled = both.field()
