@@ -107,7 +107,7 @@ def in_half(function: Callable[[], object]) -> Callable[[], object]:
 
 
 def scoring(rounds: int) -> None:
-    """Compare scoring 16 slices with seven subsets by a network that costs nothing: one call per subset, shared calls."""
+    """Compare scoring 16 slices with seven subsets by a network that costs nothing, apart and together."""
     values = np.random.default_rng(0).random((16, 3, 240, 240)).astype(np.float32)
     names, cpu = [""] * len(values), torch.device("cpu")
 
