@@ -159,7 +159,7 @@ def steps(sizes: Sizes, policy: Policy, folder: Path, limit: float) -> None:
                 wait(policy)
                 times.append(time.perf_counter() - start)
             plain = statistics.median(times[3:])
-            print(f"step, batch {count}: plain float32 {plain * 1e3:.1f} ms; ours is {work:.2f} TFLOP")
+            print(f"step, batch {count}: plain float32 {plain * 1e3:.1f} ms; ours is {work:.3g} TFLOP")
         for graph in (False, True):
             began = time.perf_counter()
             trainer, watch = trained(sizes, policy, feed, folder / f"{count}-{graph}", graph=graph)

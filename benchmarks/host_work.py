@@ -64,7 +64,7 @@ def one_call(method: AnyAd, batch: Batch) -> list[Tensor]:
 
 
 def copied_tables(batch: Batch) -> Tensor:
-    """Do what ``as_rgb`` did for its tables: make them anew at each call."""
+    """Do what ``as_rgb`` did for its tables: make them at each call."""
     table = channel_table(3, "stack", "zero-norm")
     for values in (table, table, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)):
         made = torch.tensor(values, dtype=batch.inputs.dtype).to(batch.inputs.device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""What in a training step a CUDA graph would repeat wrongly: everything that the host decides anew at each step.
+"""What in a training step a CUDA graph would repeat wrongly: everything that the host decides at each step.
 
 A graph repeats kernels on fixed addresses. Whatever Python computes is fixed when the step is captured: the number of
 the step, random numbers drawn on the host, values read back from the device, a tensor that replaces another, a counter.
