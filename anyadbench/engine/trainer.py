@@ -106,7 +106,6 @@ class Trainer:
         restored = load_checkpoint(self.checkpoints, self.method, self.optimizers, self._scaler)
         if cuda and restored is not None:
             prepare_optimizers(self.optimizers, self.policy.torch_device())
-        hold_frozen(self.method, self.policy)
         self.begun(0 if restored is None else restored[0])
         saved = time.monotonic()
         if restored is None:
@@ -114,6 +113,7 @@ class Trainer:
         else:
             self.step, self.history = restored
             self.reporter.resumed(self.step, self.total)
+        hold_frozen(self.method, self.policy)  # after prepare(), which may still load weights
         self._losses = _LossLog(self.losses_file, self.total, self.history)
         if self.selector is not None:
             self.selector.resume(self.step)
