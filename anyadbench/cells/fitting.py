@@ -109,7 +109,7 @@ class Fitting:
         )
         trainer.selector = self._selector(trainer)
         trainer.losses_file = folder.work / training.FILE
-        trainer.begun = self._record_environment
+        trainer.begun, trainer.graph = self._record_environment, job.graph
         state = "failed"
         published = method.context.weights.kind == "checkpoint"
         try:
@@ -121,7 +121,13 @@ class Fitting:
             raise
         finally:
             seconds = spent + time.monotonic() - started
-            folder.update(state=state, seconds=seconds, steps=trainer.step, compile=trainer.compile_state)
+            folder.update(
+                state=state,
+                seconds=seconds,
+                steps=trainer.step,
+                compile=trainer.compile_state,
+                graph=trainer.graph_state,
+            )
         self.reporter.log(_said(trainer, seconds))
         chosen = {}
         if trainer.selector is not None and trainer.selector.records:

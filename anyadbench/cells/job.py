@@ -43,8 +43,9 @@ class Job:
         time_limit: Seconds after which the cell is ended as failed; 0 for none.
         checkpoint_seconds: Seconds between checkpoints.
         retries: How often a worker that was killed from outside is restarted.
+        graph: Whether training steps on a GPU run as a CUDA graph.
 
-    The last four change how a cell runs but not its numbers, so they are not part of its id.
+    The last five change how a cell runs but not its numbers, so they are not part of its id.
     """
 
     runs: str
@@ -64,6 +65,7 @@ class Job:
     time_limit: float = 0.0
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     retries: int = RETRIES
+    graph: bool = True
 
     @property
     def cell(self) -> WorkFolder:

@@ -75,6 +75,7 @@ STATUSES = ("done", "cached", "failed", "interrupted")
 )
 @click.option("--deterministic", is_flag=True, help="Allow only deterministic algorithms.")
 @click.option("--compile", is_flag=True, help="Use torch.compile; a failure is reported and recorded.")
+@click.option("--no-graph", is_flag=True, help="Run training steps on a GPU kernel by kernel, not as a CUDA graph.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads per cell; the protocol's by default.")
 @keep_maps_option
 @controls_option

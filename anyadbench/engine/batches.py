@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anyadbench.engine.masking import draw_shown, epoch_order
 from anyadbench.engine.settings import batches_per_epoch, slices_seen
+from anyadbench.engine.stepping.stored import Staging, Stored, stored_slices
 from anyadbench.methods.contract import Batch
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class TrainingFeed:
         drop_last: Whether an incomplete last batch of an epoch is left out.
         device: Device of the batches.
         tick: Called with (done, total, label) while a pass runs.
+        scale_on_device: Whether the batches of steps are copied as stored and scaled on the device, with equal bits;
+            by default on a GPU.
     """
 
     reader: SliceReader
@@ -46,6 +49,11 @@ class TrainingFeed:
     drop_last: bool
     device: torch.device
     tick: Callable[[int, int, str], None] = lambda done, total, label: None
+    scale_on_device: bool | None = None
+    _staging: Staging = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_staging", Staging(self.device))
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -64,7 +72,10 @@ class TrainingFeed:
         epoch, position = divmod(step, self.batches_per_epoch)
         order = epoch_order(self.seed, epoch, len(self.indices))
         indices = self.indices[order[position * self.batch_size : (position + 1) * self.batch_size]]
-        return self._batch(indices, self.training_mask, epoch)
+        on_device = self.device.type == "cuda" if self.scale_on_device is None else self.scale_on_device
+        return self._batch(
+            indices, self.training_mask, epoch, stored_slices(self.reader, indices) if on_device else None
+        )
 
     def batches(self, batch_size: int, *, masked: bool = False, description: str = "preparing") -> Iterator[Batch]:
         """Yield every training normal once, in store order (see ``anyadbench.methods.contract.Normals``)."""
@@ -73,12 +84,18 @@ class TrainingFeed:
             yield self._batch(indices, self.training_mask if masked else "none", 0)
             self.tick(min(start + batch_size, len(self.indices)), len(self.indices), description)
 
-    def _batch(self, indices: Int[np.ndarray, " B"], training_mask: str, epoch: int) -> Batch:
-        targets, present = self.reader.read(indices)
+    def _batch(
+        self, indices: Int[np.ndarray, " B"], training_mask: str, epoch: int, stored: Stored | None = None
+    ) -> Batch:
+        if stored is None:
+            values, present = self.reader.read(indices)
+            targets = self._moved(torch.from_numpy(values))
+        else:
+            targets, present = self._staging.scaled(stored), stored.present
         keys = self.reader.store.slices["key"].to_numpy()[indices] & KEY_BITS
         shown = draw_shown(training_mask, self.seed, epoch, keys, present)
-        moved = [self._moved(torch.from_numpy(array)) for array in (shown, targets, present, keys)]
-        return Batch(moved[1] * moved[0][:, :, None, None], *moved)
+        moved = [self._moved(torch.from_numpy(array)) for array in (shown, present, keys)]
+        return Batch(targets * moved[0][:, :, None, None], moved[0], targets, *moved[1:])
 
     def _moved(self, tensor: Tensor) -> Tensor:
         """Return a tensor on the device; from pinned memory, the copy overlaps with the device's work."""

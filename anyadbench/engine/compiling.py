@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from anyadbench.engine.checkpoints import generator_states, restore_generators
+from anyadbench.engine.stepping.generators import Generators
+from anyadbench.methods.freezing import is_excluded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +37,7 @@ class Compiled:
     ) -> None:
         self._plain, self._method, self._reporter = function, method, reporter
         self._proven = False
+        self._untrained: list[tuple[dict[str, Tensor | None], str]] | None = None
         self.state, self.reason = OFF, ""
         if enabled:
             import torch
@@ -63,19 +65,27 @@ class Compiled:
         return value
 
     def _snapshot(self) -> Callable[[], None]:
-        method, generators = self._method, generator_states()
-        state: dict[str, Tensor] = {}
+        method, generators = self._method, Generators()
+        places: list[tuple[dict[str, Tensor | None], str]] = []
         # A copy of everything at every call would cost time and memory. Once a call has come through, what the
         # optimiser trains is left out, as a step itself does not change it; scoring changes nothing at all.
-        if method is not None and (method.training or not self._proven):
-            trained = {name for name, parameter in method.named_parameters() if parameter.requires_grad}
-            left_out = trained if self._proven else set()
-            state = {name: x.clone() for name, x in method.saved_state().items() if name not in left_out}
+        if method is not None and not self._proven:
+            places = _places(method, trained=True)
+        elif method is not None and method.training:
+            if self._untrained is None:
+                self._untrained = _places(method, trained=False)
+            places = self._untrained
+        kept = [(holder, name, holder[name], _copied(holder[name])) for holder, name in places]
 
         def undo() -> None:
-            if method is not None and state:  # loading is strict: what was left out is loaded from itself
-                method.load_saved_state(method.saved_state() | state)
-            restore_generators(generators)
+            import torch
+
+            with torch.no_grad():
+                for holder, name, tensor, copy in kept:
+                    if tensor is not None and copy is not None:
+                        tensor.copy_(copy)
+                    holder[name] = tensor
+            generators.restore()
 
         return undo
 
@@ -84,6 +94,30 @@ class Compiled:
         said = f"torch.compile failed and is not used: {self.reason}"
         print(said, file=sys.stderr, flush=True)
         self._reporter.send(note=said)
+
+
+def _places(method: Method, *, trained: bool) -> list[tuple[dict[str, Tensor | None], str]]:
+    """Return where the tensors of a method are that a cell stores: its modules' dictionaries and the names in them.
+
+    Args:
+        method: The method.
+        trained: Whether to include parameters that take a gradient.
+    """
+    parts = [part for part in method.modules() if not is_excluded(part)]
+    holders: list[dict[str, Tensor | None]] = []
+    for part in parts:
+        holders += [part._buffers, part._parameters]  # type: ignore[list-item]
+    return [
+        (holder, name)
+        for holder in holders
+        for name, value in holder.items()
+        if value is not None and (trained or not value.requires_grad)
+    ]
+
+
+def _copied(value: Tensor | None) -> Tensor | None:
+    """Return a copy of a tensor."""
+    return None if value is None else value.detach().clone()
 
 
 def is_compiler_error(error: BaseException) -> bool:

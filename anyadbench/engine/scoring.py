@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import abc
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from anyadbench.engine.batches import evaluation_batch
 from anyadbench.engine.boxes.collect import add_boxes
+from anyadbench.engine.calls.grid import to_grid
+from anyadbench.engine.calls.joint import JointCalls, Scored
 from anyadbench.engine.compiling import Compiled
 from anyadbench.engine.heights.normaliser import TRAINING_SLICES, HeightNormaliser
 from anyadbench.engine.map_sample import MapSample
@@ -23,10 +24,10 @@ from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.settings import EXACT_PIXELS, SCORING_BATCH, VALIDATION_SLICES
 from anyadbench.engine.slice_reader import SliceReader, on_scoring_grid
+from anyadbench.engine.stepping.frozen import hold_frozen
 from anyadbench.methods.contract import Batch, Method, Scores
 from anyadbench.metrics import PixelState, top_fraction_mean
 from anyadbench.metrics.core.inside import brain_pixels
-from anyadbench.metrics.core.smoothing import apply_separable, gaussian_matrix
 from anyadbench.metrics.core.thresholds import Quantile, quantile_of_state
 from anyadbench.metrics.rows.row_numbers import HEIGHT_SCORE, IGNORED_PX
 from anyadbench.metrics.rows.row_state import RowState
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 SeenSlices = Callable[[str, "Int[np.ndarray, ' B']", np.ndarray, np.ndarray, np.ndarray], None]
 """Receives the label of a subset, and indices, values, maps and image scores of slices scored with it."""
+
+Round = tuple[Subset, "Int[np.ndarray, ' M']", list[tuple[str, "Int[np.ndarray, ' K']"]]]
+"""A subset to score, the slices that have it, and the rows that the scores count in with those of its slices."""
 
 
 class Scorer(typing.Protocol):
@@ -77,6 +81,13 @@ class Evaluation(abc.ABC):
         self, values: Float[np.ndarray, "B S H W"], subset: Subset, names: list[str]
     ) -> tuple[Float32[np.ndarray, "B h w"], Float64[np.ndarray, " B"]]:
         """Return maps on the scoring grid and image scores of the named slices, from ``subset`` alone."""
+
+    def score_rounds(
+        self, values: Float[np.ndarray, "B S H W"], rounds: Sequence[Round], names: list[str]
+    ) -> Iterator[Scored]:
+        """Yield maps and image scores of each round of ``_rounds``; ``names`` are those of all slices."""
+        for subset, members, _ in rounds:
+            yield self.score(values[members], subset, [names[i] for i in members])
 
     @property
     def protocol(self) -> Protocol:
@@ -141,8 +152,10 @@ class Evaluation(abc.ABC):
                 entry[IGNORED_PX] = count
         names = [f"{entry['scan']} slice {entry['slice']}" for entry in entries]
         self.kept.add_slices(test, indices, values, present, masks)
-        for subset, members, served in self._rounds(present, test):
-            maps, images = self.score(values[members], subset, [names[i] for i in members])
+        rounds = list(self._rounds(present, test))
+        for (subset, members, served), (maps, images) in zip(
+            rounds, self.score_rounds(values, rounds, names), strict=True
+        ):
             normalised = self._normalised(reader, indices[members], values[members], subset, images)
             for label, chosen in served:
                 records = [
@@ -166,9 +179,9 @@ class Evaluation(abc.ABC):
             self.reporter.check()
             part = indices[start : start + SCORING_BATCH]
             values, present = reader.read(part)
-            for subset, members, _ in self._rounds(present):
-                names = self._names(reader, part[members])
-                images = self.score(values[members], subset, names)[1]
+            rounds = list(self._rounds(present))
+            scored = self.score_rounds(values, rounds, self._names(reader, part))
+            for (subset, members, _), (_, images) in zip(rounds, scored, strict=True):
                 self.heights.learn(reader, part[members], values[members], subset, images)
             self.reporter.progress(min(start + SCORING_BATCH, len(indices)), len(indices), "scoring training normals")
         self.heights.fit()
@@ -190,9 +203,7 @@ class Evaluation(abc.ABC):
             return [{} for _ in indices]
         return [{HEIGHT_SCORE: score} for score in self.heights.normalised(reader, indices, values, subset, images)]
 
-    def _rounds(
-        self, present: Bool[np.ndarray, "B S"], test: TestSet | None = None
-    ) -> Iterator[tuple[Subset, Int[np.ndarray, " M"], list[tuple[str, Int[np.ndarray, " K"]]]]]:
+    def _rounds(self, present: Bool[np.ndarray, "B S"], test: TestSet | None = None) -> Iterator[Round]:
         """Yield each subset to score, the slices that have it, and the rows that the scores count in."""
         sequences = self.protocol.sequences
         wants = test.subsets if test and test.subsets else self.protocol.subsets
@@ -236,28 +247,8 @@ class Evaluation(abc.ABC):
         """Return the pixels of slices that count neither way, on the scoring grid; ``None`` if there are no such."""
         return reader.ignored(indices, self.protocol)
 
-    def _to_grid(self, scores: Scores, values: Float[np.ndarray, "B S H W"]) -> Float32[np.ndarray, "B h w"]:
-        maps, name = scores.maps, self.name
-        if (
-            not isinstance(maps, torch.Tensor)
-            or maps.ndim != 3
-            or len(maps) != len(values)
-            or not maps.is_floating_point()
-        ):
-            shape = tuple(getattr(maps, "shape", ()))
-            raise TypeError(f"{name}.score must return floating-point maps of shape ({len(values)}, h, w), got {shape}")
-        if scores.images is not None and tuple(scores.images.shape) != (len(values),):
-            raise TypeError(f"{name}.score must return one image score per slice, got {tuple(scores.images.shape)}")
-        height, width = self.protocol.scoring_grid
-        grid = (height or values.shape[2], width or values.shape[3])
-        maps = maps.detach().float()
-        if tuple(maps.shape[1:]) != grid:
-            maps = F.interpolate(maps[:, None], grid, mode="bilinear", align_corners=False)[:, 0]
-        rules = self.protocol.scoring
-        if rules.smoothing_size:
-            blur = [gaussian_matrix(n, rules.smoothing_sigma, "zero", rules.smoothing_size // 2) for n in grid]
-            return apply_separable(maps.cpu().numpy(), *blur)
-        return np.ascontiguousarray(maps.cpu().numpy())
+    def _to_grid(self, scores: Scores, count: int, shape: tuple[int, int]) -> Float32[np.ndarray, "B h w"]:
+        return to_grid(scores, count, shape, self.protocol, self.name)
 
     def validation_slices(self) -> Int[np.ndarray, " V"]:
         """Return the slice indices of the validation normals from which the threshold is computed."""
@@ -276,9 +267,9 @@ class Evaluation(abc.ABC):
             part = indices[start : start + SCORING_BATCH]
             values, present = reader.read(part)
             brains = self.brains(values)
-            for subset, members, served in self._rounds(present):
-                names = self._names(reader, part[members])
-                maps, images = self.score(values[members], subset, names)
+            rounds = list(self._rounds(present))
+            scored = self.score_rounds(values, rounds, self._names(reader, part))
+            for (_, members, served), (maps, images) in zip(rounds, scored, strict=True):
                 for label, chosen in served:
                     if seen is not None:
                         seen(label, part[members[chosen]], values[members[chosen]], maps[chosen], images[chosen])
@@ -363,6 +354,8 @@ class Evaluator(Evaluation):
     def __init__(self, method: Scorer, data: ProtocolData, policy: Policy, reporter: Reporter, kept: MapSample) -> None:
         super().__init__(data, reporter, kept)
         self.method, self.policy = method, policy
+        if isinstance(method, Method):
+            hold_frozen(method, policy)
 
     @property
     def name(self) -> str:
@@ -385,13 +378,31 @@ class Evaluator(Evaluation):
             TypeError: If the method returns another shape or type than it should.
         """
         batch = evaluation_batch(values, subset, self.protocol.sequences, self.policy.torch_device())
+        return self._call(batch, names)
+
+    def score_rounds(
+        self, values: Float[np.ndarray, "B S H W"], rounds: Sequence[Round], names: list[str]
+    ) -> Iterator[Scored]:
+        """Yield the scores of each round, of several in one call of the method if it allows that."""
+        return self._joint.score(values, [(subset, members) for subset, members, _ in rounds], names)
+
+    @cached_property
+    def _joint(self) -> JointCalls:
+        device, padded = self.policy.torch_device(), self.policy.compile
+        # On a CPU shared calls save next to nothing, and the last bits of a score depend on the size of its batch.
+        allowed = None if device.type == "cuda" and isinstance(self.method, Method) else False
+        return JointCalls(self.score, self._call, self.protocol.sequences, device, padded, allowed)
+
+    def _call(self, batch: Batch, names: list[str]) -> tuple[Float32[np.ndarray, "B h w"], Float64[np.ndarray, " B"]]:
         with torch.inference_mode(), self.policy.autocast():
             scores = self.compiled(batch)
-        maps = self._to_grid(scores, values)
+        maps = self._to_grid(scores, len(batch), (batch.inputs.shape[2], batch.inputs.shape[3]))
         images = None if scores.images is None else scores.images.detach().double().cpu().numpy()
         finite = np.isfinite(maps).all(axis=(1, 2)) & (True if images is None else np.isfinite(images))
         if not finite.all():
             where = int(np.flatnonzero(~finite)[0])
+            own = zip(self.protocol.sequences, batch.shown[where].tolist(), strict=True)
+            subset = tuple(name for name, shown in own if shown)
             raise NotFinite(f"the scores of {names[where]}, shown {format_subset(subset)}, hold NaN or infinity")
         top = self.protocol.scoring.top_fraction
         if top:

@@ -18,6 +18,11 @@ from anyadbench.engine.compiling import Compiled
 from anyadbench.engine.numerics import NotFinite, Policy
 from anyadbench.engine.reporter import TRAINING, Interrupted, Reporter
 from anyadbench.engine.settings import training_steps
+from anyadbench.engine.stepping.frozen import hold_frozen
+from anyadbench.engine.stepping.graph import OFF, WATCHING, CudaRecorder, Recorder, StepGraph
+from anyadbench.engine.stepping.modes import TrainingMode
+from anyadbench.engine.stepping.optimisers import prepare_optimizers, set_rate, state_tensors, uncapturable
+from anyadbench.engine.stepping.prefetch import Prefetcher
 from anyadbench.errors import UserError
 from anyadbench.files import make_folder, write_text
 from anyadbench.methods.contract import Batch, Losses, Method, OptimizerSpec
@@ -53,6 +58,8 @@ class Trainer:
         losses_file: CSV file of the losses; ``None`` to write none.
         history: Losses so far, one entry per row of that file (see ``anyadbench.results.training.Step``).
         begun: Called before the first step with the number of steps that a checkpoint has kept.
+        graph: Whether to run steps as a CUDA graph on a GPU.
+        recorder: Captures steps where there is no GPU; ``None`` captures none.
     """
 
     method: Method
@@ -69,6 +76,8 @@ class Trainer:
     history: list[dict[str, Any]] = field(default_factory=list)
     optimizers: dict[str, OptimizerSpec] = field(default_factory=dict)
     begun: Callable[[int], None] = lambda step: None
+    graph: bool = True
+    recorder: Recorder | None = None
 
     def run(self) -> None:
         """Prepare and train to the end, from the last checkpoint if there is one.
@@ -79,7 +88,8 @@ class Trainer:
         """
         self.optimizers = dict(self.method.optimizers())
         self._base_rates = {
-            name: [group["lr"] for group in spec.optimizer.param_groups] for name, spec in self.optimizers.items()
+            name: [float(group["lr"]) for group in spec.optimizer.param_groups]
+            for name, spec in self.optimizers.items()
         }
         self.compiled = Compiled(
             self.method.training_step,
@@ -87,19 +97,35 @@ class Trainer:
             self.reporter,
             enabled=self.policy.compile and self.method.manual_step is None and bool(self.optimizers),
         )
+        self._mode = TrainingMode(self.method)
         self._scaler = torch.amp.GradScaler(self.policy.device, enabled=self.policy.dtype == "float16")
         self.total = self._length()
+        cuda = self.policy.device == "cuda"
+        if cuda:
+            prepare_optimizers(self.optimizers, self.policy.torch_device())
         restored = load_checkpoint(self.checkpoints, self.method, self.optimizers, self._scaler)
+        if cuda and restored is not None:
+            prepare_optimizers(self.optimizers, self.policy.torch_device())
         self.begun(0 if restored is None else restored[0])
-        saved, interval = time.monotonic(), self.checkpoint_seconds
+        saved = time.monotonic()
         if restored is None:
             self._prepare()
         else:
             self.step, self.history = restored
             self.reporter.resumed(self.step, self.total)
+        hold_frozen(self.method, self.policy)  # after prepare(), which may still load weights
         self._losses = _LossLog(self.losses_file, self.total, self.history)
         if self.selector is not None:
             self.selector.resume(self.step)
+        with Prefetcher(self.feed, self.total, self.policy.torch_device()) as self._batches:
+            self._step_graph = self._graphed(CudaRecorder() if cuda else self.recorder)
+            self._steps(saved)
+        self._losses.write()
+        self.method.eval()
+
+    def _steps(self, saved: float) -> None:
+        """Train to the end, with checkpoints; ``saved`` is the time of the last one."""
+        interval = self.checkpoint_seconds
         while self.step < self.total:
             if self.reporter.stopping:
                 self._save()
@@ -113,8 +139,6 @@ class Trainer:
                 saved = time.monotonic()
                 if self.checkpoint_seconds:
                     interval = max(self.checkpoint_seconds, (saved - began) / CHECKPOINT_SHARE)
-        self._losses.write()
-        self.method.eval()
 
     @property
     def normals(self) -> TrainingFeed:
@@ -125,6 +149,12 @@ class Trainer:
     def compile_state(self) -> str:
         """Outcome of ``compile``: ``off``, ``on`` or ``fell back``."""
         return self.compiled.state if hasattr(self, "compiled") else "off"
+
+    @property
+    def graph_state(self) -> str:
+        """Whether steps ran as a CUDA graph: ``off``, ``on`` or ``fell back``."""
+        state = self._step_graph.state if hasattr(self, "_step_graph") else OFF
+        return OFF if state == WATCHING else state
 
     def _length(self) -> int:
         if not self.optimizers:
@@ -147,8 +177,8 @@ class Trainer:
             self.selector.tidy()
 
     def _train_step(self) -> None:
-        batch = self.feed.at(self.step)
-        self.method.train()
+        batch = self._batches.at(self.step)
+        self._mode.enter()
         if self.method.manual_step is not None:
             with self.policy.autocast():
                 values: Mapping[str, float | torch.Tensor] = self.method.manual_step(batch, self)
@@ -162,10 +192,16 @@ class Trainer:
         self.reporter.progress(self.step, self.total, TRAINING)
 
     def _automatic_step(self, batch: Batch) -> dict[str, torch.Tensor]:
+        for name in self.optimizers:
+            self._schedule(name)
+        return self._step_graph(batch, self.step, self.total)
+
+    def _whole_step(self, batch: Batch, step: int, total: int) -> dict[str, torch.Tensor]:
+        """Take a step with the present learning rates; return its losses."""
         with self.policy.autocast():
-            losses: Mapping[str, Losses] = self.compiled(batch, self.step, self.total)
+            losses: Mapping[str, Losses] = self.compiled(batch, step, total)
         for name, named in losses.items():
-            self.update(name, named)
+            self._descend(name, named)
         names = [name for named in losses.values() for name in named]
         return {
             f"{optimizer}.{name}" if names.count(name) > 1 else name: value.detach()
@@ -173,13 +209,38 @@ class Trainer:
             for name, value in named.items()
         }
 
+    def _graphed(self, recorder: Recorder | None) -> StepGraph:
+        """Return what runs the steps of this training, as a graph where that is wanted and possible."""
+        automatic = self.method.manual_step is None and bool(self.optimizers) and not self.policy.compile
+        step_graph = StepGraph(
+            self.method,
+            self._whole_step,
+            lambda: state_tensors(self.optimizers),
+            recorder if self.graph and automatic else None,
+            self.reporter,
+            exact=self.policy.deterministic,
+            pause=self._batches.settle,
+        )
+        if reason := uncapturable(self.optimizers):
+            step_graph.refuse(reason)
+        if self._scaler.is_enabled():
+            step_graph.refuse("the scaling of float16 reads gradients back from the device")
+        return step_graph
+
     def update(self, optimizer: str, losses: Losses) -> None:
         """Take one step of a named optimiser (see ``anyadbench.methods.contract.Loop``)."""
+        self._schedule(optimizer)
+        self._descend(optimizer, losses)
+
+    def _schedule(self, optimizer: str) -> None:
         spec = self.optimizers[optimizer]
         if spec.schedule is not None:
             factor = spec.schedule(self.step, self.total)
             for group, rate in zip(spec.optimizer.param_groups, self._base_rates[optimizer], strict=True):
-                group["lr"] = rate * factor
+                set_rate(group, rate * factor)
+
+    def _descend(self, optimizer: str, losses: Losses) -> None:
+        spec = self.optimizers[optimizer]
         spec.optimizer.zero_grad(set_to_none=True)
         loss = torch.stack([value.float().reshape(()) for value in losses.values()]).sum()
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]

@@ -91,10 +91,10 @@ class MapEvaluator(Evaluation):
         """Return the maps of the named slices on the scoring grid, and their scores."""
         assert self.folder is not None
         label, resampled, images = format_subset(subset), [], []
-        for i, name in enumerate(names):
+        for name in names:
             scan, number = self._slices[name]
             array = torch.from_numpy(self.folder.read(label, scan, number))[None]
-            resampled.append(self._to_grid(Scores(array), values[i : i + 1])[0])
+            resampled.append(self._to_grid(Scores(array), 1, values.shape[2:])[0])
             images.append(self.folder.image_score(label, scan, number))
         maps = np.stack(resampled)
         top = self.protocol.scoring.top_fraction

@@ -47,6 +47,7 @@ class Request:
     precision: str = "auto"
     deterministic: bool = False
     compile: bool = False
+    no_graph: bool = False
     threads: int | None = None
     keep_maps: str = "sample"
     time_limit: float = 0.0
@@ -144,6 +145,7 @@ def _job(request: Request, method: _Planned, training: Training, data: ProtocolD
         params=training.params, budget=cast(Budget, training.budget), missing=training.missing, weights=profile,
         policy=training.policy.to_dict(), keep_maps=request.keep_maps, time_limit=request.time_limit,
         checkpoint_seconds=request.checkpoint_seconds, retries=request.retries,
+        graph=not request.no_graph,
         stores={dataset: str(store.path.resolve()) for dataset, store in data.stores.items()},
     )  # fmt: skip
 

@@ -43,10 +43,20 @@ def exclude_from_cells(module: Module) -> Module:
     return module
 
 
+def is_frozen(module: nn.Module) -> bool:
+    """Return whether ``freeze`` has fixed a module."""
+    return bool(getattr(module, _FIXED, False))
+
+
+def is_excluded(module: nn.Module) -> bool:
+    """Return whether a module's tensors are left out of cells."""
+    return bool(getattr(module, _EXCLUDED, False))
+
+
 def keep_fixed(module: nn.Module) -> None:
     """Put every frozen part of a module into eval mode."""
     for part in module.modules():
-        if getattr(part, _FIXED, False):
+        if is_frozen(part):
             part.training = False
 
 
@@ -54,5 +64,5 @@ def excluded_names(module: nn.Module) -> set[str]:
     """Return the names of a module's state-dict entries that are not stored with a cell."""
     # A part may be registered under two names.
     named = module.named_modules(remove_duplicate=False)
-    prefixes = tuple(f"{name}." for name, part in named if getattr(part, _EXCLUDED, False))
+    prefixes = tuple(f"{name}." for name, part in named if is_excluded(part))
     return {name for name in module.state_dict() if name.startswith(prefixes)}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -64,13 +64,26 @@ def normalise(
 ) -> Float[Tensor, "B C H W"]:
     """Subtract ``mean`` and divide by ``std`` per channel; channels not in ``keep`` become 0.0 afterwards."""
     shape = (1, -1, 1, 1)
-    out = (images - _constant(mean, images).view(shape)) / _constant(std, images).view(shape)
+    centre, spread = (_constant(tuple(values), partial(tuple, values), images) for values in (mean, std))
+    out = (images - centre.view(shape)) / spread.view(shape)
     return out if keep is None else out * keep[:, :, None, None].to(out.dtype)
 
 
-def _constant(values: Sequence[Any], like: Tensor) -> Tensor:
-    """Return numbers as a tensor of the type and device of ``like``; ``new_tensor`` would wait for a GPU each time."""
-    return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=True)
+_CONSTANTS: dict[tuple[Hashable, torch.dtype, torch.device], Tensor] = {}
+"""Tables and normalisations on each device that has used them: made once, since a copy from the host costs each step
+time, and a CUDA graph cannot hold one."""
+
+
+def _constant(key: Hashable, make: Callable[[], Sequence[Any]], like: Tensor) -> Tensor:
+    """Return the numbers that a key names as a tensor of the type and device of ``like``."""
+    place = (key, like.dtype, like.device)
+    if place in _CONSTANTS:
+        return _CONSTANTS[place]
+    with torch.inference_mode(False):  # a tensor made in inference mode could not be used in training
+        made = torch.tensor(make(), dtype=like.dtype).to(like.device)
+    if not torch.compiler.is_compiling():  # a traced tensor is none that could be kept
+        _CONSTANTS[place] = made
+    return made
 
 
 @lru_cache
@@ -116,8 +129,10 @@ def as_channels(
     """Map sequences to three channels by ``channel_table``; also return which hold a shown sequence."""
     sequences = int(images.shape[1])
     bits = (shown.long() * 2 ** torch.arange(sequences, device=shown.device)).sum(1)
-    weights = _constant(channel_table(sequences, layout, policy), images)[bits]
-    own = _constant(channel_table(sequences, layout, "zero-norm"), images)[bits]
+    weights, own = (
+        _constant((sequences, layout, one), partial(channel_table.__wrapped__, sequences, layout, one), images)[bits]
+        for one in (policy, "zero-norm")
+    )
     # A sum of products rather than a matrix product, which autocast would round to its lower precision.
     rgb = weights[:, :, 0, None, None] * images[:, None, 0]
     for index in range(1, sequences):

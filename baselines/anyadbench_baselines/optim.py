@@ -25,7 +25,12 @@ class StableAdamW(torch.optim.Optimizer):
         weight_decay: Decoupled weight decay.
         amsgrad: Whether the denominator uses the largest second moment so far.
         clip_threshold: Root mean square above which an update is scaled down.
+
+    A group whose ``capturable`` is set counts its steps and takes its learning rate, a tensor, on the device, so that
+    a CUDA graph can hold the step.
     """
+
+    takes_tensor_lr = True
 
     def __init__(
         self,
@@ -45,8 +50,10 @@ class StableAdamW(torch.optim.Optimizer):
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
             "clip_threshold": clip_threshold,
+            "capturable": False,
         }
         super().__init__(params, defaults)
+        self._steps: dict[Tensor, int] = {}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -68,20 +75,27 @@ class StableAdamW(torch.optim.Optimizer):
         """
         buckets: dict[int, list[nn.Parameter]] = {}
         for index, parameter in enumerate(parameters):
-            steps = int(self.state[parameter].get("step", 0))
+            if parameter not in self._steps:
+                self._steps[parameter] = int(self.state[parameter].get("step", 0))
+            steps = self._steps[parameter]
+            self._steps[parameter] += 1
             buckets.setdefault(index if parameter.device.type == "cpu" else steps, []).append(parameter)
         return buckets.values()
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state; steps are counted on from it."""
+        super().load_state_dict(state_dict)
+        self._steps.clear()
+
     def _update(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
-        states = [self._state_of(parameter, group["amsgrad"]) for parameter in parameters]
+        states = [self._state_of(parameter, group) for parameter in parameters]
         tensors: list[Tensor] = list(parameters)
         grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
         first, second = [s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states]
-        for state in states:
-            state["step"] += 1
-        step, (beta1, beta2) = states[0]["step"], group["betas"]
+        beta1, beta2 = group["betas"]
+        keep, rate, root = _factors(states, group)
         if group["weight_decay"]:
-            torch._foreach_mul_(tensors, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_mul_(tensors, keep)
         torch._foreach_lerp_(first, grads, 1 - beta1)
         torch._foreach_mul_(second, beta2)
         torch._foreach_addcmul_(second, grads, grads, 1 - beta2)
@@ -90,26 +104,43 @@ class StableAdamW(torch.optim.Optimizer):
             largest = [s["max_exp_avg_sq"] for s in states]
             torch._foreach_maximum_(largest, second)
         denominators = list(torch._foreach_sqrt(largest))
-        torch._foreach_div_(denominators, math.sqrt(1 - beta2**step))
+        torch._foreach_div_(denominators, root)
         torch._foreach_add_(denominators, group["eps"])
         scales = list(torch._foreach_norm(torch._foreach_div(grads, denominators)))
         torch._foreach_mul_(scales, [1 / (math.sqrt(p.numel()) * group["clip_threshold"]) for p in parameters])
         torch._foreach_clamp_min_(scales, 1.0)
         torch._foreach_reciprocal_(scales)
-        torch._foreach_mul_(scales, -group["lr"] / (1 - beta1**step))
+        torch._foreach_mul_(scales, rate)
         updates = list(torch._foreach_div(first, denominators))
         torch._foreach_mul_(updates, scales)
         torch._foreach_add_(tensors, updates)
 
-    def _state_of(self, parameter: nn.Parameter, amsgrad: bool) -> dict[str, Any]:
+    def _state_of(self, parameter: nn.Parameter, group: dict[str, Any]) -> dict[str, Any]:
         state: dict[str, Any] = self.state[parameter]
         if not state:
-            state["step"] = 0
+            state["step"] = torch.zeros((), device=parameter.device) if group["capturable"] else 0
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
-            if amsgrad:
+            if group["amsgrad"]:
                 state["max_exp_avg_sq"] = torch.zeros_like(parameter)
         return state
+
+
+def _factors(states: list[dict[str, Any]], group: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Count a step; return the factor of weight decay, the signed step size, and the root of the second correction.
+
+    Numbers, or tensors on the device where the group is capturable, computed there in double precision.
+    """
+    beta1, beta2 = group["betas"]
+    if not group["capturable"]:
+        for state in states:
+            state["step"] += 1
+        step, lr = states[0]["step"], group["lr"]
+        return 1 - lr * group["weight_decay"], -lr / (1 - beta1**step), math.sqrt(1 - beta2**step)
+    torch._foreach_add_([state["step"] for state in states], 1.0)
+    count, rate = states[0]["step"].double(), group["lr"].double()
+    factors = (1 - rate * group["weight_decay"], -rate / (1 - beta1**count), (1 - beta2**count).sqrt())
+    return tuple(factor.float() for factor in factors)
 
 
 def warm_cosine(warmup: int, final: float) -> Callable[[int, int], float]:

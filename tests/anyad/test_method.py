@@ -116,6 +116,20 @@ def test_hidden_sequences_never_reach_the_score_of_adapted_features(form: str) -
     assert torch.equal(clean, method.score(Batch(batch.targets, batch.shown)).maps)
 
 
+@pytest.mark.parametrize(
+    ("descriptor", "form"), [(ANYAD, "teacher"), (ANYAD, "bottleneck"), (ANYAD_RELEASED, "encoder")]
+)
+def test_one_call_of_the_encoder_gives_the_features_of_two(descriptor, form: str) -> None:  # type: ignore[no-untyped-def]
+    method, _ = prepared(descriptor, align=form)
+    batch = training_batch(*HIDDEN)
+    shown, full = method.encode_training(batch)
+    alone = method.network.encode(method.training_pixels(batch)).groups
+    torch.testing.assert_close(shown.groups, alone, rtol=1e-5, atol=1e-6)
+    assert (full is not None) == method.alignment.needs_full
+    if full is not None:
+        torch.testing.assert_close(full.groups, method.encode_full(batch).groups, rtol=1e-5, atol=1e-6)
+
+
 def test_target_statistics_are_those_of_all_full_features() -> None:
     method, targets = prepared(ANYAD_INTENDED)
     full = Batch.full(targets, torch.ones(5, 3, dtype=torch.bool))

@@ -118,3 +118,38 @@ def test_schedule_falls_by_half_a_cosine() -> None:
 
 def test_schedule_of_a_run_shorter_than_its_warm_up_stays_linear() -> None:
     assert [warm_cosine(5, 0.1)(step, 3) for step in range(3)] == [0.0, 0.25, 0.5]
+
+
+def stable_adamw(*, capturable: bool) -> tuple[torch.nn.Linear, StableAdamW]:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(7, 5)
+    optimizer = StableAdamW(layer.parameters(), lr=1e-2)
+    if capturable:
+        optimizer.param_groups[0] |= {"capturable": True, "lr": torch.tensor(1e-2)}
+    return layer, optimizer
+
+
+def steps_of(layer: torch.nn.Linear, optimizer: StableAdamW, numbers: range) -> None:
+    for number in numbers:
+        optimizer.zero_grad()
+        layer(torch.rand(4, 7, generator=torch.Generator().manual_seed(number))).square().sum().backward()
+        optimizer.step()
+
+
+def test_counting_steps_on_the_device_changes_at_most_the_last_bits() -> None:
+    (plain, first), (counting, second) = stable_adamw(capturable=False), stable_adamw(capturable=True)
+    steps_of(plain, first, range(20))
+    steps_of(counting, second, range(20))
+    torch.testing.assert_close(counting.weight, plain.weight, rtol=1e-6, atol=1e-7)
+    assert all(float(state["step"]) == 20 for state in second.state.values())
+
+
+def test_an_optimiser_that_counts_on_the_device_resumes_to_the_same_bits() -> None:
+    (whole, first), (cut, second) = stable_adamw(capturable=True), stable_adamw(capturable=True)
+    steps_of(whole, first, range(20))
+    steps_of(cut, second, range(9))
+    layer, third = stable_adamw(capturable=True)
+    layer.load_state_dict(cut.state_dict())
+    third.load_state_dict(second.state_dict())
+    steps_of(layer, third, range(9, 20))
+    assert torch.equal(layer.weight, whole.weight)

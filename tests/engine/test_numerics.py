@@ -15,6 +15,7 @@ import torch
 from grid_fixture import cells, run
 from toy_trainer import Toy, trainer
 
+from anyadbench.engine import compiling
 from anyadbench.engine.compiling import Compiled, is_compiler_error
 from anyadbench.engine.numerics import Policy, apply_policy, numerics_record, resolve_policy
 from anyadbench.engine.reporter import Reporter
@@ -63,11 +64,6 @@ class Counting(Toy):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(()))
-        self.saved = 0
-
-    def saved_state(self) -> dict[str, torch.Tensor]:
-        self.saved += 1
-        return super().saved_state()
 
     def step(self, x: torch.Tensor) -> torch.Tensor:
         self.mean.lerp_(x.mean(), 0.5)
@@ -112,13 +108,26 @@ def test_a_compiler_that_fails_at_a_later_call_is_reported_once_and_changes_no_n
 
 def test_scoring_copies_no_state_once_it_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", refusing_later(2))
+    copies: list[torch.Tensor | None] = []
+    monkeypatch.setattr(compiling, "_copied", lambda value: copies.append(value) or value)
     method = Counting().eval()
     compiled = Compiled(lambda: torch.rand(3), method, Listening(), enabled=True)
     torch.manual_seed(0)
     values = [compiled() for _ in range(3)]
     torch.manual_seed(0)
     assert torch.equal(torch.cat(values), torch.rand(9))
-    assert (compiled.state, method.saved) == ("fell back", 1)
+    assert (compiled.state, len(copies)) == ("fell back", 3)  # at the first call: weight, bias and the mean
+
+
+def test_training_copies_what_a_step_may_change_and_never_the_trained_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", refusing_later(9))
+    copies: list[torch.Tensor | None] = []
+    monkeypatch.setattr(compiling, "_copied", lambda value: copies.append(value) or value)
+    method = Counting().train()
+    compiled = Compiled(method.step, method, Listening(), enabled=True)
+    for _ in range(3):
+        compiled(torch.ones(4, 16))
+    assert [tuple(copy.shape) for copy in copies if copy is not None] == [(), (1, 16), (1,), (), ()]
 
 
 def test_a_compiler_that_refuses_at_once_is_reported_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,14 +45,35 @@ def apply_scale(
     """
     tops = np.zeros(present.shape)
     if mode == "volume":
-        if percentile not in (*PERCENTILES, 100):
-            known = ", ".join(f"{value:g}" for value in (*PERCENTILES, 100))
-            raise UserError(f"Percentile {percentile:g} is not stored; use one of {known}.")
-        owner = store.scan_of_row[np.asarray(rows, dtype=np.int64)]
-        for place, name in enumerate(sequences):
-            if name in store.sequences:
-                tops[:, place] = store.scans[percentile_column(percentile, name)].to_numpy(np.float64)[owner]
+        tops = scan_tops(store, rows, sequences, percentile)
     return scale_values(values, present, tops, mode)
+
+
+def scan_tops(
+    store: SliceStore, rows: Int[np.ndarray, " N"], sequences: Sequence[str], percentile: float
+) -> Float64[np.ndarray, "N S"]:
+    """Return the value that becomes 1 under ``volume``, of each sequence of each slice's scan; 0 if it is absent.
+
+    Raises:
+        UserError: If the percentile is unknown.
+    """
+    if percentile not in (*PERCENTILES, 100):
+        known = ", ".join(f"{value:g}" for value in (*PERCENTILES, 100))
+        raise UserError(f"Percentile {percentile:g} is not stored; use one of {known}.")
+    tops = np.zeros((len(rows), len(sequences)))
+    owner = store.scan_of_row[np.asarray(rows, dtype=np.int64)]
+    for place, name in enumerate(sequences):
+        if name in store.sequences:
+            tops[:, place] = store.scans[percentile_column(percentile, name)].to_numpy(np.float64)[owner]
+    return tops
+
+
+def scan_factors(present: Bool[np.ndarray, "N S"], tops: Float64[np.ndarray, "N S"]) -> Float32[np.ndarray, "N S"]:
+    """Return what ``volume`` multiplies each sequence of each slice by; 0 for an absent or empty one."""
+    factors = np.zeros(present.shape, np.float32)
+    usable = present & (tops > 0)
+    factors[usable] = 1.0 / tops[usable]
+    return factors
 
 
 def scale_values(
@@ -76,10 +97,7 @@ def scale_values(
         return _minmax8(values, present)
     if mode != "volume":
         raise UserError(f"Unknown intensity mode {mode!r}; use one of {', '.join(MODES)}.")
-    factors = np.zeros(present.shape, np.float32)
-    usable = present & (tops > 0)
-    factors[usable] = 1.0 / tops[usable]
-    out = values * factors[:, :, None, None]
+    out = values * scan_factors(present, tops)[:, :, None, None]
     return np.clip(out, 0.0, 1.0, out=out)
 
 

@@ -31,9 +31,22 @@ class AnyAd(InpFormer):
         """Encode the shown sequences and adapt the result."""
         return self.alignment.adapt(super().encode(batch), batch.shown)
 
-    def encode_training(self, batch: Batch) -> Encoded:
-        """Encode a training batch; the released method overrides this."""
-        return self.encode(batch)
+    def training_pixels(self, batch: Batch) -> Float[Tensor, "B 3 h w"]:
+        """Return the encoder's input for a training batch; the released method overrides this."""
+        return self.pixels(batch.inputs, batch.shown)
+
+    def encode_training(self, batch: Batch) -> tuple[Encoded, Encoded | None]:
+        """Encode a training batch as shown and, if the alignment needs it, its full input, in one call.
+
+        One call of twice the batch starts half as many kernels as two calls, and the encoder treats every slice alone.
+        """
+        pixels = self.training_pixels(batch)
+        if not self.alignment.needs_full:
+            return self.alignment.adapt(self.network.encode(pixels), batch.shown), None
+        assert batch.targets is not None and batch.present is not None
+        both = self.network.encode(torch.cat([pixels, self.pixels(batch.targets, batch.present)])).groups
+        shown, full = (Encoded(list(part)) for part in zip(*(group.chunk(2) for group in both), strict=True))
+        return self.alignment.adapt(shown, batch.shown), full
 
     def encode_full(self, batch: Batch) -> Encoded:
         """Encode every sequence that the scans of a training batch have."""
@@ -58,11 +71,10 @@ class AnyAd(InpFormer):
     def training_step(self, batch: Batch, step: int, total: int) -> Mapping[str, Losses]:
         """Return the losses of INP-Former and the weighted alignment loss."""
         del step, total
-        encoded = self.encode_training(batch)
+        encoded, full = self.encode_training(batch)
         fixed = encoded.detach()
         decoded = self.network.decode(fixed)
         named = self.losses(fixed, decoded)
-        full = self.encode_full(batch) if self.alignment.needs_full else None
         with torch.autocast(batch.inputs.device.type, enabled=False):
             align = self.alignment.loss(Pair(encoded, decoded, full, self.network, self.mining_power))
         if align is not None:
@@ -76,11 +88,10 @@ class AnyAdReleased(AnyAd):
     Its masking indexes the second axis of a single picture (channels, rows, columns), so it blanks rows.
     """
 
-    def encode_training(self, batch: Batch) -> Encoded:
-        """Encode the full input with the rows of the hidden sequences blank."""
+    def training_pixels(self, batch: Batch) -> Float[Tensor, "B 3 h w"]:
+        """Return the full input with the rows of the hidden sequences blank."""
         assert batch.targets is not None and batch.present is not None
-        pixels = self.pixels(batch.targets, batch.present)
-        return self.network.encode(blank_rows(pixels, batch.present & ~batch.shown))
+        return blank_rows(self.pixels(batch.targets, batch.present), batch.present & ~batch.shown)
 
 
 def blank_rows(pixels: Float[Tensor, "B 3 H W"], hidden: Bool[Tensor, "B S"]) -> Float[Tensor, "B 3 H W"]:

@@ -1,0 +1,1 @@
+"""How slices reach a network while it scores."""

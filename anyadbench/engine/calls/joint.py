@@ -1,0 +1,115 @@
+"""One network call for several subsets of the same slices.
+
+Scored subset by subset, a batch is copied and masked once per subset, and a GPU gets small batches. Slices do not
+influence each other (``anyadbench plugin check`` tests that), so all subsets may share calls, provided the method looks
+at the availability of each slice. Whether it does is tried on the first batch, scored both ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from anyadbench.engine.settings import SCORING_BATCH
+from anyadbench.engine.stepping.generators import Generators
+from anyadbench.methods.contract import Batch
+from anyadbench.sequences import Subset
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Float64, Int
+
+Wanted = tuple[Subset, "Int[np.ndarray, ' M']"]
+"""A subset, and which slices of a batch to score with it."""
+
+Scored = tuple["Float32[np.ndarray, 'M h w']", "Float64[np.ndarray, ' M']"]
+"""Maps on the scoring grid, and image scores."""
+
+CALL = {"cpu": SCORING_BATCH, "cuda": 8 * SCORING_BATCH}
+"""Slices per call by device; fixed, so that results do not depend on memory."""
+
+TOLERANCE = 1e-2
+"""Largest difference between both ways on a GPU, over the largest score: kernels round differently by batch size. On a
+CPU both ways must be equal to the bit."""
+
+
+@dataclass
+class JointCalls:
+    """Scores several subsets of the same slices in shared calls, or one by one where a method does not allow that.
+
+    Attributes:
+        one: Scores slices with one subset: (values B×S×H×W, subset, names).
+        call: Scores a batch of any subsets: (batch, names).
+        sequences: The protocol's sequences.
+        device: Where the network is.
+        padded: Whether every call has the full number of slices, as a compiled network needs.
+        allowed: Whether the method may be asked for several subsets at once; ``None`` until that has been tried.
+    """
+
+    one: Callable[[Float[np.ndarray, "B S H W"], Subset, list[str]], Scored]
+    call: Callable[[Batch, list[str]], Scored]
+    sequences: tuple[str, ...]
+    device: torch.device
+    padded: bool = False
+    allowed: bool | None = field(default=None)
+
+    def score(
+        self, values: Float[np.ndarray, "B S H W"], wanted: Sequence[Wanted], names: Sequence[str]
+    ) -> Iterator[Scored]:
+        """Yield the scores of each wanted subset of the slices."""
+        if self.allowed is None and len(wanted) > 1:
+            start = Generators()
+            alone = list(self._alone(values, wanted, names))
+            end = Generators()
+            start.restore()
+            try:
+                self.allowed = self._agree(alone, self._together(values, wanted, names))
+            except Exception:  # whatever a method raises that does not expect several subsets in one batch
+                self.allowed = False
+            end.restore()
+            yield from alone
+        elif self.allowed:
+            yield from self._together(values, wanted, names)
+        else:
+            yield from self._alone(values, wanted, names)
+
+    def _alone(
+        self, values: Float[np.ndarray, "B S H W"], wanted: Sequence[Wanted], names: Sequence[str]
+    ) -> Iterator[Scored]:
+        for subset, members in wanted:
+            yield self.one(values[members], subset, [names[i] for i in members])
+
+    def _together(
+        self, values: Float[np.ndarray, "B S H W"], wanted: Sequence[Wanted], names: Sequence[str]
+    ) -> list[Scored]:
+        counts = [len(members) for _, members in wanted]
+        rows = np.concatenate([members for _, members in wanted])
+        # By slice, so that every call holds several subsets, in the trial as later.
+        order = np.argsort(rows, kind="stable")
+        flags = np.array([[name in subset for name in self.sequences] for subset, _ in wanted])
+        rows, shown = rows[order], np.repeat(flags, counts, axis=0)[order]
+        there = torch.from_numpy(values).to(self.device)  # once for all subsets; they are masked on the device
+        size = CALL.get(self.device.type, SCORING_BATCH)
+        parts: list[Scored] = []
+        for start in range(0, len(rows), size):
+            chosen, own = rows[start : start + size], shown[start : start + size]
+            called = [names[i] for i in chosen]
+            if self.padded and (lack := size - len(chosen)):
+                chosen, own = np.pad(chosen, (0, lack), mode="edge"), np.pad(own, ((0, lack), (0, 0)), mode="edge")
+            mask = torch.from_numpy(own).to(self.device)
+            batch = Batch(there[torch.from_numpy(chosen).to(self.device)] * mask[:, :, None, None], mask)
+            maps, images = self.call(batch, called + called[-1:] * (len(chosen) - len(called)))
+            parts.append((maps[: len(called)], images[: len(called)]))
+        back = np.argsort(order)
+        maps, images = (np.concatenate(side)[back] for side in zip(*parts, strict=True))
+        ends = np.cumsum(counts)[:-1]
+        return list(zip(np.split(maps, ends), np.split(images, ends), strict=True))
+
+    def _agree(self, alone: Sequence[Scored], together: Sequence[Scored]) -> bool:
+        pairs = [pair for one, other in zip(alone, together, strict=True) for pair in zip(one, other, strict=True)]
+        if self.device.type == "cpu":
+            return all(np.array_equal(one, other) for one, other in pairs)
+        return all(float(np.abs(one - other).max()) <= TOLERANCE * float(np.abs(one).max()) for one, other in pairs)

@@ -1,0 +1,228 @@
+"""A whole training step as one CUDA graph: forward, losses, backward, clipping and optimiser in one launch.
+
+Starting some 1,800 kernels one by one takes the host longer than a GPU needs to run them. A graph starts them at once,
+on fixed addresses: each batch is copied into the graph's own input, and learning rates are tensors. The first steps run
+eagerly and are watched (``inspection``); then a step is captured, and compared with eager steps before it is trusted.
+Whatever speaks against a graph is reported, and the training goes on without one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from anyadbench.engine.stepping.generators import Generators
+from anyadbench.engine.stepping.inspection import Inspection
+from anyadbench.methods.contract import Batch
+from anyadbench.methods.freezing import is_excluded
+
+if TYPE_CHECKING:
+    from anyadbench.engine.reporter import Reporter
+    from anyadbench.methods.contract import Method
+
+Step = Callable[[Batch, int, int], dict[str, Tensor]]
+"""A whole training step: (batch, step, total steps) to its losses by name."""
+
+OFF, WATCHING, ON, FELL_BACK = "off", "watching", "on", "fell back"
+
+WATCHED = 3
+"""Eager steps before one is captured: lazy parts are set up, and the allocator has seen the sizes."""
+
+WORTHWHILE = 12
+"""Fewest steps left for which capturing and checking pay."""
+
+TOLERANCE = 1e-2
+"""Largest relative difference of losses between captured and eager steps; under ``--deterministic`` they are equal."""
+
+
+class Recorder(Protocol):
+    """Captures a function without arguments and replays it."""
+
+    def warm(self, function: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Run the function eagerly, as it has to be before it is captured."""
+
+    def record(self, function: Callable[[], dict[str, Tensor]]) -> None:
+        """Capture the function; nothing is computed."""
+
+    def replay(self) -> dict[str, Tensor]:
+        """Compute what was captured; the results are overwritten by the next replay."""
+
+
+class CudaRecorder:
+    """Captures with ``torch.cuda.CUDAGraph``."""
+
+    def __init__(self) -> None:
+        self._side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._results: dict[str, Tensor] = {}
+
+    def warm(self, function: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Run the function on a side stream."""
+        current = torch.cuda.current_stream()
+        self._side.wait_stream(current)
+        with torch.cuda.stream(self._side):
+            results = function()
+        current.wait_stream(self._side)
+        return results
+
+    def record(self, function: Callable[[], dict[str, Tensor]]) -> None:
+        """Capture the function; other threads may use the device meanwhile."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            self._results = function()
+        self._graph = graph
+
+    def replay(self) -> dict[str, Tensor]:
+        """Launch the graph."""
+        assert self._graph is not None
+        self._graph.replay()
+        return self._results
+
+
+class StepGraph:
+    """Runs training steps, as a graph once one is trusted.
+
+    Args:
+        method: The method.
+        step: A whole eager step.
+        kept: Returns the optimisers' tensors.
+        recorder: Captures steps; ``None`` runs all steps eagerly.
+        reporter: Where a fall-back is reported.
+        exact: Whether captured and eager steps must agree to the bit.
+        pause: Called before a step is captured; lets other threads finish what they do with the device.
+
+    Attributes:
+        state: ``off``, ``watching``, ``on`` or ``fell back``.
+        reason: Why it fell back.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        step: Step,
+        kept: Callable[[], Iterable[Tensor]],
+        recorder: Recorder | None,
+        reporter: Reporter,
+        *,
+        exact: bool = False,
+        pause: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._method, self._step, self._kept, self._exact = method, step, kept, exact
+        self._recorder, self._reporter, self._pause = recorder, reporter, pause
+        self._inspection = Inspection(method, apart=isinstance(recorder, CudaRecorder))
+        self._watched = 0
+        self._input: Batch | None = None
+        self.state, self.reason = OFF if recorder is None else WATCHING, ""
+
+    def refuse(self, reason: str) -> None:
+        """Run all steps eagerly, for a reason that follows "because"."""
+        if self.state in (WATCHING, ON):
+            self.state, self.reason, self._input = FELL_BACK, reason, None
+            said = f"The training step is not captured in a CUDA graph, because {reason}; it runs kernel by kernel."
+            print(said, file=sys.stderr, flush=True)
+            self._reporter.send(note=said)
+
+    def __call__(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
+        """Train on a batch and return the losses, which the next call may overwrite."""
+        if self.state == ON and self._fits(batch):
+            return self._replayed(batch)
+        if self.state != WATCHING or (self._input is not None and not self._fits(batch)):
+            return self._step(batch, step, total)
+        if self._input is None:
+            own: dict[str, Any] = {name: _copy(value) for name, value in vars(batch).items()}
+            self._input = Batch(**own)
+        if self._watched < WATCHED:
+            return self._watch(batch, step, total)
+        if total - step < WORTHWHILE:
+            return self._step(batch, step, total)
+        return self._capture(batch, step, total)
+
+    def _watch(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
+        assert self._recorder is not None
+        self._watched += 1
+        losses = self._recorder.warm(
+            lambda: self._inspection.watch(lambda number, last: self._step(batch, number, last), step, total)
+        )
+        if self._inspection.reasons:
+            self.refuse(self._inspection.reasons[0])
+        return losses
+
+    def _capture(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
+        assert self._recorder is not None and self._input is not None
+        fixed, undo = self._input, self._snapshot()
+        _fill(fixed, batch)
+        try:
+            eager = [self._recorder.warm(lambda: _copies(self._step(fixed, step, total))) for _ in range(2)]
+            undo()
+            self._pause()
+            self._recorder.record(lambda: self._step(fixed, step, total))
+            captured = [_copies(self._recorder.replay()) for _ in range(2)]
+        except (RuntimeError, NotImplementedError) as error:
+            undo()
+            self.refuse(" ".join(f"capturing it failed ({type(error).__name__}: {error})".split())[:300])
+            return self._step(batch, step, total)
+        undo()
+        if gap := self._gap(eager, captured):
+            self.refuse(f"the captured step differs from the eager one ({gap})")
+            return self._step(batch, step, total)
+        self.state = ON
+        return self._replayed(batch)
+
+    def _replayed(self, batch: Batch) -> dict[str, Tensor]:
+        assert self._recorder is not None and self._input is not None
+        _fill(self._input, batch)
+        return self._recorder.replay()
+
+    def _gap(self, eager: list[dict[str, Tensor]], captured: list[dict[str, Tensor]]) -> str:
+        """Return the first loss that differs, in words; an empty text if all agree."""
+        for one, other in zip(eager, captured, strict=True):
+            for name, value in one.items():
+                pair = value.float(), other[name].float()
+                same = torch.equal(*pair) if self._exact else torch.allclose(*pair, rtol=TOLERANCE, atol=1e-6)
+                if not same and not (pair[0].isnan().any() and pair[1].isnan().any()):
+                    return f"{name} is {float(pair[1]):.6g}, not {float(pair[0]):.6g}"
+        return ""
+
+    def _fits(self, batch: Batch) -> bool:
+        """Whether a batch has the shapes of the graph's input."""
+        assert self._input is not None
+        pairs = zip(vars(self._input).values(), vars(batch).values(), strict=True)
+        return all(
+            (a is None) == (b is None) and (a is None or (a.shape == b.shape and a.dtype == b.dtype)) for a, b in pairs
+        )
+
+    def _snapshot(self) -> Callable[[], None]:
+        """Return a function that sets network, optimisers and generators back to this moment."""
+        generators, kept = Generators(), [(x, x.detach().clone()) for x in (*_tensors(self._method), *self._kept())]
+
+        def undo() -> None:
+            with torch.no_grad():
+                for tensor, copy in kept:
+                    tensor.copy_(copy)
+            generators.restore()
+
+        return undo
+
+
+def _tensors(method: Method) -> Iterator[Tensor]:
+    for part in method.modules():
+        if not is_excluded(part):
+            yield from (x for x in (*part._parameters.values(), *part._buffers.values()) if x is not None)
+
+
+def _copy(value: Tensor | None) -> Tensor | None:
+    return None if value is None else value.detach().clone()
+
+
+def _copies(losses: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in losses.items()}
+
+
+def _fill(fixed: Batch, batch: Batch) -> None:
+    for own, new in zip(vars(fixed).values(), vars(batch).values(), strict=True):
+        if own is not None:
+            own.copy_(new, non_blocking=True)

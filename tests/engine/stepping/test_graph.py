@@ -1,0 +1,298 @@
+"""Steps run as a graph: the same numbers, and a sentence wherever a graph would go wrong.
+
+There need be no GPU: a recorder that calls the captured function again stands for one. What it repeats is fixed as in a
+CUDA graph: the input's addresses and the numbers of the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from toy_trainer import Feed, StopAt, Toy, trainer
+
+from anyadbench.engine.numerics import Policy
+from anyadbench.engine.reporter import Interrupted, Reporter
+from anyadbench.engine.stepping.graph import WATCHED, StepGraph
+from anyadbench.engine.stepping.inspection import Inspection, watched
+from anyadbench.engine.stepping.optimisers import prepare_optimizers, uncapturable
+from anyadbench.engine.trainer import Trainer
+from anyadbench.methods.contract import Batch, OptimizerSpec
+
+CPU = torch.device("cpu")
+Losses = dict[str, dict[str, Tensor]]
+
+
+class Recalling:
+    """Captures a function by keeping it, and replays it by calling it; results have fixed addresses."""
+
+    def __init__(self, error: Exception | None = None, shift: float = 0.0) -> None:
+        self.error, self.shift = error, shift
+        self.records = self.replays = 0
+        self.results: dict[str, Tensor] = {}
+
+    def warm(self, function: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        return function()
+
+    def record(self, function: Callable[[], dict[str, Tensor]]) -> None:
+        self.records += 1
+        if self.error is not None:
+            raise self.error
+        self.function = function
+
+    def replay(self) -> dict[str, Tensor]:
+        self.replays += 1
+        for name, value in self.function().items():
+            self.results.setdefault(name, torch.empty_like(value)).copy_(value + self.shift)
+        return self.results
+
+
+class Partial(Feed):
+    """Every fifth batch is smaller, as the last of an epoch."""
+
+    def at(self, step: int) -> Batch:
+        batch = super().at(step)
+        size = 2 if step % 5 == 4 else 3
+        return Batch.full(batch.inputs[:size], batch.shown[:size])
+
+
+class Listening(Reporter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def send(self, **event: Any) -> None:
+        self.notes += [event["note"]] if "note" in event else []
+
+
+class Prepared(Toy):
+    """A toy with fused Adam and its rate on the device, as on a GPU, whether captured or not."""
+
+    def optimizers(self) -> dict[str, OptimizerSpec]:
+        made = super().optimizers()
+        prepare_optimizers(made, CPU)
+        return made
+
+
+class Plain(Toy):
+    """A toy whose rate stays on the host."""
+
+
+def running(
+    folder: Path,
+    recorder: Recalling | None,
+    kind: type[Toy] = Prepared,
+    reporter: Reporter | None = None,
+    **options: Any,
+) -> Trainer:
+    made = trainer(folder, reporter, **options)
+    torch.manual_seed(5)
+    made.method, made.recorder, made.feed = kind(), recorder, Partial()  # type: ignore[assignment]
+    made.policy = Policy(threads=1, deterministic=True)
+    made.begun = lambda step: None if step else torch.manual_seed(6)  # type: ignore[assignment, return-value]
+    return made
+
+
+def outcome(made: Trainer) -> tuple[list[Tensor], list[Any]]:
+    return [x.clone() for x in made.method.saved_state().values()], [row["losses"] for row in made.history]
+
+
+def assert_same(one: Trainer, other: Trainer) -> None:
+    first, second = outcome(one), outcome(other)
+    assert all(torch.equal(a, b) for a, b in zip(first[0], second[0], strict=True))
+    assert first[1] == second[1]
+
+
+def test_a_captured_training_ends_with_the_same_bits(tmp_path: Path) -> None:
+    eager, recorder = running(tmp_path / "eager", None, steps=40), Recalling()
+    captured = running(tmp_path / "graph", recorder, steps=40)
+    eager.run()
+    captured.run()
+    assert (eager.graph_state, captured.graph_state) == ("off", "on")
+    assert recorder.records == 1
+    # Two replays check the graph; of 40 steps 8 are partial, 3 are watched.
+    assert recorder.replays == 2 + 40 - 8 - WATCHED
+    assert_same(eager, captured)
+
+
+@pytest.mark.parametrize("stop", [2, 9, 30])
+def test_a_captured_training_resumes_to_the_same_bits(tmp_path: Path, stop: int) -> None:
+    whole = running(tmp_path / "whole", Recalling(), steps=40)
+    whole.run()
+    first = running(tmp_path / "cut", Recalling(), reporter=StopAt(stop), steps=40)
+    with pytest.raises(Interrupted):
+        first.run()
+    second = running(tmp_path / "cut", Recalling(), steps=40)
+    second.run()
+    assert_same(whole, second)
+
+
+def test_a_short_training_is_not_captured(tmp_path: Path) -> None:
+    recorder = Recalling()
+    made = running(tmp_path, recorder, steps=10)
+    made.run()
+    assert (made.graph_state, recorder.records) == ("off", 0)
+
+
+def test_the_switch_and_compile_leave_steps_eager(tmp_path: Path) -> None:
+    recorder = Recalling()
+    made = running(tmp_path, recorder, steps=20)
+    made.graph = False
+    made.run()
+    assert (made.graph_state, recorder.records) == ("off", 0)
+
+
+@pytest.mark.parametrize(
+    ("recorder", "said"),
+    [
+        (
+            Recalling(RuntimeError("operation not permitted")),
+            "capturing it failed (RuntimeError: operation not permitted)",
+        ),
+        (Recalling(shift=1.0), "the captured step differs from the eager one (loss is"),
+    ],
+)
+def test_a_capture_that_fails_or_differs_is_reported_and_changes_no_number(
+    recorder: Recalling, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    eager, reporter = running(tmp_path / "eager", None), Listening()
+    fallen = running(tmp_path / "fallen", recorder, reporter=reporter)
+    eager.run()
+    fallen.run()
+    assert (fallen.graph_state, recorder.records) == ("fell back", 1)
+    assert said in capsys.readouterr().err
+    assert [said in note for note in reporter.notes] == [True]
+    assert_same(eager, fallen)
+
+
+class ByStep(Prepared):
+    def training_step(self, batch: Batch, step: int, total: int) -> Losses:
+        return {"main": {"loss": super().training_step(batch, 0, 1)["main"]["loss"] * (1 - step / total)}}
+
+
+class ReadingBack(Prepared):
+    def training_step(self, batch: Batch, step: int, total: int) -> Losses:
+        loss = super().training_step(batch, 0, 1)["main"]["loss"]
+        return {"main": {"loss": loss / loss.detach().item()}}
+
+
+class Replacing(Prepared):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def training_step(self, batch: Batch, step: int, total: int) -> Losses:
+        self.mean = 0.9 * self.mean + 0.1 * batch.inputs.mean()
+        return super().training_step(batch, 0, 1)
+
+
+class Counting(Prepared):
+    calls = 0
+
+    def training_step(self, batch: Batch, step: int, total: int) -> Losses:
+        self.calls += 1
+        return super().training_step(batch, 0, 1)
+
+
+class Remembering(Prepared):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def training_step(self, batch: Batch, step: int, total: int) -> Losses:
+        self.seen.append(len(batch))
+        return super().training_step(batch, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (ByStep, "it depends on the number of the step"),
+        (ReadingBack, "it reads a value back from the device (_local_scalar_dense)"),
+        (Replacing, "it changes mean of the method"),
+        (Counting, "it changes calls of the method"),
+        (Remembering, "it changes seen of the method"),
+        (Plain, "Adam takes its learning rate from the host"),
+    ],
+)
+def test_what_a_graph_would_repeat_wrongly_is_noticed(
+    kind: type[Toy], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorder = Recalling()
+    eager, watching = running(tmp_path / "eager", None, kind), running(tmp_path / "watched", recorder, kind)
+    eager.run()
+    watching.run()
+    assert (watching.graph_state, recorder.records) == ("fell back", 0)
+    assert f"not captured in a CUDA graph, because {reason}; it runs kernel by kernel." in capsys.readouterr().err
+    assert_same(eager, watching)
+
+
+def test_random_numbers_of_the_host_are_noticed_where_the_device_is_another() -> None:
+    inspection = Inspection(Toy(), apart=True)
+    inspection.watch(lambda step, total: torch.rand(1), 0, 9)
+    assert inspection.reasons == ["it draws random numbers on the host"]
+    quiet = Inspection(Toy(), apart=False)
+    quiet.watch(lambda step, total: torch.rand(1), 0, 9)
+    assert quiet.reasons == []
+
+
+def test_a_watched_number_counts_like_any_other() -> None:
+    number = watched(7)
+    assert not number.used
+    assert (number + 1, 1 - watched(7), watched(7) / 2, float(watched(7)), watched(7) == 7) == (8, -6, 3.5, 7.0, True)
+    assert number.used
+
+
+def test_a_batch_without_targets_does_not_fit_one_with_them() -> None:
+    step: Callable[[Batch, int, int], dict[str, Tensor]] = lambda batch, step, total: {}  # noqa: E731
+    graph = StepGraph(Toy(), step, list, Recalling(), Reporter())
+    full = Partial().at(0)
+    graph(full, 0, 100)
+    assert graph._fits(full)
+    assert not graph._fits(Batch(full.inputs, full.shown))
+
+
+def test_optimisers_that_cannot_are_left_alone_and_named() -> None:
+    layer = torch.nn.Linear(2, 2)
+    specs = {
+        "a": OptimizerSpec(torch.optim.SGD(layer.parameters(), lr=0.5, momentum=0.9)),
+        "b": OptimizerSpec(torch.optim.Rprop(layer.parameters(), lr=0.5)),
+    }
+    prepare_optimizers(specs, CPU)
+    assert isinstance(specs["a"].optimizer.param_groups[0]["lr"], Tensor)
+    assert specs["b"].optimizer.param_groups[0]["lr"] == 0.5
+    assert uncapturable(specs) == "Rprop takes its learning rate from the host"
+    assert uncapturable({"a": specs["a"]}) == ""
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("stop", [2, 30])
+def test_a_training_on_a_gpu_resumes_to_the_same_bits(tmp_path: Path, stop: int) -> None:
+    class OnGpu(Partial):
+        def at(self, step: int) -> Batch:
+            return super().at(step).to(torch.device("cuda"))
+
+    class GpuToy(Toy):
+        def training_step(self, batch: Batch, step: int, total: int) -> Losses:
+            noise = torch.rand(len(batch), 1, device=batch.inputs.device)
+            return {"main": {"loss": (self.layer(batch.inputs.flatten(1)) - noise).square().mean()}}
+
+    def on_gpu(folder: Path, reporter: Reporter | None = None) -> Trainer:
+        made = trainer(folder, reporter, steps=40)
+        torch.manual_seed(5)
+        made.method, made.feed = GpuToy().cuda(), OnGpu()  # type: ignore[assignment]
+        made.policy = Policy("cuda", threads=1, deterministic=True)
+        return made
+
+    whole = on_gpu(tmp_path / "whole")
+    whole.run()
+    assert whole.graph_state == "on"
+    with pytest.raises(Interrupted):
+        on_gpu(tmp_path / "cut", StopAt(stop)).run()
+    second = on_gpu(tmp_path / "cut")
+    second.run()
+    assert_same(whole, second)
