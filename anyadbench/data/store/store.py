@@ -2,8 +2,8 @@
 
 A folder with ``store.json``, ``images.npy`` (uint16, N×S×H×W), ``masks.npy`` (uint8, N×H×W, values of
 ``anyadbench.data.trees.layouts.REGIONS``), ``slices.csv``, ``scans.csv``, ``quarantine.json`` (scans left out),
-``warnings.json`` (problems that kept no scan out) and ``inputs.json`` (hash of the files it was made from); ``boxes.csv``
-where lesions are marked by boxes.
+``warnings.json`` (problems that kept no scan out) and ``inputs.json`` (hash of the files it was made from);
+``boxes.csv`` where lesions are marked by boxes.
 """
 
 from __future__ import annotations
