@@ -52,7 +52,7 @@ def build_boards(
     Args:
         runs: Folder written by 'anyadbench run'.
         out: Folder for one folder per protocol; created if missing.
-        protocol: Name of the only protocol wanted.
+        protocol: Name of the only protocol wanted; boards that share its curve are written too, and not returned.
         reported: Folder with tables from publications, whose rows are added.
         option: The command's option that chose the folder, for errors.
 
@@ -62,7 +62,8 @@ def build_boards(
     from anyadbench.boards.render.html import index_html
 
     built = []
-    for board in load_boards(runs, protocol, reported):
+    # A new cell changes the curve on every board of its family.
+    for board in load_boards(runs, protocol, reported, family=True):
         folder = out / board.slug
         files = board_files(board)
         make_folder(folder, option)
@@ -70,7 +71,7 @@ def build_boards(
         first, second, third, last = (folder / name for name in list(files)[:4])
         built.append(BuiltBoard(board.slug, folder, first, second, third, last, board))
     write_text(out / "index.html", index_html([one.board for one in built]), option)
-    return built
+    return [one for one in built if protocol in (None, one.board.protocol.name)]
 
 
 def print_board(board: BuiltBoard | Board, console: Console | None = None, method: str | None = None) -> None:

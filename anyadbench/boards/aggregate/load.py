@@ -15,13 +15,16 @@ from anyadbench.errors import UserError, suggest
 from anyadbench.results.read import read_cells
 
 
-def load_boards(runs: Path, protocol: str | None = None, reported: Path | None = None) -> list[Board]:
+def load_boards(
+    runs: Path, protocol: str | None = None, reported: Path | None = None, *, family: bool = False
+) -> list[Board]:
     """Aggregate a runs folder.
 
     Args:
         runs: Folder with a folder ``cells``.
         protocol: Name of the only protocol wanted.
         reported: Folder with tables from publications.
+        family: Whether to return the boards that show the same curve over numbers of training subjects too.
 
     Raises:
         UserError: If it is not a runs folder, or has no finished result (of ``protocol``).
@@ -31,7 +34,7 @@ def load_boards(runs: Path, protocol: str | None = None, reported: Path | None =
     known = families(records)
     wanted = [None] if protocol is None else relatives(records, protocol, known)
     boards = [board for name in wanted for board in make_boards(records, name, tables)]
-    boards = [board for board in with_shots(boards, known) if protocol in (None, board.protocol.name)]
+    boards = [board for board in with_shots(boards, known) if family or protocol in (None, board.protocol.name)]
     if boards:
         return [replace(board, notices=(*board.notices, *notices)) for board in boards]
     names = sorted({record.result.protocol.name for record in records if record.result is not None})

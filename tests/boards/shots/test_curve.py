@@ -70,7 +70,10 @@ def test_a_board_draws_the_curve_of_its_family(runs: Path, tmp_path: Path) -> No
     assert float(own[0]["mean"]) == pytest.approx(curve.points[0].mean, abs=1e-6)
     assert "by number of training subjects" in files["leaderboard.md"] and 'id="shots"' in files["report.html"]
     (built,) = build_boards(runs, tmp_path / "boards", "tiny-2")
-    assert (built.folder / "shots.csv").is_file()
+    assert built.protocol == "tiny-2" and (built.folder / "shots.csv").is_file()
+    relatives = {path.name: path / "leaderboard.md" for path in (tmp_path / "boards").iterdir() if path.is_dir()}
+    assert set(relatives) == {"tiny-1", "tiny-2", "tiny-all"}
+    assert all(page.read_text() == board_files(boards[name])["leaderboard.md"] for name, page in relatives.items())
 
 
 def test_a_board_without_relatives_has_no_curve(runs: Path, tmp_path: Path) -> None:
