@@ -3,7 +3,7 @@
 ``python benchmarks/phantom_gpu.py --runs DIR`` trains every method for 2,000 steps of 16 slices with three seeds on
 ``phantom-7subsets``, with the packaged DINOv2 ViT-S/14, and prints one line per method and metric: the mean over
 subsets of each seed, and their mean. Nothing is downloaded. All first seeds run before any second one, and no cell is
-started after ``--minutes``; what is missing then is named, and a second call goes on where the first ended. ``--tiny``
+started after ``--minutes``; what is missing then is named, and a second call continues there. ``--tiny``
 does the same in a minute on the CPU, with a small network input, few steps and one seed; its figures mean nothing.
 """
 

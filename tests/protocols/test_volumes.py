@@ -52,7 +52,9 @@ def test_a_written_protocol_reads_back(tmp_path: Path) -> None:
 def test_the_builtin_protocol_shares_the_training_of_phantom_7subsets() -> None:
     volumes, slices = find_protocol("phantom-volumes"), find_protocol("phantom-7subsets")
     assert volumes.scoring.volumes and volumes.training_part() == slices.training_part()
-    assert {**volumes.test_part(), "scoring": None} == {**slices.test_part(), "scoring": None}
+    own = {"scoring": None, "healthy_split": None}
+    assert {**volumes.test_part(), **own} == {**slices.test_part(), **own}
+    assert find_protocol("phantom-shift-volumes").training_part() == slices.training_part()
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def stream(spec: PhantomSpec, number: int, purpose: str) -> np.random.Generator:
 def missing_sequence(spec: PhantomSpec, number: int) -> str | None:
     """Return the sequence that a subject lacks, if any: one patient in six lacks one, each sequence in turn.
 
-    Healthy subjects have all: they calibrate and count alarms, and every subset needs as many as can be had.
+    Healthy subjects have all: they calibrate and count alarms, and every subset needs many of them.
     """
     if is_healthy(number):
         return None
