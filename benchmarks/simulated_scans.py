@@ -33,7 +33,7 @@ class ScanSetting:
         volume_sd: SD of the logarithm of a lesion's volume.
         contrast: Mean score of a lesion of the median volume.
         subject_sd: SD over subjects of the scores of their lesions.
-        alarms: Mean number of false alarms of a scan that can be told from noise.
+        alarms: Mean number of false alarms of a scan over all thresholds.
         healthy: Share of subjects without a lesion.
     """
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,17 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 from cell_fixture import change_json, reseal
-from trees import make_tree
+from inprocess import run
+from trees import make_tree, save_png
 
+from anyadbench.boards import build_boards
 from anyadbench.boards.verify.cell import check_cell
 from anyadbench.boards.verify.publish import publish_cells
 from anyadbench.data.store.build import find_or_prepare
+from anyadbench.data.trees.png import read_png
 from anyadbench.engine.boxes.collect import boxes_on_grid
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import Policy
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.scoring import Evaluator
+from anyadbench.external.scored_maps import ScoreRequest, score_maps
 from anyadbench.methods.contract import Batch, Scores
 from anyadbench.metrics.boxes.numbers import box_image, box_metrics
 from anyadbench.protocols.reader import read_protocol
@@ -38,10 +40,13 @@ SIDE = 24
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("trees")
-    return {
-        "ixi": make_tree("ixi", folder / "ixi", range(1, 7), (SIDE, SIDE, 10)),
-        "nova": make_tree("nova", folder / "nova", range(11, 18), (2 * SIDE, 2 * SIDE, 10)),
-    }
+    nova = make_tree("nova", folder / "nova", range(11, 18), (2 * SIDE, 2 * SIDE, 10))
+    for number, path in enumerate(sorted((nova / "images").iterdir())):
+        picture = read_png(path).copy()
+        picture[20:24, 20 + number : 26] = 255  # bright, near the first box of the table or far from it
+        picture[5:9, 4 + number % 3 : 10] = 255 if number % 2 else 0
+        save_png(path, picture)
+    return {"ixi": make_tree("ixi", folder / "ixi", range(1, 7), (SIDE, SIDE, 10)), "nova": nova}
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,7 @@ def test_rows_have_the_numbers_of_plain_boxes(trees: dict[str, Path], file: Path
         box_image(values[row, 1], np.array(store.boxes[row]) / 2, threshold) for row in range(len(store))
     ]  # pictures of 48 x 48 shrink to 24 x 24
     found = [image for *_, image in state.boxes]
+    assert sum(len(image.detections) for image in found) >= 7 and 0 < box_metrics(found)["ap30"] < 1
     assert [place[1] for place in state.boxes] == list(store.slices["scan"])
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours.boxes, theirs.boxes)
@@ -103,10 +109,7 @@ def test_boxes_move_with_their_slice(
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, trees: dict[str, Path], file: Path) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-m", "anyadbench", "run", "--method", "pixelstats", "--protocol", str(file)]
-    data = [item for name, tree in trees.items() for item in ("--data", f"{name}={tree}")]
-    done = subprocess.run([*command, *data, "--runs", str(folder)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run(file, trees, folder)
     return folder
 
 
@@ -125,6 +128,7 @@ def test_a_cell_holds_its_boxes_and_passes_the_check(cell: Path, tmp_path: Path)
         assert boxes["threshold"] == row["threshold"]["value"] and row["n_emptied"] == 0
         stored = read_boxes_of(cell)["nova", row["subset"]]
         assert boxes["metrics"] == pytest.approx(box_metrics(stored.images))
+        assert row["threshold"]["dice"] is None and row["threshold"]["fp"] == 0
         assert row["metrics"]["pixel_ap"] is None and row["metrics"]["image_auroc"] is None
         assert row["reasons"]["pixel_ap"] == "No pixel is lesion, so there is nothing to localise."
     assert check_cell(cell).problems == []
@@ -156,20 +160,31 @@ def test_pictures_left_out_and_other_boxes_are_named(cell: Path) -> None:
     assert "nova, T2: slice 1 of case0012_001 has boxes against its label, or none" in problems
 
 
+def test_maps_of_another_program_are_scored_on_boxes(trees: dict[str, Path], file: Path, tmp_path: Path) -> None:
+    protocol = read_protocol(file)
+    data = ProtocolData(protocol, {name: find_or_prepare(tree, name) for name, tree in trees.items()})
+    for name, folder, rows in (
+        ("nova", tmp_path / "maps", np.arange(len(data.stores["nova"]))),
+        ("ixi", tmp_path / "maps" / "validation", data.validation_indices()),
+    ):
+        table = data.stores[name].slices.iloc[rows]
+        values = data.reader(name).read(rows)[0][:, 1]
+        for scan, number, scores in zip(table["scan"], table["slice"], values, strict=True):
+            target = folder / "T2" / str(scan) / f"{number}.npy"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            np.save(target, scores)
+    given = tuple(f"{name}={tree}" for name, tree in trees.items())
+    request = ScoreRequest(tmp_path / "maps", protocol, tmp_path / "runs", "brightness", given)
+    cell = score_maps(request, lambda finished, total, label: None).final
+    rows = {row["subset"]: row for row in read_json(cell, "result.json")["rows"]}
+    stored = read_boxes_of(cell)["nova", "T2"]
+    assert rows["T2"]["boxes"]["metrics"] == pytest.approx(box_metrics(stored.images)) and rows["T1"]["boxes"] is None
+    assert stored.threshold is not None and any(image.detections for image in stored.images)
+    assert check_cell(cell).problems == []
+
+
 def test_the_board_and_its_table_show_boxes(runs: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "anyadbench",
-        "leaderboard",
-        "build",
-        "--runs",
-        str(runs),
-        "--out",
-        str(tmp_path / "boards"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    build_boards(runs, tmp_path / "boards")
     board = tmp_path / "boards" / "ixi-nova"
     with (board / "leaderboard.csv").open(newline="") as handle:
         lines = {line["subset"]: line for line in csv.DictReader(handle) if line["subset"] in ("T1", "T2")}
@@ -184,3 +199,6 @@ def test_the_board_and_its_table_show_boxes(runs: Path, tmp_path: Path) -> None:
         assert float(line["boxes_alarms_per_image_high"]) == pytest.approx(high, abs=1e-6)
     page, text = ((board / name).read_text() for name in ("report.html", "leaderboard.md"))
     assert "Peak in a box" in page and "Peak in a box" in text and "Lesions are marked by boxes" in page
+    assert "Lesions of nova are marked by boxes: its numbers are in the section on boxes" in text
+    assert "At the threshold from validation normals" not in text
+    assert "Pixel AP" in text and "Image AUROC" not in text  # which would be a column of dashes

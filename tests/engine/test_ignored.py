@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cell_fixture import reseal
+from inprocess import run
 from sklearn.metrics import average_precision_score, roc_auc_score
 from trees import make_tree
 
@@ -194,13 +193,8 @@ def test_scans_are_scored_without_them(rules: Protocol, wmh: SliceStore) -> None
 
 @pytest.fixture(scope="module")
 def cell(tmp_path_factory: pytest.TempPathFactory, tree: Path, file: Path) -> Path:
-    runs = tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-m", "anyadbench", "run", "--method", "control:intensity", "--protocol", str(file)]
-    done = subprocess.run(
-        [*command, "--data", str(tree), "--runs", str(runs)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return next(path for path in (runs / "cells").iterdir() if path.is_dir())
+    (done,) = run(file, {"wmh2017": tree}, tmp_path_factory.mktemp("runs"))
+    return done.folder
 
 
 def test_the_check_counts_as_the_run_did(cell: Path, wmh: SliceStore, tmp_path: Path) -> None:

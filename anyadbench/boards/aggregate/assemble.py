@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from anyadbench.boards.aggregate.agreement import agreements
 from anyadbench.boards.aggregate.controls import against_controls, hardest_subsets, means_against_controls
-from anyadbench.boards.aggregate.lines import variant_lines
+from anyadbench.boards.aggregate.lines import shown_metrics, variant_lines
 from anyadbench.boards.aggregate.model import KINDS, Board, Line, Summary, Variant, headline_metric
 from anyadbench.boards.aggregate.ranks import add_tests, summarise
 from anyadbench.boards.aggregate.reported import NOT_STATED
@@ -115,7 +115,8 @@ def _board(
     subsets = tuple(dict.fromkeys(subset for subset in info.subsets if subset != AS_AVAILABLE))
     labels = {row.subset for result in results for row in result.rows}
     subsets = (*subsets, *(label for label in (NOT_STATED, AS_AVAILABLE) if label in labels))
-    metrics = _metric_names(name for result in results for row in result.rows for name in row.metrics)
+    rows = [row for result in results for row in result.rows]
+    metrics = _metric_names(name for row in rows for name in shown_metrics(row))
     lines: list[Line] = []
     notices: list[str] = []
     for variant in variants:
@@ -128,6 +129,10 @@ def _board(
             )
     full = format_subset(info.sequences)
     notices += _remarks(reported)
+    notices += [
+        f"Lesions of {test} are marked by boxes: its numbers are in the section on boxes, and nothing is ranked."
+        for test in dict.fromkeys(row.test for row in rows if row.boxes is not None)
+    ]
     summaries, strangers = summarise(variants, lines, tests, subsets, full, metrics, _unranked(info))
     replicated = Replicated()
     lines = with_intervals(lines, replicated)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from anyadbench.boards.aggregate.flags import row_flags
-from anyadbench.boards.aggregate.model import Estimate, Line, Size, Variant
+from anyadbench.boards.aggregate.model import Estimate, Line, Size, Variant, headline_metric
 from anyadbench.boards.scans.lines import added_to_line
 from anyadbench.results.read import CellRecord
 from anyadbench.results.schema import CellResult, Row, Threshold
@@ -16,6 +16,15 @@ Found = tuple[CellResult, Row, CellRecord, int]
 def has_numbers(row: Row) -> bool:
     """Whether a row has any metric."""
     return any(value is not None for value in row.metrics.values())
+
+
+def shown_metrics(row: Row) -> list[str]:
+    """Return the names of a row's metrics; where lesions are marked by boxes, of the defined ones and the headline.
+
+    The headline says why it is undefined; columns of dashes for all others would say nothing.
+    """
+    kept = headline_metric(tuple(row.metrics))
+    return [name for name, value in row.metrics.items() if row.boxes is None or value is not None or name == kept]
 
 
 def variant_lines(variant: Variant, tests: Iterable[str], subsets: Iterable[str]) -> tuple[list[Line], int]:
@@ -45,7 +54,7 @@ def _line(variant: Variant, test: str, subset: str, found: Sequence[Found]) -> L
     if not found:
         return Line(variant.key, test, subset, reason="There is no result for this subset.")
     rows = [row for _, row, *_ in found]
-    names = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    names = list(dict.fromkeys(name for row in rows for name in shown_metrics(row)))
     metrics = {name: _estimate(name, found) for name in names}
     first = rows[0]
     reasons = [row.reasons.get("row", "") for row in rows]
@@ -102,7 +111,7 @@ def _sizes(rows: Sequence[Row]) -> tuple[Size, ...]:
 
 def _threshold(rows: Sequence[Row]) -> Threshold | None:
     """Average decisions over seeds and sum their counts (every seed decides on the same pixels)."""
-    found = [row.threshold for row in rows if row.threshold is not None]
+    found = [row.threshold for row in rows if row.threshold is not None and row.boxes is None]
     if len(found) < len(rows):
         return None
 

@@ -1,13 +1,12 @@
-"""Boxes of a line and their table: hit rate, FROC and AP where lesions are marked by boxes."""
+"""The table of boxes: hit rate, FROC and AP where lesions are marked by boxes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-from anyadbench.boards.aggregate.model import Board, BoxLine, Estimate, Line
+from anyadbench.boards.aggregate.model import Board, BoxLine, Line
 from anyadbench.boards.render.text import DASH, decimal, six, span
 from anyadbench.boards.scans.tables import Cell, Table
-from anyadbench.results.schema import Boxes
 
 BOXES_TITLE = "Boxes"
 
@@ -28,32 +27,6 @@ RULE = (
     "the threshold from validation normals that touch each other; FROC and the two last columns take an overlap "
     "(intersection over union) of .3. Brackets contain 95 % intervals over subjects."
 )
-
-
-def boxes_of_line(parts: Sequence[Boxes | None]) -> BoxLine | None:
-    """Return the boxes of a line, averaged over seeds; intervals are those of a single seed.
-
-    Args:
-        parts: The boxes of each seed's row.
-    """
-    known = [one for one in parts if one is not None]
-    if not known or len(known) < len(parts):
-        return None
-    names = list(dict.fromkeys(name for one in known for name in one.metrics))
-    first = known[0]
-    return BoxLine(first.n_subjects, first.n_images, first.n_boxes, {name: _estimate(name, known) for name in names})
-
-
-def _estimate(name: str, parts: Sequence[Boxes]) -> Estimate:
-    values = [value for part in parts if (value := part.metrics.get(name)) is not None]
-    if len(values) < len(parts):
-        reasons = [part.reasons.get(name, "") for part in parts if part.metrics.get(name) is None]
-        return Estimate(None, reason=reasons[0] or "The result gives no reason.")
-    low, high = parts[0].intervals.get(name, (None, None)) if len(parts) == 1 else (None, None)
-    why = parts[0].reasons.get("intervals", "") if len(parts) == 1 else "Intervals of boxes are those of single seeds."
-    return Estimate(
-        sum(values) / len(values), low, high, min(values), max(values), no_interval=why if low is None else ""
-    )
 
 
 def box_tables(board: Board) -> Iterator[Table]:

@@ -7,12 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anyadbench.boards.aggregate.model import Estimate, Line, ScanLine
+from anyadbench.boards.aggregate.model import BoxLine, Estimate, Line, ScanLine
 from anyadbench.boards.aggregate.recompute import read_whole_scans
-from anyadbench.boards.scans.boxes import boxes_of_line
 from anyadbench.errors import UserError
 from anyadbench.results.read import CellRecord
-from anyadbench.results.schema import CellResult, Row, Scans, Site
+from anyadbench.results.schema import Boxes, CellResult, Row, Scans, Site
 
 if TYPE_CHECKING:
     from anyadbench.metrics.scans.whole_scans import RowScans, WholeScans
@@ -28,7 +27,7 @@ def added_to_line(found: Sequence[Found]) -> dict[str, Any]:
     """
     rows = [row for _, row, *_ in found]
     alarms = tuple((result.seed, one) for result, row, *_ in found for one in row.alarms)
-    boxes = boxes_of_line([row.boxes for row in rows])
+    boxes = _boxes([row.boxes for row in rows])
     return {"scans": _scans(found), "alarms": alarms, "sites": _sites([row.sites for row in rows]), "boxes": boxes}
 
 
@@ -109,6 +108,34 @@ def _mean_bins(bins: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]
             one[name] = None if None in values else sum(values) / len(values)
         means.append(one)
     return means
+
+
+def _boxes(parts: Sequence[Boxes | None]) -> BoxLine | None:
+    """Return the boxes of a line, averaged over seeds; intervals are those of a single seed.
+
+    Args:
+        parts: The boxes of each seed's row.
+    """
+    known = [one for one in parts if one is not None]
+    if not known or len(known) < len(parts):
+        return None
+    names = list(dict.fromkeys(name for one in known for name in one.metrics))
+    first = known[0]
+    return BoxLine(
+        first.n_subjects, first.n_images, first.n_boxes, {name: _box_estimate(name, known) for name in names}
+    )
+
+
+def _box_estimate(name: str, parts: Sequence[Boxes]) -> Estimate:
+    values = [value for part in parts if (value := part.metrics.get(name)) is not None]
+    if len(values) < len(parts):
+        reasons = [part.reasons.get(name, "") for part in parts if part.metrics.get(name) is None]
+        return Estimate(None, reason=reasons[0] or "The result gives no reason.")
+    low, high = parts[0].intervals.get(name, (None, None)) if len(parts) == 1 else (None, None)
+    why = parts[0].reasons.get("intervals", "") if len(parts) == 1 else "Intervals of boxes are those of single seeds."
+    return Estimate(
+        sum(values) / len(values), low, high, min(values), max(values), no_interval=why if low is None else ""
+    )
 
 
 def _sites(parts: Sequence[Sequence[Site]]) -> tuple[Site, ...]:

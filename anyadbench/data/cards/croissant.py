@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anyadbench.data.cards.summary import FILES
+from anyadbench.data.store.box_table import NAME as BOXES
 from anyadbench.data.trees.scan_slices import FORMAT
 
 if TYPE_CHECKING:
@@ -85,10 +85,11 @@ def croissant(store: SliceStore, card: Mapping[str, Any], file: Path) -> dict[st
         "identifier": card["content_hash"],
         "isLiveDataset": False,
         "keywords": ["brain", "MRI", "anomaly detection", *card["sequences"]],
-        "distribution": [_file_object(name, card["files"][name], store.path, file) for name in FILES],
+        "distribution": [_file_object(name, card["files"][name], store.path, file) for name in card["files"]],
         "recordSet": [
             _record_set("scans", "One record for each scan.", "scans.csv", store.scans, "scan"),
             _record_set("slices", "One record for each axial slice.", "slices.csv", store.slices, "row"),
+            *_boxes(store),
         ],
     }
 
@@ -120,6 +121,17 @@ def _file_object(name: str, facts: Mapping[str, Any], store: Path, file: Path) -
         "encodingFormat": _ENCODING[Path(name).suffix],
         "sha256": facts["sha256"],
     }
+
+
+def _boxes(store: SliceStore) -> list[dict[str, Any]]:
+    """Return the record set of the boxes; they have no key, since a slice may have several."""
+    if store.boxes is None:
+        return []
+    import pandas as pd
+
+    table = pd.read_csv(store.path / BOXES, dtype={"row": "int64"})
+    found = _record_set("boxes", "One record for each box that marks a lesion.", BOXES, table, "row")
+    return [{name: value for name, value in found.items() if name != "key"}]
 
 
 def _record_set(name: str, what: str, file: str, table: pd.DataFrame, key: str) -> dict[str, Any]:

@@ -58,7 +58,10 @@ def _lesions(card: Mapping[str, Any]) -> Iterable[str]:
     yield f"{card['scans_with_lesions']} of {card['scans']} scans have a lesion."
     slices, bare = card["slices_with_lesions"], card["slices_without_label"]
     yield f"{slices} of {card['slices']} slices show one; {bare} have no label."
-    yield f"Volume: {_range(card['lesion_ml'], 'mL')}."
+    if "boxes" in card:
+        yield f"Marked by {card['boxes']} boxes instead of masks."
+    else:
+        yield f"Volume: {_range(card['lesion_ml'], 'mL')}."
 
 
 def _range(five: Mapping[str, Any], unit: str) -> str:

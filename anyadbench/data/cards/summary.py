@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anyadbench.data.store.box_table import NAME as BOXES
 from anyadbench.hashing import sha256_file
 from anyadbench.sequences import SHORT
 
@@ -26,6 +27,9 @@ FILES = {
 }
 """The files of a store, and what they hold."""
 
+BOX_FILE = {BOXES: "One line for each box: row of its slice, left, top, width and height in pixels"}
+"""A further file where lesions are marked by boxes."""
+
 UNKNOWN = "unknown"
 
 
@@ -38,10 +42,13 @@ def summarise(store: SliceStore, layout: Layout) -> dict[str, Any]:
 
     Returns:
         Names and terms of the data set; counts of subjects, scans and slices, by sequence, site and sex; ages in years;
-        volumes of lesions in mL over the scans that have one; sizes in mm; regions; and the SHA-256 of each file.
+        volumes of lesions in mL over the scans that have one; sizes in mm; regions; the SHA-256 of each file; and the
+        number of boxes, where lesions are marked by boxes.
     """
     scans, slices = store.scans, store.slices
     people = scans.drop_duplicates("subject")
+    boxed = sorted(store.boxes or {})
+    files = FILES | (BOX_FILE if store.boxes is not None else {})
     left_out = json.loads((store.path / "quarantine.json").read_text(encoding="utf-8"))
     return {
         "dataset": store.dataset,
@@ -54,10 +61,10 @@ def summarise(store: SliceStore, layout: Layout) -> dict[str, Any]:
         "subjects": len(people),
         "healthy_subjects": len(store.healthy_subjects),
         "scans": len(scans),
-        "scans_with_lesions": int((scans["lesion_voxels"] > 0).sum()),
+        "scans_with_lesions": int((scans["lesion_voxels"] > 0).sum()) + slices["scan"].iloc[boxed].nunique(),
         "scans_left_out": len({item["scan"] for item in left_out}),
         "slices": len(slices),
-        "slices_with_lesions": int(((slices["lesion_px"] > 0) | (slices["part"] == "test/abnormal")).sum()),
+        "slices_with_lesions": int((slices["lesion_px"] > 0).sum()) + len(boxed),
         "slices_without_label": int((slices["lesion_distance"] != 0).sum()),
         "sequences": {
             SHORT[name]: {
@@ -74,8 +81,9 @@ def summarise(store: SliceStore, layout: Layout) -> dict[str, Any]:
         "voxel_mm": {axis: _ends(scans[f"spacing_{axis}"]) for axis in ("z", "y", "x")},
         "files": {
             name: {"what": what, "bytes": (store.path / name).stat().st_size, "sha256": sha256_file(store.path / name)}
-            for name, what in FILES.items()
+            for name, what in files.items()
         },
+        **({} if store.boxes is None else {"boxes": sum(map(len, store.boxes.values()))}),
     }
 
 

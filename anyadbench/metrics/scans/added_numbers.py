@@ -36,6 +36,8 @@ def added_numbers(
         found["scans"] = scan_numbers(whole.rows[place])
     if place in whole.boxes:
         found["boxes"] = box_numbers(whole.boxes[place])
+        value = whole.boxes[place].threshold
+        found["threshold"] = None if value is None else {"value": value}  # without masks no decision is right or wrong
     if alarms := alarm_numbers(whole.scores, *place):
         found["alarms"] = alarms
     named = whole.sites.get(place[0], {})

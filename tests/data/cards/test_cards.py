@@ -106,6 +106,20 @@ def test_mlcroissant_accepts_the_description_and_reads_its_records(store: SliceS
     assert [record["scans/lesion_voxels"] for record in records] == list(store.scans["lesion_voxels"])
 
 
+def test_boxes_are_counted_and_described(tmp_path: Path) -> None:
+    croissants = pytest.importorskip("mlcroissant", reason="mlcroissant, of the extra dev, is not installed")
+    layout = get_layout("nova")
+    store = prepare(make_tree("nova", tmp_path / "nova", 3, TINY), layout, tmp_path / "store")
+    card = summarise(store, layout)
+    assert (card["scans_with_lesions"], card["slices_with_lesions"], card["boxes"]) == (3, 3, 4)
+    assert "- Marked by 4 boxes instead of masks." in card_markdown(card)
+    file = tmp_path / "croissant.json"
+    file.write_text(json.dumps(croissant(store, card, file)))
+    described = croissants.Dataset(jsonld=str(file))
+    assert not described.metadata.issues.errors
+    assert [record["boxes/left"] for record in described.records("boxes")] == [4.0, 5.0, 4.0, 4.0]
+
+
 def test_the_command_needs_one_source_of_the_right_data_set(
     store: SliceStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,7 +41,9 @@ def table(subject: str, lesion: dict[int, int], n: int = 40, scan: str = "", **m
 def fake(*tables: pd.DataFrame) -> Any:
     slices = pd.concat(tables, ignore_index=True)
     healthy = frozenset(slices.loc[slices["subject"].str.startswith("healthy"), "subject"])
-    return SimpleNamespace(slices=slices, dataset="demo", path=Path("/s"), content_hash="c", healthy_subjects=healthy)
+    return SimpleNamespace(
+        slices=slices, dataset="demo", path=Path("/s"), content_hash="c", healthy_subjects=healthy, boxes=None
+    )
 
 
 SPLIT = {"a": "train", "b": "train", "c": "train", "v": "val", "t": "test"}

@@ -21,8 +21,9 @@ VASCULAR = (
         citation="Kuijf et al., IEEE TMI 2019, 38(11):2556-2568",
         tree="training/{Utrecht,Singapore,Amsterdam/GE3T}/100/pre/{FLAIR,T1}.nii.gz and "
         "training/{Utrecht,Singapore,Amsterdam/GE3T}/100/wmh.nii.gz",
-        notes="Label 2 is other pathology: such pixels are neither normal nor lesion. Images have a skull: strip those "
-        "in pre, with 0 outside the brain; orig is not read. The site is the folder above the patient.",
+        notes="Label 2 is other pathology, a rough mask widened by a pixel that the challenge leaves out of its "
+        "evaluation: such pixels count neither way. Images have a skull: strip those in pre, with 0 outside the brain; "
+        "orig is not read. The site is the folder above the patient.",
     ),
     Layout(
         "isles2022",
