@@ -137,6 +137,10 @@ def values_of(counts: Counts) -> Values:
             parts = {"auroc": curves.auroc(curve), "ap": curves.average_precision(curve), "f1": curves.f1_max(curve)}
             found |= {f"{prefix}_{name}": np.where(known, value, np.nan) for name, value in parts.items()}
         found["aupro"] = np.where(known, curves.aupro(pixel), np.nan)
+        found["brain_aupro_05"] = np.where(known, curves.aupro(pixel, 0.05), np.nan)
+        even, known = curves.balanced(image), (image.normals > 0.5) & (image.lesions > 0.5)
+        found["image_ap_balanced"] = np.where(known, curves.average_precision(even), np.nan)
+        found["image_f1_balanced"] = np.where(known, curves.f1_max(even), np.nan)
     return found
 
 
@@ -303,5 +307,10 @@ def with_contrast(setting: Setting, contrast: float) -> Setting:
 
 
 METRICS = ("image_auroc", "image_ap", "image_f1", "pixel_auroc", "pixel_ap", "pixel_f1", "aupro")
+ADDED = ("image_ap_balanced", "image_f1_balanced", "brain_aupro_05")
+"""Further metrics of a board. The simulated pixels are those of the brain, so the other metrics of the brain have the
+figures of the pixel metrics and of AUPRO, and those of scores normalised by height the figures of the image metrics.
+"""
+
 OFFSETS = np.array([0.0, -0.6, -0.3, 0.2, 0.1, -0.2, 0.3])
 """What each of seven subsets adds to the contrast."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from anyadbench.cells.inventory import human_size
 from anyadbench.engine.settings import EXACT_PIXELS, KEPT_SLICES, KEPT_SUBJECTS, SCORING_BATCH, batch_size
 from anyadbench.errors import UserError
@@ -19,9 +21,17 @@ if TYPE_CHECKING:
 BASE = 700e6
 """Bytes of a worker with its libraries, before it reads a slice (host_mb of a pixelstats cell, torch 2.15)."""
 
-SORTING = 2 * 64e6
-HISTOGRAM = 0.6e6
-"""Bytes of one subject's pixel histogram in one row: a rough figure, since it holds occupied pages only."""
+FINISHING = 8
+"""Bytes for each pixel of a row while its exact numbers are computed: its scores merged in order, and room to do so."""
+
+LESION = 96
+"""Bytes of a lesion pixel in a row: score and component twice, for field and brain, as scored and as ranked."""
+
+HISTOGRAM = 0.9e6
+"""Bytes of one subject's pixel histograms in one row, for scores that span eleven octaves: it holds occupied ones."""
+
+POOLED = 24e6
+"""Bytes of a row's own pixel histograms, for the same scores."""
 
 RECORD = 800
 """Bytes of one slice's entry in one row's table: a rough figure."""
@@ -55,15 +65,14 @@ class Needs:
 def estimate(job: Job, data: ProtocolData) -> Needs:
     """Return what a cell needs.
 
-    The terms that grow with the number of slices are 4 bytes per scored pixel up to a cap, a table entry per slice and
-    row, and the kept maps; everything else depends on the batch size.
+    The terms that grow with the number of slices are those of `rows_memory` and the kept maps; everything else depends
+    on the batch size.
     """
     protocol = data.protocol
-    rows = len(protocol.subsets) + protocol.as_available
-    memory, disk, tested = BASE + SORTING, 2e6, 0
+    memory, disk, tested = BASE, 2e6, 0
     batch = max(batch_size(job.params), SCORING_BATCH)
     for test in protocol.tests:
-        store = data.stores[test.dataset]
+        store, rows = data.stores[test.dataset], len(protocol.rows(test))
         normals, abnormals = data.test_indices(test)
         slices = len(normals) + len(abnormals)
         height, width = (wanted or own for wanted, own in zip(protocol.scoring_grid, store.shape, strict=True))
@@ -72,12 +81,29 @@ def estimate(job: Job, data: ProtocolData) -> Needs:
         distinct = len(set(subjects[normals].tolist()) | set(subjects[abnormals].tolist()))
         kept = {"none": 0, "sample": min(slices, KEPT_SUBJECTS * KEPT_SLICES), "all": slices}[job.keep_maps]
         maps = kept * area * (4 * rows + len(protocol.sequences) + 1)
-        memory += 4 * min(slices * area * rows, EXACT_PIXELS) + rows * (distinct * HISTOGRAM + slices * RECORD)
+        lesions = int(store.slices["lesion_px"].to_numpy()[abnormals].sum()) * area // int(np.prod(store.shape))
+        memory += rows_memory(slices, area, lesions, distinct, rows)
         memory += 2 * maps  # once as collected, once as written
         memory += batch * store.shape[0] * store.shape[1] * len(protocol.sequences) * 4 * 4
         disk += maps + rows * (distinct * HISTOGRAM / 4 + slices * 120)
         tested += slices
     return Needs(memory, disk, len(data.train_indices()), tested)
+
+
+def rows_memory(slices: int, area: int, lesions: int, subjects: int, rows: int) -> float:
+    """Return the bytes that the rows of a test set take at most, while they are finished one by one.
+
+    Args:
+        slices: Slices of a row.
+        area: Pixels of a slice.
+        lesions: Lesion pixels of a row.
+        subjects: Subjects of a row.
+        rows: Number of rows.
+    """
+    table = rows * slices * RECORD
+    if slices * area * rows > EXACT_PIXELS:
+        return table + rows * (POOLED + subjects * HISTOGRAM) + 2 * POOLED  # the last for the row being finished
+    return table + rows * (4 * slices * area + lesions * LESION) + FINISHING * slices * area
 
 
 def check_fits(jobs: Sequence[Job], largest: Needs, slots: int) -> None:

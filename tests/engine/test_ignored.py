@@ -147,10 +147,13 @@ def test_a_lesion_stays_and_pixels_are_counted_once() -> None:
     masks, brains, ignored = (rng.random((3, 9, 9)) < share for share in (0.2, 0.6, 0.3))
     for one, mask, brain, hole in zip(slice_pixels(masks, brains, ignored), masks, brains, ignored, strict=True):
         counts = ~hole | mask
-        np.testing.assert_array_equal(one.inside, np.flatnonzero(brain & counts))
-        np.testing.assert_array_equal(one.outside, np.flatnonzero((~brain & counts) | mask))
-        np.testing.assert_array_equal(one.outside[one.field_lesions.index], np.flatnonzero(mask))
-        np.testing.assert_array_equal(one.inside[one.brain_lesions.index], np.flatnonzero(mask & brain))
+        for found, expected, lesions in (
+            (one.inside, brain & counts, mask & brain),
+            (one.outside, (~brain & counts) | mask, mask),
+        ):
+            index, placed = found
+            np.testing.assert_array_equal(index, np.flatnonzero(expected))
+            np.testing.assert_array_equal(index[placed.index], np.flatnonzero(lesions))
 
 
 def test_a_slice_of_ignored_pixels_alone_is_not_selected(rules: Protocol, wmh: SliceStore) -> None:

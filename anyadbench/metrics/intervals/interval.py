@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from anyadbench.metrics.intervals.scales import LOGIT, effective_subjects, freedom, influences, skewness, variance
+from anyadbench.metrics.intervals.scales import (
+    LOGIT,
+    Scale,
+    effective_subjects,
+    freedom,
+    influences,
+    skewness,
+    variance,
+)
 from anyadbench.metrics.intervals.seeds import satterthwaite, seed_variance
 
 if TYPE_CHECKING:
@@ -44,10 +52,17 @@ class Rule:
 _PIXELS = Rule(0.6)
 RULES = {
     "image_f1": Rule(0.75, True),
-    "image_f1_balanced": Rule(0.75, True),
+    "image_f1_balanced": _PIXELS,
+    "image_f1_height": Rule(0.75, True),
     "pixel_auroc": _PIXELS,
     "pixel_ap": _PIXELS,
     "pixel_f1": _PIXELS,
+    "brain_auroc": _PIXELS,
+    "brain_ap": _PIXELS,
+    "brain_f1": _PIXELS,
+    "dice": _PIXELS,
+    "dice_best": _PIXELS,
+    "dice_common": _PIXELS,
 }
 """Rules by metric; the others have the plain rule. Chosen by simulation (docs/statistics.md)."""
 
@@ -140,24 +155,25 @@ def _degenerate(point: Float64[np.ndarray, " seeds"], jack: Float64[np.ndarray, 
 
 
 def ends(
-    point: Float64[np.ndarray, "s ..."], jack: Float64[np.ndarray, "s ... n"], rule: Rule
+    point: Float64[np.ndarray, "s ..."], jack: Float64[np.ndarray, "s ... n"], rule: Rule, scale: Scale = LOGIT
 ) -> tuple[Float64[np.ndarray, "*b"], Float64[np.ndarray, "*b"], Float64[np.ndarray, "*b"]]:
     """Return low ends, high ends and degrees of freedom of the mean over seeds.
 
-    On the logit scale, with V the jackknife variance plus that of the seeds, T = (estimate - truth) / sqrt(V) and its
+    On the scale, with V the jackknife variance plus that of the seeds, T = (estimate - truth) / sqrt(V) and its
     skewness a: ``g(T) = T + a/3 T^2 + a^2/27 T^3 + a/6`` is taken as t-distributed (Hall, J. R. Stat. Soc. B 1992),
     with Satterthwaite's degrees of freedom. The ends are ``estimate - sqrt(V) * g^-1(+-t)``, mapped back. Where the
     rule says so, the jackknife bias ``(N - 1) * (mean without a subject - estimate)`` is subtracted from the estimate
     (Quenouille, Biometrika 1956).
 
     Args:
-        point: Values by seed, each above 0 and below 1.
+        point: Values by seed, on the logit scale each above 0 and below 1.
         jack: Values without each subject, by seed.
         rule: That of the metric.
+        scale: Scale on which the interval is made.
     """
     mean, left_out, count = point.mean(axis=0), jack.mean(axis=0), jack.shape[-1]
-    shares = influences(mean, left_out, LOGIT)
-    subject, added = variance(shares), seed_variance(point, jack, LOGIT)
+    shares = influences(mean, left_out, scale)
+    subject, added = variance(shares), seed_variance(point, jack, scale)
     own = freedom(np.where(subject > 0, effective_subjects(shares), 1.0), count, rule.factor)
     total = subject + added
     degrees = satterthwaite(subject, own, (added, len(point) - 1))
@@ -165,11 +181,11 @@ def ends(
     # Seeds are taken as symmetric: their variance takes part of the skewness away.
     with np.errstate(divide="ignore", invalid="ignore"):
         skew = np.where(subject > 0, skewness(shares) * (subject / total) ** 1.5, 0.0)
-    centre = LOGIT.forward(mean)
+    centre = scale.forward(mean)
     if rule.unbiased:
-        centre = centre - (count - 1) * (left_out.mean(axis=-1) - mean) * LOGIT.slope(mean)
+        centre = centre - (count - 1) * (left_out.mean(axis=-1) - mean) * scale.slope(mean)
     low, high = centre - error * _unskewed(t, skew), centre - error * _unskewed(-t, skew)
-    return LOGIT.backward(low), LOGIT.backward(high), degrees
+    return scale.backward(low), scale.backward(high), degrees
 
 
 def _unskewed(x: Float64[np.ndarray, "*b"], skew: Float64[np.ndarray, "*b"]) -> Float64[np.ndarray, "*b"]:

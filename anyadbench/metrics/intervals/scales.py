@@ -1,4 +1,4 @@
-"""Scales on which a metric between 0 and 1 is closer to normal, and a metric's influences on such a scale."""
+"""Scales on which a metric is closer to normal, and a metric's influences on such a scale."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scale:
-    """A monotone change of values between 0 and 1.
+    """A monotone change of values.
 
     Attributes:
         forward: To the scale.
-        backward: Back to 0 to 1.
+        backward: Back from it.
         slope: Derivative of ``forward``.
     """
 
@@ -44,7 +44,10 @@ ARCSINE = Scale("arcsine", _arcsine, _from_arcsine, lambda p: 0.5 / np.sqrt(p * 
 """asin(sqrt(p)), the variance-stabilising scale of a proportion: finite everywhere, and tests are made on it."""
 
 PLAIN = Scale("plain", np.asarray, np.asarray, np.ones_like)
-"""Values as they are: for differences that were taken on another scale."""
+"""Values as they are: for differences that were taken on another scale, and for amounts of either sign."""
+
+LOG = Scale("log", np.log, np.exp, lambda v: 1.0 / v)
+"""Logarithms, for mean counts: a few scans have most of the false alarms."""
 
 
 def influences(

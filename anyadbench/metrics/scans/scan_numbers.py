@@ -9,7 +9,7 @@ import numpy as np
 
 from anyadbench.metrics.intervals.interval import MIN_SUBJECTS, interval, reliable
 from anyadbench.metrics.intervals.jackknife import Replicates
-from anyadbench.metrics.intervals.plain import plain_ends
+from anyadbench.metrics.intervals.plain import amount_ends
 from anyadbench.metrics.lesions.cohort import FROC_NAMES, cohort_numbers
 from anyadbench.metrics.lesions.volumes import BIN_NAMES, VOLUME_BINS, volume_bins
 from anyadbench.metrics.scans.whole_scans import RowScans
@@ -21,7 +21,7 @@ SHARES = (
 """Numbers from 0 to 1; their intervals are made as those of all metrics."""
 
 AMOUNTS = ("volume_bias_ml", "alarms_per_scan")
-"""Numbers in millilitres or counts; their intervals are made on the plain scale."""
+"""Numbers in millilitres or counts; their intervals are made by `amount_ends`."""
 
 LIMITS = ("volume_low_ml", "volume_high_ml")
 """Limits of agreement, which are an interval themselves."""
@@ -79,10 +79,8 @@ def patients_of(row: RowScans) -> int:
 def scan_intervals(line: Replicates, patients: int) -> dict[str, tuple[float, float]]:
     """Return the 95 % intervals that exist, by name.
 
-    Shares have the interval of `anyadbench.metrics.intervals.interval`. An amount has its mean over seeds and
-    ``t(N - 1)`` jackknife standard errors on either side (the noise of seeds is added as their variance over their
-    number); a count does not go below 0. Healthy subjects say nothing about overlap and lesions, so shares need as many
-    subjects with a lesion as other metrics need subjects.
+    Shares have the interval of `anyadbench.metrics.intervals.interval`, amounts that of `amount_ends`. Healthy subjects
+    say nothing about overlap and lesions, so shares need as many subjects with a lesion as other metrics need subjects.
 
     Args:
         line: What `scan_replicates` gives, of one or several seeds.
@@ -94,9 +92,9 @@ def scan_intervals(line: Replicates, patients: int) -> dict[str, tuple[float, fl
         if not one.reason:
             found[name] = (one.low, one.high)
     for name in AMOUNTS:
-        ends = plain_ends(*line.metric(name), len(line.subjects))
+        ends = amount_ends(*line.metric(name), counted=name == "alarms_per_scan")
         if ends is not None:
-            found[name] = (max(ends[0], 0.0), ends[1]) if name == "alarms_per_scan" else ends
+            found[name] = ends
     return found
 
 

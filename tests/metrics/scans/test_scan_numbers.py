@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from anyadbench.metrics.intervals.plain import amount_ends
 from anyadbench.metrics.lesions import cohort_numbers, score_scan
 from anyadbench.metrics.scans.scan_numbers import (
     SCAN_METRICS,
@@ -47,12 +48,34 @@ def test_values_are_those_of_the_cohort_and_each_subject_is_left_out_with_all_it
         np.testing.assert_allclose(line.jack[0, 1, place], kept[name][0], rtol=1e-9, err_msg=name)
 
 
-def test_the_interval_of_the_volume_bias_is_the_t_interval_of_a_mean() -> None:
+def test_the_interval_of_the_volume_bias_leans_to_the_side_of_its_large_differences() -> None:
     row = row_of()
-    difference = [(one.predicted - one.truth) * one.voxel_ml for one in row.records]
-    low, high = stats.t.interval(0.95, len(difference) - 1, np.mean(difference), stats.sem(difference))
-    found = scan_intervals(scan_replicates(row), patients_of(row))["volume_bias_ml"]
-    np.testing.assert_allclose(found, (low, high), rtol=1e-9)
+    difference = np.array([(one.predicted - one.truth) * one.voxel_ml for one in row.records])
+    error = stats.sem(difference)
+    low, high = scan_intervals(scan_replicates(row), patients_of(row))["volume_bias_ml"]
+    below, above = difference.mean() - low, high - difference.mean()
+    assert min(below, above) > error and max(below, above) > stats.t.ppf(0.975, len(difference) - 1) * error
+    assert (below > above) == (stats.skew(difference) < 0)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_an_amount_without_skewness_has_the_t_interval(counted: bool) -> None:
+    moved = np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5]) / 100
+    point, jack = (np.ones(1), np.exp(moved)[None]) if counted else (np.zeros(1), moved[None])
+    ends = np.asarray(amount_ends(point, jack, counted=counted))
+    found = np.log(ends) if counted else ends
+    shares = np.sqrt(6 / 7) * moved
+    effective = np.square(shares).sum() ** 2 / (shares**4).sum()
+    degrees = min(6.0, (1.0 if counted else 0.6) * (2 * effective - 1))
+    reach = stats.t.ppf(0.975, degrees) * np.sqrt(np.square(shares).sum())
+    np.testing.assert_allclose(found, (-reach, reach), atol=1e-9)
+
+
+def test_a_count_never_goes_below_zero() -> None:
+    jack = np.array([[0.0, 0.5, 0.5, 0.5, 0.5, 0.5]])
+    low, high = amount_ends(np.array([0.4167]), jack, counted=True) or (np.nan, np.nan)
+    assert 0 < low < 0.1 and high > 1
+    assert amount_ends(np.zeros(1), np.zeros((1, 6)), counted=True) is None
 
 
 def test_intervals_of_shares_lie_between_0_and_1_around_the_value() -> None:
