@@ -5,8 +5,8 @@ of its own and prints seconds of each step, in total, and peak memory, with rati
 patients 20 times for each pair of sequences, by up to 20 mm and 20 degrees, and registers them. ``flips`` exchanges
 left and right of real scans. All print CSV; ``--data`` holds ``brats2018-mini``, ``mslub`` and ``raw-heads``.
 
-The patient of ``cost`` is made from a raw head of T1 and FLAIR: T1 on 1 mm voxels, FLAIR on 1 x 1 x 3 mm, and in the
-place of T2 the square root of T1 on 0.5 x 0.5 x 4 mm, moved by 8 mm and 5 degrees: contrast does not change the cost.
+The patient of ``cost`` is made from a raw head of T1 and FLAIR: T1 on 1 mm voxels, FLAIR on 1 x 1 x 3 mm, and instead
+of T2 the square root of T1 on 0.5 x 0.5 x 4 mm, moved by 8 mm and 5 degrees: contrast does not change the cost.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Pair:
 
 def patients(data: Path) -> dict[str, dict[str, Path]]:
     """Return the registered, stripped scans of each patient by sequence."""
-    found = {}
+    found: dict[str, dict[str, Path]] = {}
     for folder in sorted([*(data / "brats2018-mini").glob("*/*"), *(data / "mslub").iterdir()]):
         names = {path.name.removesuffix(".nii.gz").rpartition("_")[2].lower(): path for path in folder.glob("*.nii.gz")}
         found[folder.name] = {name: names[name] for name in ("flair", "t1", "t1ce", "t2") if name in names}
