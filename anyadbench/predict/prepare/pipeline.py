@@ -14,10 +14,11 @@ from anyadbench.data.trees.background import not_stripped
 from anyadbench.errors import UserError
 from anyadbench.predict.geometry import Grid, grid_of, resample, same_grid
 from anyadbench.predict.prepare.extract import find_brain, outline_brain
+from anyadbench.predict.prepare.flip import fit_and_mirrored
 from anyadbench.predict.prepare.prepared import OwnGrid, Prepared, Step, unchanged
 from anyadbench.predict.prepare.quality import Fit, fit_of
 from anyadbench.predict.prepare.register import find_rigid
-from anyadbench.predict.prepare.views import view_of
+from anyadbench.predict.prepare.views import detail_of, view_of
 from anyadbench.sequences import SHORT
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from anyadbench.data.trees.volume import Volume
     from anyadbench.predict.inputs import Input
     from anyadbench.predict.prepare.plan import Plan
-    from anyadbench.predict.prepare.views import View
+    from anyadbench.predict.prepare.views import Detail, View
 
 Said = Callable[[str], None]
 
@@ -79,6 +80,7 @@ class _Work:
     views: dict[str, View] = field(default_factory=dict)
     moves: dict[str, Float[np.ndarray, "4 4"]] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    kept: list[Detail | None] = field(default_factory=list)
 
     @property
     def first(self) -> Input:
@@ -137,7 +139,8 @@ class _Work:
         name = item.sequence
         with self.step("register", name) as note:
             fixed, moving = self.views[self.first.sequence], self.views[name]
-            self.moves[name] = find_rigid(fixed, moving, self.threads)
+            details = self._detail(self.first), self._detail(item)
+            self.moves[name] = find_rigid(fixed, moving, self.threads, details=details)
             fit = fit_of(fixed, moving.moved(self.moves[name]))
             if fit.apart:
                 raise UserError(
@@ -152,14 +155,20 @@ class _Work:
             )
             note.warning = fit.warning(name, self.first.sequence, True)
 
+    def _detail(self, item: Input) -> Detail | None:
+        """Return a scan at small voxels; that of the first scan is kept for the others."""
+        if item is not self.first:
+            return detail_of(item.volume, self.masks[item.sequence])
+        if not self.kept:
+            self.kept.append(detail_of(item.volume, self.masks[item.sequence]))
+        return self.kept[0]
+
     def _mirror(self, item: Input) -> None:
         """Compare the scan with its own mirror image: a flipped one fits better that way."""
         name = item.sequence
         with self.step("check left and right", name) as note:
             fixed, moved = self.views[self.first.sequence], self.views[name].moved(self.moves[name])
-            mirrored = moved.mirrored()
-            turned = find_rigid(fixed, mirrored, self.threads, start=np.eye(4))
-            fit = replace(fit_of(fixed, moved), mirrored=fit_of(fixed, mirrored.moved(turned)).nmi)
+            fit = fit_and_mirrored(fixed, moved, self.threads)
             note.figures = {"as_given": round(fit.nmi, 4), "mirrored": round(fit.mirrored, 4)}
             note.text = f"{SHORT[name]} was compared with its mirror image"
             if fit.mirrored > fit.nmi:

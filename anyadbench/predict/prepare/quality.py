@@ -67,8 +67,8 @@ class Fit:
             )
         if self.mirrored > self.nmi:
             return (
-                f"{first} or {second} is probably flipped left to right: mirrored, {first} fits better (normalised "
-                f"mutual information {self.mirrored:.3f}, as given {self.nmi:.3f}); check the headers."
+                f"A left-right flip of {first} or {second} is suspected: mirrored, {first} fits better (normalised "
+                f"mutual information {self.mirrored:.3f}, as given {self.nmi:.3f}); check the headers of both."
             )
         if not self.poor:
             return ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.predict.geometry import Grid, grid_of, resample
+from anyadbench.predict.geometry import Grid, grid_of, resample, same_grid
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Float32
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from anyadbench.data.trees.volume import Volume
 
 STEP_MM = 2.0
-"""Voxel size of a view: registration at 2 mm returns known moves to a third of a millimetre."""
+"""Voxel size of a view."""
+
+DETAIL_MM = 1.0
+"""Voxel size of the last level of registration, which leaves about half the error of 2 mm for T2 on FLAIR."""
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -57,6 +60,35 @@ class View:
         return View(resample(self.values, self.grid, grid, keep_background=False), brain, grid)
 
 
+@dataclass(frozen=True, eq=False)
+class Detail:
+    """A scan at ``DETAIL_MM``.
+
+    Attributes:
+        values: 0 to 1 between the 0.5th and 99.5th percentile of the brain.
+        grid: Their grid; its axes are perpendicular.
+    """
+
+    values: Float32[np.ndarray, "x y z"]
+    grid: Grid
+
+
+def detail_of(volume: Volume, brain: Bool[np.ndarray, "x y z"]) -> Detail | None:
+    """Return a scan at ``DETAIL_MM``; ``None`` if its own voxels show no more than a view does.
+
+    Args:
+        volume: The scan, on any grid.
+        brain: Its brain, on the same grid.
+    """
+    if min(volume.spacing) >= STEP_MM:
+        return None
+    own = grid_of(volume)
+    grid = even_grid(own, DETAIL_MM)
+    values = volume.array if same_grid(own, grid) else resample(volume.array, own, grid, keep_background=False)
+    known = volume.array[brain] if brain.any() else volume.array
+    return Detail(_scaled(values, known), grid)
+
+
 def view_of(volume: Volume, brain: Bool[np.ndarray, "x y z"]) -> View:
     """Return the view of a scan.
 
@@ -67,10 +99,13 @@ def view_of(volume: Volume, brain: Bool[np.ndarray, "x y z"]) -> View:
     grid = even_grid(grid_of(volume))
     values = resample(volume.array, grid_of(volume), grid, keep_background=False)
     inside = resample(brain, grid_of(volume), grid, keep_background=False) >= 0.5
-    known = values[inside] if inside.any() else values.ravel()
+    return View(_scaled(values, values[inside] if inside.any() else values), inside, grid)
+
+
+def _scaled(values: np.ndarray, known: np.ndarray) -> Float32[np.ndarray, "x y z"]:
     low, high = np.percentile(known, (0.5, 99.5))
-    scaled = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1)
-    return View(scaled.astype(np.float32), inside, grid)
+    scaled: np.ndarray = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1)
+    return scaled.astype(np.float32)
 
 
 def even_grid(grid: Grid, step: float = STEP_MM) -> Grid:

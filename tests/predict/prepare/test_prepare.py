@@ -76,6 +76,35 @@ def test_a_moved_scan_is_noticed_and_with_auto_laid_back(predictor: Any, scans: 
     assert scores["prepared"][1]["figures"]["turned_degrees"] == pytest.approx(8, abs=2)
 
 
+@pytest.mark.slow
+def test_python_and_the_command_give_the_same_from_paths_and_from_arrays(
+    trained_cells: dict[str, Path], predictor: Any, scans: dict[str, Any], tmp_path: Path
+) -> None:
+    given = {"flair": scans["flair"], "t1": move(scans["t1"])[0]}
+    paths = {name: tmp_path / f"{name}.nii.gz" for name in given}
+    for name, image in given.items():
+        nibabel.save(image, paths[name])
+    options = ["--cell", str(trained_cells["pixelstats"]), "--prepare", "auto", "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit):
+        main(["predict", *options, *(part for name in paths for part in (f"--{name}", str(paths[name])))])
+    found = predictor.predict(paths, prepare="auto")
+    scores = json.loads((tmp_path / "out" / "prediction.json").read_text())
+    # Registration on several threads may differ in the last digits, and a voxel at a limit with it.
+    for name, array in (("anomaly", found.map), ("mask", found.mask), ("brain", found.brain)):
+        written = np.asarray(nibabel.load(tmp_path / "out" / f"{name}.nii.gz").dataobj)
+        assert np.isclose(written, array, rtol=1e-4, atol=1e-5).mean() > 0.999, name
+    volumes = [item["volume_ml"] for item in scores["clusters"]]
+    assert [cluster.volume_ml for cluster in found.clusters] == pytest.approx(volumes, rel=0.01) and volumes
+    assert found.percentiles.patient == pytest.approx(scores["percentiles"]["patient"])
+    np.testing.assert_allclose(found.transforms["t1"], scores["transforms"]["t1"], atol=1e-3)
+    turned = {name: nibabel.as_closest_canonical(nibabel.load(path)) for name, path in paths.items()}
+    arrays = {name: image.get_fdata() for name, image in turned.items()}  # axes to right, anterior, superior
+    again = predictor.predict(arrays, affine={name: image.affine for name, image in turned.items()}, prepare="auto")
+    plain = nibabel.as_closest_canonical(nibabel.Nifti1Image(found.map, found.affine))
+    np.testing.assert_allclose(again.affine, plain.affine, atol=1e-5)
+    assert np.isclose(again.map, np.asarray(plain.dataobj), rtol=1e-2, atol=1e-2).mean() > 0.99
+
+
 def test_stripped_scans_on_one_grid_are_only_checked(predictor: Any, scans: dict[str, Any]) -> None:
     plain, found = predictor.predict(scans), predictor.predict(scans, prepare="auto")
     assert "register" not in [step.name for step in found.prepared]

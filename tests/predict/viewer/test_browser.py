@@ -276,18 +276,27 @@ WIDE = """Array.from(document.querySelectorAll("main *, header *"))
   .map((e) => e.outerHTML.slice(0, 120))"""
 
 
+CUT = """Array.from(document.querySelectorAll(".scroll caption, .scroll p")).map((e) => e.textContent)"""
+"""Sentences in a part that scrolls sideways, where a narrow screen cuts them off."""
+
+
 @pytest.mark.parametrize("width", [400, 768, 1280])
 def test_nothing_is_wider_than_the_screen(tab: Tab, page: Path, width: int) -> None:
     tab.open(page.as_uri(), width=width)
     tab.value("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
     assert tab.value(WIDE) == []
     assert tab.value("document.documentElement.scrollWidth") == width
+    assert tab.value(CUT) == []
 
 
 FOCUSED = """(() => {
   const e = document.activeElement, label = e.getAttribute("aria-label") || (e.closest("label") || e).textContent;
   return [e.id || e.className || e.tagName, label.trim(), getComputedStyle(e).outlineStyle];
 })()"""
+
+
+DESCRIBED = """Array.from(document.querySelectorAll("table[aria-describedby]")).some((e) =>
+  document.getElementById(e.getAttribute("aria-describedby")).textContent.includes("from the highest peak"))"""
 
 
 def test_the_focus_goes_through_all_controls_in_their_order(report: Tab) -> None:
@@ -301,6 +310,7 @@ def test_the_focus_goes_through_all_controls_in_their_order(report: Tab) -> None
     wanted = ["skip", *tools.split(), *["CANVAS", "INPUT"] * 3]
     assert names[: len(wanted)] == wanted
     assert all(label and outline != "none" for _, label, outline in seen[: len(wanted)])
+    assert report.value(DESCRIBED), "a table of clusters without its note"
     assert "Show cluster 1 in the viewer" in [label for _, label, _ in seen]
 
 
