@@ -215,6 +215,28 @@ def atomic_text(path: Path, option: str = "--runs", *, fsync: bool = True) -> It
                 text.detach()  # else it would close the file when it is collected
 
 
+@contextmanager
+def growing_file(path: Path, option: str = "--runs") -> Iterator[BinaryIO]:
+    """Write a new file piece by piece under its own name, for a reader who knows how many of its bytes count.
+
+    Raises:
+        UserError: If the disk is full or the file cannot be written.
+    """
+    try:
+        raw = _Recorder(path, "wb")
+    except OSError as error:
+        raise explain_os_error(error, path, option) from None
+    handle = io.BufferedWriter(raw)
+    try:
+        yield handle
+        handle.close()
+    except OSError as error:
+        raise explain_os_error(raw.refusal or error, path, option) from None
+    finally:
+        with suppress(OSError, ValueError):
+            handle.close()
+
+
 def _temporary_file(path: Path, option: str) -> _Recorder:
     """Make a file beside ``path`` and lock it, by which ``remove_leftovers`` knows that somebody writes it."""
     while True:

@@ -10,6 +10,10 @@ own data set. The same slices are read in the same order, with one thread, files
 
 Every way is timed in several rounds, in turn, and the median of CPU seconds counts; ratios are to ``PNG, loader``
 and to ``PNG, decoded``.
+
+``--prepare SCANS`` instead makes a store of that many scans of the size of BraTS, side by side with the plain arrays of
+``plain_store.py``: CPU seconds of one scan, bytes stored and written, and the time to read random slices of four
+sequences. With ``--data NAME=DIR`` it takes the scans of that folder, which must have all four sequences.
 """
 
 # ruff: noqa: E402 (thread counts must be set before numpy and torch are imported)
@@ -96,6 +100,46 @@ def compare(store: Any, png: Path, slices: int, rounds: int) -> dict[str, float]
     return {name: len(batches) * BATCH / statistics.median(times) for name, times in seconds.items()}
 
 
+def against_plain(tree: Path, dataset: str, folder: Path, rounds: int) -> None:
+    """Compare preparing and reading with a store of plain arrays."""
+    from plain_store import prepare_plain, read_plain
+
+    from anyadbench.data.store.build import prepare
+    from anyadbench.plugins import find_layout
+
+    scans = len(list(tree.glob("*/*")))
+    seconds: dict[str, list[float]] = {"plain": [], "store": []}
+    for number in range(rounds):
+        started = time.process_time()
+        stored, written = prepare_plain(tree, folder / f"plain-{number}")
+        seconds["plain"].append((time.process_time() - started) / scans)
+        started = time.process_time()
+        store = prepare(tree, find_layout(dataset), folder / f"store-{number}", workers=1)
+        seconds["store"].append((time.process_time() - started) / scans)
+    plain, ours = (statistics.median(seconds[name]) for name in ("plain", "store"))
+    print(f"{scans} scans: {plain:.2f} CPU-s a scan as plain arrays, {ours:.2f} as a store, ratio {plain / ours:.1f}")
+    took = sum(path.stat().st_size for path in store.path.iterdir())
+    print(
+        f"plain {stored / 1e6:.1f} MB, {written / 1e6:.1f} MB written; store {took / 1e6:.1f} MB, written once "
+        f"({took / stored:.1%}); 285 such scans: {285 * took / scans / 1e9:.2f} GB"
+    )
+    images = np.load(folder / "plain-0/images.npy", mmap_mode="r")
+    rows = np.random.default_rng(0).permutation(len(images))
+    names = ("flair", "t1", "t1ce", "t2")
+    ways = {"plain": lambda batch: read_plain(images, store, batch), "store": lambda batch: store.read(batch, names)[0]}
+    reading: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(5 * rounds + 1):
+        for name, read in ways.items():
+            started = time.process_time()
+            for i in range(0, min(len(rows), 320), BATCH):
+                read(rows[i : i + BATCH])
+            if number:
+                reading[name].append(time.process_time() - started)
+    assert all(np.array_equal(ways["plain"](rows[i : i + 1]), ways["store"](rows[i : i + 1])) for i in range(40))
+    plain, ours = (statistics.median(reading[name]) / min(len(rows), 320) * 1e6 for name in ("plain", "store"))
+    print(f"a random slice of four sequences: plain {plain:.0f} us, store {ours:.0f} us, ratio {plain / ours:.2f}")
+
+
 def prepared(dataset: str, source: Path | None, folder: Path) -> Any:
     """Return the store of a data set or, without a folder, of a small phantom."""
     from anyadbench.data.phantom import PhantomSpec, generate
@@ -121,8 +165,18 @@ def main() -> None:
     parser.add_argument("--data", action="append", metavar="NAME=DIR", help="data set; may be repeated")
     parser.add_argument("--slices", type=int, default=320, help="slices per round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--prepare", type=int, metavar="SCANS", help="compare preparing with plain arrays")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.prepare is not None:
+        from plain_store import generate
+
+        dataset, _, source = (options.data or ["brats2018="])[0].partition("=")
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["ANYADBENCH_CACHE"] = folder
+            tree = Path(source) if source else generate(Path(folder) / "tree", options.prepare)
+            against_plain(tree, dataset, Path(folder), min(options.rounds, 3))
+        return
     chosen = [item.partition("=")[::2] for item in options.data or ["phantom="]]
     for dataset, source in chosen:
         with tempfile.TemporaryDirectory() as folder:

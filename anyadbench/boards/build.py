@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from anyadbench.boards.aggregate.load import load_boards
 from anyadbench.boards.aggregate.model import Board
+from anyadbench.boards.cache import BoardCache, Kept
 from anyadbench.boards.render.csvfile import leaderboard_csv, summary_csv
 from anyadbench.boards.render.markdown import board_markdown
 from anyadbench.boards.render.terminal import plain_console
@@ -49,6 +50,8 @@ def build_boards(
 ) -> list[BuiltBoard]:
     """Write the boards of a runs folder to ``out``; a board's files are replaced together or not at all.
 
+    Boards whose results have not changed come from a cache, see ``anyadbench.boards.cache``, with the same bytes.
+
     Args:
         runs: Folder written by 'anyadbench run'.
         out: Folder for one folder per protocol; created if missing.
@@ -59,19 +62,29 @@ def build_boards(
     Raises:
         UserError: If there is nothing to show or ``out`` cannot be written.
     """
-    from anyadbench.boards.render.html import index_html
-
+    cache = BoardCache(runs, protocol, reported)
+    kept = cache.read()
+    if kept is None:
+        kept = _made(runs, protocol, reported)
+        cache.write(kept)
     built = []
-    # A new cell changes the curve on every board of its family.
-    for board in load_boards(runs, protocol, reported, family=True):
+    for board, files in kept.boards:
         folder = out / board.slug
-        files = board_files(board)
         make_folder(folder, option)
         write_together({folder / name: text.encode("utf-8") for name, text in files.items()}, option)
         first, second, third, last = (folder / name for name in list(files)[:4])
         built.append(BuiltBoard(board.slug, folder, first, second, third, last, board))
-    write_text(out / "index.html", index_html([one.board for one in built]), option)
+    write_text(out / "index.html", kept.index, option)
     return [one for one in built if protocol in (None, one.board.protocol.name)]
+
+
+def _made(runs: Path, protocol: str | None, reported: Path | None) -> Kept:
+    from anyadbench.boards.render.html import index_html
+
+    # A new cell changes the curve on every board of its family.
+    found = load_boards(runs, protocol, reported, family=True)
+    boards = tuple((board, board_files(board)) for board in found)
+    return Kept(boards, index_html([board for board, _ in boards]))
 
 
 def print_board(board: BuiltBoard | Board, console: Console | None = None, method: str | None = None) -> None:

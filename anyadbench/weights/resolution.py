@@ -223,9 +223,7 @@ def _file(text: str, source: WeightSource | None, checkpoint: Sequence[str]) -> 
         input_size=source.input_size,
         mean=source.mean,
         std=source.std,
-        provenance=_WHOLE.format(path.name)
-        if whole
-        else f"The user's own file {path.name}, read as {named}.",
+        provenance=_WHOLE.format(path.name) if whole else f"The user's own file {path.name}, read as {named}.",
     )
 
 

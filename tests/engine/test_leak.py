@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anyadbench.data.store.pixels import rewrite
 from anyadbench.data.store.store import SliceStore, open_store
 from anyadbench.plugins import load_methods
 from anyadbench.protocols.model import Protocol
@@ -33,9 +34,9 @@ def each_method() -> list[Any]:
 def rewritten(store: SliceStore, folder: Path, change: Any) -> SliceStore:
     """Return a copy of the store with changed pixels and unchanged tables."""
     shutil.copytree(store.path, folder)
-    images = np.lib.format.open_memmap(folder / "images.npy", mode="r+")
+    images = np.array(store.images)
     change(images)
-    images.flush()
+    rewrite(folder, images, np.array(store.masks))
     return open_store(folder)
 
 

@@ -12,6 +12,7 @@ from inprocess import run
 from trees import make_tree, path_of, save_png
 
 from anyadbench.data.store.build import prepare
+from anyadbench.data.store.pixels import rewrite
 from anyadbench.data.store.store import SliceStore, open_store
 from anyadbench.data.store.verified import check_store
 from anyadbench.data.trees.layouts import get_layout
@@ -85,9 +86,9 @@ def build(tmp_path: Path) -> SliceStore:
 
 def test_a_store_that_was_changed_by_hand_is_not_run_on(tmp_path: Path) -> None:
     store = build(tmp_path)
-    images = np.load(store.path / "images.npy", mmap_mode="r+")
+    images = np.array(store.images)
     images[5, 0, 3, 3] += 1
-    images.flush()
+    rewrite(store.path, images, np.array(store.masks))
     with pytest.raises(UserError, match=r"was changed after it was made \(slice 5\); delete the store"):
         run("brats-7subsets", {"brats2018": store.path}, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
@@ -99,7 +100,7 @@ def test_a_store_is_read_whole_only_after_it_was_written(tmp_path: Path, monkeyp
     monkeypatch.setattr(SliceStore, "verify_slices", lambda self, rows=None, progress=None: read.append(self.path))
     check_store(store)
     assert read == []
-    os.utime(store.path / "masks.npy")
+    os.utime(store.path / "masks.blosc")
     check_store(store)
     check_store(open_store(store.path))
     assert read == [store.path]

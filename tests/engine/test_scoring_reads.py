@@ -25,8 +25,12 @@ from anyadbench.protocols.reader import read_protocol
 class Counting:
     """An array that counts which of its slices are read."""
 
-    def __init__(self, array: np.ndarray) -> None:
+    def __init__(self, array: Any) -> None:
         self.array, self.taken = array, Counter[Any]()
+
+    def block(self, row: Any, channel: int) -> Any:
+        self.taken[int(row), channel] += 1
+        return self.array.block(row, channel)
 
     def __getitem__(self, place: Any) -> Any:
         rows, *rest = place if isinstance(place, tuple) else (place,)

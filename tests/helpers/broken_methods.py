@@ -127,7 +127,7 @@ class AsksForMasks(Good):
 class OpensTheData(Good):
     def prepare(self, normals: Normals) -> None:
         super().prepare(normals)
-        for path in sorted(Path(os.environ["ANYADBENCH_CACHE"]).rglob("masks.npy")):
+        for path in sorted(Path(os.environ["ANYADBENCH_CACHE"]).rglob("masks.blosc")):
             path.read_bytes()
 
 

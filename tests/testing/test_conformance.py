@@ -32,7 +32,7 @@ BROKEN = {
     "UnknownPolicy": ("every-subset", "in score: ValueError: black is not done yet"),
     "ThreeOnly": ("every-subset", "in __init__: IndexError"),
     "AsksForMasks": ("fit-normals-only", "asked the training normals for 'reader'"),
-    "OpensTheData": ("fit-normals-only", "masks.npy"),
+    "OpensTheData": ("fit-normals-only", "masks.blosc"),
     "OpensTheTree": ("fit-normals-only", "_seg.nii.gz"),
     "PeeksAtTestSlices": ("fit-normals-only", "rewritten, the fitted method has a different state"),
     "WritesHere": ("writes-inside", "debug.txt"),

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 CONFORMS = "http://mlcommons.org/croissant/1.0"
 
-_ENCODING = {".csv": "text/csv", ".json": "application/json", ".npy": "application/octet-stream"}
+_ENCODING = {
+    ".csv": "text/csv",
+    ".json": "application/json",
+    ".npy": "application/octet-stream",
+    ".blosc": "application/octet-stream",
+}
 
 CONTEXT: Mapping[str, Any] = {
     "@language": "en",

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from anyadbench.data.trees.layouts import Layout
 
 FILES = {
-    "images.npy": "Slices: unsigned 16-bit integers, slice x sequence x height x width",
-    "masks.npy": "Regions of the slices: unsigned 8-bit integers, slice x height x width",
+    "images.blosc": "Slices: blocks of unsigned 16-bit integers, compressed by Blosc, one for each sequence of a slice",
+    "masks.blosc": "Regions of the slices: blocks of unsigned 8-bit integers, compressed by Blosc",
+    "index.npy": "Place of each block, the box that it shows and the value around it; the regions come last",
     "slices.csv": "One line for each slice, in the order of the arrays",
     "scans.csv": "One line for each scan",
     "store.json": "Version, sequences, sizes, regions and hashes of the store",

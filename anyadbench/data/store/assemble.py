@@ -1,4 +1,4 @@
-"""Assembly of a slice store from its parts, by streaming, so that memory does not grow with the number of scans."""
+"""Assembly of a slice store: its tables and the index of its pixels, from the finished scans one by one."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
 from anyadbench.data.store.box_table import BoxTable
-from anyadbench.data.store.extract import read_meta
-from anyadbench.data.store.npy import write_header
+from anyadbench.data.store.extract import slice_sha
+from anyadbench.data.store.npy import write_array
+from anyadbench.data.store.parts import read_meta
+from anyadbench.data.store.pixels import COLUMNS, INDEX, LEFT, START, TOP, Pixels, open_pixels
 from anyadbench.data.trees.layouts import REGIONS, Layout
 from anyadbench.data.trees.problems import Problem
 from anyadbench.data.trees.scan_slices import (
+    CONTENT,
     FORMAT,
     LANDMARKS,
     PERCENTILES,
@@ -25,13 +30,13 @@ from anyadbench.data.trees.scan_slices import (
     landmark_column,
     percentile_column,
 )
-from anyadbench.files import atomic_file, atomic_text, write_text
+from anyadbench.files import atomic_text, write_text
 from anyadbench.hashing import stable_hash
 from anyadbench.sequences import SEQUENCES
 from anyadbench.tables import guarded
 
 if TYPE_CHECKING:
-    from jaxtyping import Shaped, UInt8, UInt16
+    from jaxtyping import Int64
 
 SLICE_COLUMNS = (
     "row", "key", "subject", "timepoint", "scan", "slice", "height_mm", "brain", "lesion_px", "cavity_px",
@@ -63,49 +68,43 @@ def slice_key(dataset: str, subject: str, timepoint: str, index: int) -> int:
     return int(stable_hash([dataset, subject, timepoint, index])[:16], 16) >> 1
 
 
-def slice_sha(image: UInt16[np.ndarray, "S H W"], mask: UInt8[np.ndarray, "H W"]) -> str:
-    """Hash of one slice as stored: all sequences, then the mask."""
-    digest = hashlib.sha256(np.ascontiguousarray(image).data)
-    digest.update(np.ascontiguousarray(mask).data)
-    return digest.hexdigest()
-
-
 def table_hash(folder: Path) -> str:
     """Hash of both tables' bytes on disk."""
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in TABLES)).hexdigest()
 
 
-def assemble(metas: Sequence[Mapping[str, Any]], layout: Layout, folder: Path) -> None:
-    """Write ``store.json``, the tables and the arrays of the scans into an empty folder, in the given order.
+def assemble(metas: Sequence[Mapping[str, Any]], layout: Layout, folder: Path, workers: int = 1) -> None:
+    """Write ``store.json``, the tables and the index beside the pixels of the scans, which are in the given order.
 
     Each scan is padded around its centre to the largest height and width, with its own background value.
     """
     sequences = [name for name in SEQUENCES if any(name in meta["sequences"] for meta in metas)]
     height, width = (max(meta["shape"][axis] for meta in metas) for axis in (0, 1))
     total = sum(meta["slices"] for meta in metas)
+    index = np.zeros((total, len(sequences) + 1, COLUMNS), np.int64)
+    firsts = list(accumulate((meta["slices"] for meta in metas[:-1]), initial=0))
+    for first, meta in zip(firsts, metas, strict=True):
+        own = _index(read_meta(Path(meta["part"])), sequences, _pad(meta, (height, width)))
+        index[first : first + len(own)] = own
+    write_array(folder / INDEX, index)
+    pixels = open_pixels(folder, total, len(sequences), (height, width))
     with ExitStack() as files:
-        images, masks = (
-            files.enter_context(atomic_file(folder / name, fsync=False)) for name in ("images.npy", "masks.npy")
-        )
-        write_header(images, (total, len(sequences), height, width), np.dtype("<u2"))
-        write_header(masks, (total, height, width), np.dtype("u1"))
         add_scan, add_slice = (
             _table(files.enter_context(atomic_text(folder / name, fsync=False)), columns)
             for name, columns in (("scans.csv", scan_columns(sequences)), ("slices.csv", SLICE_COLUMNS))
         )
-        number, boxes = 0, BoxTable()
-        for light in metas:
-            meta = {**read_meta(Path(light["part"])), "part": light["part"]}
-            pad = ((height - meta["shape"][0]) // 2, (width - meta["shape"][1]) // 2)
-            shas = _append(meta, sequences, (height, width), pad, images, masks)
+        pool = files.enter_context(ThreadPoolExecutor(max(1, workers)))
+        hashed = pool.map(lambda item: _shas(item[0], item[1], sequences, pixels), zip(firsts, metas, strict=True))
+        boxes = BoxTable()
+        for first, light, shas in zip(firsts, metas, hashed, strict=True):
+            meta, pad = read_meta(Path(light["part"])), _pad(light, (height, width))
             add_scan(_scan_row(meta, sequences, pad))
-            boxes.add(meta, number, pad)
-            for item, sha in zip(meta["slices"], shas, strict=True):
+            boxes.add(meta, first, pad)
+            for number, (item, sha) in enumerate(zip(meta["slices"], shas, strict=True), first):
                 add_slice(_slice_row(layout.name, meta, item, sha, number))
-                number += 1
     tables = table_hash(folder)
     head = {
-        "format": FORMAT,
+        "format": CONTENT,
         "dataset": layout.name,
         "layout": layout.fingerprint,
         "sequences": sequences,
@@ -120,7 +119,7 @@ def assemble(metas: Sequence[Mapping[str, Any]], layout: Layout, folder: Path) -
     head |= boxes.write(folder)
     # The tables hold the hash of every slice, so this hash covers the pixels too.
     head["content_hash"] = stable_hash(head)
-    write_json(folder / "store.json", head)
+    write_json(folder / "store.json", {**head, "format": FORMAT, "content": CONTENT})
 
 
 def write_json(path: Path, value: object) -> None:
@@ -146,32 +145,30 @@ def spacing_warnings(metas: Sequence[Mapping[str, Any]]) -> list[Problem]:
     return found
 
 
-def _append(
-    meta: Mapping[str, Any],
-    sequences: Sequence[str],
-    shape: tuple[int, int],
-    pad: tuple[int, int],
-    images: BinaryIO,
-    masks: BinaryIO,
-) -> list[str]:
-    """Append one scan's slices to both arrays and return their hashes."""
-    part = Path(meta["part"])
-    stored: Shaped[np.ndarray, "n s h w"] = np.load(part / "images.npy", mmap_mode="r", allow_pickle=False)
-    labels: Shaped[np.ndarray, "n h w"] = np.load(part / "masks.npy", mmap_mode="r", allow_pickle=False)
-    y, x = (slice(start, start + size) for start, size in zip(pad, meta["shape"], strict=True))
-    shas = []
-    for image, label in zip(stored, labels, strict=True):
-        out = np.zeros((len(sequences), *shape), "<u2")
-        mask = np.zeros(shape, np.uint8)
-        mask[y, x] = label
-        for index, name in enumerate(meta["sequences"]):
-            place = sequences.index(name)
-            out[place] = meta["row"][f"zero_{name}"]
-            out[place, y, x] = image[index]
-        images.write(out.data)
-        masks.write(mask.data)
-        shas.append(slice_sha(out, mask))
-    return shas
+def _pad(meta: Mapping[str, Any], shape: tuple[int, int]) -> tuple[int, int]:
+    return (shape[0] - meta["shape"][0]) // 2, (shape[1] - meta["shape"][1]) // 2
+
+
+def _index(meta: Mapping[str, Any], sequences: Sequence[str], pad: tuple[int, int]) -> Int64[np.ndarray, "n T 7"]:
+    """Return the index of a scan's pixels in the files and in the field of the whole store."""
+    own = np.array(meta["index"], np.int64)
+    own[..., TOP] += pad[0]
+    own[..., LEFT] += pad[1]
+    own[:, :-1, START] += meta["extents"][0][0]
+    own[:, -1, START] += meta["extents"][1][0]
+    index = np.zeros((len(own), len(sequences) + 1, COLUMNS), np.int64)
+    for place, name in enumerate(meta["sequences"]):
+        index[:, sequences.index(name)] = own[:, place]
+    index[:, -1] = own[:, -1]
+    return index
+
+
+def _shas(first: int, light: Mapping[str, Any], sequences: Sequence[str], pixels: tuple[Pixels, Pixels]) -> list[str]:
+    """Return the hash of each slice of a scan: the ones from when it was cut, if nothing was added around it since."""
+    images, masks = pixels
+    if list(light["sequences"]) == list(sequences) and tuple(light["shape"]) == masks.shape[1:]:
+        return list(read_meta(Path(light["part"]))["shas"])
+    return [slice_sha(images[row], masks[row]) for row in range(first, first + light["slices"])]
 
 
 def _scan_row(meta: Mapping[str, Any], sequences: Sequence[str], pad: tuple[int, int]) -> dict[str, Any]:

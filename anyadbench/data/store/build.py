@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from anyadbench.data.store.assemble import (
     assemble,
@@ -17,7 +17,8 @@ from anyadbench.data.store.assemble import (
     write_json,
     write_quarantine,
 )
-from anyadbench.data.store.extract import extract, fingerprint
+from anyadbench.data.store.extract import Extracted, extract, fingerprint, light, part_name
+from anyadbench.data.store.parts import Parts, read_meta
 from anyadbench.data.store.remarks import write_warnings
 from anyadbench.data.store.store import SliceStore, is_store, open_store
 from anyadbench.data.store.verified import remember
@@ -28,12 +29,13 @@ from anyadbench.data.trees.problems import Problem, errors
 from anyadbench.data.trees.scan_slices import FORMAT
 from anyadbench.data.trees.survey import check_source, survey
 from anyadbench.errors import UserError
-from anyadbench.files import CACHE, lock, make_folder, rename
-from anyadbench.folders import temporary_folder, written_as
+from anyadbench.files import CACHE, lock, rename
+from anyadbench.folders import written_as
 from anyadbench.hashing import stable_hash
 from anyadbench.paths import cache_dir
 from anyadbench.progress import Progress
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -50,7 +52,7 @@ def prepare(
     """Build a slice store, or open it if it was built from the same files.
 
     While the store is being built, finished scans are kept beside the target, so a killed run resumes where it
-    stopped; until then the disk holds the slices twice. The bytes do not depend on ``workers``.
+    stopped. The bytes do not depend on ``workers``.
 
     Args:
         source: Folder with the data set.
@@ -124,18 +126,13 @@ def _build(
     problems = list(found.problems)
     _refuse(source, layout, problems, quarantine)
     work = _work(out)
-    parts = work / "parts"
-    make_folder(parts)
-    for leftover in [*work.glob(".*.tmp"), *parts.glob(".*.tmp")]:
-        shutil.rmtree(leftover)
+    parts = Parts(work)
     try:
-        metas = each(
-            found.scans, lambda scan: extract(scan, layout, parts), workers, progress, f"preparing {layout.name}"
-        )
+        with parts:
+            metas = _extracted(found.scans, layout, parts, workers, progress)
     finally:
-        for folder in (parts, work):  # if no scan was finished, nothing is left to resume from
-            with suppress(OSError):
-                folder.rmdir()
+        if not any(parts.metas.iterdir()):  # if no scan was finished, nothing is left to resume from
+            shutil.rmtree(work)
     problems += [Problem(**item) for meta in metas for item in meta["problems"]]
     metas = [meta for meta in metas if meta["part"] is not None]
     twins = find_duplicates({m["scan"]: (m["subject"], m["hashes"], m["file"]) for m in metas})
@@ -149,13 +146,58 @@ def _build(
             f"`anyadbench data verify {layout.name} --source {source}` shows why."
         )
     problems += spacing_warnings(metas)
-    with temporary_folder(work / out.name) as folder:
-        assemble(metas, layout, folder)
-        write_quarantine(folder, sorted(errors(problems)))
-        write_warnings(folder, problems)
-        write_json(folder / "inputs.json", {"inputs": inputs})
-        rename(folder, out)
+    if out_of_it:  # the pixels of the twins that are left out are not in the store either
+        with Parts(work) as parts:
+            for meta in metas:
+                parts.keep(Path(meta["part"]).stem)
+    folder = parts.folder
+    assemble(metas, layout, folder, workers)
+    write_quarantine(folder, sorted(errors(problems)))
+    write_warnings(folder, problems)
+    write_json(folder / "inputs.json", {"inputs": inputs})
+    rename(folder, out)
     shutil.rmtree(work)
+
+
+def _extracted(
+    scans: Sequence[ScanFiles], layout: Layout, parts: Parts, workers: int, progress: Progress | None
+) -> list[dict[str, Any]]:
+    """Write the scans in their order and return their metas, without what is large."""
+    names = [part_name(scan, layout) for scan in scans]
+
+    def work(place: int) -> Extracted | None:
+        return None if parts.finished(names[place]) else extract(scans[place], layout)
+
+    metas = []
+    for place, made in enumerate(in_turn(range(len(scans)), work, workers)):
+        if made is not None and made.pixels is None:
+            metas.append({**made.meta, "part": None})
+        else:
+            name = names[place]
+            part = parts.keep(name) if made is None or made.pixels is None else parts.add(name, made.meta, made.pixels)
+            metas.append(light(read_meta(part), part))
+        if progress is not None:
+            progress(place + 1, len(scans), f"preparing {layout.name}")
+    return metas
+
+
+def in_turn(items: Sequence[S], work: Callable[[S], T], workers: int) -> Iterator[T]:
+    """Run ``work`` on every item in threads and yield the results in their order.
+
+    Decompression, compression, hashing and NumPy release the GIL, so threads suffice and nothing is copied between
+    processes. Results that are finished early wait, at most twice as many as there are workers.
+    """
+    pool = ThreadPoolExecutor(max(1, workers))
+    waiting: deque[Future[T]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= 2 * max(1, workers):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _work(out: Path) -> Path:

@@ -40,7 +40,8 @@ def fit_coding(array: Shaped[np.ndarray, "*shape"]) -> Coding:
 def encode(array: Shaped[np.ndarray, "*shape"], coding: Coding) -> UInt16[np.ndarray, "*shape"]:
     """Encode values; non-zero values stay at least one step away from the background."""
     if coding.scale == 1.0 and array.dtype.kind in "iu":
-        return (array.astype(np.int64) + coding.zero).astype(np.uint16)
+        # A code of scale 1 maps every value to 16 bits; only a shift can leave the array's own type on the way.
+        return (array.astype(np.int64) + coding.zero if coding.zero else array).astype(np.uint16)
     steps = np.rint(array.astype(np.float64) / coding.scale)
     steps = np.where((steps == 0) & (array != 0), np.sign(array), steps)
     return np.asarray(np.clip(steps + coding.zero, 0, TOP).astype(np.uint16))

@@ -1,21 +1,24 @@
-"""One scan's part of a slice store on disk, complete or absent."""
+"""From the files of one scan to its part of a slice store."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, astuple
+import hashlib
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from anyadbench.data.store.npy import write_array
+import numpy as np
+
+from anyadbench.data.store.pixels import pack
 from anyadbench.data.trees.files import Person, ScanFiles
 from anyadbench.data.trees.layouts import Layout
 from anyadbench.data.trees.problems import Problem, errors, labelled_though_healthy
 from anyadbench.data.trees.reader import reader_of
 from anyadbench.data.trees.scan_slices import FORMAT, Part
-from anyadbench.files import write_text
-from anyadbench.folders import atomic_folder
 from anyadbench.hashing import stable_hash
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8, UInt16
 
 
 def fingerprint(files: ScanFiles, layout: Layout) -> str:
@@ -61,31 +64,32 @@ def read_part(files: ScanFiles, layout: Layout) -> tuple[Part | None, list[Probl
     return part, problems
 
 
-def extract(files: ScanFiles, layout: Layout, parts: Path) -> dict[str, Any]:
-    """Write one scan's part below ``parts`` unless it exists, and return its ``meta.json``.
+@dataclass(frozen=True, eq=False)
+class Extracted:
+    """A scan as it is written.
 
-    Only the number of slices is returned, since the metas of all scans are in memory at once. A scan with an error
-    leaves no part; its meta then holds the problems alone.
+    Attributes:
+        meta: Everything about it except its pixels; of a scan with an error, its name and problems alone.
+        pixels: Its images and masks, compressed; ``None`` if an error keeps it out.
     """
-    target = parts / fingerprint(files, layout)[:40]
-    if not target.is_dir():
-        part, problems = read_part(files, layout)
-        if part is None:
-            return {"scan": files.scan, "problems": [problem.as_json() for problem in problems], "part": None}
-        _write(part, files, problems, target)
-    meta = read_meta(target)
-    light = {key: value for key, value in meta.items() if key not in ("slices", "row", "files", "boxes")}
-    spacing = [meta["row"]["spacing_y"], meta["row"]["spacing_x"]]
-    return {**light, "slices": len(meta["slices"]), "spacing": spacing, "file": meta["files"][0], "part": str(target)}
+
+    meta: dict[str, Any]
+    pixels: tuple[bytes, bytes] | None
 
 
-def read_meta(part: Path) -> dict[str, Any]:
-    """Return everything about a part except its pixels."""
-    meta: dict[str, Any] = json.loads((part / "meta.json").read_text(encoding="utf-8"))
-    return meta
+def part_name(files: ScanFiles, layout: Layout) -> str:
+    """Return the name under which a scan is kept while the store is built; it changes with the files."""
+    return fingerprint(files, layout)[:40]
 
 
-def _write(part: Part, files: ScanFiles, problems: list[Problem], target: Path) -> None:
+def extract(files: ScanFiles, layout: Layout) -> Extracted:
+    """Read, check, cut and compress a scan."""
+    part, problems = read_part(files, layout)
+    listed = [problem.as_json() for problem in problems]
+    if part is None:
+        return Extracted({"scan": files.scan, "problems": listed}, None)
+    fills = [part.row[f"zero_{name}"] for name in part.sequences]
+    images, masks, index = pack(part.images, part.masks, fills)
     meta = {
         "scan": files.scan,
         "subject": files.subject,
@@ -95,13 +99,28 @@ def _write(part: Part, files: ScanFiles, problems: list[Problem], target: Path) 
         "shape": [int(length) for length in part.masks.shape[1:]],
         "row": part.row,
         "slices": part.slices,
+        "shas": [slice_sha(image, mask) for image, mask in zip(part.images, part.masks, strict=True)],
+        "index": index.tolist(),
         "hashes": dict(part.hashes),
         "files": [files.relative(path) for path in files.paths],
-        "problems": [problem.as_json() for problem in problems],
+        "problems": listed,
     }
     if part.boxes is not None:
         meta["boxes"] = part.boxes
-    with atomic_folder(target) as partial:
-        write_array(partial / "images.npy", part.images)
-        write_array(partial / "masks.npy", part.masks)
-        write_text(partial / "meta.json", json.dumps(meta), fsync=False)
+    return Extracted(meta, (images, masks))
+
+
+def slice_sha(image: UInt16[np.ndarray, "S H W"], mask: UInt8[np.ndarray, "H W"]) -> str:
+    """Hash of one slice as it is read: all sequences, then the mask."""
+    digest = hashlib.sha256(np.ascontiguousarray(image).data)
+    digest.update(np.ascontiguousarray(mask).data)
+    return digest.hexdigest()
+
+
+def light(meta: dict[str, Any], part: Path) -> dict[str, Any]:
+    """Return what is needed of every scan at a time, since the metas of all scans are in memory at once."""
+    kept = {
+        key: value for key, value in meta.items() if key not in ("slices", "shas", "index", "row", "files", "boxes")
+    }
+    spacing = [meta["row"]["spacing_y"], meta["row"]["spacing_x"]]
+    return {**kept, "slices": len(meta["slices"]), "spacing": spacing, "file": meta["files"][0], "part": str(part)}

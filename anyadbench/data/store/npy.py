@@ -1,4 +1,4 @@
-"""Writing ``.npy`` files piece by piece."""
+"""Writing ``.npy`` files."""
 
 from __future__ import annotations
 

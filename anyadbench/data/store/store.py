@@ -1,9 +1,9 @@
-"""The slice store: every canonical axial slice of a data set in one memory-mapped array, with its tables.
+"""The slice store: every canonical axial slice of a data set, compressed and mapped into memory, with its tables.
 
-A folder with ``store.json``, ``images.npy`` (uint16, N×S×H×W), ``masks.npy`` (uint8, N×H×W, values of
-``anyadbench.data.trees.layouts.REGIONS``), ``slices.csv``, ``scans.csv``, ``quarantine.json`` (scans left out),
-``warnings.json`` (problems that kept no scan out) and ``inputs.json`` (hash of the files it was made from);
-``boxes.csv`` where lesions are marked by boxes.
+A folder with ``store.json``, ``images.blosc`` (uint16, N×S×H×W), ``masks.blosc`` (uint8, N×H×W, values of
+``anyadbench.data.trees.layouts.REGIONS``), ``index.npy`` (where each slice is), ``slices.csv``, ``scans.csv``,
+``quarantine.json`` (scans left out), ``warnings.json`` (problems that kept no scan out) and ``inputs.json`` (hash of
+the files it was made from); ``boxes.csv`` where lesions are marked by boxes.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.data.store.assemble import slice_sha, table_hash
+from anyadbench.data.store.assemble import table_hash
 from anyadbench.data.store.box_table import NAME as BOXES
 from anyadbench.data.store.box_table import box_hash, read_box_table
+from anyadbench.data.store.extract import slice_sha
+from anyadbench.data.store.pixels import FILES, REMEDY, Pixels, open_pixels
 from anyadbench.data.trees.layouts import REGIONS
 from anyadbench.data.trees.scan_slices import FORMAT
 from anyadbench.errors import UserError
@@ -31,10 +32,12 @@ from anyadbench.tables import unguarded
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jaxtyping import Bool, Float32, Float64, Int, UInt8, UInt16
+    from jaxtyping import Bool, Float32, Float64, Int, UInt8
 
 _REPEATED = 64
 """Texts shorter than this are interned; longer ones are hashes, no two of which are equal."""
+
+_CODE = ("zero", "scale")
 
 _TEXT = {"subject", "timepoint", "scan", "part", "sha", "files", "affine", "site", "sex"}
 _WHOLE = {
@@ -57,8 +60,8 @@ class SliceStore:
         scans: ``scans.csv``, indexed by scan. About the subject: ``healthy`` (bool), ``site`` and ``sex`` (empty if
             unknown), ``age`` in years (NaN if unknown).
         content_hash: Hash of the whole content, pixels included.
-        images: Stored values, memory-mapped.
-        masks: Regions, memory-mapped.
+        images: Stored values, uint16, N×S×H×W.
+        masks: Regions, uint8, N×H×W.
         abnormal_regions: Region values that are abnormal; ``None`` for every value above 0.
     """
 
@@ -70,8 +73,8 @@ class SliceStore:
     slices: pd.DataFrame
     scans: pd.DataFrame
     content_hash: str
-    images: UInt16[np.ndarray, "N S H W"] = field(repr=False)
-    masks: UInt8[np.ndarray, "N H W"] = field(repr=False)
+    images: Pixels = field(repr=False)
+    masks: Pixels = field(repr=False)
     abnormal_regions: tuple[int, ...] | None = None
 
     @cached_property
@@ -111,16 +114,26 @@ class SliceStore:
             if name not in self.sequences:
                 continue
             channel = self.sequences.index(name)
-            zeros, scales = (self.scans[f"{kind}_{name}"].to_numpy(np.float32)[owner] for kind in ("zero", "scale"))
+            zeros, scales = (codes[owner] for codes in self._codes[name])
             for i in np.flatnonzero(present[:, place]):
-                out = values[i, place]
-                out[...] = self.images[rows[i], channel]
-                # Subtracting the stored zero first keeps background at exactly 0 in float32.
+                stored, y, x, _ = self.images.block(rows[i], channel)
+                if stored is None:
+                    continue
+                # Around the box is background, which is 0. Subtracting the stored zero first keeps the rest of it at
+                # exactly 0 in float32.
+                out = values[i, place, y, x]
+                out[...] = stored
                 if zeros[i]:
                     out -= zeros[i]
                 if scales[i] != 1:
                     out *= scales[i]
         return values, present
+
+    @cached_property
+    def _codes(self) -> dict[str, tuple[Float32[np.ndarray, " scans"], Float32[np.ndarray, " scans"]]]:
+        """The stored zero and the scale of each sequence by scan."""
+        zero, scale = ({n: self.scans[f"{kind}_{n}"].to_numpy(np.float32) for n in self.sequences} for kind in _CODE)
+        return {name: (zero[name], scale[name]) for name in self.sequences}
 
     @cached_property
     def scan_of_row(self) -> Int[np.ndarray, " N"]:
@@ -168,7 +181,7 @@ class SliceStore:
                 progress(done, len(wanted), f"checking the store of {self.dataset}")
             if slice_sha(self.images[row], self.masks[row]) != shas[row]:
                 raise UserError(
-                    f"{self.path / 'images.npy'} or masks.npy was changed after it was made (slice {row}); "
+                    f"{self.path / FILES[0]} or {FILES[1]} was changed after it was made (slice {row}); "
                     "delete the store and prepare it again."
                 )
 
@@ -181,20 +194,17 @@ def open_store(path: str | Path) -> SliceStore:
     """
     folder = Path(path)
     head = _head(folder)
-    remedy = "delete it and run `anyadbench data prepare` again"
-    missing = [name for name in ("scans.csv", "slices.csv", "images.npy", "masks.npy") if not (folder / name).is_file()]
+    missing = [name for name in ("scans.csv", "slices.csv", *FILES) if not (folder / name).is_file()]
     if missing:
-        raise UserError(f"The store {folder} lacks {missing[0]}; {remedy}.")
-    content = {key: value for key, value in head.items() if key != "content_hash"}
+        raise UserError(f"The store {folder} lacks {missing[0]}; {REMEDY}.")
+    content = {key: value for key, value in head.items() if key not in ("content_hash", "content")}
+    content["format"] = head.get("content")  # the hash is of what the store holds, whatever its files look like
     if table_hash(folder) != head["table_hash"] or stable_hash(content) != head["content_hash"]:
-        raise UserError(f"The tables of the store {folder} were changed after it was made; {remedy}.")
+        raise UserError(f"The tables of the store {folder} were changed after it was made; {REMEDY}.")
     if box_hash(folder) != head.get("boxes", ""):
-        raise UserError(f"The boxes of the store {folder} were changed after it was made; {remedy}.")
-    images, masks = (_map(folder / name, remedy) for name in ("images.npy", "masks.npy"))
+        raise UserError(f"The boxes of the store {folder} were changed after it was made; {REMEDY}.")
     height, width = head["shape"]
-    expected = (head["slices"], len(head["sequences"]), height, width)
-    if images.shape != expected or masks.shape != (head["slices"], height, width):
-        raise UserError(f"The arrays of the store {folder} do not have the shape given in store.json; {remedy}.")
+    images, masks = open_pixels(folder, head["slices"], len(head["sequences"]), (height, width))
     return SliceStore(
         path=folder.resolve(),
         dataset=head["dataset"],
@@ -246,13 +256,6 @@ def _head(folder: Path) -> dict[str, Any]:
             "delete it and run `anyadbench data prepare` again."
         )
     return dict(head)
-
-
-def _map(path: Path, remedy: str) -> np.ndarray:
-    try:
-        return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (ValueError, OSError, EOFError, SyntaxError, TokenError) as error:  # numpy parses the header as Python
-        raise UserError(f"{path} is damaged ({error}); {remedy}.") from error
 
 
 def _table(path: Path) -> pd.DataFrame:

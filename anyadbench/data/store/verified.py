@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from anyadbench.data.store.pixels import FILES
 from anyadbench.data.store.store import SliceStore
 from anyadbench.files import write_note
 from anyadbench.hashing import stable_hash
@@ -34,7 +35,7 @@ def _note(store: SliceStore) -> Path:
 
 
 def _state(store: SliceStore) -> dict[str, Any]:
-    files = [(store.path / name).stat() for name in ("images.npy", "masks.npy")]
+    files = [(store.path / name).stat() for name in FILES]
     return {
         "content": store.content_hash,
         "files": [[file.st_size, file.st_mtime_ns, file.st_ctime_ns, file.st_ino] for file in files],

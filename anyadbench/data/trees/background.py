@@ -72,9 +72,9 @@ def settle(volume: Volume) -> Settled:
         BadFile: If two values, or one inside the scan's range, could be the background.
     """
     array = volume.array
-    low = float(array.min())
+    low = volume.ends[0]
     margin = _margin(array)
-    shares = {value: float(_near(array, value, margin).mean()) for value in (0.0, low)}
+    shares = {value: _share(_near(volume, value, margin)) for value in {0.0, low}}
     candidates = [value for value, share in shares.items() if share >= MIN_BACKGROUND]
     if len(candidates) == 2 and abs(low) > margin:
         cause = f"has two backgrounds, 0 and {low:g} ({shares[0.0]:.0%} and {shares[low]:.0%} of the field)"
@@ -83,7 +83,9 @@ def settle(volume: Volume) -> Settled:
         _check_border(volume)
         return Settled(volume)
     value = candidates[0] if abs(low) > margin else 0.0
-    near = _near(array, value, margin)
+    if value == 0 and not margin:
+        return Settled(volume)
+    near = _near(volume, value, margin)
     dust = int(np.count_nonzero(near & (array != value)))
     if value == 0 and not dust:
         return Settled(volume)
@@ -95,8 +97,7 @@ def settle(volume: Volume) -> Settled:
 
 def no_background(volume: Volume) -> str:
     """Return why a scan has no background, or an empty text if it has one."""
-    array = volume.array
-    share = float((array == (0 if below_background(volume) else array.min())).mean())
+    share = _share(~_inside(volume))
     if share >= MIN_BACKGROUND:
         return ""
     return f"only {share:.0%} of {volume.path.name} is background of one value"
@@ -110,15 +111,24 @@ def not_stripped(volume: Volume) -> str:
     """
     if reason := no_background(volume):
         return reason
-    array = volume.array
-    area = _largest_section(array != (0 if below_background(volume) else array.min()), volume)
+    area = _largest_section(_inside(volume), volume)
     return f"its largest axial section of {area:.0f} cm² is larger than a brain's" if area > MAX_AREA_CM2 else ""
 
 
 def below_background(volume: Volume) -> bool:
     """Whether a scan is 0 outside the brain and goes below 0 inside, as z-scores do."""
-    array = volume.array
-    return bool(array.min() < 0) and float((array == 0).mean()) >= MIN_BACKGROUND
+    return volume.ends[0] < 0 and _share(~volume.shown) >= MIN_BACKGROUND
+
+
+def _inside(volume: Volume) -> Bool[np.ndarray, "x y z"]:
+    """Return where a scan is not background: 0 if it goes below 0 inside, its lowest value otherwise."""
+    if volume.ends[0] == 0 or below_background(volume):
+        return volume.shown
+    return np.asarray(volume.array != volume.array.min())
+
+
+def _share(seen: Bool[np.ndarray, "x y z"]) -> float:
+    return int(np.count_nonzero(seen)) / seen.size
 
 
 def _margin(array: Shaped[np.ndarray, "x y z"]) -> float:
@@ -129,7 +139,10 @@ def _margin(array: Shaped[np.ndarray, "x y z"]) -> float:
     return DUST * float(high - low)
 
 
-def _near(array: Shaped[np.ndarray, "x y z"], value: float, margin: float) -> Bool[np.ndarray, "x y z"]:
+def _near(volume: Volume, value: float, margin: float) -> Bool[np.ndarray, "x y z"]:
+    array = volume.array
+    if not margin and not value:
+        return ~volume.shown
     return np.abs(array - np.float32(value)) <= margin if margin else array == value
 
 
@@ -150,8 +163,14 @@ def _largest_section(seen: Bool[np.ndarray, "x y z"], volume: Volume) -> float:
 
     x, y, _ = volume.spacing
     best = 0
-    for k in np.argsort(seen.sum(axis=(0, 1)))[::-1][:5]:
-        pieces, count = label(seen[:, :, k])
+    sizes = np.array([np.count_nonzero(seen[:, :, k]) for k in range(seen.shape[2])])
+    for k in np.argsort(sizes)[::-1][:5]:
+        section = seen[:, :, k]
+        rows, columns = (np.flatnonzero(section.any(axis=axis)) for axis in (1, 0))
+        if not len(rows):
+            continue
+        # Neither pieces nor holes change with the field around them.
+        pieces, count = label(section[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
         if count:
             largest = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
             best = max(best, int(binary_fill_holes(largest).sum()))

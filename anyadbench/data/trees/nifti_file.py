@@ -6,13 +6,11 @@ not shown.
 
 from __future__ import annotations
 
-import gzip
 import io
 import logging
 import math
 import struct
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
+from isal import igzip, isal_zlib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.fileholders import FileHolder
 from nibabel.spatialimages import HeaderDataError
@@ -35,6 +34,9 @@ SLACK = 16 << 20
 
 _TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Length in mm of the unit with each code of ``xyzt_units``; an unknown unit is mm, as other programs assume."""
+
+_ISAL_ERROR: Any = isal_zlib.error
+"""What isal raises for a damaged stream; the package ships no type for it."""
 
 _AGAIN = "copy or download it again, or convert it to NIfTI"
 _HEADER = "fix its header or convert it again"
@@ -83,7 +85,8 @@ def load_nifti(path: Path) -> tuple[Any, np.ndarray, tuple[str, ...]]:
         _, pixels = _partner(path, ".hdr", ".img")
     with _quiet():
         head, notes = _repaired(path, bytearray(data[:size]), data if pixels is None else pixels, pixels is not None)
-        image, array = _decode(path, head + data[size:], pixels, size)
+        data = data if data[:size] == head else b"".join((head, memoryview(data)[size:]))
+        image, array = _decode(path, data, pixels, size)
     if array.dtype.kind not in "iufb" or not array.size:
         cause = f"holds no grey values (type {array.dtype}, shape {array.shape})"
         raise BadFile(path, cause, "give a grey-value image")
@@ -157,18 +160,25 @@ def unpacked(path: Path) -> bytes:
     try:
         # Read to the end of the stream, so that its checksum is verified, but no further than the header's size: a few
         # bytes may unpack to more than memory holds.
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
-            content = bytearray(stream.read(540))
-            most += _told_size(bytes(content))
+        with _stream(data) as stream:
+            pieces = [stream.read(540)]
+            most += _told_size(pieces[0]) - len(pieces[0])
             while piece := stream.read(PIECE):
-                content += piece
-                if len(content) > most:
+                pieces.append(piece)
+                most -= len(piece)
+                if most < 0:
                     cause = "unpacks to more than the size in its header"
                     raise BadFile(path, cause, _AGAIN)
-            return bytes(content)
-    except (EOFError, OSError, zlib.error) as error:
+            return b"".join(pieces)
+    except (EOFError, OSError, _ISAL_ERROR) as error:
         text = str(error) or type(error).__name__
         raise BadFile(path, f"is damaged ({text})", "copy or download it again") from error
+
+
+def _stream(data: bytes) -> Any:
+    """Return a reader of gzip data, which may have several members."""
+    reader: Any = igzip.IGzipFile
+    return reader(fileobj=io.BytesIO(data))
 
 
 def _repaired(path: Path, head: bytearray, data: bytes, pair: bool) -> tuple[bytes, tuple[str, ...]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from anyadbench.data.store.ordering import in_index_order
 from anyadbench.data.trees.background import not_stripped, settle
 from anyadbench.data.trees.files import ScanFiles
 from anyadbench.data.trees.layouts import REGIONS, Layout
@@ -60,16 +62,20 @@ class Scan:
 
     def brain(self) -> Float64[np.ndarray, " z"]:
         """Return, for each axial slice, the fraction of its field where some sequence is not 0."""
-        shown = np.zeros(self.grid.axial().shape, bool)
+        return self._brain
+
+    @cached_property
+    def _brain(self) -> Float64[np.ndarray, " z"]:
+        shown = np.zeros(self.grid.shape[::-1], bool)
         for volume in self.volumes.values():
-            shown |= volume.axial() != 0
-        return shown.reshape(len(shown), -1).mean(axis=1)
+            shown |= volume.shown.transpose(2, 1, 0)
+        return np.array([np.count_nonzero(plane) for plane in shown]) / shown[0].size
 
 
 def hash_array(array: Shaped[np.ndarray, "*shape"]) -> str:
     """Return the SHA-256 of an array's shape and values as float32."""
     digest = hashlib.sha256(repr(array.shape).encode())
-    digest.update(np.ascontiguousarray(array, dtype=np.float32).data)
+    digest.update(in_index_order(array, np.float32).data)
     return digest.hexdigest()
 
 
@@ -156,16 +162,21 @@ def harmonise(
     table[0] = 0
     for value, region in layout.labels.items():
         table[value] = REGIONS[region]
-    counts = np.bincount(labels.reshape(-1), minlength=256)
+    # Nearly all voxels are 0, so only the others are looked up; raveled both ways in the order of the memory.
+    regions, flat = np.zeros_like(labels), labels.ravel(order="K")
+    places = np.flatnonzero(flat)
+    values = flat[places]
+    regions.ravel(order="K")[places] = table[values]
+    counts = np.bincount(values, minlength=256)
     odd = [value for value in np.flatnonzero(counts) if value and int(value) not in layout.labels]
     if not odd:
-        return table[labels], []
-    values = ", ".join(f"{value} ({counts[value]} voxels)" for value in odd)
-    cause = f"holds labels that {layout.name} does not have: {values}"
+        return regions, []
+    listed = ", ".join(f"{value} ({counts[value]} voxels)" for value in odd)
+    cause = f"holds labels that {layout.name} does not have: {listed}"
     if layout.abnormal is None:
-        return table[labels], [(cause, "check them; they count as abnormal, in no known region")]
+        return regions, [(cause, "check them; they count as abnormal, in no known region")]
     known = ", ".join(f"{value} {region}" for value, region in layout.labels.items())
-    return table[labels], [(cause, f"give the segmentation of the release, whose labels are {known}")]
+    return regions, [(cause, f"give the segmentation of the release, whose labels are {known}")]
 
 
 def _to_one_grid(files: ScanFiles, volumes: dict[str, Volume], grid: Volume | None) -> list[Problem]:
@@ -186,7 +197,7 @@ def _settled(files: ScanFiles, name: str, volume: Volume, problems: list[Problem
     Raises:
         BadFile: If it has no background, so that air or the skull would count as brain.
     """
-    if volume.array.min() == volume.array.max():
+    if volume.ends[0] == volume.ends[1]:
         fix = "replace it, or remove it so that the sequence counts as missing"
         raise BadFile(volume.path, f"has the value {volume.array.flat[0]:g} everywhere", fix)
     found = settle(volume)
@@ -212,7 +223,7 @@ def _content_problems(
         file = files.relative(files.files[name])
         # In a 4D image the sequences differ by name, not by file.
         where = f" ({name})" if layout.channels else ""
-        if not volumes[name].array.any():
+        if volumes[name].ends == (0, 0):
             fix = "replace it, or remove it so that the sequence counts as missing"
             problems.append(Problem(file, f"contains only zeros{where}", fix, scan=files.scan))
             continue

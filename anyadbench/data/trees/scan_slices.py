@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.data.store.encoding import Coding, encode, fit_coding
+from anyadbench.data.store.ordering import in_index_order, percentiles
 from anyadbench.data.trees.layouts import REGIONS, Layout
 from anyadbench.data.trees.nifti_scan import MIN_BRAIN, Scan
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, Shaped, UInt8, UInt16
 
-FORMAT = 4
-"""Version of the store; raise it whenever the files or their meaning change. 2: the affine and depth of each scan.
-3: whether each subject is healthy, with site, age and sex. 4: mean, standard deviation and landmarks of each sequence.
+FORMAT = 5
+"""Version of the store's files; raise it whenever they change. 5: compressed pixels."""
+
+CONTENT = 4
+"""Version of what a store holds, which its hash and so the results of runs depend on; raise it whenever a value or its
+meaning changes. 2: the affine and depth of each scan. 3: whether each subject is healthy, with site, age and sex.
+4: mean, standard deviation and landmarks of each sequence.
 """
 
 PERCENTILES = (99.0, 99.5, 99.8, 99.9)
@@ -74,19 +79,21 @@ def nifti_part(scan: Scan, layout: Layout) -> Part:
     row |= {"depth": z, "affine": affine_text(scan.grid.affine)}
     for index, (name, volume) in enumerate(scan.volumes.items()):
         coding = fit_coding(volume.array)
-        images[:, index] = encode(volume.axial()[keep], coding)
+        axial = volume.array.transpose(2, 1, 0)
+        for place, k in enumerate(keep):
+            images[place, index] = encode(axial[k], coding)
         row |= sequence_columns(name, volume.array, coding, scan.hashes[name])
     lesion, cavity = abnormal_mask(labels, layout), labels == REGIONS["cavity"]
-    row["lesion_voxels"] = int(lesion.sum())
-    labelled = np.asarray(labels.reshape(z, -1).any(axis=1), dtype=bool)
+    row["lesion_voxels"] = int(np.count_nonzero(lesion))
+    labelled = np.array([plane.any() for plane in labels], dtype=bool)
     distance = lesion_distance(labelled)
     slices = [
         {
             "slice": int(k),
             "height_mm": scan.grid.height_mm(int(k)),
             "brain": float(fraction[k]),
-            "lesion_px": int(lesion[k].sum()),
-            "cavity_px": int(cavity[k].sum()),
+            "lesion_px": int(np.count_nonzero(lesion[k])),
+            "cavity_px": int(np.count_nonzero(cavity[k])),
             "lesion_distance": int(distance[k]),
         }
         for k in keep
@@ -110,12 +117,13 @@ def sequence_columns(name: str, array: Shaped[np.ndarray, "*shape"], coding: Cod
     Percentiles are those of its positive values; mean, standard deviation and landmarks those of its brain, where it is
     not 0.
     """
-    positive = array[array > 0].astype(np.float64)
-    values = np.percentile(positive, PERCENTILES) if positive.size else np.zeros(len(PERCENTILES))
+    ordered = in_index_order(array)
+    inside = ordered[ordered != 0]
+    values = percentiles(inside if array.min() >= 0 else inside[inside > 0], PERCENTILES)
     columns = {f"scale_{name}": coding.scale, f"offset_{name}": coding.offset, f"zero_{name}": coding.zero}
     columns |= {percentile_column(p, name): float(v) for p, v in zip(PERCENTILES, values, strict=True)}
-    brain = array[array != 0].astype(np.float64)
-    marks = np.percentile(brain, LANDMARKS) if brain.size else np.zeros(len(LANDMARKS))
+    marks = percentiles(inside, LANDMARKS)
+    brain = inside.astype(np.float64)
     columns |= {landmark_column(p, name): float(v) for p, v in zip(LANDMARKS, marks, strict=True)}
     columns |= {f"mean_{name}": float(brain.mean()) if brain.size else 0.0}
     columns |= {f"sd_{name}": float(brain.std()) if brain.size else 0.0}

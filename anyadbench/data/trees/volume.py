@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from anyadbench.data.trees.nifti_file import affine_of, load_nifti, mm_of
 from anyadbench.data.trees.problems import BadFile
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Shaped
+    from jaxtyping import Bool, Float, Shaped
 
 orientations: Any = nibabel.orientations
 """nibabel's functions on axes; it ships no types."""
@@ -67,6 +68,16 @@ class Volume:
         """Voxel size along the three axes in mm."""
         x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
         return float(x), float(y), float(z)
+
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """Lowest and highest value."""
+        return float(self.array.min()), float(self.array.max())
+
+    @cached_property
+    def shown(self) -> Bool[np.ndarray, "x y z"]:
+        """Where the value is not 0."""
+        return np.asarray(self.array != 0)
 
     def height_mm(self, index: int) -> float:
         """World height (mm, towards superior) of the centre of axial slice ``index``."""

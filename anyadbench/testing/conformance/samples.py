@@ -11,6 +11,7 @@ import numpy as np
 from anyadbench.data.phantom import PhantomSpec, digest, generate
 from anyadbench.data.slices.rules import SliceRules
 from anyadbench.data.store.build import find_or_prepare
+from anyadbench.data.store.pixels import rewrite
 from anyadbench.data.store.store import SliceStore, open_store
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.files import CACHE
@@ -69,16 +70,13 @@ def rewritten(store: SliceStore, folder: Path) -> SliceStore:
     train = data_of(store).train_indices()
     shutil.copytree(store.path, folder)
     rng = np.random.default_rng(0)
-    images = np.lib.format.open_memmap(folder / "images.npy", mode="r+")
+    images, masks = np.array(store.images), np.array(store.masks)
     other = np.setdiff1d(np.arange(len(images)), train)
     images[other] = rng.integers(0, 2**16, images[other].shape, dtype=np.uint16)
     for place, name in enumerate(store.sequences):
         hidden = train if name not in PROTOCOL.sequences else train[~store.present(train, (name,))[:, 0]]
         images[hidden, place] = rng.integers(0, 2**16, images[hidden, place].shape, dtype=np.uint16)
-    images.flush()
-    masks = np.lib.format.open_memmap(folder / "masks.npy", mode="r+")
-    masks[...] = rng.integers(0, 4, masks.shape, dtype=np.uint8)
-    masks.flush()
+    rewrite(folder, images, rng.integers(0, 4, masks.shape, dtype=np.uint8))
     return open_store(folder)
 
 

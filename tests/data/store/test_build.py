@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -19,9 +20,11 @@ from trees import FAULTS, make_tree, path_of
 
 from anyadbench.data.store import build as module
 from anyadbench.data.store.build import prepare
+from anyadbench.data.store.extract import Extracted, extract, part_name
 from anyadbench.data.store.npy import write_array
 from anyadbench.data.store.store import open_store
-from anyadbench.data.trees.layouts import get_layout
+from anyadbench.data.trees.files import ScanFiles
+from anyadbench.data.trees.layouts import Layout, get_layout
 from anyadbench.errors import UserError
 
 TINY = (16, 16, 8)
@@ -53,7 +56,7 @@ def test_nothing_but_the_store_is_left(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["store"]
 
 
-def test_a_killed_run_resumes_where_it_stopped(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = make_tree("brats2018", tmp_path / "source", 8, (48, 48, 20))
     code = (
         "import sys; from anyadbench.data.store.build import prepare\n"
@@ -71,25 +74,28 @@ def test_a_killed_run_resumes_where_it_stopped(tmp_path: Path) -> None:
             break
     child.wait()
     assert not (tmp_path / "store").exists()
-    finished = {path.name: path.stat().st_ino for path in (tmp_path / ".store.work" / "parts").glob("[0-9a-f]*")}
+    finished = {path.stem for path in (tmp_path / ".store.work" / "parts").glob("*.json")}
     assert len(finished) >= 3
 
-    seen: dict[str, int] = {}
+    read: list[str] = []
 
-    def look(done: int, total: int, label: str) -> None:
-        seen.update({path.name: path.stat().st_ino for path in (tmp_path / ".store.work" / "parts").glob("[0-9a-f]*")})
+    def watched(files: ScanFiles, layout: Layout) -> Extracted:
+        read.append(part_name(files, layout))
+        return extract(files, layout)
 
-    resumed = prepare(tree, LAYOUT, tmp_path / "store", progress=look)
-    assert all(seen[name] == inode for name, inode in finished.items())
+    monkeypatch.setattr(module, "extract", watched)
+    resumed = prepare(tree, LAYOUT, tmp_path / "store")
+    assert len(read) == 8 - len(finished) and not finished.intersection(read)
     assert contents(resumed.path) == contents(prepare(tree, LAYOUT, tmp_path / "fresh").path)
     assert not (tmp_path / ".store.work").exists()
 
 
 def test_half_written_parts_are_cleared_away(tmp_path: Path) -> None:
     tree = make_tree("brats2018", tmp_path / "source", 2, TINY)
-    for name in ("parts/.x.01234567.tmp", ".store.01234567.tmp"):
+    for name in ("parts", "pixels-0"):
         (tmp_path / ".store.work" / name).mkdir(parents=True)
-        (tmp_path / ".store.work" / name / "images.npy").write_bytes(b"half")
+    (tmp_path / ".store.work/parts/.x.01234567.tmp").write_bytes(b"half")
+    (tmp_path / ".store.work/pixels-0/images.blosc").write_bytes(b"half")
     store = prepare(tree, LAYOUT, tmp_path / "store")
     store.verify_slices()
     assert not (tmp_path / ".store.work").exists()
@@ -251,5 +257,5 @@ def test_memory_does_not_grow_with_the_patients(tmp_path: Path, name: str) -> No
         store = prepare(tree, layout, tmp_path / f"store-{subjects}", workers=1)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        sizes.append(sum((store.path / file).stat().st_size for file in ("images.npy", "masks.npy")))
+        sizes.append(2 * math.prod(store.images.shape) + math.prod(store.masks.shape))
     assert peaks[1] - peaks[0] < 0.25 * (sizes[1] - sizes[0])

@@ -16,6 +16,7 @@ from trees import LPS, anatomy, lesion, make_tree, path_of, save, save_as
 
 from anyadbench.data.store.build import find_or_prepare, prepare
 from anyadbench.data.store.encoding import encode, fit_coding
+from anyadbench.data.store.pixels import rewrite
 from anyadbench.data.store.store import SliceStore, open_store, overlap
 from anyadbench.data.trees.layouts import Layout, get_layout
 from anyadbench.errors import UserError
@@ -182,7 +183,7 @@ def copy(store: SliceStore, tmp_path: Path) -> Path:
 def test_another_version_is_refused(store: SliceStore, tmp_path: Path) -> None:
     path = copy(store, tmp_path) / "store.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    with pytest.raises(UserError, match=r"has format 99, but .* reads format 4; delete it and run"):
+    with pytest.raises(UserError, match=r"has format 99, but .* reads format 5; delete it and run"):
         open_store(path.parent)
 
 
@@ -201,12 +202,12 @@ def test_a_changed_description_is_refused(store: SliceStore, tmp_path: Path) -> 
         open_store(path.parent)
 
 
-@pytest.mark.parametrize("name", ["images.npy", "masks.npy"])
-def test_changed_pixels_are_found(store: SliceStore, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("which", [0, 1])
+def test_changed_pixels_are_found(store: SliceStore, tmp_path: Path, which: int) -> None:
     folder = copy(store, tmp_path)
-    array = np.load(folder / name, mmap_mode="r+")
-    array[3, ..., 5, 5] += 1
-    array.flush()
+    arrays = [np.array(store.images), np.array(store.masks)]
+    arrays[which][3, ..., 5, 5] += 1
+    rewrite(folder, *arrays)
     changed = open_store(folder)
     changed.verify_slices(np.array([0, 1, 2]))
     with pytest.raises(UserError, match=r"was changed after it was made \(slice 3\); delete the store"):
@@ -215,16 +216,17 @@ def test_changed_pixels_are_found(store: SliceStore, tmp_path: Path, name: str) 
 
 def test_a_missing_array_is_named(store: SliceStore, tmp_path: Path) -> None:
     folder = copy(store, tmp_path)
-    (folder / "masks.npy").unlink()
-    with pytest.raises(UserError, match=r"lacks masks\.npy; delete it and run"):
+    (folder / "masks.blosc").unlink()
+    with pytest.raises(UserError, match=r"lacks masks\.blosc; delete it and run"):
         open_store(folder)
 
 
+@pytest.mark.parametrize("name", ["images.blosc", "masks.blosc", "index.npy"])
 @pytest.mark.parametrize("cut", [10, 100_000])
-def test_a_truncated_array_is_named(store: SliceStore, tmp_path: Path, cut: int) -> None:
-    path = copy(store, tmp_path) / "images.npy"
+def test_a_truncated_array_is_named(store: SliceStore, tmp_path: Path, name: str, cut: int) -> None:
+    path = copy(store, tmp_path) / name
     path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(UserError, match=r"images\.npy is damaged .*; delete it"):
+    with pytest.raises(UserError, match=rf"{name} is damaged .*; delete it"):
         open_store(path.parent)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anyadbench.data.store.pixels import rewrite
 from anyadbench.data.store.store import SliceStore, open_store
 from anyadbench.engine.heights.normaliser import HeightNormaliser, described
 from anyadbench.engine.map_sample import MapSample
@@ -84,10 +85,10 @@ def test_no_normalised_score_depends_on_a_hidden_sequence(
     alone = replace(protocol, subsets=(("flair",),))
     original = scored(alone, store)[1]["F"]
     shutil.copytree(store.path, tmp_path / "copy")
-    images = np.lib.format.open_memmap(tmp_path / "copy/images.npy", mode="r+")
+    images = np.array(store.images)
     for name in ("t1", "t2"):
         place = store.sequences.index(name)
         images[:, place] = np.random.default_rng(0).integers(0, 2**16, images[:, place].shape, dtype=np.uint16)
-    images.flush()
+    rewrite(tmp_path / "copy", images, np.array(store.masks))
     changed = scored(alone, open_store(tmp_path / "copy"))[1]["F"]
     assert [one["image_score_height"] for one in changed] == [one["image_score_height"] for one in original]
