@@ -361,10 +361,11 @@ def test_training_goes_on_from_the_checkpoint_before(disk: RealDisk | BelievedDi
 def test_finished_scans_of_a_store_are_kept(disk: RealDisk | BelievedDisk, world: World) -> None:
     layout = get_layout("phantom")
     size = sum(path.stat().st_size for path in world.store.iterdir())
-    with disk.leaving(size + size // 2), pytest.raises(UserError, match=FULL):  # the scans fit, the store does not
+    with disk.leaving(size - size // 4), pytest.raises(UserError, match=FULL):  # some scans fit, the store does not
         prepare(world.tree, layout, disk.folder / "store", workers=1)
     left = contents(disk.folder)
-    assert left and all(name.startswith(".store.work/parts/") and ".tmp" not in name for name in left)
+    assert any(name.startswith(".store.work/parts/") for name in left)
+    assert all(name.startswith(".store.work/") and ".tmp" not in name for name in left)
     prepare(world.tree, layout, disk.folder / "store", workers=1).verify_slices()
     assert not (disk.folder / ".store.work").exists()
 
