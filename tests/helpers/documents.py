@@ -31,7 +31,7 @@ def make_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("docs")
     # Thin slices, as in BraTS: the built-in rules count margins in slices and match heights in mm.
-    spec = PhantomSpec("phantom-docs", subjects=10, shape=(48, 48, 62), spacing=(4.5, 4.5, 2.5))
+    spec = PhantomSpec("phantom-docs", subjects=10, seed=0, shape=(48, 48, 62), spacing=(4.5, 4.5, 2.5))
     tree = generate(folder / "phantom", spec)
     for number, scan in enumerate(sorted((tree / "HGG").iterdir()), 1):
         for path in scan.iterdir():
