@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,16 @@ _MANTISSA_BITS = 23
 _BLOCK = 1 << 16
 _MISSING = np.iinfo(np.int64).min // 2
 _WORTH_FILLING = 3
+
+
+class _Scratch(threading.local):
+    """Room for one block, of each thread: new memory for every call costs as much as a pass over it."""
+
+    def __init__(self) -> None:
+        self.bins, self.positions = np.empty(_BLOCK, dtype=np.int32), np.empty(_BLOCK, dtype=np.intp)
+
+
+_scratch = _Scratch()
 
 
 class PagedTable:
@@ -48,8 +59,7 @@ class PagedTable:
             even: If given, the lowest bit of a key's bin is not the key's own but 0 where this is 1, and 1 where it
                 is 0: one table then counts two kinds of pixels.
         """
-        most = min(_BLOCK, len(keys))
-        bins, positions = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.intp)
+        bins, positions = _scratch.bins, _scratch.positions
         # Blocks that fit the processor's cache: the passes below then cost little compared with the counting.
         for start in range(0, len(keys), _BLOCK):
             block = keys[start : start + _BLOCK]

@@ -52,7 +52,7 @@ class Rule:
 _PIXELS = Rule(0.6)
 RULES = {
     "image_f1": Rule(0.75, True),
-    "image_f1_balanced": _PIXELS,
+    "image_f1_balanced": Rule(0.75, True),
     "image_f1_height": Rule(0.75, True),
     "pixel_auroc": _PIXELS,
     "pixel_ap": _PIXELS,
