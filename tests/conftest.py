@@ -98,7 +98,7 @@ def tiny_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree of a tiny phantom."""
     from anyadbench.data.phantom import PhantomSpec, generate
 
-    return generate(tmp_path_factory.mktemp("phantom") / "tree", PhantomSpec.tiny(10))
+    return generate(tmp_path_factory.mktemp("phantom") / "tree", PhantomSpec.tiny(10, seed=37))
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,7 @@ def parity_of(tmp_path: Path, *names: str):  # type: ignore[no-untyped-def]
     return run_parity(tmp_path, [RD4AD, RECONTRAST])
 
 
+@pytest.mark.slow
 def test_the_authors_numbers_with_resnet18(tmp_path: Path) -> None:
     report = parity_of(tmp_path, "rd4ad_resnet18", "recontrast_resnet18")
     assert report.ok and report.worst < 1e-9

@@ -58,6 +58,7 @@ def cell_of(runs: Path, method: str) -> Path:
 
 
 @pytest.mark.parametrize("method", ["pixelstats", "dae"])
+@pytest.mark.slow
 def test_every_subset_has_a_fit_of_its_own(finished: Path, method: str) -> None:
     cell = cell_of(finished, method)
     folders = json.loads((cell / "manifest.json").read_text())["fit"]["folders"]
@@ -69,6 +70,7 @@ def test_every_subset_has_a_fit_of_its_own(finished: Path, method: str) -> None:
     assert all(row.metrics["pixel_auroc"] is not None for row in result.rows)
 
 
+@pytest.mark.slow
 def test_a_fit_knows_its_own_sequences_only(finished: Path) -> None:
     cell = cell_of(finished, "pixelstats")
     folders = json.loads((cell / "manifest.json").read_text())["fit"]["folders"]
@@ -109,6 +111,7 @@ def test_choosing_among_states_is_refused(tmp_path: Path, tiny_phantom: Path, ti
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_pruning_keeps_the_fits_of_every_set(finished: Path) -> None:
     from anyadbench.cells.inventory import removable
 

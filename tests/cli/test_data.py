@@ -15,6 +15,7 @@ from trees import make_tree, save
 
 from anyadbench.cli import main
 from anyadbench.data.store.store import open_store
+from anyadbench.data.trees.scan_slices import FORMAT
 
 TINY = (16, 16, 6)
 
@@ -115,9 +116,10 @@ def test_a_store_of_another_set_or_version_is_one_sentence(tmp_path: Path, capsy
     tree = make_tree("brats2018", tmp_path / "a", 1, TINY)
     assert call("data", "prepare", "brats2018", "--source", tree, "--out", tmp_path / "store") == 0
     path = tmp_path / "store" / "store.json"
-    path.write_text(path.read_text().replace('"format": 4', '"format": 0'))
+    path.write_text(path.read_text().replace(f'"format": {FORMAT}', '"format": 0'))
     assert call("data", "export-png", tmp_path / "store", "--out", tmp_path / "png") == 2
-    assert "has format 0, but this version of anyadbench reads format 4; delete it" in capsys.readouterr().err
+    said = f"has format 0, but this version of anyadbench reads format {FORMAT}; delete it"
+    assert said in capsys.readouterr().err
 
 
 def test_a_run_mentions_in_one_line_that_a_background_was_subtracted(

@@ -118,6 +118,7 @@ def test_piped_output_is_plain(finished: tuple[Path, str]) -> None:
     assert "\x1b" not in finished[1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_cell_that_resumes_to_the_same_bits(
     finished: tuple[Path, str], options: list[str], tmp_path: Path
 ) -> None:
@@ -169,6 +170,7 @@ def test_one_failing_method_costs_its_own_row_only(
     assert any("Traceback" in line for line in state["log_tail"])
 
 
+@pytest.mark.slow
 def test_two_processes_asked_for_one_cell_end_with_one_whole_cell(options: list[str], tmp_path: Path) -> None:
     command = [*BASE, "--method", "pixelstats", *options, "--runs", str(tmp_path)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
@@ -179,6 +181,7 @@ def test_two_processes_asked_for_one_cell_end_with_one_whole_cell(options: list[
 
 
 @pytest.mark.parametrize(("retries", "code"), [pytest.param(0, 1, marks=pytest.mark.slow), (1, 0)])
+@pytest.mark.slow
 def test_a_killed_worker_is_started_again_and_reported_when_that_happens_too_often(
     retries: int, code: int, options: list[str], tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def test_ctrl_c_outside_of_a_cell_names_the_command_too(
     assert "Stopped; run the same command again to resume: anyadbench methods --json" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_stopped_training_is_seen_by_others_and_resumes_where_it_was(
     toys: Path, tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

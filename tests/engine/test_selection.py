@@ -197,6 +197,7 @@ def finished(
 
 
 @pytest.mark.parametrize("rule", ["validation", "test-image-ap"])
+@pytest.mark.slow
 def test_the_runner_does_what_the_protocol_says(rule: str, finished: dict[str, Done]) -> None:
     done = finished[rule]
     record, manifest = (json.loads((done.job.fit.final / f"{name}.json").read_text()) for name in ("fit", "manifest"))
@@ -208,12 +209,14 @@ def test_the_runner_does_what_the_protocol_says(rule: str, finished: dict[str, D
     assert not (done.job.fit.final / "selected").exists()
 
 
+@pytest.mark.slow
 def test_the_oracle_scores_the_very_state_it_chose(finished: dict[str, Done]) -> None:
     done = finished["test-image-ap"]
     best = json.loads((done.job.fit.final / "fit.json").read_text())["selected"]
     assert done.rows("phantom")["as available"].metrics["image_ap"] == best["score"]
 
 
+@pytest.mark.slow
 def test_being_judged_changes_nothing_in_a_training(finished: dict[str, Done]) -> None:
     manifests = [json.loads((done.job.fit.final / "manifest.json").read_text()) for done in finished.values()]
     histories = [manifest["history"] for manifest in manifests]

@@ -44,6 +44,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory, toy_site: Path, options: 
     return found
 
 
+@pytest.mark.slow
 def test_two_slots_give_the_same_bytes(
     toys: Path, expected: dict[str, bytes], options: list[object], tmp_path: Path
 ) -> None:

@@ -144,6 +144,7 @@ def test_a_cell_ends_with_the_launcher_at_the_other_end_of_its_lifeline(
     assert states(runs) == ["interrupted"]
 
 
+@pytest.mark.slow
 def test_a_command_whose_terminal_is_closed_ends_with_its_cells(
     mark: str, toy_site: Path, options: list[str], tmp_path: Path
 ) -> None:

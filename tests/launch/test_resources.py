@@ -93,8 +93,8 @@ def test_training_on_ten_times_the_slices_takes_no_more_memory_than_their_order(
         return work
 
     peak(train(1))
-    once, often = peak(train(1)), peak(train(10))
-    assert (often - once) / (9 * len(rows)) < 64
+    once, often = peak(train(10)), peak(train(100))
+    assert (often - once) / (90 * len(rows)) < 64
 
 
 def job(runs: Path, **changes: Any) -> Job:

@@ -78,6 +78,7 @@ def test_a_cell_that_becomes_one_that_is_being_run_is_left_alone(
     assert not folder.exists() and (job.cell.work / PLAN).is_file()
 
 
+@pytest.mark.slow
 def test_a_cell_without_its_maps_says_how_to_get_them(tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     command = ["run", "--method", "pixelstats", "--protocol", tiny_protocol, "--data", tiny_phantom, "--runs", runs]

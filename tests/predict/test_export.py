@@ -42,6 +42,7 @@ def session(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("method", ["pixelstats", pytest.param("anyad", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_onnxruntime_gives_the_predictions_maps(
     method: str, trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path
 ) -> None:
@@ -75,6 +76,7 @@ def test_what_is_not_available_cannot_reach_the_graphs_maps(trained_cells: dict[
 
 
 @pytest.mark.parametrize("method", ["pixelstats", "anyad"])
+@pytest.mark.slow
 def test_torchscript_runs_without_this_project(method: str, trained_cells: dict[str, Path], tmp_path: Path) -> None:
     predictor = anyadbench.load(trained_cells[method])
     assert export(predictor, "torchscript", tmp_path / "graph.pt").difference <= 1e-4
@@ -100,6 +102,7 @@ def cases() -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "kind", "missing"), cases())
+@pytest.mark.slow
 def test_every_baseline_is_a_graph(
     name: str, kind: str, missing: str, trained_cells: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -162,6 +165,7 @@ def scored(method: Method, slices: np.ndarray, shown: np.ndarray) -> tuple[np.nd
 
 @pytest.mark.parametrize("align", ["none", "encoder", "bottleneck", "adapter", "teacher", "recalibration"])
 @pytest.mark.parametrize("missing", ["native", "replicate"])
+@pytest.mark.slow
 def test_every_form_of_anyad_is_a_graph(align: str, missing: str) -> None:
     method = build(ANYAD, align=align, missing=missing).eval()
     graph = method.exportable()

@@ -92,6 +92,7 @@ def test_the_files_of_a_page_are_well_formed(page: Path, tmp_path: Path) -> None
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_a_data_set_of_a_plugin_is_verified_and_prepared(tmp_path: Path, place: Path) -> None:
     follower = Follower("plugins/dataset.md", tmp_path, place)
     printed = follower.follow()
@@ -117,6 +118,7 @@ def test_a_protocol_is_run_on_files_that_a_plugin_reads(tmp_path: Path, place: P
     assert len(rows) == 8 and all(0 < float(row["pixel_auroc"]) <= 1 for row in rows)
 
 
+@pytest.mark.slow
 def test_a_protocol_of_a_plugin_is_run_by_name(tmp_path: Path, place: Path) -> None:
     Follower("plugins/protocol.md", tmp_path, place).follow()
     rows = board(place, "brats-flair-t2", "runs/boards")

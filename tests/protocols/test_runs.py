@@ -53,6 +53,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {
         name: make_tree(name, root / name, range(10 * i + 1, 10 * i + 7), shapes[name]) for i, name in enumerate(SETS)
     }
+    made["many"] = make_tree("phantom", root / "many", range(301, 325))
     for number in range(901, 907):
         healthy_phantom(made["phantom"], number)
     return made
@@ -66,7 +67,10 @@ def healthy_phantom(root: Path, number: int) -> None:
 
 
 def data_of(name: str, trees: dict[str, Path]) -> dict[str, Path]:
-    return {dataset: trees[dataset] for dataset in find_protocol(name).datasets}
+    protocol = find_protocol(name)
+    if protocol.shots:  # as many subjects to choose from as it trains on
+        return {"phantom": trees["many"]}
+    return {dataset: trees[dataset] for dataset in protocol.datasets}
 
 
 @pytest.mark.parametrize("name", sorted(protocol_files()))

@@ -22,6 +22,7 @@ def check(*arguments: str) -> subprocess.CompletedProcess[str]:
     return run("anyadbench", "plugin", "check", *arguments)
 
 
+@pytest.mark.slow
 def test_a_package_that_is_not_installed_is_checked_from_its_folder() -> None:
     done = check("broken_descriptors:GOOD", "--path", str(HELPERS), "--json")
     assert done.returncode == 0, done.stderr
@@ -83,6 +84,7 @@ def test_conformance(anyad_check):
 """
 
 
+@pytest.mark.slow
 def test_pytest_runs_one_test_per_check_and_holds_to_the_expected_failures(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     done = run("pytest", "-q", "-p", "no:cacheprovider", "test_it.py", cwd=tmp_path)

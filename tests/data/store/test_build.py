@@ -245,6 +245,7 @@ def test_a_broken_link_is_a_missing_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["brats2018", "anyad-png"])
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_patients(tmp_path: Path, name: str) -> None:
     """Twenty more patients cost a small part of their pixels: their lines in the tables."""
     import tracemalloc
