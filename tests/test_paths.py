@@ -60,6 +60,7 @@ def test_folders_of_libraries_that_cannot_be_written_do_not_matter(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_of_a_library_that_a_method_needs_names_its_variable(
     closed: Path, options: list[str], tmp_path: Path
 ) -> None:

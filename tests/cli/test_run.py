@@ -88,6 +88,7 @@ def test_a_finished_cell_is_not_run_again(finished: tuple[Path, str], options: l
     assert (cell_of(runs, "pixelstats") / "result.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_the_same_cell_twice_is_bit_identical(finished: tuple[Path, str], options: list[str], tmp_path: Path) -> None:
     done = run("run", "--method", "anyad", "--weights", "random", *options, "--runs", str(tmp_path))
     assert done.returncode == 0, done.stderr

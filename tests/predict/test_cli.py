@@ -117,6 +117,7 @@ def test_progress_is_shown_and_the_time_recorded(written: tuple[Path, str]) -> N
     assert re.search(r" mm, \d+\.\d s; ", said)
 
 
+@pytest.mark.slow
 def test_a_folder_in_a_known_layout_is_a_batch_that_resumes_where_it_ended(
     trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path
 ) -> None:

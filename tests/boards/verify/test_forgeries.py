@@ -482,6 +482,7 @@ def test_what_only_the_data_show_is_named(
     assert done.returncode == 1 and named in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_run_again_gives_the_same_bytes(runs: Path, tiny_phantom: Path) -> None:
     done = against_data(runs, tiny_phantom, "--rerun")
     assert done.returncode == 0 and "no problems" in done.stdout, done.stdout + done.stderr
