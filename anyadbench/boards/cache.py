@@ -13,7 +13,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from anyadbench.boards.aggregate.model import Board
@@ -53,7 +53,7 @@ class BoardCache:
     def __init__(self, runs: Path, protocol: str | None, reported: Path | None) -> None:
         place = [os.path.abspath(runs), protocol, None if reported is None else os.path.abspath(reported)]
         self._key = ""
-        with suppress(OSError, UserError):
+        with suppress(OSError, UserError, PackageNotFoundError):
             self._file = cache_dir() / "boards" / stable_hash(place)[:32]
             if not _added_by_plugins():
                 self._key = stable_hash([place, _files(runs / "cells"), _files(reported), _code(), _versions()])

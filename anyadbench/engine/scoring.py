@@ -391,7 +391,10 @@ class Evaluator(Evaluation):
         device, padded = self.policy.torch_device(), self.policy.compile
         # On a CPU shared calls save next to nothing, and the last bits of a score depend on the size of its batch.
         allowed = None if device.type == "cuda" and isinstance(self.method, Method) else False
-        return JointCalls(self.score, self._call, self.protocol.sequences, device, padded, allowed)
+        return JointCalls(
+            self.score, self._call, self.protocol.sequences, device, padded, allowed,
+            lambda said: self.reporter.send(note=said),
+        )  # fmt: skip
 
     def _call(self, batch: Batch, names: list[str]) -> tuple[Float32[np.ndarray, "B h w"], Float64[np.ndarray, " B"]]:
         with torch.inference_mode(), self.policy.autocast():

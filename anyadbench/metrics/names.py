@@ -10,7 +10,8 @@ test set, and adds metrics by lesion size.
 
 Version 3 takes thresholds from the validation normals' pixels inside the brain and counts decisions there, because a
 99th percentile over the field, air included, made masks larger than the brain. It adds the metrics of `BRAIN` and
-`HEIGHT`; the values of `METRICS` are those of version 2.
+`HEIGHT`, and leaves pixels of ignored labels out of every pixel metric; where a data set has none, the values of
+`METRICS` are those of version 2.
 """
 
 METRICS: tuple[str, ...] = (

@@ -86,7 +86,9 @@ def test_bins_give_the_same_within_their_bound(
     assert binned["pixels"] == "streaming" and "pixels" not in exact
     assert {"brain_auroc", "brain_aupro_05", "aupro"} <= set(binned["error_bound"])
     for name, bound in binned["error_bound"].items():
-        assert abs(binned["metrics"][name] - exact["metrics"][name]) <= bound < 5e-2, name
+        # AP depends most on the order within a bin, where lesions of this tiny phantom lie beside normal pixels.
+        limit = 5e-2 if name in ("pixel_ap", "brain_ap") else 1e-2
+        assert abs(binned["metrics"][name] - exact["metrics"][name]) <= bound < limit, name
     assert binned["threshold"]["tp"] == exact["threshold"]["tp"]
 
 

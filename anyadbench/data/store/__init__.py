@@ -1,1 +1,1 @@
-"""The slice store: every canonical axial slice of a data set in one memory-mapped array, with its tables."""
+"""The slice store: every canonical axial slice of a data set, compressed and mapped into memory, with tables."""

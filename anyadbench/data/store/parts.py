@@ -47,8 +47,8 @@ class Parts:
         self._files = [self._stack.enter_context(growing_file(self.folder / name)) for name in (IMAGES, MASKS)]
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
     def finished(self, name: str) -> bool:
         """Whether a run, this one or an earlier one, has written a scan."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from anyadbench.data.store.store import SliceStore
 from anyadbench.data.trees.problems import Problem
+from anyadbench.errors import UserError
 from anyadbench.files import write_text
 
 WARNINGS = "warnings.json"
@@ -20,12 +21,16 @@ def write_warnings(folder: Path, problems: Iterable[Problem]) -> None:
 
 
 def read_warnings(store: SliceStore) -> list[Problem]:
-    """Return the problems that kept no scan out of a store; none if it was built before they were kept."""
+    """Return the problems that kept no scan out of a store.
+
+    Raises:
+        UserError: If they cannot be read.
+    """
     try:
         listed = json.loads((store.path / WARNINGS).read_text(encoding="utf-8"))
         return [Problem(**item) for item in listed]
-    except (OSError, ValueError, TypeError):
-        return []
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"The store {store.path} is incomplete ({error}); delete it and prepare it again.") from error
 
 
 def remark(store: SliceStore) -> str:

@@ -47,6 +47,7 @@ class JointCalls:
         device: Where the network is.
         padded: Whether every call has the full number of slices, as a compiled network needs.
         allowed: Whether the method may be asked for several subsets at once; ``None`` until that has been tried.
+        note: Called with the reason if it may not.
     """
 
     one: Callable[[Float[np.ndarray, "B S H W"], Subset, list[str]], Scored]
@@ -55,11 +56,14 @@ class JointCalls:
     device: torch.device
     padded: bool = False
     allowed: bool | None = field(default=None)
+    note: Callable[[str], None] = lambda said: None
 
     def score(
         self, values: Float[np.ndarray, "B S H W"], wanted: Sequence[Wanted], names: Sequence[str]
     ) -> Iterator[Scored]:
         """Yield the scores of each wanted subset of the slices."""
+        if not wanted:
+            return
         if self.allowed is None and len(wanted) > 1:
             start = Generators()
             alone = list(self._alone(values, wanted, names))
@@ -67,9 +71,12 @@ class JointCalls:
             start.restore()
             try:
                 self.allowed = self._agree(alone, self._together(values, wanted, names))
-            except Exception:  # whatever a method raises that does not expect several subsets in one batch
-                self.allowed = False
+                reason = "" if self.allowed else "its scores differ"
+            except Exception as error:  # whatever a method raises that does not expect several subsets in one batch
+                self.allowed, reason = False, " ".join(f"{type(error).__name__}: {error}".split())[:200]
             end.restore()
+            if reason:
+                self.note(f"Each subset is scored in calls of its own, because in shared ones {reason}.")
             yield from alone
         elif self.allowed:
             yield from self._together(values, wanted, names)

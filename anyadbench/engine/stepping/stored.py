@@ -50,7 +50,7 @@ def stored_slices(reader: SliceReader, indices: Int[np.ndarray, " B"]) -> Stored
         for column, kind in enumerate(("zero", "scale")):
             scale[has, place, column] = store.scans[f"{kind}_{name}"].to_numpy(np.float32)[owner[has]]
         for i in np.flatnonzero(has):
-            values[i, place] = store.images[int(indices[i])][channel]
+            values[i, place] = store.images[int(indices[i]), channel]
     return Stored(values, present, scale)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from anyadbench.metrics.boxes.numbers import NAMES, BoxImage, counted, numbers_of
 from anyadbench.metrics.intervals.interval import interval, reliable
 from anyadbench.metrics.intervals.jackknife import Replicates
-from anyadbench.metrics.intervals.plain import plain_ends
+from anyadbench.metrics.intervals.plain import amount_ends
 
 MOST_DETECTIONS = 100
 """Detections of a picture that count, the highest; as in COCO."""
@@ -85,9 +85,9 @@ def box_numbers(row: RowBoxes) -> dict[str, Any]:
         one = interval(line, name)
         if not one.reason and name not in reasons:
             ends[name] = (one.low, one.high)
-    alarms = plain_ends(*line.metric(NAMES[-1]), len(line.subjects))
+    alarms = amount_ends(*line.metric(NAMES[-1]), counted=True)
     if alarms is not None and NAMES[-1] not in reasons:
-        ends[NAMES[-1]] = (max(alarms[0], 0.0), alarms[1])
+        ends[NAMES[-1]] = alarms
     return {
         "n_subjects": len(line.subjects),
         "n_images": len(row.images),

@@ -1,7 +1,7 @@
 """Histograms of the whole field and of the brain, of a row and of each of its subjects, from one count of each pixel.
 
-The lowest bit of a bin tells brain and surroundings apart, and the coarser histogram of a subject follows from its
-part of the row's.
+The lowest bit of a bin separates the brain from its surroundings, and the coarser histogram of a subject follows from
+its part of the row's.
 """
 
 from __future__ import annotations

@@ -77,11 +77,13 @@ def _run_cell(command: list[str]) -> str:
     """
     reading, held = os.pipe()
     try:
-        process = subprocess.Popen(
-            [*command, LIFELINE, str(reading)],
-            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, pass_fds=(reading,),
-        )  # fmt: skip
-        os.close(reading)
+        try:
+            process = subprocess.Popen(
+                [*command, LIFELINE, str(reading)],
+                stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, pass_fds=(reading,),
+            )  # fmt: skip
+        finally:
+            os.close(reading)
         try:
             said = process.communicate()[1]
         except KeyboardInterrupt:  # how Ray cancels a task

@@ -137,7 +137,7 @@ UNIMMAD = MethodDescriptor(
     factory="anyadbench_rivals.unimmad.method:UniMmad",
     params=(
         Param(
-            "backbone",
+            "encoder",
             "profile",
             "Pretrained network of both encoders: 'profile' for that of the weights profile, wide_resnet50_2, "
             "resnet18, efficientnet_lite0, or any timm name with its tag; choice of this benchmark.",

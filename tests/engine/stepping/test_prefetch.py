@@ -35,7 +35,7 @@ class Counting(Feed):
     def at(self, step: int) -> Batch:
         self.read.append((step, threading.current_thread().name))
         if step == self.fail:
-            raise UserError("images.npy is damaged (slice 3); delete the store and prepare it again.")
+            raise UserError("images.blosc is damaged (slice 3); delete the store and prepare it again.")
         return super().at(step)
 
 
@@ -60,7 +60,7 @@ def test_a_step_that_was_not_expected_is_read_at_once() -> None:
 def test_an_error_is_raised_at_its_step_with_its_sentence(tmp_path: Path) -> None:
     running = trainer(tmp_path)
     running.feed = Counting(fail=3)  # type: ignore[assignment]
-    with pytest.raises(UserError, match=r"images.npy is damaged \(slice 3\)"):
+    with pytest.raises(UserError, match=r"images.blosc is damaged \(slice 3\)"):
         running.run()
     assert running.step == 3
 

@@ -11,8 +11,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-TARGET_RULES = ("mean", "max", "min")
-SOURCE_RULES = ("mean", "max", "first")
 PREFERENCE = ("flair", "t2", "t1ce", "t1")
 """Order in which ``first`` looks for a source."""
 
