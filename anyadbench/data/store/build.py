@@ -153,7 +153,8 @@ def _build(
     folder = parts.folder
     assemble(metas, layout, folder, workers)
     write_quarantine(folder, sorted(errors(problems)))
-    write_warnings(folder, problems)
+    named = set(found.problems)  # an absent sequence is no news in a run
+    write_warnings(folder, [problem for problem in problems if problem not in named])
     write_json(folder / "inputs.json", {"inputs": inputs})
     rename(folder, out)
     shutil.rmtree(work)

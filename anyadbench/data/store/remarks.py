@@ -1,4 +1,4 @@
-"""What was noticed while a store was built and kept no scan out, such as a background that was subtracted."""
+"""What was noticed in scans while a store was built and kept none out, such as a background that was subtracted."""
 
 from __future__ import annotations
 
