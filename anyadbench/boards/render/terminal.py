@@ -24,7 +24,7 @@ from anyadbench.boards.render.text import (
 )
 from anyadbench.boards.render.verdicts import verdicts
 from anyadbench.boards.scans.tables import alarm_sentences, short_table
-from anyadbench.metrics.names import BALANCED, BRAIN
+from anyadbench.metrics.names import BALANCED, BRAIN, HEIGHT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +38,8 @@ TABLE_METRICS = ("pixel_auroc", "pixel_ap", "aupro", "image_auroc")
 
 _MANY_SUBSETS = 8
 _METHODS_PER_BLOCK = 4
+_COLUMNS = 8
+"""Metrics of the table of one method; page and CSV have all."""
 
 
 def plain_console() -> Console:
@@ -123,8 +125,7 @@ def _values(line: Line | None, metrics: Sequence[str], reasons: dict[str, None])
 
 def _print_one(board: Board, variant: Variant, test: str, out: Console, reasons: dict[str, None]) -> None:
     rows = []
-    # Of those inside the brain, one column: all of them do not fit 100 columns.
-    metrics = [name for name in board.metrics if name not in BALANCED and (name not in BRAIN or name == "brain_ap")]
+    metrics = _columns(board)
     for subset in board.subsets:
         line = board.line(variant.key, test, subset)
         counts = [str(line.n_subjects), str(line.n_slices), percent(abnormal_share(line))] if line else ["0", "0", DASH]
@@ -144,6 +145,18 @@ def _print_one(board: Board, variant: Variant, test: str, out: Console, reasons:
     seeds = f"seed{'' if len(variant.seeds) == 1 else 's'} {seed_text(variant.seeds)}"
     heads = ["subj.", "slices", "lesion", *(metric_short(metric) for metric in metrics)]
     _table(out, f"{variant.label} on {test}, {seeds}", "subset", heads, rows)
+
+
+def _columns(board: Board) -> list[str]:
+    """Return the metrics that fit 100 columns: one inside the brain, and of image metrics those that rank."""
+    normalised = [name for name in board.metrics if name in HEIGHT]
+    plain = {name.removesuffix("_height") for name in normalised}
+    kept = [
+        name
+        for name in board.metrics
+        if name not in (*BALANCED, *HEIGHT, *plain) and (name not in BRAIN or name == "brain_ap")
+    ]
+    return [*normalised, *kept][:_COLUMNS]
 
 
 def _print_many(
