@@ -174,17 +174,23 @@ class Evaluation(abc.ABC):
         if not self.protocol.scoring.normalise_height:
             return
         self.heights = HeightNormaliser(self.protocol.sequences)
-        reader, indices = self.data.reader(self.protocol.train), self.height_slices()
+        reader = self.data.reader(self.protocol.train)
+        for part, values, scored in self._scored_normals(reader, self.height_slices(), "scoring training normals"):
+            for (subset, members, _), (_, images) in scored:
+                self.heights.learn(reader, part[members], values[members], subset, images)
+        self.heights.fit()
+
+    def _scored_normals(
+        self, reader: SliceReader, indices: Int[np.ndarray, " N"], label: str
+    ) -> Iterator[tuple[Int[np.ndarray, " B"], Float[np.ndarray, "B S H W"], Iterator[tuple[Round, Scored]]]]:
+        """Yield slices of the training set batch by batch: indices, values, and each round with its scores."""
         for start in range(0, len(indices), SCORING_BATCH):
             self.reporter.check()
             part = indices[start : start + SCORING_BATCH]
             values, present = reader.read(part)
             rounds = list(self._rounds(present))
-            scored = self.score_rounds(values, rounds, self._names(reader, part))
-            for (subset, members, _), (_, images) in zip(rounds, scored, strict=True):
-                self.heights.learn(reader, part[members], values[members], subset, images)
-            self.reporter.progress(min(start + SCORING_BATCH, len(indices)), len(indices), "scoring training normals")
-        self.heights.fit()
+            yield part, values, zip(rounds, self.score_rounds(values, rounds, self._names(reader, part)), strict=True)
+            self.reporter.progress(min(start + SCORING_BATCH, len(indices)), len(indices), label)
 
     def height_slices(self) -> Int[np.ndarray, " T"]:
         """Return the training normals that the normalisation is fitted on."""
@@ -247,9 +253,6 @@ class Evaluation(abc.ABC):
         """Return the pixels of slices that count neither way, on the scoring grid; ``None`` if there are no such."""
         return reader.ignored(indices, self.protocol)
 
-    def _to_grid(self, scores: Scores, count: int, shape: tuple[int, int]) -> Float32[np.ndarray, "B h w"]:
-        return to_grid(scores, count, shape, self.protocol, self.name)
-
     def validation_slices(self) -> Int[np.ndarray, " V"]:
         """Return the slice indices of the validation normals from which the threshold is computed."""
         return spread(self.data.validation_indices(), VALIDATION_SLICES)
@@ -260,16 +263,11 @@ class Evaluation(abc.ABC):
         A label whose slices have no brain pixel has none. ``seen`` receives the slices and scores of each label.
         """
         reader = self.data.reader(self.protocol.train)
-        indices = self.validation_slices()
         states: dict[str, PixelState] = {}
-        for start in range(0, len(indices), SCORING_BATCH):
-            self.reporter.check()
-            part = indices[start : start + SCORING_BATCH]
-            values, present = reader.read(part)
+        indices = self.validation_slices()
+        for part, values, scored in self._scored_normals(reader, indices, "scoring validation normals"):
             brains = self.brains(values)
-            rounds = list(self._rounds(present))
-            scored = self.score_rounds(values, rounds, self._names(reader, part))
-            for (_, members, served), (maps, images) in zip(rounds, scored, strict=True):
+            for (_, members, served), (maps, images) in scored:
                 for label, chosen in served:
                     if seen is not None:
                         seen(label, part[members[chosen]], values[members[chosen]], maps[chosen], images[chosen])
@@ -277,7 +275,6 @@ class Evaluation(abc.ABC):
                     pixels = brain_pixels(maps[chosen], np.zeros_like(inside), inside)
                     if inside.any():
                         states.setdefault(label, PixelState()).update(*pixels)
-            self.reporter.progress(min(start + SCORING_BATCH, len(indices)), len(indices), "scoring validation normals")
         self.quantiles = {label: quantile_of_state(state) for label, state in states.items()}
         return self.quantiles
 
@@ -289,18 +286,14 @@ class Evaluation(abc.ABC):
         self, reader: SliceReader, indices: Int[np.ndarray, " B"], abnormal: Bool[np.ndarray, " B"]
     ) -> Bool[np.ndarray, "B h w"]:
         masks = reader.masks(indices, self.protocol.slices.cavity) & abnormal[:, None, None]
-        return self.to_scoring_grid(masks)
+        return on_scoring_grid(masks, self.protocol)
 
     def brains(self, values: Float[np.ndarray, "B S H W"]) -> Bool[np.ndarray, "B h w"]:
         """Return the brain of slices on the scoring grid: where any sequence that the scan has is above 0.
 
         The subset shown does not matter, so all subsets and methods are counted on the same pixels.
         """
-        return self.to_scoring_grid(np.asarray((values > 0).any(axis=1)))
-
-    def to_scoring_grid(self, masks: Bool[np.ndarray, "B H W"]) -> Bool[np.ndarray, "B h w"]:
-        """Resample masks from the grid of a method's input to the scoring grid."""
-        return on_scoring_grid(masks, self.protocol)
+        return on_scoring_grid(np.asarray((values > 0).any(axis=1)), self.protocol)
 
     def _names(self, reader: SliceReader, indices: Int[np.ndarray, " B"]) -> list[str]:
         table = reader.store.slices.iloc[indices]
@@ -399,7 +392,8 @@ class Evaluator(Evaluation):
     def _call(self, batch: Batch, names: list[str]) -> tuple[Float32[np.ndarray, "B h w"], Float64[np.ndarray, " B"]]:
         with torch.inference_mode(), self.policy.autocast():
             scores = self.compiled(batch)
-        maps = self._to_grid(scores, len(batch), (batch.inputs.shape[2], batch.inputs.shape[3]))
+        shape = (batch.inputs.shape[2], batch.inputs.shape[3])
+        maps = to_grid(scores, len(batch), shape, self.protocol, self.name)
         images = None if scores.images is None else scores.images.detach().double().cpu().numpy()
         finite = np.isfinite(maps).all(axis=(1, 2)) & (True if images is None else np.isfinite(images))
         if not finite.all():

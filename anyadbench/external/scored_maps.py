@@ -18,6 +18,7 @@ from anyadbench.cells.manifest import environment
 from anyadbench.cells.scored_cell import States, seal, write_scores
 from anyadbench.cells.stores import locate, open_stores
 from anyadbench.cells.work_folder import WorkFolder, cell_folder, now
+from anyadbench.engine.calls.grid import to_grid
 from anyadbench.engine.heights.normaliser import HeightNormaliser
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.protocol_data import ProtocolData
@@ -94,7 +95,7 @@ class MapEvaluator(Evaluation):
         for name in names:
             scan, number = self._slices[name]
             array = torch.from_numpy(self.folder.read(label, scan, number))[None]
-            resampled.append(self._to_grid(Scores(array), 1, values.shape[2:])[0])
+            resampled.append(to_grid(Scores(array), 1, values.shape[2:], self.protocol, self.name)[0])
             images.append(self.folder.image_score(label, scan, number))
         maps = np.stack(resampled)
         top = self.protocol.scoring.top_fraction

@@ -161,7 +161,7 @@ class StepGraph:
             self._pause()
             self._recorder.record(lambda: self._step(fixed, step, total))
             captured = [_copies(self._recorder.replay()) for _ in range(2)]
-        except (RuntimeError, NotImplementedError) as error:
+        except RuntimeError as error:
             undo()
             self.refuse(" ".join(f"capturing it failed ({type(error).__name__}: {error})".split())[:300])
             return self._step(batch, step, total)
