@@ -8,6 +8,7 @@ avoids importing it for every moment. Prints how each process ended.
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
 import signal
@@ -26,15 +27,14 @@ def die() -> None:
 def at_call(owner: Any, name: str, number: int, *, after: bool = False) -> None:
     """Kill the process at the ``number``-th call (from 0) of a function, before or after it runs."""
     plain: Callable[..., Any] = getattr(owner, name)
-    calls = 0
+    numbers = itertools.count()  # Several threads may call the function: each call takes its own number.
 
     def dying(*arguments: Any, **options: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == number + 1 and not after:
+        called = next(numbers)
+        if called == number and not after:
             die()
         value = plain(*arguments, **options)
-        if calls == number + 1:
+        if called == number:
             die()
         return value
 
