@@ -25,7 +25,7 @@ API_VERSION = 1
 
 Budget = Literal["tiny", "demo", "paper"]
 BUDGETS: tuple[Budget, ...] = ("tiny", "demo", "paper")
-DEMO_SLICES = 640
+DEMO_SLICES = 320
 """Slices that the budget ``demo`` shows to every method that trains by gradient, repetitions counted: rows of one board
 differ in the method, not in how long it trained. So many fit into the five minutes of ``make demo`` on two cores."""
 TRAINING_MASKS = ("none", "per-sample", "per-epoch")

