@@ -42,7 +42,7 @@ class Stack(Method):
 
 
 class Feed:
-    batches_per_epoch = 10**9
+    batches_per_epoch, full_batch = 10**9, 256
 
     def at(self, step: int) -> Batch:
         side = int(WIDTH**0.5)

@@ -67,6 +67,7 @@ class Pool:
     batches_per_epoch = 1000
 
     def __init__(self, count: int, sizes: Sizes, device: torch.device) -> None:
+        self.full_batch = count
         self._batches = [batch_of(number, count, sizes.pixels, device) for number in range(3)]
 
     def at(self, step: int) -> Batch:

@@ -19,7 +19,7 @@ from anyadbench.engine.assembly import build_method, training_feed
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import derive_seed
 from anyadbench.engine.protocol_data import ProtocolData
-from anyadbench.engine.reporter import Interrupted, Reporter, wait_for
+from anyadbench.engine.reporter import Interrupted, NewProcess, Reporter, wait_for
 from anyadbench.engine.scoring import Evaluator
 from anyadbench.engine.selection import Selector, test_image_ap, validation_score
 from anyadbench.engine.trainer import Trainer
@@ -110,13 +110,14 @@ class Fitting:
         trainer.selector = self._selector(trainer)
         trainer.losses_file = folder.work / training.FILE
         trainer.begun, trainer.graph = self._record_environment, job.graph
+        trainer.graph_refused = str(folder.state().get("graph_reason", ""))
         state = "failed"
         published = method.context.weights.kind == "checkpoint"
         try:
             if not published:  # the authors' network is scored as they published it
                 trainer.run()
             state = "running"
-        except Interrupted:
+        except (Interrupted, NewProcess):
             state = "interrupted"
             raise
         finally:
@@ -127,6 +128,7 @@ class Fitting:
                 steps=trainer.step,
                 compile=trainer.compile_state,
                 graph=trainer.graph_state,
+                graph_reason=trainer.graph_reason,
             )
         self.reporter.log(_said(trainer, seconds))
         chosen = {}

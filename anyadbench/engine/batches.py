@@ -63,6 +63,11 @@ class TrainingFeed:
         """Steps per epoch, at least one."""
         return batches_per_epoch(len(self.indices), self.batch_size, self.drop_last)
 
+    @property
+    def full_batch(self) -> int:
+        """Slices of every batch but the last of an epoch."""
+        return min(self.batch_size, len(self))
+
     def seen(self, steps: int) -> int:
         """Return how many slices the first steps hold, those of earlier epochs counted again."""
         return slices_seen(len(self), self.batch_size, self.drop_last, steps)

@@ -32,6 +32,10 @@ class Interrupted(Exception):
     """The run was asked to stop; it can be resumed."""
 
 
+class NewProcess(Exception):
+    """The work must go on in a new process, since this one may be damaged; it can be resumed."""
+
+
 def wait_for(what: str, reporter: Reporter) -> None:
     """Report what the worker waits for; raise ``Interrupted`` if a stop was requested."""
     reporter.check()

@@ -21,7 +21,7 @@ from anyadbench.engine.settings import training_steps
 from anyadbench.engine.stepping.frozen import hold_frozen
 from anyadbench.engine.stepping.graph import OFF, WATCHING, CudaRecorder, Recorder, StepGraph
 from anyadbench.engine.stepping.modes import TrainingMode
-from anyadbench.engine.stepping.optimisers import prepare_optimizers, set_rate, state_tensors, uncapturable
+from anyadbench.engine.stepping.optimisers import optimised_tensors, prepare_optimizers, set_rate, uncapturable
 from anyadbench.engine.stepping.prefetch import Prefetcher
 from anyadbench.errors import UserError
 from anyadbench.files import make_folder, write_text
@@ -59,6 +59,7 @@ class Trainer:
         history: Losses so far, one entry per row of that file (see ``anyadbench.results.training.Step``).
         begun: Called before the first step with the number of steps that a checkpoint has kept.
         graph: Whether to run steps as a CUDA graph on a GPU.
+        graph_refused: Why an earlier process found that they cannot, if one did.
         recorder: Captures steps where there is no GPU; ``None`` captures none.
     """
 
@@ -77,6 +78,7 @@ class Trainer:
     optimizers: dict[str, OptimizerSpec] = field(default_factory=dict)
     begun: Callable[[int], None] = lambda step: None
     graph: bool = True
+    graph_refused: str = ""
     recorder: Recorder | None = None
 
     def run(self) -> None:
@@ -84,6 +86,7 @@ class Trainer:
 
         Raises:
             Interrupted: If a stop was requested; a checkpoint has been written.
+            NewProcess: If capturing a step failed; a checkpoint has been written.
             NotFinite: If a loss is NaN or infinite.
         """
         self.optimizers = dict(self.method.optimizers())
@@ -156,6 +159,11 @@ class Trainer:
         state = self._step_graph.state if hasattr(self, "_step_graph") else OFF
         return OFF if state == WATCHING else state
 
+    @property
+    def graph_reason(self) -> str:
+        """Why steps fell back from a CUDA graph; empty if they did not."""
+        return (self._step_graph.reason if hasattr(self, "_step_graph") else "") or self.graph_refused
+
     def _length(self) -> int:
         if not self.optimizers:
             return 0
@@ -215,12 +223,16 @@ class Trainer:
         step_graph = StepGraph(
             self.method,
             self._whole_step,
-            lambda: state_tensors(self.optimizers),
+            lambda: optimised_tensors(self.optimizers),
             recorder if self.graph and automatic else None,
             self.reporter,
+            full=self.feed.full_batch,
             exact=self.policy.deterministic,
             pause=self._batches.settle,
+            save=self._save,
         )
+        if self.graph_refused:
+            step_graph.refuse(self.graph_refused)
         if reason := uncapturable(self.optimizers):
             step_graph.refuse(reason)
         if self._scaler.is_enabled():

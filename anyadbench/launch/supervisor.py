@@ -1,7 +1,7 @@
 """Running one cell in its own process and determining how it ended, whatever it does.
 
 Every launcher ends here. The supervisor starts a worker, reads its events, enforces the time limit, keeps its log
-short, removes what it leaves behind, and restarts it if something outside the cell ended it.
+short, removes what it leaves behind, and restarts it if something outside the cell ended it or it asks for that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from anyadbench.cells.job import Job, Outcome
 from anyadbench.engine.reporter import WAITING
 from anyadbench.errors import UserError
 from anyadbench.files import explain_os_error
-from anyadbench.launch.worker import FAILED, INTERRUPTED, MISTAKE, log_tail, smaller_batch
+from anyadbench.launch.worker import AGAIN, FAILED, INTERRUPTED, MISTAKE, log_tail, smaller_batch
 from anyadbench.processes import LIFELINE, python_command, python_path
 
 GRACE = 10.0
@@ -81,19 +81,21 @@ class Supervisor:
             return Outcome(self.job, "failed", self._said or str(explained), mistake=isinstance(explained, UserError))
 
     def _run(self) -> Outcome:
-        job = self.job
-        for attempt in range(job.retries + 1):
+        job, attempt = self.job, 0
+        while True:
             ended = self._attempt()
             if ended is None:
                 return Outcome(job, "interrupted", "Not started; the same command runs it.")
             code, early, late = ended
             if late:
                 return _failed(job, late)
+            if code == AGAIN and not self._stopping and job.cell.state().get("state") == "interrupted":
+                self._note(f"{job.label}: goes on in a new process")
+                continue
             if self._stopping or -code not in LOST or attempt == job.retries:
                 return worker_outcome(job, code, self._said or early, stopping=self._stopping, attempts=attempt + 1)
-            name = signal.Signals(-code).name
-            self._note(f"{job.label}: ended by {name}; restarted ({attempt + 1} of {job.retries})")
-        raise AssertionError("unreachable")
+            attempt += 1
+            self._note(f"{job.label}: ended by {signal.Signals(-code).name}; restarted ({attempt} of {job.retries})")
 
     def _attempt(self) -> tuple[int, str, str] | None:
         """Run one worker; return its exit code, early output, and a sentence if it exceeded its time limit."""
@@ -208,7 +210,8 @@ def worker_outcome(job: Job, code: int, early: str = "", *, stopping: bool = Fal
     # Only the worker's own record counts: a method may end the process with any code.
     said = str(state.get("error") or "")
     tail = tuple(log_tail(job.cell.work / "log.txt") or early.splitlines()[-40:])
-    if code == INTERRUPTED and (state.get("state") == "interrupted" or stopping):
+    recorded = code in (INTERRUPTED, AGAIN) and state.get("state") == "interrupted"
+    if recorded or (code == INTERRUPTED and stopping):
         return Outcome(job, "interrupted", said or "Stopped before it began; the same command runs it.")
     if code == MISTAKE and (said or early):
         error = said or early.strip().splitlines()[-1]

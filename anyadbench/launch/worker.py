@@ -2,7 +2,7 @@
 
 Its output goes to the cell's ``log.txt``; progress goes to the given file descriptor. When the other one is closed,
 the process that started it is gone: it writes a checkpoint and ends. Exit codes: 0 done, 1 failed,
-2 a mistake that the user can fix, 75 interrupted and resumable.
+2 a mistake that the user can fix, 75 interrupted and resumable, 76 to be resumed at once in a new process.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 
 from anyadbench.cells.job import Job
 from anyadbench.cells.work_folder import PROGRESS, TRACEBACK, WorkFolder, now
-from anyadbench.engine.reporter import Interrupted, Reporter, wait_for
+from anyadbench.engine.reporter import Interrupted, NewProcess, Reporter, wait_for
 from anyadbench.errors import UserError
 from anyadbench.files import explain_os_error, make_folder, variable_of, write_text
 from anyadbench.plugins import blame
 from anyadbench.processes import LIFELINE, end_with_parent
 
-DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 75
+DONE, FAILED, MISTAKE, INTERRUPTED, AGAIN = 0, 1, 2, 75, 76
 
 
 def main(arguments: list[str]) -> int:
@@ -67,6 +67,9 @@ def _run(job: Job, folder: WorkFolder, reporter: Reporter) -> int:
     except Interrupted:
         folder.update(state="interrupted", finished=now(), error="Stopped on request; the same command resumes it.")
         return INTERRUPTED
+    except NewProcess as error:
+        folder.update(state="interrupted", finished=now(), error=f"{error} The same command resumes it.")
+        return AGAIN
     except UserError as error:
         return _fail(folder, str(error), MISTAKE, reporter)
     except Exception as error:  # a method may raise anything; the cell records it and fails alone

@@ -39,7 +39,7 @@ class Toy(Method):
 
 
 class Feed:
-    batches_per_epoch = 5
+    batches_per_epoch, full_batch = 5, 3
 
     def at(self, step: int) -> Batch:
         generator = torch.Generator().manual_seed(step)

@@ -2,23 +2,26 @@
 
 Starting some 1,800 kernels one by one takes the host longer than a GPU needs to run them. A graph starts them at once,
 on fixed addresses: each batch is copied into the graph's own input, and learning rates are tensors. The first steps run
-eagerly and are watched (``inspection``); then a step is captured, and compared with eager steps before it is trusted.
-Whatever speaks against a graph is reported, and the training goes on without one.
+eagerly and are watched (``inspection``), the last of them where waiting for the device is an error; then a step is
+captured, and compared with eager steps before it is trusted. Whatever speaks against a graph is reported, and the
+training goes on without one. A capture that fails can leave torch's allocator and generators in a capture for good, so
+the training then goes on from a checkpoint in a new process.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
-from anyadbench.engine.stepping.generators import Generators
+from anyadbench.engine.reporter import NewProcess
 from anyadbench.engine.stepping.inspection import Inspection
+from anyadbench.engine.stepping.moments import Groups, Moment, groups_of
 from anyadbench.methods.contract import Batch
-from anyadbench.methods.freezing import is_excluded
 
 if TYPE_CHECKING:
     from anyadbench.engine.reporter import Reporter
@@ -42,8 +45,8 @@ TOLERANCE = 1e-2
 class Recorder(Protocol):
     """Captures a function without arguments and replays it."""
 
-    def warm(self, function: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Run the function eagerly, as it has to be before it is captured."""
+    def warm(self, function: Callable[[], dict[str, Tensor]], *, strict: bool = False) -> dict[str, Tensor]:
+        """Run the function eagerly, as it has to be before it is captured; ``strict`` makes waiting an error."""
 
     def record(self, function: Callable[[], dict[str, Tensor]]) -> None:
         """Capture the function; nothing is computed."""
@@ -60,14 +63,15 @@ class CudaRecorder:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._results: dict[str, Tensor] = {}
 
-    def warm(self, function: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    def warm(self, function: Callable[[], dict[str, Tensor]], *, strict: bool = False) -> dict[str, Tensor]:
         """Run the function on a side stream."""
         current = torch.cuda.current_stream()
         self._side.wait_stream(current)
-        with torch.cuda.stream(self._side):
-            results = function()
-        current.wait_stream(self._side)
-        return results
+        try:
+            with torch.cuda.stream(self._side), _waiting_is_an_error() if strict else nullcontext():
+                return function()
+        finally:
+            current.wait_stream(self._side)
 
     def record(self, function: Callable[[], dict[str, Tensor]]) -> None:
         """Capture the function; other threads may use the device meanwhile."""
@@ -83,17 +87,30 @@ class CudaRecorder:
         return self._results
 
 
+@contextmanager
+def _waiting_is_an_error() -> Iterator[None]:
+    """Let every operation that waits for the device raise ``RuntimeError``, in all threads of this process."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
 class StepGraph:
     """Runs training steps, as a graph once one is trusted.
 
     Args:
         method: The method.
         step: A whole eager step.
-        kept: Returns the optimisers' tensors.
+        kept: Returns the optimisers' tensors, in groups.
         recorder: Captures steps; ``None`` runs all steps eagerly.
         reporter: Where a fall-back is reported.
+        full: Slices of a full batch; smaller ones run eagerly.
         exact: Whether captured and eager steps must agree to the bit.
-        pause: Called before a step is captured; lets other threads finish what they do with the device.
+        pause: Lets other threads finish what they do with the device.
+        save: Writes a checkpoint, before a step is captured.
 
     Attributes:
         state: ``off``, ``watching``, ``on`` or ``fell back``.
@@ -104,15 +121,17 @@ class StepGraph:
         self,
         method: Method,
         step: Step,
-        kept: Callable[[], Iterable[Tensor]],
+        kept: Callable[[], Groups],
         recorder: Recorder | None,
         reporter: Reporter,
         *,
+        full: int,
         exact: bool = False,
         pause: Callable[[], None] = lambda: None,
+        save: Callable[[], None] = lambda: None,
     ) -> None:
-        self._method, self._step, self._kept, self._exact = method, step, kept, exact
-        self._recorder, self._reporter, self._pause = recorder, reporter, pause
+        self._method, self._step, self._kept, self._full, self._exact = method, step, kept, full, exact
+        self._recorder, self._reporter, self._pause, self._save = recorder, reporter, pause, save
         self._inspection = Inspection(method, apart=isinstance(recorder, CudaRecorder))
         self._watched = 0
         self._input: Batch | None = None
@@ -121,20 +140,26 @@ class StepGraph:
     def refuse(self, reason: str) -> None:
         """Run all steps eagerly, for a reason that follows "because"."""
         if self.state in (WATCHING, ON):
-            self.state, self.reason, self._input = FELL_BACK, reason, None
+            self.state, self.reason, self._input, self._recorder = FELL_BACK, reason, None, None
             said = f"The training step is not captured in a CUDA graph, because {reason}; it runs kernel by kernel."
             print(said, file=sys.stderr, flush=True)
             self._reporter.send(note=said)
 
     def __call__(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
-        """Train on a batch and return the losses, which the next call may overwrite."""
-        if self.state == ON and self._fits(batch):
-            return self._replayed(batch)
-        if self.state != WATCHING or (self._input is not None and not self._fits(batch)):
+        """Train on a batch and return the losses, which the next call may overwrite.
+
+        Raises:
+            NewProcess: If capturing failed; a checkpoint has been written.
+        """
+        if self.state not in (WATCHING, ON) or len(batch) < self._full:
             return self._step(batch, step, total)
         if self._input is None:
             own: dict[str, Any] = {name: _copy(value) for name, value in vars(batch).items()}
             self._input = Batch(**own)
+        if not self._fits(batch):
+            return self._step(batch, step, total)
+        if self.state == ON:
+            return self._replayed(batch)
         if self._watched < WATCHED:
             return self._watch(batch, step, total)
         if total - step < WORTHWHILE:
@@ -144,33 +169,55 @@ class StepGraph:
     def _watch(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
         assert self._recorder is not None
         self._watched += 1
-        losses = self._recorder.warm(
-            lambda: self._inspection.watch(lambda number, last: self._step(batch, number, last), step, total)
-        )
+
+        def watched() -> dict[str, Tensor]:
+            return self._inspection.watch(lambda number, last: self._step(batch, number, last), step, total)
+
+        if self._watched < WATCHED:
+            losses = self._recorder.warm(watched)
+        else:
+            before = self._moment()
+            self._pause()  # a thread that copies from the host waits, which is its right
+            try:
+                losses = self._recorder.warm(watched, strict=True)
+            except RuntimeError as error:
+                before.restore()
+                self.refuse(f"it failed where waiting for the device is an error ({_said(error)})")
+                return self._step(batch, step, total)
         if self._inspection.reasons:
             self.refuse(self._inspection.reasons[0])
         return losses
 
     def _capture(self, batch: Batch, step: int, total: int) -> dict[str, Tensor]:
         assert self._recorder is not None and self._input is not None
-        fixed, undo = self._input, self._snapshot()
+        fixed, before = self._input, self._moment()
         _fill(fixed, batch)
         try:
             eager = [self._recorder.warm(lambda: _copies(self._step(fixed, step, total))) for _ in range(2)]
-            undo()
-            self._pause()
+            after = self._moment()
+        except RuntimeError as error:  # most likely memory, of which the copies need more
+            before.restore()
+            self.refuse(f"comparing it failed ({_said(error)})")
+            return self._step(batch, step, total)
+        before.restore()
+        self._pause()
+        self._save()
+        try:
             self._recorder.record(lambda: self._step(fixed, step, total))
             captured = [_copies(self._recorder.replay()) for _ in range(2)]
-        except RuntimeError as error:
-            undo()
-            self.refuse(" ".join(f"capturing it failed ({type(error).__name__}: {error})".split())[:300])
-            return self._step(batch, step, total)
-        undo()
-        if gap := self._gap(eager, captured):
+        except Exception as error:
+            self.refuse(f"capturing it failed ({_said(error)})")
+            raise NewProcess(f"Capturing a training step failed at step {step}.") from error
+        gap = self._gap(eager, captured) or after.difference(before, exact=self._exact)
+        before.restore()
+        if gap:
             self.refuse(f"the captured step differs from the eager one ({gap})")
             return self._step(batch, step, total)
         self.state = ON
         return self._replayed(batch)
+
+    def _moment(self) -> Moment:
+        return Moment(groups_of(self._method, self._kept()))
 
     def _replayed(self, batch: Batch) -> dict[str, Tensor]:
         assert self._recorder is not None and self._input is not None
@@ -195,24 +242,6 @@ class StepGraph:
             (a is None) == (b is None) and (a is None or (a.shape == b.shape and a.dtype == b.dtype)) for a, b in pairs
         )
 
-    def _snapshot(self) -> Callable[[], None]:
-        """Return a function that sets network, optimisers and generators back to this moment."""
-        generators, kept = Generators(), [(x, x.detach().clone()) for x in (*_tensors(self._method), *self._kept())]
-
-        def undo() -> None:
-            with torch.no_grad():
-                for tensor, copy in kept:
-                    tensor.copy_(copy)
-            generators.restore()
-
-        return undo
-
-
-def _tensors(method: Method) -> Iterator[Tensor]:
-    for part in method.modules():
-        if not is_excluded(part):
-            yield from (x for x in (*part._parameters.values(), *part._buffers.values()) if x is not None)
-
 
 def _copy(value: Tensor | None) -> Tensor | None:
     return None if value is None else value.detach().clone()
@@ -226,3 +255,10 @@ def _fill(fixed: Batch, batch: Batch) -> None:
     for own, new in zip(vars(fixed).values(), vars(batch).values(), strict=True):
         if own is not None:
             own.copy_(new, non_blocking=True)
+
+
+def _said(error: BaseException) -> str:
+    """Return the first of the errors that led to one: a capture that has failed raises another as it ends."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -21,8 +22,16 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-_READ_BACK = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::item")
-_COPIES = ("aten::_to_copy", "aten::copy_")
+_READ_BACK = frozenset(
+    f"aten::{name}"
+    for name in (
+        *("_local_scalar_dense", "item", "equal", "allclose", "is_nonzero", "nonzero", "masked_select", "histc"),
+        *("_unique", "_unique2", "unique_dim", "unique_consecutive", "unique_dim_consecutive", "bincount"),
+        *("multinomial", "_linalg_check_errors", "_linalg_eigh", "_linalg_svd", "linalg_eig", "linalg_lstsq"),
+    )
+)
+_INDEXED = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_", "aten::_unsafe_index")
+_COPIES = ("aten::_to_copy", "aten::copy_", "aten::lift_fresh")
 _INNER = ("_parameters", "_buffers", "_modules", "training")
 
 
@@ -58,7 +67,10 @@ def watched(value: int) -> Watched:
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes operations that read a value back to the host, or copy from the host."""
+    """Notes operations that read a value back to the host, or copy from the host.
+
+    Those inside another operation's kernel are not seen; on a GPU, torch finds them (``StepGraph``).
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -66,14 +78,22 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func._schema.name
-        if name in _READ_BACK:
+        if name in _READ_BACK or _counts_on_the_host(name, args, kwargs or {}):
             self.reasons.append(f"it reads a value back from the device ({name.partition('::')[2]})")
         out = func(*args, **(kwargs or {}))
         if name in _COPIES:
             kinds = {value.device.type for value in (*args, out) if isinstance(value, Tensor)}
-            if len(kinds) > 1:
+            # torch.tensor() has copied its value already, and gives no other sign of that.
+            if len(kinds | {"cpu"} if name == "aten::lift_fresh" else kinds) > 1:
                 self.reasons.append("it copies between host and device")
         return out
+
+
+def _counts_on_the_host(name: str, args: Any, kwargs: Any) -> bool:
+    """Whether the shape or the reach of an operation depends on values: indices by mask, repeats without a sum."""
+    if name == "aten::repeat_interleave":
+        return isinstance(args[0], Tensor) and kwargs.get("output_size") is None
+    return name in _INDEXED and any(x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1])
 
 
 class Inspection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,11 +56,16 @@ def uncapturable(optimizers: Mapping[str, OptimizerSpec]) -> str:
     return ""
 
 
-def state_tensors(optimizers: Mapping[str, OptimizerSpec]) -> Iterator[Tensor]:
-    """Yield every tensor that optimisers keep from step to step."""
-    for spec in optimizers.values():
+def optimised_tensors(optimizers: Mapping[str, OptimizerSpec]) -> dict[str, list[Tensor]]:
+    """Return the tensors that steps of optimisers change, by their optimiser and what they are to it."""
+    found: dict[str, list[Tensor]] = {}
+    for name, spec in optimizers.items():
+        found[f"weights of optimiser {name}"] = [x for group in spec.optimizer.param_groups for x in group["params"]]
         for state in spec.optimizer.state.values():
-            yield from (value for value in state.values() if isinstance(value, Tensor))
+            for key, value in state.items():
+                if isinstance(value, Tensor):
+                    found.setdefault(f"{key} of optimiser {name}", []).append(value)
+    return found
 
 
 def _takes_tensor_lr(optimizer: torch.optim.Optimizer) -> bool:

@@ -7,7 +7,9 @@ CUDA graph: the input's addresses and the numbers of the step.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,9 +18,8 @@ from torch import Tensor
 from toy_trainer import Feed, StopAt, Toy, trainer
 
 from anyadbench.engine.numerics import Policy
-from anyadbench.engine.reporter import Interrupted, Reporter
-from anyadbench.engine.stepping.graph import WATCHED, StepGraph
-from anyadbench.engine.stepping.inspection import Inspection, watched
+from anyadbench.engine.reporter import Interrupted, NewProcess, Reporter
+from anyadbench.engine.stepping.graph import WATCHED, CudaRecorder, StepGraph
 from anyadbench.engine.stepping.optimisers import prepare_optimizers, uncapturable
 from anyadbench.engine.trainer import Trainer
 from anyadbench.methods.contract import Batch, OptimizerSpec
@@ -28,15 +29,24 @@ Losses = dict[str, dict[str, Tensor]]
 
 
 class Recalling:
-    """Captures a function by keeping it, and replays it by calling it; results have fixed addresses."""
+    """Captures a function by keeping it, and replays it by calling it; results have fixed addresses.
 
-    def __init__(self, error: Exception | None = None, shift: float = 0.0) -> None:
-        self.error, self.shift = error, shift
+    Args:
+        error: What capturing raises.
+        shift: What replaying adds to the losses.
+        waits: Whether an eager step waits for the device, after it has changed the method.
+    """
+
+    def __init__(self, error: Exception | None = None, shift: float = 0.0, *, waits: bool = False) -> None:
+        self.error, self.shift, self.waits = error, shift, waits
         self.records = self.replays = 0
         self.results: dict[str, Tensor] = {}
 
-    def warm(self, function: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        return function()
+    def warm(self, function: Callable[[], dict[str, Tensor]], *, strict: bool = False) -> dict[str, Tensor]:
+        results = function()
+        if strict and self.waits:
+            raise RuntimeError("called a synchronizing CUDA operation")
+        return results
 
     def record(self, function: Callable[[], dict[str, Tensor]]) -> None:
         self.records += 1
@@ -150,23 +160,104 @@ def test_the_switch_and_compile_leave_steps_eager(tmp_path: Path) -> None:
     ("recorder", "said"),
     [
         (
-            Recalling(RuntimeError("operation not permitted")),
-            "capturing it failed (RuntimeError: operation not permitted)",
+            Recalling(waits=True),
+            "it failed where waiting for the device is an error (RuntimeError: called a synchronizing CUDA operation)",
         ),
         (Recalling(shift=1.0), "the captured step differs from the eager one (loss is"),
     ],
 )
-def test_a_capture_that_fails_or_differs_is_reported_and_changes_no_number(
+def test_a_step_that_waits_or_a_capture_that_differs_is_reported_and_changes_no_number(
     recorder: Recalling, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     eager, reporter = running(tmp_path / "eager", None), Listening()
     fallen = running(tmp_path / "fallen", recorder, reporter=reporter)
     eager.run()
     fallen.run()
-    assert (fallen.graph_state, recorder.records) == ("fell back", 1)
+    assert (fallen.graph_state, recorder.records) == ("fell back", 0 if recorder.waits else 1)
+    assert said in fallen.graph_reason
     assert said in capsys.readouterr().err
     assert [said in note for note in reporter.notes] == [True]
     assert_same(eager, fallen)
+
+
+def test_a_failed_capture_ends_the_process_with_a_checkpoint_and_the_next_does_not_try_again(tmp_path: Path) -> None:
+    eager, error = running(tmp_path / "eager", None, steps=40), RuntimeError("previous error during capture")
+    error.__context__ = RuntimeError("operation not permitted")
+    broken = Recalling(error)
+    eager.run()
+    first = running(tmp_path / "cut", broken, steps=40)
+    with pytest.raises(NewProcess, match=r"Capturing a training step failed at step 3\."):
+        first.run()
+    assert [path.name for path in (tmp_path / "cut").glob("*.pt")] == ["step-00000003.pt"]
+    said = "capturing it failed (RuntimeError: operation not permitted)"
+    assert (first.graph_state, first.graph_reason, broken.records) == ("fell back", said, 1)
+    listening, recorder = Listening(), Recalling()
+    second = running(tmp_path / "cut", recorder, reporter=listening, steps=40)
+    second.graph_refused = said
+    second.run()
+    assert (second.graph_state, second.graph_reason, recorder.records) == ("fell back", said, 0)
+    assert any(said in note for note in listening.notes)
+    assert_same(eager, second)
+
+
+def test_a_graph_without_the_optimisers_update_is_not_trusted(tmp_path: Path) -> None:
+    """At a rate so small that the losses show nothing."""
+
+    class Forgetting(Recalling):
+        def replay(self) -> dict[str, Tensor]:
+            kept = [x.detach().clone() for x in made.method.parameters()]
+            results = super().replay()
+            with torch.no_grad():
+                for parameter, value in zip(made.method.parameters(), kept, strict=True):
+                    parameter.copy_(value)
+            return results
+
+    class Slow(Prepared):
+        def optimizers(self) -> dict[str, OptimizerSpec]:
+            found = super().optimizers()
+            found["main"].optimizer.param_groups[0]["lr"].fill_(1e-5)
+            return found
+
+    made = running(tmp_path, Forgetting(), Slow)
+    made.policy = Policy(threads=1)
+    made.run()
+    said = "the captured step differs from the eager one (weights of optimiser main by 100% of their change)"
+    assert made.graph_reason == said
+
+
+def test_a_resume_at_a_partial_batch_captures_full_ones(tmp_path: Path) -> None:
+    whole = running(tmp_path / "whole", Recalling(), steps=40)
+    whole.run()
+    with pytest.raises(Interrupted):
+        running(tmp_path / "cut", Recalling(), reporter=StopAt(9), steps=40).run()
+    recorder = Recalling()
+    second = running(tmp_path / "cut", recorder, steps=40)
+    second.run()
+    assert (second.graph_state, recorder.replays) == ("on", 2 + 31 - 7 - WATCHED)
+    assert_same(whole, second)
+
+
+def test_waiting_for_the_device_is_an_error_only_inside_a_strict_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = ["default"]
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    for name, value in (
+        ("Stream", lambda: stream), ("current_stream", lambda: stream), ("stream", lambda one: nullcontext()),
+        ("get_sync_debug_mode", lambda: modes[-1]), ("set_sync_debug_mode", modes.append),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, value)
+    recorder, seen = CudaRecorder(), list[str]()
+
+    def step() -> dict[str, Tensor]:
+        seen.append(modes[-1])
+        if len(seen) == 3:
+            raise RuntimeError("called a synchronizing CUDA operation")
+        return {}
+
+    recorder.warm(step)
+    recorder.warm(step, strict=True)
+    with pytest.raises(RuntimeError, match="synchronizing"):
+        recorder.warm(step, strict=True)
+    assert (seen, modes) == (["default", "error", "error"], ["default", "error", "default", "error", "default"])
 
 
 class ByStep(Prepared):
@@ -231,25 +322,9 @@ def test_what_a_graph_would_repeat_wrongly_is_noticed(
     assert_same(eager, watching)
 
 
-def test_random_numbers_of_the_host_are_noticed_where_the_device_is_another() -> None:
-    inspection = Inspection(Toy(), apart=True)
-    inspection.watch(lambda step, total: torch.rand(1), 0, 9)
-    assert inspection.reasons == ["it draws random numbers on the host"]
-    quiet = Inspection(Toy(), apart=False)
-    quiet.watch(lambda step, total: torch.rand(1), 0, 9)
-    assert quiet.reasons == []
-
-
-def test_a_watched_number_counts_like_any_other() -> None:
-    number = watched(7)
-    assert not number.used
-    assert (number + 1, 1 - watched(7), watched(7) / 2, float(watched(7)), watched(7) == 7) == (8, -6, 3.5, 7.0, True)
-    assert number.used
-
-
 def test_a_batch_without_targets_does_not_fit_one_with_them() -> None:
     step: Callable[[Batch, int, int], dict[str, Tensor]] = lambda batch, step, total: {}  # noqa: E731
-    graph = StepGraph(Toy(), step, list, Recalling(), Reporter())
+    graph = StepGraph(Toy(), step, dict, Recalling(), Reporter(), full=3)
     full = Partial().at(0)
     graph(full, 0, 100)
     assert graph._fits(full)
