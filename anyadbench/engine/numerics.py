@@ -72,7 +72,7 @@ def resolve_policy(
 ) -> Policy:
     """Turn the command line's options into a policy for this machine.
 
-    ``auto`` precision is bfloat16 on GPUs that support it and float32 elsewhere.
+    ``auto`` precision is bfloat16 on GPUs that compute in it and float32 elsewhere, also where it is emulated.
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -116,7 +116,7 @@ def _cuda_available() -> bool:
 def _has_bfloat16() -> bool:
     import torch
 
-    return torch.cuda.is_bf16_supported()
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def apply_policy(policy: Policy) -> None:

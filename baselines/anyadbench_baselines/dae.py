@@ -43,6 +43,21 @@ def groups(channels: int) -> int:
     return divisors[len(divisors) // 2]
 
 
+class MirroredBorder(nn.Module):
+    """A border of one pixel, mirrored about the last: ``nn.ReflectionPad2d(1)``.
+
+    That has no deterministic gradient on a GPU. If only deterministic algorithms are allowed, the border is cut out and
+    put together instead.
+    """
+
+    def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h+2 w+2"]:
+        """Return the picture with its border."""
+        if not torch.are_deterministic_algorithms_enabled():
+            return F.pad(x, (1, 1, 1, 1), mode="reflect")
+        x = torch.cat([x[..., 1:2, :], x, x[..., -2:-1, :]], dim=-2)
+        return torch.cat([x[..., 1:2], x, x[..., -2:-1]], dim=-1)
+
+
 class ConvBlock(nn.Module):
     """Two rounds of mirrored border, standardised 3x3 convolution, swish and group norm, in this order."""
 
@@ -51,7 +66,7 @@ class ConvBlock(nn.Module):
         parts: list[nn.Module] = []
         for before in (width_in, width_out):
             convolution = StandardisedConv(before, width_out, 3)
-            parts += [nn.ReflectionPad2d(1), convolution, nn.SiLU(), nn.GroupNorm(groups(width_out), width_out)]
+            parts += [MirroredBorder(), convolution, nn.SiLU(), nn.GroupNorm(groups(width_out), width_out)]
         self.block = nn.Sequential(*parts)
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D h w"]:

@@ -10,13 +10,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from baseline_fixture import Loop, build, count, maps_of
+from deterministic_fixture import only_deterministic_on_a_gpu
 from inp_fixture import training_batch
 
 from anyadbench.methods.contract import Batch
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench_baselines.aeflow import decoder, ssim
 from anyadbench_baselines.catalogue.reconstruction import AEFLOW, DAE, GATINGANO
-from anyadbench_baselines.dae import UNet, coarse_noise, groups, mean_shown, oscillation
+from anyadbench_baselines.dae import MirroredBorder, UNet, coarse_noise, groups, mean_shown, oscillation
 from anyadbench_baselines.flow import Flow, ResidualSubnet, conv_subnet, log_normal
 from anyadbench_baselines.gatingano import Discriminator, GatingAno, Generator, blur
 from anyadbench_baselines.parts.hog import hog_picture
@@ -45,6 +46,17 @@ def test_dae_standardises_its_filters() -> None:
     before = block(x)
     block.weight.data.mul_(3).add_(0.5)
     torch.testing.assert_close(block(x), before, atol=1e-3, rtol=1e-3)
+
+
+def test_dae_mirrors_borders_with_the_same_values_and_gradients_under_deterministic() -> None:
+    x, weight = torch.rand(2, 3, 5, 4, dtype=torch.float64, requires_grad=True), torch.rand(2, 3, 7, 6)
+    plain, border = torch.nn.ReflectionPad2d(1)(x), MirroredBorder()
+    assert torch.equal(border(x), plain)
+    with only_deterministic_on_a_gpu():
+        mirrored = border(x)
+        (gradient,) = torch.autograd.grad((mirrored * weight).sum(), x)
+    assert torch.equal(mirrored, plain)
+    torch.testing.assert_close(gradient, torch.autograd.grad((plain * weight).sum(), x)[0])
 
 
 def test_dae_noise_is_coarse_rolled_and_of_the_published_strength() -> None:

@@ -15,7 +15,7 @@ import torch
 from grid_fixture import cells, run
 from toy_trainer import Toy, trainer
 
-from anyadbench.engine import compiling
+from anyadbench.engine import compiling, numerics
 from anyadbench.engine.compiling import Compiled, is_compiler_error
 from anyadbench.engine.numerics import Policy, apply_policy, numerics_record, resolve_policy
 from anyadbench.engine.reporter import Reporter
@@ -56,6 +56,15 @@ def test_a_failing_compiler_is_reported_and_changes_no_number(
     assert any("no kernel" in note for note in reporter.notes)
     for name, value in plain.method.saved_state().items():
         assert torch.equal(value, fallen.method.saved_state()[name])
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_a_gpu_that_only_emulates_bfloat16_gets_float32(
+    native: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numerics, "_cuda_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    assert resolve_policy("cuda", "auto", False, 2).dtype == precision
 
 
 class Counting(Toy):

@@ -52,7 +52,8 @@ def median(maps: Float[Tensor, "B H W"], size: int) -> Float[Tensor, "B H W"]:
     border = size // 2
     rows, columns = (_reflected(side, border, maps.device) for side in maps.shape[1:])
     windows = maps[:, rows][:, :, columns].unfold(1, size, 1).unfold(2, size, 1)
-    return windows.flatten(3).median(dim=-1).values
+    # Torch's median raises on a GPU if only deterministic algorithms are allowed.
+    return windows.flatten(3).sort(dim=-1).values[..., (size * size - 1) // 2]
 
 
 def _reflected(side: int, border: int, device: torch.device) -> Int[Tensor, " N"]:
