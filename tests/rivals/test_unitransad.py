@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 import torch
 from baseline_fixture import Loop, build, count, fitted
@@ -167,6 +169,24 @@ def test_background_counts_in_the_contrastive_loss_and_no_tissue_costs_nothing()
     some[:, :2] = True
     alone = contrastive_loss(first[:, :2], second[:, :2], some[:, :2], some[:, :2])
     assert contrastive_loss(first, second, some, some) > alone + 62 * 4 / 2
+
+
+@pytest.mark.parametrize("names", [("flair", "t1", "t1ce", "t2"), ("dwi", "pd", "t2", "t1")])
+def test_the_first_of_a_pair_is_the_earlier_one_of_the_published_order(names: tuple[str, ...]) -> None:
+    published = [name for name in ("t1", "t2", "t1ce", "flair", "dwi", "pd") if name in names]
+    network = build(UNITRANSAD).network
+    with torch.no_grad():
+        encoded = training.encode_batch(network, torch.rand(2, 4, 32, 32), torch.ones(2, 4, dtype=torch.bool))
+
+        def loss(one: str, other: str) -> torch.Tensor:
+            first, second = (encoded.rows[:, names.index(name)] for name in (one, other))
+            contents = encoded.content[first][:, 1:], encoded.content[second][:, 1:]
+            return contrastive_loss(*contents, encoded.tissue[first], encoded.tissue[second])
+
+        found = torch.stack(training.contrastive_pairs(encoded, names))
+        pairs = list(combinations(published, 2))
+        assert torch.equal(found, torch.stack([loss(one, other) for one, other in pairs]))
+        assert not torch.allclose(found, torch.stack([loss(other, one) for one, other in pairs]))
 
 
 def test_a_slice_takes_the_drawn_source_or_the_next_one_that_it_has() -> None:

@@ -67,7 +67,7 @@ class UniTransAd(Method):
         self.remember(encoded)
         translation = training.translation_losses(rendered, images, batch.shown).mean()
         losses = {"translation": float(params["translation_weight"]) * translation}
-        pairs = training.contrastive_pairs(encoded, float(params["temperature"]))
+        pairs = training.contrastive_pairs(encoded, self.context.sequences, float(params["temperature"]))
         if pairs:
             losses["contrastive"] = float(params["contrastive_weight"]) * torch.stack(pairs).mean()
         return {"main": losses}

@@ -100,7 +100,8 @@ def _evaluation(fixture: ParityFixture, network: UniTransNetwork) -> Numbers:
         own = encoded.rows[:, target]
         style = Style(encoded.style.mean[own], encoded.style.std[own])
         fused.append(network.fuse(content, edges[:, target][:, None], style))
-    pairs = torch.stack(training.contrastive_pairs(encoded, float(fixture.setting("temperature"))))
+    names, temperature = fixture.setting("sequences"), float(fixture.setting("temperature"))
+    pairs = torch.stack(training.contrastive_pairs(encoded, names, temperature))
     by_sequence = encoded.rows.T
     found = {
         "eval/mask": tissue(images.transpose(0, 1).flatten(0, 1), network.size.patch)
@@ -188,7 +189,7 @@ def _losses(fixture: ParityFixture, network: UniTransNetwork, batch: Tensor, ste
     images = batch[:, : len(names)]
     present = torch.ones(images.shape[:2], dtype=torch.bool)
     encoded = training.encode_batch(network, images, present)
-    pairs = torch.stack(training.contrastive_pairs(encoded, float(fixture.setting("temperature"))))
+    pairs = torch.stack(training.contrastive_pairs(encoded, names, float(fixture.setting("temperature"))))
     sources = _sources(fixture.setting("sources", "train")[step], len(images))
     rendered = training.translations(network, encoded, _edges(images), sources)
     network.remember(encoded.styles(names), float(fixture.setting("momentum")))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anyadbench_rivals.unitransad.contrast import contrastive_loss
 from anyadbench_rivals.unitransad.edges import tissue
-from anyadbench_rivals.unitransad.network import Style, UniTransNetwork
+from anyadbench_rivals.unitransad.network import REMEMBERED, Style, UniTransNetwork
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -54,10 +54,20 @@ def encode_batch(network: UniTransNetwork, images: Float[Tensor, "B S H W"], pre
     return Encoded(content, style, tissue(chosen, network.size.patch), rows)
 
 
-def contrastive_pairs(encoded: Encoded, temperature: float = 0.05) -> list[Float[Tensor, ""]]:
-    """Return the contrastive loss of each pair of sequences whose tissue overlaps in some slice that has both."""
+def contrastive_pairs(encoded: Encoded, names: Sequence[str], temperature: float = 0.05) -> list[Float[Tensor, ""]]:
+    """Return the contrastive loss of each pair of sequences whose tissue overlaps in some slice that has both.
+
+    A pair and its reverse have different losses. The first of a pair is the earlier one in the published order (t1, t2,
+    t1ce, flair, then others), whatever the order of the batch.
+
+    Args:
+        encoded: The contents, with one column of rows per sequence.
+        names: Names of these sequences.
+        temperature: Divisor of the similarities.
+    """
     losses = []
-    for one, other in combinations(range(encoded.rows.shape[1]), 2):
+    published = sorted(range(len(names)), key=lambda i: (*REMEMBERED, names[i]).index(names[i]))
+    for one, other in combinations(published, 2):
         both = (encoded.rows[:, [one, other]] >= 0).all(1)
         first, second = encoded.rows[both, one], encoded.rows[both, other]
         if not bool((encoded.tissue[first] & encoded.tissue[second]).any()):
