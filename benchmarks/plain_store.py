@@ -58,7 +58,7 @@ def one_scan(folder: Path, shape: tuple[int, ...], number: int) -> None:
 def volume(path: Path) -> np.ndarray:
     """Return the values of a file, its first two axes turned as nibabel turns them for these files."""
     data = gzip.decompress(path.read_bytes())
-    return np.asanyarray(nibabel.Nifti1Image.from_bytes(data).dataobj)  # type: ignore[no-untyped-call]
+    return np.asanyarray(nibabel.Nifti1Image.from_bytes(data).dataobj)
 
 
 def facts(array: np.ndarray) -> list[Any]:
