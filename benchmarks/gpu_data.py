@@ -92,7 +92,7 @@ class Notes(Reporter):
 
 
 class Counting(Evaluator):
-    """Counts the slices that it scores, each subset anew."""
+    """Counts the slices that it scores, once per subset."""
 
     scored = 0
 
