@@ -72,7 +72,7 @@ def _untimed(table: bytes) -> bytes:
 
 
 def pids_below(folder: Path) -> list[int]:
-    """Processes whose command line names ``folder``, or whose errors go below it: a forked worker's command does not."""
+    """Processes whose command line names ``folder``, or whose errors go below it (a forked worker's)."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
