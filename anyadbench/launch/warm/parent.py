@@ -10,6 +10,7 @@ code of a worker, negative for a signal.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -237,6 +238,7 @@ def detach(request: Request, mask: Set[int]) -> None:
     with suppress(OSError):
         os.chdir(request.current)
     tempfile.tempdir = None
+    atexit.register(gc.unfreeze)  # else the end of Python leaves objects, which some libraries report as leaks
     if "numpy" in sys.modules:  # Python's own generator is seeded anew after a fork
         sys.modules["numpy"].random.seed()
     importlib.invalidate_caches()
