@@ -2,7 +2,7 @@
 
 Every run goes through ``anyadbench run``, so finished cells are not repeated and an interrupted study resumes where it
 stopped. For each form the table gives the mean over subsets and seeds, and the difference from the control with the
-interval of ``anyadbench compare``, which resamples test subjects and the seeds of either side. With one test subject
+interval of ``anyadbench compare`` over test subjects and the seeds of either side. With one test subject
 there is no interval; the smallest and largest difference between runs of one seed are shown instead.
 
     python benchmarks/alignment.py --runs study

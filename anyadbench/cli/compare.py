@@ -39,7 +39,7 @@ def compare(
 
     A METHOD is a method's name, its label on the board, or the beginning of its key. The effect is the first minus the
     second. "p (Holm)" is corrected by Holm's method over all subsets of a metric. "subj. needed" is about how many test
-    subjects would separate the two with a power of 80 %, if the difference is what was seen.
+    subjects would separate the two with a power of 80 %, if the true difference equals the observed one.
 
     With --normals, one METHOD is compared with itself: trained on healthy subjects less trained on lesion-free slices
     of patients, on the rows of two protocols that have the same test slices.

@@ -53,7 +53,7 @@ def check(
     """Check that the method NAME keeps the contract; exit code 1 if it does not.
 
     NAME is an installed method, or the package.module:OBJECT of a descriptor. The command fits and scores the method
-    with its smallest budget on the smallest phantom, on the CPU and without weights.
+    with its smallest budget on the smallest phantom, on the CPU and with random weights.
     """
     from anyadbench.testing import check_method
 

@@ -187,7 +187,7 @@ def step_down(p_values: Sequence[float] | Float64[np.ndarray, " k"]) -> Float64[
 
 
 def subjects_needed(test: Paired, power: float = 0.8) -> int | None:
-    """Return about how many subjects would separate two methods at 5 %, if the difference is what was seen.
+    """Return about how many subjects would separate two methods at 5 %, if the true difference equals the observed one.
 
     With v the subjects' variance at n subjects, s that of seeds and d the gap on the test's scale, the smallest N with
     ``v n / N + s <= (d / (t(.975) + t(power)))^2``, the quantiles of t at the test's degrees of freedom, scaled with N

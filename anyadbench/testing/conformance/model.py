@@ -58,7 +58,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "stored-once",
-        "Pretrained tensors that fitting leaves as they are, are not stored with a cell (a warning).",
+        "Pretrained tensors that fitting does not change are not stored with a cell (a warning).",
         "Every cell of a grid stores them again, though they follow from the weights.",
     ),
     Check(
