@@ -81,11 +81,11 @@ class Parent:
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         self.send(ready=True)
         while True:
-            readable, _, _ = select.select([self._channel, self._woken], [], [])
+            readable, _, _ = select.select([self._channel.fileno(), self._woken], [], [])
             if self._woken in readable:
                 os.read(self._woken, LARGEST)
                 self._reap()
-            if self._channel not in readable:
+            if self._channel.fileno() not in readable:
                 continue
             request = self._receive()
             if request is not None and self._fork(request):
