@@ -11,6 +11,7 @@ from anyadbench.cells.job import PLAN, Job, Outcome
 from anyadbench.errors import UserError
 from anyadbench.files import LOCK_INTERVAL, read_json, write_text
 from anyadbench.launch.launchers import LaunchOptions, find_launcher
+from anyadbench.tables import read_text
 
 _KEPT = ("none", "sample", "all")
 
@@ -53,7 +54,7 @@ def _plan_here(job: Job) -> bool | None:
                     shutil.rmtree(job.cell.work, ignore_errors=True)
                 return None
             if had:
-                text = Path(job.protocol_file).read_text(encoding="utf-8")
+                text = read_text(Path(job.protocol_file))
                 write_text(job.save() / protocol, text)
                 return True
             if all((job.cell.work / name).is_file() for name in (PLAN, protocol)):
