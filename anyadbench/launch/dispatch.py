@@ -10,7 +10,7 @@ from pathlib import Path
 from anyadbench.cells.job import PLAN, Job, Outcome
 from anyadbench.errors import UserError
 from anyadbench.files import LOCK_INTERVAL, read_json, write_text
-from anyadbench.launch.launchers import LaunchOptions, find_launcher
+from anyadbench.launch.launchers import LaunchOptions, find_launcher, known_settings
 from anyadbench.tables import read_text
 
 _KEPT = ("none", "sample", "all")
@@ -20,9 +20,11 @@ def execute(jobs: Sequence[Job], launcher: str, options: LaunchOptions) -> list[
     """Run the jobs that are not finished; return every job's outcome in order.
 
     Raises:
-        UserError: If there is no such launcher, it cannot be used, or a folder cannot be written.
+        UserError: If there is no such launcher, it cannot be used or lacks a setting, or a folder cannot be written.
     """
     launch = find_launcher(launcher)
+    if launcher == "local":  # it reads no settings, so it would pass over one that is meant for another launcher
+        known_settings(options, launcher, ())
     todo: list[Job] = []
     others: list[Job] = []
     for job in jobs:

@@ -13,6 +13,7 @@ from job_fixture import planned
 from anyadbench.cli import cli
 from anyadbench.cli.options import Finite, parse_duration
 from anyadbench.errors import UserError
+from anyadbench.launch import dispatch
 from anyadbench.launch.launchers import LaunchOptions, slurm
 from anyadbench.launch.progress import Display
 
@@ -51,6 +52,13 @@ def test_nothing_is_no_number_of_anything(name: str, tmp_path: Path) -> None:
 def test_a_text_that_is_no_name_is_one_sentence(name: str, text: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"--launcher-option {name}=.* is no name; give one on one line"):
         launch(tmp_path, name, text)
+
+
+def test_the_local_launcher_passes_over_no_setting(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match="--launcher-option partition: the launcher local has no such setting. It takes"
+    ):
+        dispatch.execute([], "local", LaunchOptions(Display(quiet=True), 0, {"partition": "gpu"}))
 
 
 @pytest.mark.parametrize(
