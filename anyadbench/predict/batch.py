@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 FORMAT = 2
-"""Version of what a patient's files say; raise it whenever that changes. 2: nothing is said where no slice counts."""
+"""Version of what a patient's files say; raise it whenever that changes. 2: no score where no slice counts."""
 
 
 @dataclass(frozen=True)
