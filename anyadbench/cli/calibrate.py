@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anyadbench.cli.blame import plugin_errors, traceback_option
-from anyadbench.cli.options import PATH, cell_option, device_option, json_option
+from anyadbench.cli.options import PATH, THREADS, cell_option, device_option, json_option
 from anyadbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--subset", "subsets", multiple=True, help="Subset to calibrate, such as F+T1; all by default.")
 @click.option("--out", required=True, type=PATH, help="Folder to write into.")
 @device_option
-@click.option("--threads", type=click.IntRange(1), help="CPU threads; the cell's by default.")
+@click.option("--threads", type=THREADS, help="CPU threads; the cell's by default.")
 @json_option("the calibration")
 @traceback_option
 def calibrate(cell: Path, out: Path, as_json: bool, traceback: bool, **options: Any) -> None:

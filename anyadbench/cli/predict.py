@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from anyadbench.cli.blame import plugin_errors, traceback_option
-from anyadbench.cli.options import PATH, cell_option, device_option, json_option
+from anyadbench.cli.options import PATH, THREADS, cell_option, device_option, json_option
 from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES, SHORT
 
@@ -72,7 +72,7 @@ def _scan_options(command: Command) -> Command:
     "--weights", metavar="file:PATH", help="Path of the cell's pretrained weights, or of a whole published network."
 )
 @device_option
-@click.option("--threads", type=click.IntRange(1), help="CPU threads; the cell's by default.")
+@click.option("--threads", type=THREADS, help="CPU threads; the cell's by default.")
 @json_option("the scores")
 @traceback_option
 @click.pass_context
