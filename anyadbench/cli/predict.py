@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from anyadbench.cli.blame import plugin_errors, traceback_option
+from anyadbench.cli.blame import plugin_errors, print_traceback, traceback_option
 from anyadbench.cli.options import PATH, cell_option, device_option, json_option
 from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES, SHORT
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
+
+NO_PATIENTS_FAULT = (BrokenPipeError, click.Abort, click.ClickException, click.exceptions.Exit)
+"""The reader of the pipe is gone, or the user stopped the command: no patient caused it, so the batch ends."""
 
 
 def _keep_order(ctx: click.Context, param: click.Parameter, value: tuple[Path, ...]) -> None:
@@ -97,7 +100,6 @@ def predict(
         predictor.cell, options["threshold"], options["smallest_ml"], options["calibration"], predictor.own
     )
     from anyadbench.cli.output import clean
-    from anyadbench.engine.numerics import NotFinite
     from anyadbench.predict.prepare.ahead import Ahead
     from anyadbench.predict.viewer.cohort import Outcome, check_index
     from anyadbench.progress import Pace, about
@@ -118,15 +120,15 @@ def predict(
             with plugin_errors(traceback):
                 scores = _one(predictor, patient, folder, settings, options, at, as_json, ahead)
             outcomes.append(Outcome(patient.name, scores, subject=patient.subject, scan=patient.scan))
-        except BrokenPipeError:  # the reader of the pipe is gone, which no patient caused
+        except NO_PATIENTS_FAULT:
             raise
-        except (UserError, OSError, NotFinite) as error:
-            said = sentence_of(error)
+        except Exception as error:  # whatever it is, the other patients are predicted
             if single:
-                raise error if isinstance(error, UserError) else UserError(said) from error
+                raise _alone(error) from error.__cause__
+            said = sentence_of(error, traceback)
             took = round(time.monotonic() - pace.now, 3)
             outcomes.append(Outcome(patient.name, {}, said, took, patient.subject, patient.scan))
-            click.echo(f"{number}/{len(patients)} {clean(patient.name)}: {said}", err=True)
+            click.echo(f"{number}/{len(patients)} {clean(patient.name)}: {clean(said)}", err=True)
     ahead.close()
     _finish(out, outcomes, single, as_json)
 
@@ -215,15 +217,36 @@ def load_predictor(cell: Path, options: dict[str, Any]) -> Predictor:
     return load_with(trained, device=options["device"], weights=options["weights"], threads=options["threads"])
 
 
-def sentence_of(error: Exception) -> str:
-    """Return one sentence for an error that concerns one patient only."""
+def sentence_of(error: Exception, traceback: bool = False) -> str:
+    """Return one sentence for an error that concerns one patient only.
+
+    Args:
+        error: The error.
+        traceback: Whether to print the traceback of an error that nobody foresaw.
+    """
     from anyadbench.cli import system_sentence
+    from anyadbench.engine.numerics import NotFinite
+    from anyadbench.plugins.blame import described
 
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError):
         return system_sentence(error) if error.strerror else f"{error}; fix that and run the same command again."
-    return f"The method returned no finite scores: {error}; check the scan for values out of range, or leave it out."
+    if isinstance(error, NotFinite):
+        return (
+            f"The method returned no finite scores: {error}; check the scan for values out of range, or leave it out."
+        )
+    if traceback:
+        print_traceback(error)
+    more = "" if traceback else "; --traceback shows where"
+    return f"Prediction ended with an unexpected error ({described(error)}){more}; check the scans, or leave them out."
+
+
+def _alone(error: Exception) -> Exception:
+    """Return the error that ends the command for one patient; an unexpected one stays as it is."""
+    from anyadbench.engine.numerics import NotFinite
+
+    return UserError(sentence_of(error)) if isinstance(error, (OSError, NotFinite)) else error
 
 
 def _one(
