@@ -102,7 +102,7 @@ def _parsed(data: mmap.mmap) -> Header | None:
 def _check_pixels(header: Header) -> None:
     """Refuse a file whose pictures are larger than what it holds, or than any that is read here."""
     frames = header.text(_FRAMES) or "1"
-    if not frames.isdigit():
+    if not (frames.isascii() and frames.isdigit() and int(frames)):
         raise ValueError("its number of frames is damaged")
     picture = header.number(_ROWS, 0) * header.number(_COLUMNS, 0) * header.number(_SAMPLES, 1)
     size = picture * int(frames) * ((header.number(_BITS, 8) + 7) // 8)
