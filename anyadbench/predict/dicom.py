@@ -12,11 +12,11 @@ import numpy as np
 
 from anyadbench.data.trees.problems import BadFile
 from anyadbench.data.trees.readers.dicom_frames import Frame, frames_of
-from anyadbench.data.trees.readers.dicom_header import Header, read_header
+from anyadbench.data.trees.readers.dicom_header import START, Header, begins_as_dicom, read_header
 from anyadbench.errors import UserError
 from anyadbench.names import is_junk, plain_path
 from anyadbench.predict.series.pictures import DCM2NIIX, check_pictures, scale
-from anyadbench.predict.series.stack import Place, pixel_size, stack_of
+from anyadbench.predict.series.stack import Place, pixel_size, shown, stack_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Shaped
@@ -60,18 +60,18 @@ def series_stack(path: Path) -> tuple[list[Path], list[int]]:
     return files, stack_of(folder, _places(headers)).order
 
 
-def read_tags(path: Path, wanted: Sequence[str]) -> dict[str, str]:
-    """Return those of the wanted tags (``0008|0060``) that a DICOM file has; empty if its header cannot be read.
+def read_tags(path: Path, wanted: Sequence[str]) -> dict[str, str] | None:
+    """Return those of the wanted tags (``0008|0060``) that a DICOM file has; ``None`` if it has no image.
 
     Raises:
         UserError: If SimpleITK is not installed.
+        ValueError: If its header cannot be read; it names the cause.
     """
     _itk(path.parent)
-    try:
-        header = read_header(path)
-    except ValueError:
-        return {}
-    found = {} if header is None else {tag: header.text(int(tag.replace("|", ""), 16)) for tag in wanted}
+    header = read_header(path)
+    if header is None:
+        return None
+    found = {tag: header.text(int(tag.replace("|", ""), 16)) for tag in wanted}
     return {tag: text for tag, text in found.items() if text}
 
 
@@ -111,6 +111,7 @@ def _read(itk: Any, folder: Path, plain: str, member: Path | None) -> Any:
 def _decoded(itk: Any, name: str) -> np.ndarray:
     """Return the pixels of a file, rescaled."""
     reader = itk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")  # it is known to be DICOM, even if it has no preamble
     reader.SetFileName(name)
     image: np.ndarray = itk.GetArrayFromImage(reader.Execute())
     return image
@@ -149,7 +150,7 @@ def _headers(folder: Path, plain: Path, member: Path | None) -> dict[str, Header
         series &= {header.text(_SERIES) for name, header in found.items() if Path(name).name == member.name}
         found = {name: header for name, header in found.items() if header.text(_SERIES) in series}
     if len(series) != 1:
-        many = f"{len(series)} DICOM series" if series else "no DICOM series"
+        many = f"{len(series)} DICOM series" if series else f"no DICOM series{_misnamed(plain)}"
         fix = "give the folder of one series, or a file of it"
         raise BadFile(folder, f"contains {many}, but one is needed", fix)
     for name, header in found.items():
@@ -159,6 +160,16 @@ def _headers(folder: Path, plain: Path, member: Path | None) -> dict[str, Header
             cause = f"contains the mosaic {Path(name).name}: all slices of a volume in one picture"
             raise BadFile(folder, cause, DCM2NIIX)
     return found
+
+
+def _misnamed(folder: Path) -> str:
+    """Return a file that is DICOM by its name alone, as an aside."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in (".dcm", ".ima") and path.is_file() and not is_junk(path.name):
+            with path.open("rb") as file:
+                if not begins_as_dicom(file.read(START)):
+                    return f" ({shown(path.name)} has neither a preamble nor the class of a DICOM object)"
+    return ""
 
 
 def _places(headers: dict[str, Header]) -> list[Place]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,10 @@ import numpy as np
 import pytest
 from dicom_fixture import items, short, text, write_enhanced, write_slice
 
+from anyadbench.data.trees.readers.dicom_header import read_header
 from anyadbench.errors import UserError
 from anyadbench.predict.dicom import read_series
+from anyadbench.predict.inputs import is_dicom, read_input
 
 pytest.importorskip("SimpleITK", reason="needs the extra dicom (SimpleITK)")
 
@@ -140,3 +144,51 @@ def test_the_scale_of_frames_is_checked_too(tmp_path: Path, slopes: tuple[str, .
     else:
         with pytest.raises(UserError, match="has a scale that"):
             read_series(tmp_path)
+
+
+def unknown_sequence(*inside: bytes) -> bytes:
+    """Return a private sequence of unknown type and undefined length: implicit inside (PS3.5, 6.2.2)."""
+    head = struct.pack("<HH", 0x0029, 0x1010) + b"UN\0\0" + struct.pack("<I", 0xFFFFFFFF)
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + b"".join(inside) + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+    return head + item + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+
+
+def implicit(tag: int, value: bytes) -> bytes:
+    return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(value)) + value
+
+
+def test_a_sequence_of_unknown_type_is_implicit_inside(tmp_path: Path) -> None:
+    nested = struct.pack("<HHI", 0x0029, 0x1012, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    private = unknown_sequence(implicit(0x00291011, b"abcd"), nested, implicit(0x00291013, b"UNSL"))
+    write(tmp_path, {0x00291010: (b"as is", private)}, {})
+    np.testing.assert_array_equal(values(tmp_path), [PICTURE, PICTURE])
+
+
+@pytest.mark.parametrize("how", ["explicit", "implicit", "with a meta header"])
+def test_files_without_a_preamble_are_read_if_they_are_plainly_dicom(tmp_path: Path, how: str) -> None:
+    for k in range(2):
+        path = tmp_path / f"{k}.dcm"
+        write_slice(path, PICTURE + k, 2.0 * k, preamble=how == "with a meta header", implicit=how == "implicit")
+        if how == "with a meta header":
+            path.write_bytes(path.read_bytes()[132:])
+        assert is_dicom(path)
+    np.testing.assert_array_equal(values(tmp_path), [PICTURE, PICTURE + 1])
+
+
+@pytest.mark.parametrize("data", [b"", b"\x08\0", b"\x08\0\x05\0CS\x0a\0ISO_IR 100", b"\x08\0\5\0\7\0\0\0" * 400])
+def test_what_is_not_plainly_dicom_is_named(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "x.dcm").write_bytes(data)
+    assert not is_dicom(tmp_path / "x.dcm") and read_header(tmp_path / "x.dcm") is None
+    with pytest.raises(UserError) as raised:
+        read_series(tmp_path)
+    assert "no DICOM series (x.dcm has neither a preamble nor the class of a DICOM object), but" in str(raised.value)
+
+
+def test_a_pipe_or_device_is_refused_and_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "scan.nii")
+    for path in (tmp_path / "scan.nii", Path("/dev/zero")):
+        assert not is_dicom(path)
+        with pytest.raises(UserError) as raised:
+            read_input("flair", path)
+        said = f"{path} is neither a file nor a folder, but a pipe or a device; save the scan to a file first."
+        assert str(raised.value) == said

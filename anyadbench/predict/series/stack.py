@@ -86,9 +86,9 @@ def decimals(text: str, count: int) -> list[float]:
     return values
 
 
-def shown(text: str) -> str:
+def shown(text: str, most: int = 40) -> str:
     """Return a value of a file as it may be shown: short, on one line, without control characters."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:40])
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:most])
 
 
 def pixel_size(folder: Path, places: Sequence[Place]) -> tuple[float, float]:
