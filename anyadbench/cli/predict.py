@@ -92,7 +92,7 @@ def predict(
 
     _check(options)
     plan = _plan(options)
-    patients = _patients(dict(ctx.obj or {}), out, name, options)
+    patients = _patients(cell, dict(ctx.obj or {}), out, name, options)
     single = not (options["data"] or options["table"])
     with plugin_errors(traceback):
         predictor = load_predictor(cell, options)
@@ -171,14 +171,26 @@ def _plan(options: dict[str, Any]) -> Plan:
 
 def _ask(question: str, choices: list[str]) -> int:
     """Let the user choose; 0 is none of them."""
-    click.echo(question, err=True)
+    from anyadbench.cli.output import clean
+
+    click.echo(clean(question), err=True)
     for number, choice in enumerate(choices, 1):
         click.echo(f"  {number}  {choice}", err=True)
     chosen: int = click.prompt("Number (0: none)", type=click.IntRange(0, len(choices)), err=True)
     return chosen
 
 
-def _patients(scans: dict[str, Path], out: Path, name: str | None, options: dict[str, Any]) -> list[Patient]:
+def _wanted(cell: Path) -> tuple[str, ...]:
+    """Return the sequences to look for in a folder: the common ones, on which brains are outlined, and the cell's."""
+    from anyadbench.predict.cell import read_cell
+    from anyadbench.sequences import COMMON, order
+
+    return order([*COMMON, *read_cell(cell).protocol.sequences])
+
+
+def _patients(
+    cell: Path, scans: dict[str, Path], out: Path, name: str | None, options: dict[str, Any]
+) -> list[Patient]:
     given = [label for label, value in (("--data", options["data"]), ("--table", options["table"])) if value]
     given += [f"--{sequence}" for sequence in SEQUENCES if sequence in scans][:1] if not options["scan"] else ["--scan"]
     if len(given) != 1:
@@ -194,9 +206,11 @@ def _patients(scans: dict[str, Path], out: Path, name: str | None, options: dict
     if options["table"]:
         return from_table(options["table"])
     if options["scan"]:
+        from anyadbench.cli.output import clean
         from anyadbench.predict.prepare.recognise import recognise
 
-        scans = recognise(options["scan"], scans, _ask if sys.stdin.isatty() and sys.stderr.isatty() else None)
+        asked = _ask if sys.stdin.isatty() and sys.stderr.isatty() else None
+        scans = recognise(options["scan"], scans, asked, _wanted(cell), lambda text: click.echo(clean(text), err=True))
     if options["dicom_seg"]:
         from anyadbench.predict.segments.dicom_seg import check_seg
 
