@@ -123,11 +123,11 @@ def test_every_slice_has_its_own_type(tmp_path: Path) -> None:
     ("more", "sentence"),
     [
         (scaled("0"), "has a scale that makes every value the same (RescaleSlope is 0); export the series again."),
-        (scaled("nan"), "has a scale that is no number (RescaleSlope is 'nan')"),
-        (scaled("abc"), "has a scale that is no number (RescaleSlope is 'abc')"),
-        (scaled("0,5"), "has a scale that is no number (RescaleSlope is '0,5')"),
-        (scaled("1\\2"), "has a scale that is no number"),
-        (scaled("1", "inf"), "has a scale that is no number (RescaleIntercept is 'inf')"),
+        (scaled("nan"), "has a scale that is not a number (RescaleSlope is 'nan')"),
+        (scaled("abc"), "has a scale that is not a number (RescaleSlope is 'abc')"),
+        (scaled("0,5"), "has a scale that is not a number (RescaleSlope is '0,5')"),
+        (scaled("1\\2"), "has a scale that is not a number"),
+        (scaled("1", "inf"), "has a scale that is not a number (RescaleIntercept is 'inf')"),
     ],
 )
 def test_a_scale_that_is_no_number_is_refused(tmp_path: Path, more: Changes, sentence: str) -> None:

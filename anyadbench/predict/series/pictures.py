@@ -57,14 +57,14 @@ def scale(folder: Path, slope: str, intercept: str) -> tuple[float, float]:
     """Return the slope and the intercept by which stored values become those of the scanner; 1 and 0 if missing.
 
     Raises:
-        BadFile: If one is no number, or the slope is 0.
+        BadFile: If one is not a number, or the slope is 0.
     """
     found = []
     for name, text, missing in (("RescaleSlope", slope, 1.0), ("RescaleIntercept", intercept, 0.0)):
         try:
             found.append(decimals(text, 1)[0] if text else missing)
         except ValueError:
-            cause = f"has a scale that is no number ({name} is {shown(text)!r})"
+            cause = f"has a scale that is not a number ({name} is {shown(text)!r})"
             raise BadFile(folder, cause, "export the series again") from None
     if found[0] == 0:
         cause = "has a scale that makes every value the same (RescaleSlope is 0)"

@@ -75,7 +75,7 @@ def decimals(text: str, count: int) -> list[float]:
     """Return the numbers of a decimal string.
 
     Raises:
-        ValueError: If they are not so many, or one is no number as DICOM writes it (PS3.5, 6.2, DS).
+        ValueError: If they are not so many, or one is not a number as DICOM writes it (PS3.5, 6.2, DS).
     """
     parts = [part.strip(" \0") for part in text.split("\\")]
     if len(parts) != count or not all(_DECIMAL.fullmatch(part) for part in parts):
@@ -95,7 +95,7 @@ def pixel_size(folder: Path, places: Sequence[Place]) -> tuple[float, float]:
     """Return the distance of the rows and of the columns of all slices in mm.
 
     Raises:
-        BadFile: If it is missing, no positive number, or differs.
+        BadFile: If it is missing, not a positive number, or differs.
     """
     found = []
     for text in dict.fromkeys(place.spacing for place in places):
