@@ -10,7 +10,6 @@ import click
 
 from anyadbench.cli.blame import plugin_errors, traceback_option
 from anyadbench.cli.options import PATH, THREADS, cell_option, device_option, json_option
-from anyadbench.errors import UserError
 
 if TYPE_CHECKING:
     from anyadbench.predict.findings.calibrate import Calibrator
@@ -38,8 +37,7 @@ def calibrate(cell: Path, out: Path, as_json: bool, traceback: bool, **options: 
 
     patients, source = given_normals(options["normals"], options["dataset"], options["table"])
     from anyadbench.cli.output import clean
-    from anyadbench.cli.predict import load_predictor, sentence_of
-    from anyadbench.engine.numerics import NotFinite
+    from anyadbench.cli.predict import NO_PATIENTS_FAULT, load_predictor, sentence_of
     from anyadbench.launch.progress import Display
     from anyadbench.predict.findings.calibrate import Calibrator
 
@@ -52,11 +50,11 @@ def calibrate(cell: Path, out: Path, as_json: bool, traceback: bool, **options: 
         try:
             with plugin_errors(traceback), Display() as display:
                 calibrator.add(patient, partial(display.progress, label=f"{label}: slices"))
-        except BrokenPipeError:
+        except NO_PATIENTS_FAULT:
             raise
-        except (UserError, OSError, NotFinite) as error:
+        except Exception as error:  # whatever it is, the other scans count
             failed.append(patient.name)
-            click.echo(f"{label}: {sentence_of(error)}", err=True)
+            click.echo(f"{label}: {clean(sentence_of(error, traceback))}", err=True)
     record = calibrator.write(source, len(failed))
     if as_json:
         from anyadbench.cli.output import print_json

@@ -15,6 +15,7 @@ import numpy as np
 
 from anyadbench.data.trees.background import settle
 from anyadbench.data.trees.problems import BadFile
+from anyadbench.data.trees.readers.dicom_header import START, begins_as_dicom
 from anyadbench.data.trees.volume import SMALLEST_MM, Volume, read_with_header, volume_of
 from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES
@@ -104,10 +105,12 @@ def read_input(
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM, by its content."""
+    """Whether a file is DICOM, by its content. A pipe or device is none, and is not opened: that might wait forever."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            return begins_as_dicom(file.read(START))
     except OSError:
         return False
 
@@ -190,6 +193,10 @@ def _from_path(sequence: str, path: Path) -> Input:
 
             image = read_series(path) if path.is_dir() else read_series(path.parent, path)
             return Input(sequence, volume_of(image, str(path)), None, str(path))
+        if path.exists() and not path.is_file():
+            raise BadFile(
+                path, "is neither a file nor a folder, but a pipe or a device", "save the scan to a file first"
+            )
         volume, header = read_with_header(path)
     except OSError as error:
         raise BadFile(
