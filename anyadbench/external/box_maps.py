@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from anyadbench.data.store.npy import load_npy
 from anyadbench.data.trees.readers.boxes import Box, outside, read_boxes
 from anyadbench.errors import UserError
 from anyadbench.metrics.boxes.numbers import box_image, box_metrics
@@ -68,16 +69,13 @@ def score_boxes(maps: Path, table: Path, threshold: float | None = None) -> BoxS
 
 
 def _read(path: Path, boxes: list[Box]) -> Float32[np.ndarray, "H W"]:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        text = " ".join(str(error).split())[:120]
-        raise UserError(f"{path} cannot be read as an array ({text}); write the map again with numpy.save.") from None
+    array = load_npy(path, "write the map again with numpy.save")
     if array.ndim != 2 or array.dtype.kind not in "fiu" or not array.size:
         raise UserError(f"{path} has the shape {array.shape} and type {array.dtype}; write a map of numbers, H x W.")
-    values = array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
     if not np.isfinite(values).all():
-        raise UserError(f"{path} holds NaN or infinity; write finite scores.")
+        raise UserError(f"{path} holds NaN or infinite values as float32; write finite scores.")
     height, width = (int(length) for length in values.shape)
     if (wrong := outside(boxes, (height, width))) is not None:
         raise UserError(

@@ -82,7 +82,7 @@ def test_what_is_no_map_of_an_image_is_refused(scored: tuple[Path, Path]) -> Non
             r"a.npy has 4 x 4 pixels, and a box at \(3.0, 2.0, 5.0, 4.0\) that .*; write maps at the size",
         ),
         (np.zeros((2, 16, 16)), r"a.npy has the shape \(2, 16, 16\) and type float64; write a map of numbers, H x W"),
-        (np.full((16, 16), np.inf), r"a.npy holds NaN or infinity; write finite scores"),
+        (np.full((16, 16), np.inf), r"a.npy holds NaN or infinite values as float32; write finite scores"),
     ):
         np.save(maps / "a.npy", array)
         with pytest.raises(UserError, match=sentence):

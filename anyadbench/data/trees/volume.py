@@ -230,8 +230,8 @@ def read_map(path: Path) -> tuple[Volume, float]:
 
 
 def lost_in_float32(array: Shaped[np.ndarray, "*shape"]) -> float:
-    """Return the share of an array's distinct float64 values that are no longer distinct in float32."""
-    if array.dtype != np.float64:
+    """Return the share of an array's distinct values that are no longer distinct in float32, which scores are."""
+    if array.dtype.kind not in "iuf" or np.can_cast(array.dtype, np.float32):
         return 0.0
     with np.errstate(over="ignore"):
         return 1 - len(np.unique(array.astype(np.float32))) / len(np.unique(array))
