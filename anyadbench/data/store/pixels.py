@@ -159,7 +159,7 @@ def open_pixels(folder: Path, slices: int, sequences: int, shape: tuple[int, int
     try:
         index = load_npy(path)
     except BadFile as bad:
-        raise UserError(f"{path} {bad.cause}; {REMEDY}.") from bad
+        raise UserError(f"{path} is damaged (it {bad.cause}); {REMEDY}.") from bad
     if index.shape != (slices, sequences + 1, COLUMNS) or index.dtype != np.int64:
         raise UserError(f"The arrays of the store {folder} do not have the shape given in store.json; {REMEDY}.")
     return (
