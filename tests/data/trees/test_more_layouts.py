@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from trees import anatomy, make_tree, save, save_png, values_of
 
 from anyadbench.data.export_png import export_png
@@ -390,6 +391,42 @@ def test_pictures_are_stored_with_their_boxes(tmp_path: Path) -> None:
     (tmp_path / "store" / "boxes.csv").write_text("row,left,top,width,height\n0,1.0,1.0,2.0,2.0\n")
     with pytest.raises(UserError, match=r"The boxes of the store .* were changed after it was made; delete it"):
         open_store(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("mode", "depth", "fits"),
+    [("L", 8, True), ("RGB", 8, True), ("I;16", 16, False), ("RGBA", 8, False), ("P", 8, False), ("LA", 8, False)],
+)
+def test_pictures_of_other_kinds_than_grey_are_refused(tmp_path: Path, mode: str, depth: int, fits: bool) -> None:
+    tree, layout = tree_of("nova", tmp_path, 1), get_layout("nova")
+    path = tree / "images/case0001_001.png"
+    with Image.open(path) as old:
+        grey = np.array(old)
+    image = Image.fromarray(grey.astype(np.uint16) * 100) if depth == 16 else Image.fromarray(grey).convert(mode)
+    image.save(path)
+    problems = verify(tree, layout)
+    if fits:
+        assert problems == []
+        np.testing.assert_array_equal(read(discover(tree, layout)[0], "nova")[0].grey, grey)  # type: ignore[attr-defined]
+    else:
+        assert "is not an 8-bit grey image" in problems[0].sentence
+
+
+def test_a_picture_in_colour_is_refused(tmp_path: Path) -> None:
+    tree = tree_of("nova", tmp_path, 1)
+    Image.fromarray(np.full((24, 24, 3), (9, 9, 10), np.uint8)).save(tree / "images/case0001_001.png")
+    (problem,) = verify(tree, get_layout("nova"))
+    assert "is not an 8-bit grey image" in problem.sentence and problem.severity == "error"
+
+
+def test_a_box_of_a_picture_that_is_listed_twice_is_a_warning(tmp_path: Path) -> None:
+    tree = tree_of("nova", tmp_path, 2)
+    table = tree / "bboxes_gold.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines, lines[1]]) + "\n")
+    (problem,) = verify(tree, get_layout("nova"))
+    assert problem.severity == "warning"
+    assert f"lists a box of case0001_001 twice (lines 2 and {len(lines) + 1}), which counts once" in problem.sentence
 
 
 def test_a_store_with_boxes_is_not_exported_as_masks(tmp_path: Path) -> None:
