@@ -287,7 +287,9 @@ def canonical_volume(path: Path, array: Shaped[np.ndarray, "x y z"], affine: Flo
 
 
 def _check_affine(path: Path, affine: np.ndarray) -> None:
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if not np.isfinite(affine).all():
+        raise BadFile(path, "has NaN or infinity in its affine", "fix its header or convert it again")
+    if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise BadFile(path, "has a degenerate affine (an axis without length)", "fix its header or convert it again")
     if np.isnan(orientations.io_orientation(affine)).any():
         raise BadFile(path, "has an affine that does not define three axes", "fix its header or convert it again")
