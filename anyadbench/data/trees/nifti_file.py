@@ -143,7 +143,7 @@ def partner(path: Path) -> Path | None:
 
 
 def _in_other_case(folder: Path, names: Sequence[str]) -> Path | None:
-    """Return the file of a folder whose name is one of the names but for case, if there is one alone."""
+    """Return the file of a folder whose name is one of the names except for case, if there is one alone."""
     wanted = {name.lower() for name in names}
     found = [each for each in folder.iterdir() if each.name.lower() in wanted] if folder.is_dir() else []
     return found[0] if len(found) == 1 and found[0].is_file() else None
@@ -204,7 +204,7 @@ def _stream(data: bytes) -> Any:
 
 
 def _told_size(head: bytes) -> int:
-    """Return the size in bytes of a file with this header; 0 if it is no header."""
+    """Return the size in bytes of a file with this header; 0 if it is not a header."""
     size = header_size(head)
     if not size or len(head) < size:
         return 0
