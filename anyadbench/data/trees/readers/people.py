@@ -101,8 +101,8 @@ def entry_of(path: Path, line: Line, key: str) -> Entry:
 def by_subject(path: Path, entries: Sequence[Entry], subjects: Iterable[str]) -> dict[str, Entry]:
     """Return what a table says about each of the subjects that it lists.
 
-    A name means a subject if it is the same except for case, the prefix ``sub-`` and, where that fits one subject alone,
-    leading zeros, which spreadsheets drop: ``SUB-01``, ``01`` and ``1`` mean ``sub-01``.
+    A name means a subject if it is the same except for case, the prefix ``sub-`` and, where that fits one subject
+    alone, leading zeros, which spreadsheets drop: ``SUB-01``, ``01`` and ``1`` mean ``sub-01``.
 
     Raises:
         UserError: If two lines contradict each other; it names both.
