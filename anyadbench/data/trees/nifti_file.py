@@ -78,8 +78,10 @@ def load_nifti(path: Path) -> tuple[Any, np.ndarray, tuple[str, ...]]:
     if path.name.lower().endswith((".img", ".img.gz")) and not size:
         pixels, path, data = data, *_partner(path, ".img", ".hdr")
         size = header_size(data)
-    if not size or len(data) < size:
+    if not size:
         raise BadFile(path, *_not_nifti(data))
+    if len(data) < size:
+        raise BadFile(path, f"ends early ({len(data)} bytes, fewer than its header of {size})", AGAIN)
     if pixels is None and path.name.lower().endswith((".hdr", ".hdr.gz")):
         image_file, pixels = _partner(path, ".hdr", ".img")
     form: Any = nibabel.nifti2 if size == 540 else nibabel.nifti1

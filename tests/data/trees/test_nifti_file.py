@@ -163,6 +163,16 @@ def test_extensions_do_not_matter_and_nibabel_says_nothing_about_them(tmp_path: 
     assert volume.notes == ()
 
 
+@pytest.mark.parametrize("length", [4, 200, 347])
+def test_a_file_that_ends_inside_its_header_is_named(tmp_path: Path, length: int) -> None:
+    path = save(tmp_path / "a.nii", ARRAY)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(
+        UserError, match=rf"ends early \({length} bytes, fewer than its header of 348\); copy or download"
+    ):
+        read_volume(path)
+
+
 def test_an_impossible_offset_beside_an_extension_is_refused(tmp_path: Path) -> None:
     path = extended(save(tmp_path / "a.nii", ARRAY), struct.pack("<ii", 16, 6) + bytes(8), 0)
     with pytest.raises(UserError, match=r"has an impossible place of its values in its header \(vox_offset 0\); fix"):
@@ -261,6 +271,16 @@ def test_a_broken_qform_is_named_only_where_it_counts(tmp_path: Path, values: tu
     np.testing.assert_allclose(read_volume(path).affine, LPS)
     with pytest.raises(UserError, match=rf"holds {what}.* in the qform of its header \(quatern, qoffset\); fix"):
         read_volume(changed(path, "h", 254, 0))
+
+
+@pytest.mark.parametrize(("handedness", "noted"), [(0, False), (1, False), (7, True), (np.nan, True)])
+def test_an_impossible_handedness_is_noted_only_where_the_qform_counts(
+    tmp_path: Path, handedness: float, noted: bool
+) -> None:
+    path = changed(with_qform(tmp_path / "a.nii", LPS), "f", 76, handedness)
+    assert read_volume(path).notes == ()
+    note = f"has {handedness:g} as handedness in its header (pixdim[0]), which counts as 1"
+    assert read_volume(changed(path, "h", 254, 0)).notes == ((note,) if noted else ())
 
 
 def test_an_sform_and_a_qform_that_contradict_each_other_are_noted(tmp_path: Path) -> None:

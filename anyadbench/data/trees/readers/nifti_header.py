@@ -126,7 +126,9 @@ def check_sizes(path: Path, header: Any, notes: list[str], needed: bool) -> None
         notes.append("has a negative voxel size in its header (pixdim), whose sign is ignored")
     steps[1:4] = np.abs(steps[1:4])
     if "sform_code" in header:
-        steps[0] = -1.0 if steps[0] == -1 else 1.0  # the handedness; the standard takes anything but -1 for 1
+        if needed and steps[0] not in (-1, 0, 1):  # 0 is what the standard lets writers leave there
+            notes.append(f"has {steps[0]:g} as handedness in its header (pixdim[0]), which counts as 1")
+        steps[0] = -1.0 if steps[0] == -1 else 1.0
     header["pixdim"] = steps
 
 
