@@ -40,6 +40,8 @@ def score_boxes(maps: Path, boxes: Path, threshold: float | None, as_json: bool)
     from anyadbench.external.box_maps import score_boxes as score
 
     found = score(maps, boxes, threshold)
+    for note in found.notes:
+        click.echo(f"Note: {note}", err=True)
     if as_json:
         print_json(plain(found))
         return
