@@ -89,8 +89,8 @@ def twins(cells: Sequence[tuple[str, CellResult, Prints]]) -> Iterator[str]:
     """
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for number, (_, _, prints) in enumerate(cells):
-        for key, one in prints.items():
-            groups[*key, one.of].append(number)
+        for key, print_ in prints.items():
+            groups[*key, print_.of].append(number)
     named: set[tuple[int, int]] = set()
     for (test, subset, what, _), members in groups.items():
         values = np.stack([cells[number][2][test, subset, what].values for number in members])

@@ -14,11 +14,14 @@ from cell_fixture import change_json, reseal
 
 from anyadbench.boards.aggregate.recompute import read_statistics, read_whole_scans
 from anyadbench.boards.verify.cell import check_cell
+from anyadbench.boards.verify.findings import CellReport
 from anyadbench.hashing import stable_hash
+from anyadbench.launch.recheck import _compare_runs
 from anyadbench.metrics.lesions.record import ScanRecord
 from anyadbench.metrics.scans.scan_storage import to_arrays
 from anyadbench.metrics.scans.whole_scans import RowScans, SubjectScore
 from anyadbench.results.arrays import save_arrays
+from anyadbench.results.read import load_result, read_json
 from anyadbench.results.subject_tables import write_scores
 from anyadbench.sequences import AS_AVAILABLE
 
@@ -192,3 +195,36 @@ def test_counts_against_their_thresholds_are_named(cell: Path, what: str) -> Non
     write(cell, [edit(row) for row in whole.rows.values()], whole.scores)
     problems = check_cell(cell).problems
     assert any(named in problem for problem in problems), problems
+
+
+def compared(cell: Path, again: Path, same_machine: bool = True) -> str:
+    """Return what a repetition shows of a cell, on the same machine or on another."""
+    report, manifest = CellReport(cell), read_json(again, "manifest.json")
+    if not same_machine:
+        manifest |= {"environment": {"device": "another"}}
+    _compare_runs(report, load_result(read_json(cell, "result.json"), "result.json"), manifest, again)
+    return " ".join((*report.problems, *report.remarks))
+
+
+def test_a_rerun_compares_scans_alarms_and_thresholds(cell: Path, tmp_path: Path) -> None:
+    again = Path(shutil.copytree(cell, tmp_path / "again"))
+    assert compared(cell, again) == compared(cell, again, same_machine=False) == ""
+    whole = read_whole_scans(cell)
+    rows = list(whole.rows.values())
+    write(cell, rows, [replace(one, score=one.score + 1) for one in whole.scores])
+    assert compared(cell, again).endswith("type of machine does not repeat it: scores/healthy.csv differs.")
+    assert "differs by up to 0.0e+00 in its metrics" in compared(cell, again, same_machine=False)
+    write(cell, rows, [replace(one, healthy=False) for one in whole.scores])
+    text = "healthy.csv: running the cell again gives other scans or subjects: F, val, v1."
+    assert text in compared(cell, again, same_machine=False)
+    write(cell, without("h1")(rows), whole.scores)
+    text = "scans.npz: running the cell again gives other scans or subjects: phantom, F, h1_a."
+    assert text in compared(cell, again, same_machine=False)
+    write(cell, rows, whole.scores)
+
+    def decide(result: dict[str, Any]) -> None:
+        result["rows"][0]["threshold"]["sensitivity"] += 0.1
+
+    change_json(cell / "result.json", decide)
+    text = "running the cell again gives another threshold.sensitivity of phantom, F: it differs by 0.1"
+    assert text in compared(cell, again, same_machine=False)
