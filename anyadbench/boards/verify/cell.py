@@ -10,6 +10,7 @@ from anyadbench.boards.aggregate.recompute import Statistics, read_statistics
 from anyadbench.boards.verify.claims import check_claims
 from anyadbench.boards.verify.counts import check_counts
 from anyadbench.boards.verify.findings import CellReport, at, compare
+from anyadbench.boards.verify.labels import check_labels
 from anyadbench.boards.verify.replicates import GROUPED, check_replicates
 from anyadbench.boards.verify.twins import fingerprints
 from anyadbench.boards.verify.whole_scans import check_whole_scans, take_close_sites
@@ -84,6 +85,7 @@ def _check_origin(
     if protocol is None:
         return
     try:
+        check_labels(report, result, protocol)
         check_claims(report, result, protocol, manifest, head)
         if statistics is not None:
             check_counts(report, result, protocol, manifest, statistics)

@@ -257,7 +257,32 @@ def a_removed_row(forger: Forger) -> None:
     forger.result(lambda data: data["rows"].pop())
 
 
+def other_sequences(forger: Forger) -> None:
+    forger.result(lambda data: data["rows"][0].update(sequences=["t1"]))
+
+
+def another_feed(forger: Forger) -> None:
+    forger.result(lambda data: data["rows"][0].update(feed={"flair": "t1"}))
+
+
+def another_kind(forger: Forger) -> None:
+    forger.result(lambda data: data.update(kind="oracle"))
+
+
+def a_sequence_that_no_training_slice_has(forger: Forger) -> None:
+    forger.result(lambda data: data["trained_on"]["sequences"].update(flair=0))
+
+
+def more_training_slices_with_a_sequence(forger: Forger) -> None:
+    forger.result(lambda data: data["trained_on"]["sequences"].update(flair=10**6))
+
+
 FORGERIES: dict[Callable[[Forger], None], str] = {
+    other_sequences: "phantom, F: sequences[0] is 't1', but protocol.toml gives 'flair'",
+    another_feed: "phantom, F: feed.flair is 't1', but protocol.toml gives nothing",
+    another_kind: "kind is 'oracle', but tiny is no oracle by protocol.toml",
+    a_sequence_that_no_training_slice_has: "training slices have F, but only 0 each of its sequences",
+    more_training_slices_with_a_sequence: "trained_on: 1000000 of",
     a_better_metric: "metrics.pixel_ap is 0.9, but slices and pixel statistics give",
     a_narrower_interval: "intervals.image_auroc",
     fewer_misses: "threshold.fn is 0, but slices and pixel statistics give",
