@@ -1,4 +1,4 @@
-"""A failed capture of a CUDA graph: the cell goes on in a new process, from a checkpoint, and captures no more.
+"""A failed capture of a CUDA graph: the cell resumes from a checkpoint in a new process, and captures no more.
 
 There need be no GPU, and no second process: each attempt of the supervisor runs the worker's function here.
 """
@@ -102,7 +102,7 @@ def test_a_failed_capture_goes_on_in_a_new_process_without_one(failing: Failing,
     job = saved(tmp_path / "runs", retries=0)
     outcome = Supervisor(job, note=notes.append).run()
     assert (outcome.status, failing.records) == ("done", 1)
-    assert notes == [f"{job.label}: goes on in a new process"]
+    assert notes == [f"{job.label}: resumes in a new process"]
     record = job.fit.state()
     assert (record["state"], record["steps"], record["graph"], record["graph_reason"]) == (
         "done", 30, "fell back", SAID,

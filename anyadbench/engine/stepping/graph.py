@@ -5,7 +5,7 @@ on fixed addresses: each batch is copied into the graph's own input, and learnin
 eagerly and are watched (``inspection``), the last of them where waiting for the device is an error; then a step is
 captured, and compared with eager steps before it is trusted. Whatever speaks against a graph is reported, and the
 training goes on without one. A capture that fails can leave torch's allocator and generators in a capture for good, so
-the training then goes on from a checkpoint in a new process.
+the training then resumes from a checkpoint in a new process.
 """
 
 from __future__ import annotations

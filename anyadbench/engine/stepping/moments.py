@@ -46,7 +46,7 @@ class Moment:
     def difference(self, before: Moment, *, exact: bool) -> str:
         """Return the first group that is not as it was at this moment, in words; an empty text if all are.
 
-        A gradient that is 0 but for rounding has a random sign, and Adam scales it up. Groups are therefore compared
+        A gradient that is 0 except for rounding has a random sign, and Adam scales it up. Groups are therefore compared
         as a whole, by their Euclidean norm.
 
         Args:
