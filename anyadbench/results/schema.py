@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 SCHEMA_VERSION = 5
 
@@ -156,7 +156,7 @@ class Scans(_Strict):
         metrics: Value by name; ``None`` where it is undefined.
         intervals: Ends of the 95 % interval over subjects by name; absent where there is none.
         reasons: One sentence for each undefined metric, and for intervals (key ``intervals``).
-        bins: By volume of lesions.
+        bins: By volume of lesions: all four bins, or none.
     """
 
     n_subjects: int
@@ -169,6 +169,13 @@ class Scans(_Strict):
     intervals: dict[str, tuple[Number, Number]] = {}
     reasons: dict[str, str] = {}
     bins: list[VolumeBin] = []
+
+    @field_validator("bins")
+    @classmethod
+    def _all_or_none(cls, value: list[VolumeBin]) -> list[VolumeBin]:
+        if len(value) not in (0, 4):
+            raise ValueError(f"has {len(value)} bins of volume; a row has all four, or none")
+        return value
 
 
 class AlarmGroup(_Strict):
