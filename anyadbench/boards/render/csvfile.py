@@ -24,7 +24,10 @@ _METHOD = (
 )  # fmt: skip
 _PROTOCOL = ("protocol", "protocol_version", "protocol_hash", "metric_version")
 _ESTIMATE = ("low", "high", "seed_min", "seed_max")
-_AGAINST = ("control", "above_control", "above_control_low", "above_control_high", "above_control_p", "verdict")
+_AGAINST = (
+    "control", "above_control", "above_control_low", "above_control_high", "above_control_p", "above_control_p_holm",
+    "verdict",
+)  # fmt: skip
 _THRESHOLD = ("value", "dice", "sensitivity", "specificity", "precision", "tp", "fp", "fn", "tn")
 
 
@@ -161,7 +164,7 @@ def _against_cells(board: Board, name: str, found: Against | None) -> dict[str, 
         return {}
     values = (
         board.variant(found.control).method.name, six(found.difference), six(found.low), six(found.high), six(found.p),
-        found.verdict,
+        six(found.p_holm), found.verdict,
     )  # fmt: skip
     return {safe_text(f"{name}_{part}"): value for part, value in zip(_AGAINST, values, strict=True)}
 
