@@ -155,7 +155,8 @@ class Scans(_Strict):
         common_threshold: The one threshold for all scans with the highest mean Dice.
         metrics: Value by name; ``None`` where it is undefined.
         intervals: Ends of the 95 % interval over subjects by name; absent where there is none.
-        reasons: One sentence for each undefined metric, and for intervals (key ``intervals``).
+        reasons: One sentence for each undefined metric, for each without an interval (key ``<name>_interval``), and
+            for intervals that all lack (key ``intervals``).
         bins: By volume of lesions: all four bins, or none.
     """
 

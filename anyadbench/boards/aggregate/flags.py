@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from anyadbench.metrics.names import MIN_SUBJECTS
 from anyadbench.results.schema import CellResult, Row
 from anyadbench.sequences import AS_AVAILABLE, SEQUENCES, SHORT
-
-MIN_SUBJECTS = 5
-"""With fewer test subjects there is no interval."""
 
 FIELD_COUNTS = ("1", "2")
 """Metric versions whose counts at the threshold are of the whole field; those of later ones are inside the brain."""

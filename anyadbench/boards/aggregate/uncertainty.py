@@ -84,22 +84,27 @@ class Replicated:
 
 def with_intervals(lines: Sequence[Line], replicated: Replicated) -> list[Line]:
     """Return the lines with the interval of every number, or the reason why it has none."""
-    from anyadbench.metrics.intervals.interval import intervals
+    from anyadbench.metrics.intervals.interval import intervals, reliable
 
     done = []
     for line in lines:
         own = replicated.own(line) if line.covered and line.sources else None
         found = {} if own is None else intervals(own)
-        metrics = {name: _estimate(estimate, found.get(name)) for name, estimate in line.metrics.items()}
+        metrics = {
+            name: _estimate(estimate, found.get(name), reliable(name, line.n_subjects))
+            for name, estimate in line.metrics.items()
+        }
         done.append(replace(line, metrics=metrics))
     return done
 
 
-def _estimate(estimate: Estimate, found: Interval | None) -> Estimate:
+def _estimate(estimate: Estimate, found: Interval | None, unreliable: str) -> Estimate:
     if estimate.value is None:
         return estimate
     if found is None:
-        return estimate if estimate.low is not None else replace(estimate, no_interval=_NONE_STORED)
+        if estimate.low is not None and not unreliable:
+            return estimate
+        return replace(estimate, low=None, high=None, no_interval=unreliable or _NONE_STORED)
     if found.reason:
         return replace(estimate, low=None, high=None, no_interval=found.reason)
     return replace(estimate, low=found.low, high=found.high)
@@ -130,7 +135,7 @@ def summary_intervals(
                 if None in parts:
                     raise UserError(next(why for subset in item.subsets if (why := replicated.reason(mine[subset]))))
                 mean = mean_of([part for part in parts if part is not None])
-                joined[place] = mean, intervals(mean)
+                joined[place] = mean, intervals(mean, mean=True)
             except UserError as error:
                 joined[place] = str(error)
         entry = joined[place]

@@ -182,8 +182,8 @@ def _size_cells(line: Line) -> dict[str, str]:
 def _reasons(board: Board, line: Line) -> str:
     if not line.covered:
         return line.reason or "; ".join(dict.fromkeys(e.reason for e in line.metrics.values() if e.reason))
-    found = {name: estimate.reason for name, estimate in line.metrics.items() if estimate.reason}
-    return "; ".join(f"{name}: {found[name]}" for name in board.metrics if name in found)
+    found = {name: estimate.reason or estimate.no_interval for name, estimate in line.metrics.items()}
+    return "; ".join(f"{name}: {found[name]}" for name in board.metrics if found.get(name))
 
 
 def _summary_cells(board: Board, variant: Variant, test: str, metric: str) -> dict[str, str]:

@@ -160,8 +160,9 @@ def _tested(
     return Paired(
         difference=difference,
         se=chord * error,
-        low=difference - chord * reach,
-        high=difference + chord * reach,
+        # The chord is a straight line, and may lead beyond the largest difference that there is.
+        low=max(difference - chord * reach, -1.0),
+        high=min(difference + chord * reach, 1.0),
         t=t,
         df=float(df),
         p=float(2.0 * stats.t.sf(abs(t), df)),

@@ -59,9 +59,11 @@ def test_every_format_states_the_rule_and_the_numbers(board: Board, files: dict[
     assert float(rows["F"]["scans_dice"]) == pytest.approx(dice, abs=1e-6)
     assert int(rows["F"]["scans_lesions"]) == line.scans.n_lesions
     assert float(rows["F"]["scan_seconds"]) > 0 and "scoring a whole scan (s)" in files["report.html"]
-    best = line.scans.metrics["dice_best"].value
-    assert best is not None
-    assert float(rows["F"]["scans_dice_best_low"]) < best < float(rows["F"]["scans_dice_best_high"])
+    bias = line.scans.metrics["volume_bias_ml"].value
+    assert bias is not None
+    assert float(rows["F"]["scans_volume_bias_ml_low"]) < bias < float(rows["F"]["scans_volume_bias_ml_high"])
+    best = line.scans.metrics["dice_best"]
+    assert best.low is None and best.no_interval.endswith("it needs 8.") and best.no_interval in files["report.html"]
 
 
 def test_the_page_has_curves_and_a_line_for_every_scan(board: Board, files: dict[str, str]) -> None:
@@ -104,11 +106,13 @@ def test_two_seeds_are_averaged_with_an_interval_from_both(volume_cell: Path, tm
     board = board_of(volume_cell, tmp_path, lambda result: None, other)
     line = board.line(board.variants[0].key, "phantom", "F")
     assert line is not None and line.scans is not None and line.seeds == (0, 1)
+    bias = line.scans.metrics["volume_bias_ml"]
+    assert bias.low is not None and bias.high is not None and bias.low < bias.high
     dice = line.scans.metrics["dice_best"]
     assert dice.value is not None and dice.seed_min is not None and dice.seed_max is not None
     assert dice.seed_max - dice.seed_min == pytest.approx(0.1)
     assert dice.value == pytest.approx((dice.seed_min + dice.seed_max) / 2)
-    assert dice.low is not None and dice.high is not None and dice.low < dice.high
+    assert dice.low is None and dice.no_interval.endswith("it needs 8.")
     assert len(list(scan_tables(board))) == 1
 
 

@@ -57,6 +57,14 @@ def test_the_interval_leaves_zero_out_exactly_if_p_is_at_most_5_percent() -> Non
     assert decided == {True, False}
 
 
+def test_the_interval_of_a_difference_stays_within_what_differences_can_be() -> None:
+    # One subject carries the whole variance, so t has hardly more than one degree of freedom.
+    high, low = line(np.array([0.95] * 7 + [0.3])), line(np.array([0.05] * 7 + [0.7]))
+    one, other = paired(high, low, "aupro"), paired(low, high, "aupro")
+    assert one.difference + 12.7 * one.se > 1.0  # it would end there
+    assert one.high == 1.0 and other.low == -1.0 and one.low == pytest.approx(-other.high)
+
+
 def test_seed_variance_is_in_the_test_of_methods() -> None:
     first, second = two(0.05)
     steady = paired(line(np.stack([first, first, first])), line(np.stack([second, second])), "aupro")
