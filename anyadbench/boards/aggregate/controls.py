@@ -97,17 +97,18 @@ def compared(
     p = _number(test.p) if test is not None else None
     low, high = (None, None) if test is None else (_number(test.low), _number(test.high))
     verdict: Verdict = "below" if difference <= 0 else "untested" if p is None else "not better"
-    return Against(control, difference, low, high, p, verdict, reason)
+    t, df = (None, None) if test is None else (_number(test.t), _number(test.df))
+    return Against(control, difference, low, high, p, verdict, reason, t=t, df=df)
 
 
 def judged(lines: Sequence[Line], summaries: Sequence[Summary], headline: str) -> tuple[list[Line], list[Summary]]:
     """Decide which numbers are better than their controls, and flag the lines that are not in the headline metric.
 
     A board says how many methods beat the controls on how many subsets. For this to be wrong at most once in twenty
-    boards, the p-values of all methods, of their subsets and of their means are corrected together by Holm's method,
-    for each test set and metric.
+    boards, the p-values of all methods, of their subsets and of their means are corrected together, for each test set
+    and metric (`anyadbench.metrics.intervals.paired.family_p`).
     """
-    from anyadbench.metrics.intervals.paired import step_down
+    from anyadbench.metrics.intervals.paired import family_p
 
     families: dict[tuple[str, str], list[Against]] = {}
     for line in lines:
@@ -117,7 +118,7 @@ def judged(lines: Sequence[Line], summaries: Sequence[Summary], headline: str) -
         if item.against is not None:
             families.setdefault((item.test, item.metric), []).append(item.against)
     corrected = {
-        place: iter(step_down([math.nan if one.p is None else one.p for one in family]).tolist())
+        place: iter(family_p([_or_nan(one.t) for one in family], [_or_nan(one.df) for one in family]).tolist())
         for place, family in families.items()
     }
     decided = []
@@ -172,6 +173,10 @@ def _best(values: Mapping[str, float | None]) -> tuple[str, float] | None:
 
 def _values(found: Replicates | str | None) -> Replicates | None:
     return None if isinstance(found, str) else found
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _number(value: float) -> float | None:

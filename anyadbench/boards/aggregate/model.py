@@ -59,6 +59,8 @@ class Against:
         reason: Why there is no test.
         p_holm: Corrected by Holm's method over all methods of the board, their subsets and means, in this metric and on
             this test set.
+        t: The statistic of the comparison; ``None`` without a test.
+        df: Its degrees of freedom.
     """
 
     control: str
@@ -69,6 +71,8 @@ class Against:
     verdict: Verdict
     reason: str = ""
     p_holm: float | None = None
+    t: float | None = None
+    df: float | None = None
 
 
 @dataclass(frozen=True)

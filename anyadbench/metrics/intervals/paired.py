@@ -187,6 +187,25 @@ def step_down(p_values: Sequence[float] | Float64[np.ndarray, " k"]) -> Float64[
     return adjusted
 
 
+def family_p(
+    t: Sequence[float] | Float64[np.ndarray, " k"], df: Sequence[float] | Float64[np.ndarray, " k"]
+) -> Float64[np.ndarray, " k"]:
+    """Return the p-values of many comparisons, corrected together by Holm's method; NaN stays NaN.
+
+    No comparison has more degrees of freedom than their median: the largest of hundreds of statistics are those whose
+    own degrees of freedom are overrated.
+
+    Args:
+        t: Statistics.
+        df: Their degrees of freedom.
+    """
+    statistics, freedoms = np.asarray(t, dtype=np.float64), np.asarray(df, dtype=np.float64)
+    known = freedoms[~np.isnan(freedoms)]
+    if len(known):
+        freedoms = np.minimum(freedoms, np.median(known))
+    return step_down(np.asarray(2.0 * stats.t.sf(np.abs(statistics), freedoms)))
+
+
 def subjects_needed(test: Paired, power: float = 0.8) -> int | None:
     """Return about how many subjects would separate two methods at 5 %, if the true difference equals the observed one.
 

@@ -12,7 +12,7 @@ from anyadbench.boards.aggregate.assemble import make_boards
 from anyadbench.boards.aggregate.controls import NOT_ABOVE
 from anyadbench.boards.aggregate.model import Board, Line, Summary
 from anyadbench.boards.render.verdicts import verdicts
-from anyadbench.metrics.intervals.paired import step_down
+from anyadbench.metrics.intervals.paired import family_p
 from anyadbench.results.read import read_cells
 
 
@@ -92,7 +92,7 @@ def test_verdicts_are_corrected_for_all_methods_subsets_and_means(tmp_path: Path
     found = [line.against["pixel_ap"] for line in board.lines if "pixel_ap" in line.against]
     found += [item.against for item in board.summaries if item.metric == "pixel_ap" and item.against is not None]
     assert len(found) == 3 * 8
-    adjusted = step_down([one.p if one.p is not None else math.nan for one in found])
+    adjusted = family_p([one.t or math.nan for one in found], [one.df or math.nan for one in found])
     assert [one.p_holm for one in found] == pytest.approx(adjusted.tolist())
     assert all((one.verdict == "better") == (one.difference > 0 and one.p_holm <= 0.05) for one in found)
     assert any(one.p < 0.05 < one.p_holm and one.verdict == "not better" for one in found if one.difference > 0)
