@@ -241,7 +241,8 @@ class Boxes(_Strict):
         threshold: Score above which pixels form detections, from validation normals.
         metrics: Value by name; ``None`` where it is undefined.
         intervals: Ends of the 95 % interval over subjects by name; absent where there is none.
-        reasons: One sentence for each undefined number, and for intervals (key ``intervals``).
+        reasons: One sentence for each undefined number, for each without an interval (key ``<name>_interval``), and for
+            intervals that all lack (key ``intervals``).
     """
 
     n_subjects: int

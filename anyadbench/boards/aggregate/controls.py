@@ -84,7 +84,7 @@ def means_against_controls(
 def compared(
     control: str, difference: float, mine: Replicates | None, theirs: Replicates | None, metric: str
 ) -> Against:
-    """Return the paired comparison of a number with a control's, which is no lead before `judged` has corrected it."""
+    """Return the paired comparison of a number with a control's; `judged` decides whether it is better."""
     from anyadbench.metrics.intervals.paired import paired
 
     test, reason = None, "No test: there are no values without each subject."

@@ -199,18 +199,21 @@ def _tested(items: Sequence[Summary], means: Means) -> tuple[list[Summary], Pair
     if pairs.reason:
         return list(items), PairTable(keys, reason=pairs.reason, left_out=left_out)
     groups, (best, last) = tie_groups(pairs.point, pairs.beats), rank_intervals(pairs.beats)
-    found = {
-        key: {
-            "group": int(groups[n]) or None,
+    place = {key: n for n, key in enumerate(keys)}
+    found = [
+        replace(
+            item,
+            group=int(groups[n]) or None,
             # Where nothing is known of a method, it may be better than any other.
-            "ranks": (int(best[n]), int(last[n]) + len(left_out)),
-            "needed": None if n == 0 else subjects_needed(paired(values[0], values[n], metric)),
-        }
-        for n, key in enumerate(keys)
-    }
+            ranks=(int(best[n]), int(last[n]) + len(left_out)),
+            needed=None if n == 0 else subjects_needed(paired(values[0], values[n], metric)),
+        )
+        if (n := place.get(item.variant)) is not None
+        else item
+        for item in items
+    ]
     adjusted = tuple(tuple(None if math.isnan(value) else value for value in row) for row in pairs.adjusted.tolist())
-    table = PairTable(keys, tuple(map(tuple, pairs.beats.tolist())), adjusted, left_out=left_out)
-    return [replace(item, **found.get(item.variant, {})) for item in items], table
+    return found, PairTable(keys, tuple(map(tuple, pairs.beats.tolist())), adjusted, left_out=left_out)
 
 
 def _testable(items: Sequence[Summary], means: Means) -> tuple[dict[str, Replicates], dict[str, str]]:

@@ -135,12 +135,19 @@ def _boxes(parts: Sequence[Boxes | None]) -> BoxLine | None:
 
 
 def _box_estimate(name: str, parts: Sequence[Boxes]) -> Estimate:
+    from anyadbench.metrics.intervals.interval import BOXES, reliable
+
     values = [value for part in parts if (value := part.metrics.get(name)) is not None]
     if len(values) < len(parts):
         reasons = [part.reasons.get(name, "") for part in parts if part.metrics.get(name) is None]
         return Estimate(None, reason=reasons[0] or "The result gives no reason.")
     low, high = parts[0].intervals.get(name, (None, None)) if len(parts) == 1 else (None, None)
-    why = parts[0].reasons.get("intervals", "") if len(parts) == 1 else "Intervals of boxes are those of single seeds."
+    why = "Intervals of boxes are those of single seeds."
+    if len(parts) == 1:
+        reasons_of = parts[0].reasons
+        why = reliable(name, parts[0].n_subjects) if name in BOXES else ""
+        low, high = (None, None) if why else (low, high)
+        why = why or reasons_of.get(f"{name}_interval") or reasons_of.get("intervals", "")
     return Estimate(
         sum(values) / len(values), low, high, min(values), max(values), no_interval=why if low is None else ""
     )

@@ -82,6 +82,8 @@ def box_numbers(row: RowBoxes) -> dict[str, Any]:
         reasons["intervals"] = few
     found = {name: interval(line, name) for name in SHARES}
     found[NAMES[-1]] = amount_interval(*line.metric(NAMES[-1]), counted=True)
+    if not few:
+        reasons |= {f"{name}_interval": one.reason for name, one in found.items() if one.reason and name not in reasons}
     ends = {name: (one.low, one.high) for name, one in found.items() if not one.reason and name not in reasons}
     return {
         "n_subjects": len(line.subjects),
