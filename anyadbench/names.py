@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _NAMES = frozenset({
     "thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r", "$recycle.bin", "system volume information",
@@ -20,6 +21,17 @@ def readable(name: str) -> str:
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a character of UTF-16, which no file name of this system contains
         return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def readable_values(value: Any) -> Any:
+    """Return plain values with every text in them ``readable``: strict parsers of JSON refuse half a character."""
+    if isinstance(value, str):
+        return readable(value)
+    if isinstance(value, Mapping):
+        return {readable_values(key): readable_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(readable_values, value))
+    return value
 
 
 @contextmanager

@@ -250,7 +250,7 @@ def control_errors(setting: Setting, n: int, boards: int, methods: int) -> dict[
 def control_table(sizes: list[int], boards: int, methods: int) -> None:
     """Print how often any of many methods that are as good as the control is found to beat it."""
     print(f"\nBoards of {methods} methods as good as the control, {boards} each: any is found to beat it on any of 7")
-    print("subsets or in their mean: uncorrected / *rejected*: Holm / Holm with at most the median df\n")
+    print("subsets or in their mean: uncorrected / Holm, own df / Holm, at most the median df\n")
     print("| N, setting | " + " | ".join(METRICS) + " |\n" + "|---" * (len(METRICS) + 1) + "|")
     for n in sizes:
         for setting in (*SETTINGS, *FURTHER):

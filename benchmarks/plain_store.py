@@ -2,12 +2,17 @@
 
 One thread: zlib's gzip, hashes of strided float32 copies, sorted percentiles, values encoded through int64, a part for
 each scan in plain arrays, and these copied and hashed once more into the whole.
+
+``python benchmarks/plain_store.py DIR --scans 32 --workers 16`` writes scans of the size of BraTS.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import hashlib
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +20,45 @@ import nibabel
 import numpy as np
 
 SEQUENCES = ("flair", "t1", "t1ce", "t2")
+SHAPE = (240, 240, 155)
 LANDMARKS = (1.0, *(10.0 * step for step in range(1, 10)), 99.8)
 
 
-def generate(folder: Path, scans: int) -> Path:
-    """Write scans of the size of BraTS: an ellipsoid of smooth tissue with noise, four sequences, one lesion."""
+def generate(folder: Path, scans: int, shape: tuple[int, ...] = SHAPE, workers: int = 1) -> Path:
+    """Write scans: an ellipsoid of smooth tissue with noise, four sequences, one lesion."""
+    make = partial(one_scan, folder, shape)
+    if workers < 2:
+        list(map(make, range(scans)))
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            list(pool.map(make, range(scans)))
+    return folder
+
+
+def one_scan(folder: Path, shape: tuple[int, ...], number: int) -> None:
+    """Write one scan."""
     from scipy.ndimage import zoom
 
-    shape = (240, 240, 155)
-    x, y, z = np.ogrid[-1:1:240j, -1:1:240j, -1:1:155j]
+    x, y, z = np.ogrid[tuple(slice(-1, 1, 1j * length) for length in shape)]
     brain = (x / 0.56) ** 2 + (y / 0.72) ** 2 + (z / 0.9) ** 2 < 1
     lesion = (x - 0.2) ** 2 + (y - 0.2) ** 2 + z**2 < 0.02
-    for number in range(scans):
-        rng = np.random.default_rng(number)
-        name = f"Brats18_CBICA_G{number:02}_1"
-        for kind in (*SEQUENCES, "seg"):
+    rng = np.random.default_rng(number)
+    name = f"Brats18_CBICA_G{number:02}_1"
+    for kind in (*SEQUENCES, "seg"):
+        if kind == "seg":
+            values = (2 * lesion).astype(np.int16)
+        else:
             tissue = zoom(rng.normal(400, 120, (24, 24, 16)), [a / b for a, b in zip(shape, (24, 24, 16), strict=True)])
-            noisy = np.clip(tissue + rng.normal(0, 12, shape), 1, 2000) * brain
-            values = (2 * lesion).astype(np.int16) if kind == "seg" else noisy.astype(np.int16)
-            path = folder / "HGG" / name / f"{name}_{kind}.nii.gz"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            nibabel.save(nibabel.Nifti1Image(values, np.diag([-1.0, -1.0, 1.0, 1.0])), path)  # type: ignore[no-untyped-call]
-    return folder
+            values = (np.clip(tissue + rng.normal(0, 12, shape), 1, 2000) * brain).astype(np.int16)
+        path = folder / "HGG" / name / f"{name}_{kind}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(values, np.diag([-1.0, -1.0, 1.0, 1.0])), path)  # type: ignore[no-untyped-call]
 
 
 def volume(path: Path) -> np.ndarray:
     """Return the values of a file, its first two axes turned as nibabel turns them for these files."""
     data = gzip.decompress(path.read_bytes())
-    return np.asanyarray(nibabel.Nifti1Image.from_bytes(data).dataobj)  # type: ignore[no-untyped-call]
+    return np.asanyarray(nibabel.Nifti1Image.from_bytes(data).dataobj)
 
 
 def facts(array: np.ndarray) -> list[Any]:
@@ -73,10 +89,16 @@ def one_part(folder: Path, part: Path) -> None:
     np.save(part / "masks.npy", labels[keep])
 
 
-def prepare_plain(tree: Path, out: Path) -> tuple[int, int]:
-    """Make a store of plain arrays; return the bytes that it takes, and the bytes written for it."""
+def prepare_plain(tree: Path, out: Path, most: int | None = None) -> tuple[int, int]:
+    """Make a store of plain arrays; return the bytes that it takes, and the bytes written for it.
+
+    Args:
+        tree: Folder of scans.
+        out: Folder to write to.
+        most: How many scans to take; all by default.
+    """
     parts = []
-    for folder in sorted(tree.glob("*/*")):
+    for folder in sorted(tree.glob("*/*"))[:most]:
         part = out / folder.name
         part.mkdir(parents=True)
         one_part(folder, part)
@@ -111,3 +133,18 @@ def read_plain(images: np.ndarray, store: Any, rows: np.ndarray) -> np.ndarray:
             if scales[i] != 1:
                 out *= scales[i]
     return values
+
+
+def main() -> None:
+    """Write scans."""
+    parser = argparse.ArgumentParser(description=generate.__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--scans", type=int, required=True)
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--shape", type=int, nargs=3, default=SHAPE, help="voxels")
+    options = parser.parse_args()
+    generate(options.folder, options.scans, tuple(options.shape), options.workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import locale
 import os
 import signal
@@ -83,6 +85,26 @@ def process_as_before() -> Iterator[None]:
     locale.setlocale(locale.LC_CTYPE, _CTYPE)
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
+
+
+MUCH = 2 << 30
+"""Resident bytes of a pytest process from which its memory is given back after a file of tests."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_given_back() -> Iterator[None]:
+    """Free what the tests of a file leave behind, if it is much: exported and compiled networks stay in torch's caches.
+
+    Two processes that keep them would need more memory than the machine has for the networks at their authors' size.
+    """
+    yield
+    statm = Path("/proc/self/statm")  # Linux alone has it; elsewhere nothing is freed early
+    if statm.is_file() and int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > MUCH:
+        if "torch._dynamo" in sys.modules:
+            sys.modules["torch._dynamo"].reset()
+        gc.collect()
+        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+            libc.malloc_trim(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

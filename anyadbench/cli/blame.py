@@ -30,7 +30,7 @@ def plugin_errors(show: bool) -> Iterator[None]:
         raise
     except UserError as error:
         if show and error.__cause__ is not None:
-            _print(error.__cause__)
+            print_traceback(error.__cause__)
         raise
     except Exception as error:  # a plugin may raise anything
         from anyadbench.plugins.blame import blame
@@ -39,11 +39,12 @@ def plugin_errors(show: bool) -> Iterator[None]:
         if not said:
             raise
         if show:
-            _print(error)
+            print_traceback(error)
         raise PluginError(said if show else f"{said}; --traceback shows all of it.") from None
 
 
-def _print(error: BaseException) -> None:
+def print_traceback(error: BaseException) -> None:
+    """Print an error's traceback to standard error, without control characters."""
     from anyadbench.cli.output import clean
     from anyadbench.plugins.blame import whole
 

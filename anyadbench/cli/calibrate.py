@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anyadbench.cli.blame import plugin_errors, traceback_option
-from anyadbench.cli.options import PATH, cell_option, device_option, json_option
-from anyadbench.errors import UserError
+from anyadbench.cli.options import PATH, THREADS, cell_option, device_option, json_option
 
 if TYPE_CHECKING:
     from anyadbench.predict.findings.calibrate import Calibrator
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--subset", "subsets", multiple=True, help="Subset to calibrate, such as F+T1; all by default.")
 @click.option("--out", required=True, type=PATH, help="Folder to write into.")
 @device_option
-@click.option("--threads", type=click.IntRange(1), help="CPU threads; the cell's by default.")
+@click.option("--threads", type=THREADS, help="CPU threads; the cell's by default.")
 @json_option("the calibration")
 @traceback_option
 def calibrate(cell: Path, out: Path, as_json: bool, traceback: bool, **options: Any) -> None:
@@ -38,8 +37,7 @@ def calibrate(cell: Path, out: Path, as_json: bool, traceback: bool, **options: 
 
     patients, source = given_normals(options["normals"], options["dataset"], options["table"])
     from anyadbench.cli.output import clean
-    from anyadbench.cli.predict import load_predictor, sentence_of
-    from anyadbench.engine.numerics import NotFinite
+    from anyadbench.cli.predict import NO_PATIENTS_FAULT, load_predictor, sentence_of
     from anyadbench.launch.progress import Display
     from anyadbench.predict.findings.calibrate import Calibrator
 
@@ -52,11 +50,11 @@ def calibrate(cell: Path, out: Path, as_json: bool, traceback: bool, **options: 
         try:
             with plugin_errors(traceback), Display() as display:
                 calibrator.add(patient, partial(display.progress, label=f"{label}: slices"))
-        except BrokenPipeError:
+        except NO_PATIENTS_FAULT:
             raise
-        except (UserError, OSError, NotFinite) as error:
+        except Exception as error:  # whatever it is, the other scans count
             failed.append(patient.name)
-            click.echo(f"{label}: {sentence_of(error)}", err=True)
+            click.echo(f"{label}: {clean(sentence_of(error, traceback))}", err=True)
     record = calibrator.write(source, len(failed))
     if as_json:
         from anyadbench.cli.output import print_json

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anyadbench.cli.options import PATH, extra_files
+from anyadbench.cli.options import PATH, PROCESSES, SEED, extra_files
 from anyadbench.cli.output import clean, print_json
 from anyadbench.errors import UserError
 from anyadbench.sequences import COMMON
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anyadbench.protocols import Protocol
 
 _SOURCE = click.option("--source", required=True, type=PATH, help="Folder with the data set.")
-_WORKERS = click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Scans read at once.")
+_WORKERS = click.option("--workers", type=PROCESSES, default=2, show_default=True, help="Scans read at once.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -109,7 +109,7 @@ def prepare(dataset: str, source: Path, out: Path | None, workers: int, as_json:
 @click.argument("store", type=PATH)
 @click.option("--out", required=True, type=PATH, help="Folder to create.")
 @click.option("--protocol", help="Protocol that chooses the slices; the data set's own of seven subsets by default.")
-@click.option("--seed", type=int, default=0, help="Seed that chooses the subjects of a protocol with train.shots.")
+@click.option("--seed", type=SEED, default=0, help="Seed that chooses the subjects of a protocol with train.shots.")
 @click.option("--t1ce", is_flag=True, help="Also write T1ce, for the release's test on an unseen sequence.")
 @_JSON
 def export(store: Path, out: Path, protocol: str | None, seed: int, t1ce: bool, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -27,7 +28,28 @@ class UserPath(click.Path):
         return super().convert(os.path.expanduser(value), param, ctx)
 
 
+class Finite(click.FloatRange):
+    """A finite number in a range: click's own type takes ``nan`` for any range, and ``inf`` for an open one."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number; give one such as 0.5.", param, ctx)
+        return number
+
+
 PATH = UserPath()
+SEED = click.IntRange(0)
+"""A run's seed."""
+
+THREADS = click.IntRange(1, 4096)
+"""CPU threads of one process; far more than any machine has would only fail later."""
+
+PROCESSES = click.IntRange(1, 10_000)
+"""Processes at once, likewise."""
 RUNS = Path("runs")
 """Folder of runs where none is given."""
 
@@ -74,7 +96,7 @@ _LAUNCHER: tuple[Option, ...] = (
     ),
     click.option("--launcher-option", multiple=True, metavar="NAME=VALUE", help="Launcher option; may be repeated."),
     click.option(
-        "--slots", type=click.IntRange(0), default=0, help="Cells run at once; by default one per GPU, or one."
+        "--slots", type=click.IntRange(0, 10_000), default=0, help="Cells run at once; by default one per GPU, or one."
     ),
 )
 
@@ -101,16 +123,23 @@ def parse_settings(given: Sequence[str]) -> dict[str, str]:
     return parsed
 
 
+LONGEST = 10 * 365 * 86400.0
+"""Longest duration in seconds; more digits would be infinite."""
+
+
 def parse_duration(option: str, text: str) -> float:
     """Return a duration such as ``90``, ``90s``, ``30m`` or ``2h`` in seconds.
 
     Raises:
-        UserError: If the text is not a duration.
+        UserError: If the text is not a duration, or longer than ten years.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
     if match is None:
         raise UserError(f"{option} {text!r} is not a duration; give seconds, or e.g. 90s, 30m or 2h.")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+    if seconds > LONGEST:
+        raise UserError(f"{option} {text!r} is longer than ten years; give a shorter time, e.g. 2h.")
+    return seconds
 
 
 def extra_files() -> tuple[Path, ...]:

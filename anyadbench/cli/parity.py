@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anyadbench.cli.options import PATH, json_option
+from anyadbench.cli.options import PATH, Finite, json_option
 from anyadbench.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", type=PATH)
-@click.option(
-    "--tolerance", type=click.FloatRange(min=0), default=1e-6, show_default=True, help="Largest absolute error."
-)
+@click.option("--tolerance", type=Finite(min=0), default=1e-6, show_default=True, help="Largest absolute error.")
 @json_option()
 @click.pass_context
 def parity(ctx: click.Context, folder: Path, tolerance: float, as_json: bool) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from anyadbench.cli.blame import plugin_errors, traceback_option
-from anyadbench.cli.options import PATH, cell_option, device_option, json_option
+from anyadbench.cli.blame import plugin_errors, print_traceback, traceback_option
+from anyadbench.cli.options import PATH, THREADS, cell_option, device_option, json_option
 from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES, SHORT
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
+
+NO_PATIENTS_FAULT = (BrokenPipeError, click.Abort, click.ClickException, click.exceptions.Exit)
+"""The reader of the pipe is gone, or the user stopped the command: no patient caused it, so the batch ends."""
 
 
 def _keep_order(ctx: click.Context, param: click.Parameter, value: tuple[Path, ...]) -> None:
@@ -72,7 +75,7 @@ def _scan_options(command: Command) -> Command:
     "--weights", metavar="file:PATH", help="Path of the cell's pretrained weights, or of a whole published network."
 )
 @device_option
-@click.option("--threads", type=click.IntRange(1), help="CPU threads; the cell's by default.")
+@click.option("--threads", type=THREADS, help="CPU threads; the cell's by default.")
 @json_option("the scores")
 @traceback_option
 @click.pass_context
@@ -89,7 +92,7 @@ def predict(
 
     _check(options)
     plan = _plan(options)
-    patients = _patients(dict(ctx.obj or {}), out, name, options)
+    patients = _patients(cell, dict(ctx.obj or {}), out, name, options)
     single = not (options["data"] or options["table"])
     with plugin_errors(traceback):
         predictor = load_predictor(cell, options)
@@ -97,7 +100,6 @@ def predict(
         predictor.cell, options["threshold"], options["smallest_ml"], options["calibration"], predictor.own
     )
     from anyadbench.cli.output import clean
-    from anyadbench.engine.numerics import NotFinite
     from anyadbench.predict.prepare.ahead import Ahead
     from anyadbench.predict.viewer.cohort import Outcome, check_index
     from anyadbench.progress import Pace, about
@@ -118,15 +120,15 @@ def predict(
             with plugin_errors(traceback):
                 scores = _one(predictor, patient, folder, settings, options, at, as_json, ahead)
             outcomes.append(Outcome(patient.name, scores, subject=patient.subject, scan=patient.scan))
-        except BrokenPipeError:  # the reader of the pipe is gone, which no patient caused
+        except NO_PATIENTS_FAULT:
             raise
-        except (UserError, OSError, NotFinite) as error:
-            said = sentence_of(error)
+        except Exception as error:  # whatever it is, the other patients are predicted
             if single:
-                raise error if isinstance(error, UserError) else UserError(said) from error
+                raise _alone(error) from error.__cause__
+            said = sentence_of(error, traceback)
             took = round(time.monotonic() - pace.now, 3)
             outcomes.append(Outcome(patient.name, {}, said, took, patient.subject, patient.scan))
-            click.echo(f"{number}/{len(patients)} {clean(patient.name)}: {said}", err=True)
+            click.echo(f"{number}/{len(patients)} {clean(patient.name)}: {clean(said)}", err=True)
     ahead.close()
     _finish(out, outcomes, single, as_json)
 
@@ -169,14 +171,26 @@ def _plan(options: dict[str, Any]) -> Plan:
 
 def _ask(question: str, choices: list[str]) -> int:
     """Let the user choose; 0 is none of them."""
-    click.echo(question, err=True)
+    from anyadbench.cli.output import clean
+
+    click.echo(clean(question), err=True)
     for number, choice in enumerate(choices, 1):
         click.echo(f"  {number}  {choice}", err=True)
     chosen: int = click.prompt("Number (0: none)", type=click.IntRange(0, len(choices)), err=True)
     return chosen
 
 
-def _patients(scans: dict[str, Path], out: Path, name: str | None, options: dict[str, Any]) -> list[Patient]:
+def _wanted(cell: Path) -> tuple[str, ...]:
+    """Return the sequences to look for in a folder: the common ones, on which brains are outlined, and the cell's."""
+    from anyadbench.predict.cell import read_cell
+    from anyadbench.sequences import COMMON, order
+
+    return order([*COMMON, *read_cell(cell).protocol.sequences])
+
+
+def _patients(
+    cell: Path, scans: dict[str, Path], out: Path, name: str | None, options: dict[str, Any]
+) -> list[Patient]:
     given = [label for label, value in (("--data", options["data"]), ("--table", options["table"])) if value]
     given += [f"--{sequence}" for sequence in SEQUENCES if sequence in scans][:1] if not options["scan"] else ["--scan"]
     if len(given) != 1:
@@ -192,9 +206,11 @@ def _patients(scans: dict[str, Path], out: Path, name: str | None, options: dict
     if options["table"]:
         return from_table(options["table"])
     if options["scan"]:
+        from anyadbench.cli.output import clean
         from anyadbench.predict.prepare.recognise import recognise
 
-        scans = recognise(options["scan"], scans, _ask if sys.stdin.isatty() and sys.stderr.isatty() else None)
+        asked = _ask if sys.stdin.isatty() and sys.stderr.isatty() else None
+        scans = recognise(options["scan"], scans, asked, _wanted(cell), lambda text: click.echo(clean(text), err=True))
     if options["dicom_seg"]:
         from anyadbench.predict.segments.dicom_seg import check_seg
 
@@ -215,15 +231,36 @@ def load_predictor(cell: Path, options: dict[str, Any]) -> Predictor:
     return load_with(trained, device=options["device"], weights=options["weights"], threads=options["threads"])
 
 
-def sentence_of(error: Exception) -> str:
-    """Return one sentence for an error that concerns one patient only."""
+def sentence_of(error: Exception, traceback: bool = False) -> str:
+    """Return one sentence for an error that concerns one patient only.
+
+    Args:
+        error: The error.
+        traceback: Whether to print the traceback of an error that nobody foresaw.
+    """
     from anyadbench.cli import system_sentence
+    from anyadbench.engine.numerics import NotFinite
+    from anyadbench.plugins.blame import described
 
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError):
         return system_sentence(error) if error.strerror else f"{error}; fix that and run the same command again."
-    return f"The method returned no finite scores: {error}; check the scan for values out of range, or leave it out."
+    if isinstance(error, NotFinite):
+        return (
+            f"The method returned no finite scores: {error}; check the scan for values out of range, or leave it out."
+        )
+    if traceback:
+        print_traceback(error)
+    more = "" if traceback else "; --traceback shows where"
+    return f"Prediction ended with an unexpected error ({described(error)}){more}; check the scans, or leave them out."
+
+
+def _alone(error: Exception) -> Exception:
+    """Return the error that ends the command for one patient; an unexpected one stays as it is."""
+    from anyadbench.engine.numerics import NotFinite
+
+    return UserError(sentence_of(error)) if isinstance(error, (OSError, NotFinite)) else error
 
 
 def _one(

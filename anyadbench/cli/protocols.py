@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anyadbench.cli.options import PATH, extra_files, json_option
+from anyadbench.cli.options import PATH, SEED, extra_files, json_option
 from anyadbench.cli.output import clean, print_json, print_table
 from anyadbench.errors import UserError
 from anyadbench.methods.descriptor import BUDGETS
@@ -44,7 +44,7 @@ def protocols(ctx: click.Context, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--data", multiple=True, metavar="[NAME=]DIR", help="Count what the protocol trains and tests in DIR.")
 @click.option("--method", "methods", multiple=True, help="Method to estimate the cost of; all of the table by default.")
-@click.option("--seed", type=int, default=0, help="Seed of the run, which chooses the subjects of train.shots.")
+@click.option("--seed", type=SEED, default=0, help="Seed of the run, which chooses the subjects of train.shots.")
 @click.option("--budget", type=click.Choice(BUDGETS), help="Set of parameters; the protocol's by default.")
 @click.option("--runs", type=PATH, default=Path("runs"), help="Finished cells to take times from.")
 @click.option("--measure", is_flag=True, help="Time a few steps of each method on this machine.")

@@ -10,6 +10,8 @@ import click
 
 from anyadbench.cli.blame import traceback_option
 from anyadbench.cli.options import (
+    SEED,
+    THREADS,
     controls_option,
     data_option,
     device_option,
@@ -47,7 +49,7 @@ STATUSES = ("done", "cached", "failed", "interrupted")
     "--seed",
     "seeds",
     multiple=True,
-    type=click.IntRange(0),
+    type=SEED,
     default=(0,),
     show_default=True,
     help="Run seed; may be repeated.",
@@ -76,7 +78,7 @@ STATUSES = ("done", "cached", "failed", "interrupted")
 @click.option("--deterministic", is_flag=True, help="Allow only deterministic algorithms.")
 @click.option("--compile", is_flag=True, help="Use torch.compile; a failure is reported and recorded.")
 @click.option("--no-graph", is_flag=True, help="Run training steps on a GPU kernel by kernel, not as a CUDA graph.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads per cell; the protocol's by default.")
+@click.option("--threads", type=THREADS, help="CPU threads per cell; the protocol's by default.")
 @keep_maps_option
 @controls_option
 @launcher_options
@@ -86,7 +88,7 @@ STATUSES = ("done", "cached", "failed", "interrupted")
 )
 @click.option(
     "--retries",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 10_000),
     default=2,
     show_default=True,
     help="How often to restart a cell that was killed from outside.",

@@ -167,7 +167,12 @@ def prune(
 @click.argument("cell")
 @RUNS_OPTION
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-@click.option("--lifeline", type=int, metavar="FD", help="End when this pipe closes: its other end is the launcher's.")
+@click.option(
+    "--lifeline",
+    type=click.IntRange(0),
+    metavar="FD",
+    help="End when this pipe closes: its other end is the launcher's.",
+)
 @click.pass_obj
 def work(above: Path | None, /, cell: str, runs: Path | None, quiet: bool, lifeline: int | None) -> None:
     """Run one planned cell on this machine; launchers print and submit this command."""

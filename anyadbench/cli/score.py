@@ -9,6 +9,7 @@ import click
 from anyadbench.cli.blame import plugin_errors, traceback_option
 from anyadbench.cli.options import (
     PATH,
+    SEED,
     controls_option,
     data_option,
     extra_files,
@@ -28,7 +29,7 @@ from anyadbench.cli.options import (
 @data_option
 @click.option("--name", required=True, help="Name of the row on the board.")
 @click.option("--source", default="", help="Program, version and publication behind the maps; shown on the board.")
-@click.option("--seed", type=int, default=0, help="Seed that chose the subjects of a protocol with train.shots.")
+@click.option("--seed", type=SEED, default=0, help="Seed that chose the subjects of a protocol with train.shots.")
 @keep_maps_option
 @controls_option
 @runs_option("Folder for the cell and the boards.")

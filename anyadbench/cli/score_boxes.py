@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from anyadbench.cli.options import PATH, json_option
+from anyadbench.cli.options import PATH, Finite, json_option
 
 _TITLES = {
     "hit_rate": "images whose highest pixel lies in a box",
@@ -25,7 +25,9 @@ _TITLES = {
 @click.option(
     "--boxes", type=PATH, required=True, help="Table with filename, x, y, width, height (NOVA: bboxes_gold.csv)."
 )
-@click.option("--threshold", type=float, help="Pixels above it form detections; the 99 % quantile of all by default.")
+@click.option(
+    "--threshold", type=Finite(), help="Pixels above it form detections; the 99 % quantile of all by default."
+)
 @json_option("the numbers")
 def score_boxes(maps: Path, boxes: Path, threshold: float | None, as_json: bool) -> None:
     """Score anomaly maps of images whose lesions are marked by boxes, such as NOVA's.
@@ -38,6 +40,8 @@ def score_boxes(maps: Path, boxes: Path, threshold: float | None, as_json: bool)
     from anyadbench.external.box_maps import score_boxes as score
 
     found = score(maps, boxes, threshold)
+    for note in found.notes:
+        click.echo(f"Note: {note}", err=True)
     if as_json:
         print_json(plain(found))
         return

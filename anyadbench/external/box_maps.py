@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anyadbench.data.trees.readers.boxes import Box, outside, read_boxes
+from anyadbench.data.store.npy import load_npy
+from anyadbench.data.trees.readers.boxes import Box, boxes_and_notes, outside
 from anyadbench.errors import UserError
 from anyadbench.metrics.boxes.numbers import box_image, box_metrics
 
@@ -29,12 +30,14 @@ class BoxScores:
         boxes: Number of boxes.
         threshold: Pixels above it form detections.
         metrics: Every number of ``box_metrics``.
+        notes: What is odd about the table of boxes, as sentences.
     """
 
     images: int
     boxes: int
     threshold: float
     metrics: dict[str, float]
+    notes: tuple[str, ...] = ()
 
 
 def score_boxes(maps: Path, table: Path, threshold: float | None = None) -> BoxScores:
@@ -48,7 +51,7 @@ def score_boxes(maps: Path, table: Path, threshold: float | None = None) -> BoxS
     Raises:
         UserError: If a map is missing, is no map, or is smaller than a box says.
     """
-    boxes = read_boxes(table)
+    boxes, odd = boxes_and_notes(table)
     if not boxes:
         raise UserError(f"The table of boxes {table} lists no image; add a line for each.")
     stems = {path.stem for path in maps.glob("*.npy")} if maps.is_dir() else set()
@@ -64,20 +67,18 @@ def score_boxes(maps: Path, table: Path, threshold: float | None = None) -> BoxS
         box_image(values, np.array(boxes[name], np.float64).reshape(-1, 4), threshold)
         for name, values in scores.items()
     ]
-    return BoxScores(len(images), sum(map(len, boxes.values())), threshold, box_metrics(images))
+    notes = tuple(f"The table of boxes {table} {note}." for note in odd)
+    return BoxScores(len(images), sum(map(len, boxes.values())), threshold, box_metrics(images), notes)
 
 
 def _read(path: Path, boxes: list[Box]) -> Float32[np.ndarray, "H W"]:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        text = " ".join(str(error).split())[:120]
-        raise UserError(f"{path} cannot be read as an array ({text}); write the map again with numpy.save.") from None
+    array = load_npy(path, "write the map again with numpy.save")
     if array.ndim != 2 or array.dtype.kind not in "fiu" or not array.size:
         raise UserError(f"{path} has the shape {array.shape} and type {array.dtype}; write a map of numbers, H x W.")
-    values = array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
     if not np.isfinite(values).all():
-        raise UserError(f"{path} holds NaN or infinity; write finite scores.")
+        raise UserError(f"{path} holds NaN or infinite values as float32; write finite scores.")
     height, width = (int(length) for length in values.shape)
     if (wrong := outside(boxes, (height, width))) is not None:
         raise UserError(

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
-from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anyadbench.data.store.npy import load_npy
 from anyadbench.data.trees.problems import BadFile
 from anyadbench.data.trees.scan_slices import affine_from
 from anyadbench.data.trees.volume import check_grid, lost_in_float32, read_map
@@ -38,7 +38,7 @@ OFF_GRID = 0.1
 """Largest distance between a map's voxels and its scan's, in voxels: other programs round their affines."""
 
 LOST = 0.05
-"""Share of a slice's distinct float64 scores that may become equal in float32 before that is reported."""
+"""Share of a slice's distinct scores that may become equal in float32 before that is reported."""
 
 
 @dataclass
@@ -117,12 +117,9 @@ class MapFolder:
         if volume is not None:
             return self._of_volume(label, scan, number, volume)
         path = self._slice_file(label, scan, number)
-        try:
-            array = np.load(path, allow_pickle=False)
-        except FileNotFoundError:
-            raise UserError(f"{path} is missing; give a map for every slice of the test set.") from None
-        except (OSError, ValueError, EOFError, SyntaxError, TokenError):  # the last two: numpy parses an old header
-            raise UserError(f"{path} is not an array written by numpy.save; write it again.") from None
+        if not path.exists():
+            raise UserError(f"{path} is missing; give a map for every slice of the test set.")
+        array = load_npy(path)
         if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
             raise UserError(f"{path} holds {array.dtype} of shape {array.shape}; give numbers as height x width.")
         self._note_lost(path, lost_in_float32(array))
@@ -146,10 +143,14 @@ class MapFolder:
         if (label, scan) not in self._volumes:
             volume, lost = read_map(path)
             self._check_grid(scan, volume)
+            self.notes += [f"{path} {note}." for note in volume.notes if not self.notes]
             self._note_lost(path, lost)
             self._volumes[label, scan] = volume.axial().astype(np.float32)
             if len(self._volumes) > _VOLUMES:
                 self._volumes.popitem(last=False)
+        depth = len(self._volumes[label, scan])
+        if number >= depth:  # a scan of slices without a place in space has no depth that the map could be compared to
+            raise UserError(f"{path} lacks slice {number} of {scan} (it has {depth}, from 0); write the whole scan.")
         padded = np.full(self.store.shape, self._volumes[label, scan][number].min(), dtype=np.float32)
         top, left = int(entry["pad_y"]), int(entry["pad_x"])
         padded[top : top + int(entry["height"]), left : left + int(entry["width"])] = self._volumes[label, scan][number]
@@ -174,8 +175,8 @@ class MapFolder:
     def _note_lost(self, path: Path, lost: float) -> None:
         if lost > LOST and not self.notes:
             self.notes.append(
-                f"{path} has float64 scores that differ by less than float32 can hold: {lost:.0%} of a slice's values "
-                "become equal, in this map and perhaps in others; rescale the maps, for example by taking logarithms."
+                f"{path} has scores that differ by less than float32 can hold: {lost:.0%} of a slice's values become "
+                "equal, in this map and perhaps in others; rescale the maps, for example by taking logarithms."
             )
 
     def _volume_file(self, label: str, scan: str) -> Path | None:

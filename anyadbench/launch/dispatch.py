@@ -11,6 +11,7 @@ from anyadbench.cells.job import PLAN, Job, Outcome
 from anyadbench.errors import UserError
 from anyadbench.files import LOCK_INTERVAL, read_json, write_text
 from anyadbench.launch.launchers import LaunchOptions, find_launcher
+from anyadbench.tables import read_text
 
 _KEPT = ("none", "sample", "all")
 
@@ -19,7 +20,7 @@ def execute(jobs: Sequence[Job], launcher: str, options: LaunchOptions) -> list[
     """Run the jobs that are not finished; return every job's outcome in order.
 
     Raises:
-        UserError: If there is no such launcher, it cannot be used, or a folder cannot be written.
+        UserError: If there is no such launcher, it cannot be used or lacks a setting, or a folder cannot be written.
     """
     launch = find_launcher(launcher)
     todo: list[Job] = []
@@ -53,7 +54,7 @@ def _plan_here(job: Job) -> bool | None:
                     shutil.rmtree(job.cell.work, ignore_errors=True)
                 return None
             if had:
-                text = Path(job.protocol_file).read_text(encoding="utf-8")
+                text = read_text(Path(job.protocol_file))
                 write_text(job.save() / protocol, text)
                 return True
             if all((job.cell.work / name).is_file() for name in (PLAN, protocol)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ from anyadbench.launch.plan import Request, make_plan
 from anyadbench.launch.progress import Display
 from anyadbench.methods.descriptor import BUDGETS
 from anyadbench.metrics.rows.row_numbers import IGNORED_PX
+from anyadbench.metrics.scans.whole_scans import WholeScans
 from anyadbench.plugins import find_method
 from anyadbench.protocols.model import Protocol, TestSet
 from anyadbench.protocols.reader import read_protocol
-from anyadbench.results.cellfiles import read_slice_table
+from anyadbench.results.cellfiles import WHOLE_SCANS, read_slice_table
 from anyadbench.results.read import load_result, read_json
-from anyadbench.results.schema import CellResult
+from anyadbench.results.schema import CellResult, Row
 from anyadbench.sequences import AS_AVAILABLE, parse_subset
 
 TOLERANCE = 0.02
@@ -36,6 +37,10 @@ TOLERANCE = 0.02
 
 _PROFILES = ("published", "package", "random")
 _SHOWN = 3
+_DECISIONS = ("dice", "sensitivity", "specificity", "precision")
+_OVERLAPS = ("dice", "dice_best", "dice_common")
+"""Metrics of whole scans that a small change of scores changes little; single lesions may be found or lost by one."""
+
 _FACTS = ("subject", "height_mm", "label", "lesion_px", "brain", IGNORED_PX)
 
 
@@ -209,13 +214,18 @@ def _compare_runs(report: CellReport, result: CellResult, manifest: dict[str, An
     repeated = load_result(read_json(again, "result.json"), f"{again.name}/result.json")
     other = read_json(again, "manifest.json")
     same = manifest.get("environment") == other.get("environment") and repeated.cell_id == result.cell_id
-    ours, theirs = read_statistics(again).slices, read_statistics(report.folder).slices
-    differences = list(_differing(result, repeated))
-    report.numbers += sum(map(len, theirs.values())) + len(result.rows)
-    identical = ours == theirs and not any(gap for gap, _ in differences)
+    ours, theirs = read_statistics(again), read_statistics(report.folder)
+    compare_facts(report, ours.whole, theirs.whole)
+    differences = list(differing(result, repeated))
+    report.numbers += sum(map(len, theirs.slices.values())) + len(result.rows)
+    changed = [name for name in WHOLE_SCANS if _content(again / name) != _content(report.folder / name)]
+    others = [row for row, found in _pairs(result, repeated) if _decided(row) != _decided(found)]
+    identical = ours.slices == theirs.slices and not changed and not others and not any(gap for gap, _ in differences)
     gap, where = max(differences, default=(0.0, ""))
     if same and not identical:
-        what = f"{where} differs by {gap:.2g}" if gap else "slice scores differ"
+        what = f"{where} differs by {gap:.2g}" if gap else f"{changed[0]} differs" if changed else "slice scores differ"
+        if not (gap or changed) and others:
+            what = f"thresholds, scans or alarms of {others[0].test}, {others[0].subset} differ"
         report.note("result.json", f"running the cell again on the same type of machine does not repeat it: {what}.")
     elif gap > TOLERANCE:
         text = f"running the cell again gives another {where}: it differs by {gap:.2g}, more than {TOLERANCE:g}."
@@ -226,13 +236,81 @@ def _compare_runs(report: CellReport, result: CellResult, manifest: dict[str, An
         )
 
 
-def _differing(result: CellResult, repeated: CellResult) -> Iterator[tuple[float, str]]:
+def compare_facts(report: CellReport, ours: WholeScans, theirs: WholeScans) -> None:
+    """Compare what whole scans, subjects and boxes are before any scoring: no machine may change that.
+
+    Args:
+        report: Where differences are noted.
+        ours: Of the repetition.
+        theirs: Of the cell.
+    """
+    facts: Mapping[str, Callable[[WholeScans], dict[Any, Any]]] = {
+        "scores/scans.npz": _scanned,
+        "scores/healthy.csv": lambda whole: {
+            (one.test, one.subset, one.part, one.subject): (one.healthy, one.age, one.sex, one.site)
+            for one in whole.scores
+        },
+        "scores/sites.csv": lambda whole: {test: dict(sites) for test, sites in whole.sites.items()},
+        "scores/boxes.json": lambda whole: {
+            place: [(key, image.boxes.tolist()) for key, image in zip(row.slices, row.images, strict=True)]
+            for place, row in whole.boxes.items()
+        },
+    }
+    for name, listed in facts.items():
+        wanted, found = listed(ours), listed(theirs)
+        report.numbers += len(wanted)
+        wrong = [key for key in {**wanted, **found} if wanted.get(key) != found.get(key)]
+        if wrong:
+            place = wrong[0] if isinstance(wrong[0], str) else ", ".join(part for part in wrong[0] if part)
+            report.note(name, f"running the cell again gives other scans or subjects: {place}.")
+
+
+def _scanned(whole: WholeScans) -> dict[Any, Any]:
+    return {
+        (*place, scan): (subject, record.voxel_ml, record.truth, record.lesion_voxels.tolist())
+        for place, row in whole.rows.items()
+        for subject, scan, record in zip(row.subjects, row.scans, row.records, strict=True)
+    }
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def _pairs(result: CellResult, repeated: CellResult) -> Iterator[tuple[Row, Row]]:
     rows = {(row.test, row.subset): row for row in repeated.rows}
     for row in result.rows:
-        other = rows.get((row.test, row.subset))
-        for name, value in row.metrics.items():
-            if other is None or name not in other.metrics:
+        if (row.test, row.subset) in rows:
+            yield row, rows[row.test, row.subset]
+
+
+def _decided(row: Row) -> tuple[Any, ...]:
+    return row.threshold, row.scans, row.alarms, row.boxes
+
+
+def differing(result: CellResult, repeated: CellResult) -> Iterator[tuple[float, str]]:
+    """Yield how far each number between 0 and 1 of a result is from that of its repetition, and what it is.
+
+    A healthy subject whose score is next to the threshold may alarm in one of them; only further ones count.
+    """
+    for row, other in _pairs(result, repeated):
+        theirs = _shares(other)
+        for name, value in _shares(row).items():
+            if name not in theirs:
                 continue  # an earlier version of the metrics had it
-            second = other.metrics[name]
+            second = theirs[name]
             apart = abs(value - second) if value is not None and second is not None else float(value != second)
             yield apart, f"{name} of {row.test}, {row.subset}"
+        for one, again in zip(row.alarms, other.alarms, strict=False):
+            more = abs((one.alarms or 0) - (again.alarms or 0)) - 1
+            yield max(more, 0) / max(one.n_healthy, 1), f"the share of alarms of {row.test}, {row.subset}"
+
+
+def _shares(row: Row) -> dict[str, float | None]:
+    """Return the numbers of a row between 0 and 1: metrics, decisions at the threshold, and Dice of whole scans."""
+    found = dict(row.metrics)
+    if row.threshold is not None:
+        found |= {f"threshold.{name}": getattr(row.threshold, name) for name in _DECISIONS}
+    if row.scans is not None:
+        found |= {f"scans.{name}": row.scans.metrics.get(name) for name in _OVERLAPS}
+    return found

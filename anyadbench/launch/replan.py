@@ -13,6 +13,7 @@ from anyadbench.errors import UserError
 from anyadbench.files import write_text
 from anyadbench.plugins import find_method
 from anyadbench.protocols.reader import read_protocol
+from anyadbench.tables import read_text
 
 if TYPE_CHECKING:
     from anyadbench.cells.inventory import Entry
@@ -45,7 +46,7 @@ def replan(entry: Entry, display: Display) -> Job:
         if not (had and free):
             raise UserError(f"Cell {entry.name} is running; wait for it, or stop it.")
         job.save()
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file)
         target = job.cell.work / "protocol.toml"
         write_text(target, text)
         shutil.rmtree(folder)

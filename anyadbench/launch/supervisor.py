@@ -22,6 +22,7 @@ from anyadbench.cells.job import Job, Outcome
 from anyadbench.engine.reporter import WAITING
 from anyadbench.errors import UserError
 from anyadbench.files import explain_os_error
+from anyadbench.launch.warm.forked import ForkedWorker, WarmParent, WarmParents
 from anyadbench.launch.worker import FAILED, INTERRUPTED, MISTAKE, log_tail, smaller_batch
 from anyadbench.processes import LIFELINE, python_command, python_path
 
@@ -37,6 +38,7 @@ LOST = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SI
 
 Note = Callable[[str], None]
 OnEvent = Callable[[Job, dict[str, Any]], None]
+Process = subprocess.Popen[bytes] | ForkedWorker
 
 
 class Supervisor:
@@ -47,6 +49,7 @@ class Supervisor:
         gpu: Device that it is pinned to; ``None`` leaves the choice to the environment.
         on_event: Called in a thread with every event of the worker.
         note: Called with messages to show once.
+        warm: Processes that workers may be forked from; without, a worker is a new process.
     """
 
     def __init__(
@@ -56,11 +59,14 @@ class Supervisor:
         gpu: str | None = None,
         on_event: OnEvent = lambda job, event: None,
         note: Note = lambda text: None,
+        warm: WarmParents | None = None,
     ) -> None:
         self.job = job
         self._gpu, self._on_event, self._note = gpu, on_event, note
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
+        self._warm = warm
+        self._parent: WarmParent | None = None
         self._stopping = False
         self._phase, self._said = "", ""
         self._watched = -1
@@ -97,6 +103,8 @@ class Supervisor:
 
     def _attempt(self) -> tuple[int, str, str] | None:
         """Run one worker; return its exit code, early output, and a sentence if it exceeded its time limit."""
+        if self._warm is not None:  # without the lock, so that a request to stop need not wait for imports
+            self._parent = self._warm.parent_of(self.job, lambda: self._stopping)
         reading, writing = os.pipe()
         self._watched, held = os.pipe()
         with tempfile.TemporaryFile() as early, tempfile.TemporaryDirectory(prefix="anyadbench-") as scratch:
@@ -117,15 +125,21 @@ class Supervisor:
             early.seek(0)
             return process.wait(), early.read(1 << 16).decode("utf-8", "replace"), late
 
-    def _start(self, events: int, early: BinaryIO, scratch: str) -> subprocess.Popen[bytes]:
+    def _start(self, events: int, early: BinaryIO, scratch: str) -> Process:
         job = self.job
+        environment = worker_environment(job, self._gpu) | {"TMPDIR": scratch}
+        if self._parent is not None:
+            descriptors = {"errors": early.fileno(), "events": events, "lifeline": self._watched}
+            forked = self._parent.start(str(job.cell.work), environment, **descriptors)
+            if forked is not None:
+                return forked
         options = ["--events", str(events), LIFELINE, str(self._watched)]
         command = python_command("-m", "anyadbench.launch.worker", str(job.cell.work), *options)
         # Its own session keeps the terminal's Ctrl-C from the worker (the supervisor passes it on once, as a request)
         # and allows everything that the method started to be ended with it.
         return subprocess.Popen(
             command,
-            env=worker_environment(job, self._gpu) | {"TMPDIR": scratch},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=early,
@@ -148,7 +162,7 @@ class Supervisor:
         self._phase, self._said = str(event.get("phase", "")), str(event.get("error", ""))
         self._on_event(self.job, event)
 
-    def _watch(self, process: subprocess.Popen[bytes]) -> str:
+    def _watch(self, process: Process) -> str:
         """Wait for the worker to end; return a sentence if its time limit ended it."""
         limit, worked, last = self.job.time_limit, 0.0, time.monotonic()
         log = self.job.cell.work / "log.txt"
@@ -164,7 +178,7 @@ class Supervisor:
             if limit and worked > limit:
                 return self._end_late(process)
 
-    def _end_late(self, process: subprocess.Popen[bytes]) -> str:
+    def _end_late(self, process: Process) -> str:
         phase = f" while {self._phase!r}" if self._phase else ""
         process.terminate()
         try:

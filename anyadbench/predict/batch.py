@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from anyadbench.predict.predictor import Predictor
 
 
+FORMAT = 2
+"""Version of what a patient's files say; raise it whenever that changes. 2: no score where no slice counts."""
+
+
 @dataclass(frozen=True)
 class Patient:
     """One patient of a batch, or one scan of a patient who has several.
@@ -145,7 +149,7 @@ def request_hash(patient: Patient, predictor: Predictor, settings: Any) -> str:
         parts = entries(path if path.is_dir() else path.parent) if series else [path, *_partner(path)]
         stats = [(part.name, part.stat()) for part in parts if part.exists()]
         files.append([name, str(path), [[part, stat.st_size, stat.st_mtime_ns] for part, stat in stats]])
-    return stable_hash([__version__, predictor.identity, settings, patient.name, files])
+    return stable_hash([__version__, FORMAT, predictor.identity, settings, patient.name, files])
 
 
 def _partner(path: Path) -> list[Path]:

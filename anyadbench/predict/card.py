@@ -227,6 +227,8 @@ def _limits(cell: TrainedCell) -> list[str]:
         "rules out a disease. Artefacts, surgery, other scanners and other age groups can score high too.",
         "Scans must be skull-stripped, 0 outside the brain, and registered to each other. Each slice is scored on "
         "its own; there is no 3D context.",
+        f"Slices with brain on less than {100 * cell.protocol.slices.min_brain:g} % of the training field do not "
+        "count: mask, volume and patient score say nothing about them.",
         "Numbers hold for the test sets above; on other data they are unknown.",
     ]
     subjects = min((row.n_subjects for row in cell.rows), default=0)

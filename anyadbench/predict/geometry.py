@@ -49,11 +49,13 @@ class Placement:
         grid: Grid of the slices, before padding to the training size.
         native: Whether it is the reference's own grid, so that the reference is not resampled.
         tilted: Whether its slices differ in direction from the reference's.
+        cut: Whether its pixels are the reference's own, of which it leaves out those at the edge.
     """
 
     grid: Grid
     native: bool
     tilted: bool = False
+    cut: bool = False
 
 
 def tilt(volume: Volume) -> float:
@@ -70,9 +72,9 @@ def grid_of(volume: Volume) -> Grid:
 def place_slices(reference: Volume, shape: tuple[int, int], spacing: tuple[float, float]) -> Placement:
     """Choose the slices of a patient for a method trained on slices of ``shape`` and ``spacing``.
 
-    They are the reference's own axial slices if these have the same pixel size and fit into the training field;
-    otherwise slices of the training pixel size, centred on the foreground, at the reference's own heights, or, if it is
-    tilted by more than ``MAX_TILT``, across the body's axis.
+    They are the reference's own axial slices if these have the same pixel size and fit into the training field, or
+    are cut to it around the foreground; otherwise slices of the training pixel size, centred on the foreground, at the
+    reference's own heights, or, if it is tilted by more than ``MAX_TILT``, across the body's axis.
 
     Args:
         reference: First input.
@@ -85,6 +87,8 @@ def place_slices(reference: Volume, shape: tuple[int, int], spacing: tuple[float
     same = np.allclose([own[1], own[0]], spacing, rtol=SAME_SPACING, atol=0)
     if same and y <= shape[0] and x <= shape[1] and not turned:
         return Placement(grid_of(reference), True)
+    if same and not turned:
+        return Placement(_cut(reference, shape), False, cut=True)
     axes = _LPS if turned else reference.affine[:3, :3] / np.linalg.norm(reference.affine[:3, :3], axis=0)
     corners = _corners(foreground_box(reference), reference.affine) @ np.linalg.inv(axes).T
     low, high = corners.min(axis=0), corners.max(axis=0)
@@ -97,6 +101,19 @@ def place_slices(reference: Volume, shape: tuple[int, int], spacing: tuple[float
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = axes * step, axes @ start
     return Placement(Grid((shape[1], shape[0], depth), affine), False, turned)
+
+
+def _cut(reference: Volume, shape: tuple[int, int]) -> Grid:
+    """Return the field of ``shape`` on the reference's own voxels, centred on the foreground as ``crop_or_pad`` does.
+
+    A scan with wide air is then shown to a method as the same scan cropped to its foreground is.
+    """
+    low, high = foreground_box(reference)
+    size = np.array([shape[1], shape[0]])
+    start = np.array([*(low[:2] - (size - (high - low + 1)[:2]) // 2), 0.0])
+    affine = reference.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ start
+    return Grid((shape[1], shape[0], reference.shape[2]), affine)
 
 
 def foreground_box(volume: Volume) -> Float[np.ndarray, "2 3"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy as np
 
 from anyadbench.data.trees.background import settle
 from anyadbench.data.trees.problems import BadFile
-from anyadbench.data.trees.volume import Volume, read_with_header, volume_of
+from anyadbench.data.trees.readers.dicom_header import START, begins_as_dicom
+from anyadbench.data.trees.volume import SMALLEST_MM, Volume, read_with_header, volume_of
 from anyadbench.errors import UserError
 from anyadbench.sequences import SEQUENCES
 
@@ -81,8 +83,10 @@ def read_input(
         found = Input(sequence, volume_of(image, sequence), None, "array")
     elif hasattr(source, "dataobj"):
         header = source.header if isinstance(source.header, nibabel.nifti1.Nifti1Header) else None
-        found = Input(sequence, volume_of(source, sequence), header, "image")
+        found = Input(sequence, _of_image(sequence, source), header, "image")
     elif isinstance(source, str | Path):
+        if "\0" in str(source):
+            raise UserError(f"{sequence}: {str(source)!r} holds the character 0, as no path does; give another path.")
         found = _from_path(sequence, Path(os.path.expanduser(source)))
     else:
         kind = type(source).__name__
@@ -101,10 +105,12 @@ def read_input(
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM, by its content."""
+    """Whether a file is DICOM, by its content. A pipe or device is none, and is not opened: that might wait forever."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            return begins_as_dicom(file.read(START))
     except OSError:
         return False
 
@@ -124,6 +130,32 @@ def check_threshold(threshold: Any) -> float:
     return value
 
 
+def _of_image(sequence: str, image: Any) -> Volume:
+    """Return a nibabel image as a volume; its file may be read only now."""
+    affine = image.affine
+    if affine is not None:
+        _check_last_row(sequence, np.asarray(affine, np.float64))
+    try:
+        return volume_of(image, sequence)
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
+        named = getattr(image, "get_filename", lambda: None)()
+        cause = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())[:160]
+        raise BadFile(
+            f"{sequence}: the image" if named is None else f"{sequence}: {named}",
+            f"cannot be read ({cause})",
+            "copy or download it again",
+        ) from error
+
+
+def _check_last_row(sequence: str, affine: np.ndarray) -> None:
+    if affine.shape == (4, 4) and not np.allclose(affine[3], (0, 0, 0, 1), rtol=0, atol=1e-6):
+        row = " ".join(f"{value:g}" for value in affine[3])
+        raise UserError(
+            f"{sequence}: the affine's last row is {row} and not 0 0 0 1, as if it were transposed or scaled; give it "
+            "as nibabel's image.affine has it."
+        )
+
+
 def _affine(sequence: str, spacing: Any, affine: Any) -> np.ndarray:
     if affine is None:
         x, y, z = _steps(sequence, spacing)
@@ -135,6 +167,12 @@ def _affine(sequence: str, spacing: Any, affine: Any) -> np.ndarray:
     if spacing is not None or found.shape != (4, 4) or not np.isfinite(found).all():
         cause = "takes spacing or affine, not both" if spacing is not None else "needs a finite 4 × 4 affine"
         raise UserError(f"{sequence}: an array {cause}; give affine=image.affine of nibabel, or spacing=(x, y, z).")
+    _check_last_row(sequence, found)
+    if abs(np.linalg.det(found[:3, :3])) < SMALLEST_MM**3:
+        raise UserError(
+            f"{sequence}: the affine cannot be inverted, because its axes span no volume; give it as nibabel's "
+            "image.affine has it."
+        )
     return found
 
 
@@ -149,10 +187,19 @@ def _steps(sequence: str, spacing: Any) -> tuple[float, float, float]:
 
 
 def _from_path(sequence: str, path: Path) -> Input:
-    if path.is_dir() or is_dicom(path):
-        from anyadbench.predict.dicom import read_series
+    try:
+        if path.is_dir() or is_dicom(path):
+            from anyadbench.predict.dicom import read_series
 
-        image = read_series(path) if path.is_dir() else read_series(path.parent, path)
-        return Input(sequence, volume_of(image, str(path)), None, str(path))
-    volume, header = read_with_header(path)
+            image = read_series(path) if path.is_dir() else read_series(path.parent, path)
+            return Input(sequence, volume_of(image, str(path)), None, str(path))
+        if path.exists() and not path.is_file():
+            raise BadFile(
+                path, "is neither a file nor a folder, but a pipe or a device", "save the scan to a file first"
+            )
+        volume, header = read_with_header(path)
+    except OSError as error:
+        raise BadFile(
+            path, f"cannot be read ({error.strerror or error})", "give another path, or fix this one"
+        ) from error
     return Input(sequence, volume, header, str(path))

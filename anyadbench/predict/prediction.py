@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anyadbench.names import readable_values
 from anyadbench.predict.findings.sentences import MEANING
 from anyadbench.results.normals import top_mean
 from anyadbench.sequences import format_subset
@@ -70,8 +71,8 @@ class Prediction:
             that are not scored (less than 1 % brain) and outside the training field. Outside the brain 0, or the
             lowest score in the brain if that is below 0.
         mask: Where the map is above the threshold inside the brain, in slices that count and in clusters that are not
-            too small; ``None`` without a threshold, and where the whole scan differs so much from the normals that
-            none holds (see the notes).
+            too small; ``None`` without a threshold, where no slice counts, and where the whole scan differs so much
+            from the normals that none holds (see the notes).
         affine: From indices of ``map`` to NIfTI world coordinates in mm.
         header: NIfTI header of the first input's file, or ``None``.
         slices: Scored slices, from inferior to superior.
@@ -95,6 +96,7 @@ class Prediction:
         preparation: What was done to the scans before; ``None`` if nothing was.
         seconds: Time that the prediction took, from reading the scans to the map on their grid.
         volumes: Every input as it was read, in LPS order on its own grid, in the order given.
+        n_brain: Slices with any brain, scored or not.
     """
 
     map: Float32[np.ndarray, "a b c"]
@@ -121,6 +123,12 @@ class Prediction:
     preparation: Prepared | None = None
     seconds: float = 0.0
     volumes: Mapping[str, Volume] = field(default_factory=dict)
+    n_brain: int = 0
+
+    @property
+    def n_counted(self) -> int:
+        """Slices that count: mask, volume and patient score say nothing about the others of ``n_brain``."""
+        return sum(item.counted for item in self.slices)
 
     @property
     def transforms(self) -> dict[str, Float[np.ndarray, "4 4"]]:
@@ -144,19 +152,18 @@ class Prediction:
         return own_voxels(self, sequence)
 
     @cached_property
-    def patient_score(self) -> float:
+    def patient_score(self) -> float | None:
         """Mean of the map over the highest hundredth of the brain pixels of all slices that count.
 
-        Of all slices where none counts. It is not a measure of lesion load.
+        ``None`` where no slice counts. It is not a measure of lesion load.
         """
         counted = np.array([item.counted for item in self.slices])
-        rows = counted if (self.grid_brain.any(axis=(1, 2)) & counted).any() else np.ones_like(counted)
-        pixels = self.grid_maps[rows][self.grid_brain[rows]]
-        return top_mean(pixels if len(pixels) else self.grid_maps[rows].ravel())
+        pixels = self.grid_maps[counted][self.grid_brain[counted]]
+        return top_mean(pixels) if len(pixels) else None
 
     @property
     def volume_ml(self) -> float | None:
-        """Volume above the threshold in millilitres; ``None`` without a threshold."""
+        """Volume above the threshold in millilitres; ``None`` without a mask."""
         if self.mask is None:
             return None
         return float(self.mask.sum() * abs(np.linalg.det(self.affine[:3, :3])) / 1000)
@@ -167,8 +174,8 @@ class Prediction:
         return self.threshold_from == GIVEN
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything except the arrays as plain values."""
-        return {
+        """Return everything except the arrays as plain values; names that are not UTF-8 are shown with escapes."""
+        found = {
             "use": USE,
             "cell": dict(self.origin),
             "inputs": {name: dict(facts) for name, facts in self.inputs.items()},
@@ -180,6 +187,8 @@ class Prediction:
             "threshold": self.threshold,
             "threshold_from": self.threshold_from,
             "volume_above_threshold_ml": self.volume_ml,
+            "slices_with_brain": self.n_brain,
+            "slices_counted": self.n_counted,
             "seconds": round(self.seconds, 3),
             "prepared": [asdict(step) for step in self.prepared],
             "transforms": {name: move.tolist() for name, move in self.transforms.items()},
@@ -190,6 +199,7 @@ class Prediction:
             "notes": list(self.notes),
             "slices": [asdict(item) for item in self.slices],
         }
+        return dict(readable_values(found))
 
     def save(
         self, folder: str | Path, name: str = "patient", *, dicom_seg: bool = False, dicom_ids: bool = False

@@ -23,6 +23,7 @@ from anyadbench.plugins import code_hash, find_method
 from anyadbench.predict.cell import TrainedCell, read_cell
 from anyadbench.predict.findings.clusters import find_clusters
 from anyadbench.predict.findings.compare import compared
+from anyadbench.predict.findings.counting import counting_notes, has_mask, unscored_notes
 from anyadbench.predict.findings.inside import brain_of, keep_inside
 from anyadbench.predict.findings.scored import score_slices, slice_table
 from anyadbench.predict.findings.settings import read_settings
@@ -146,11 +147,12 @@ class Predictor:
         above = found > np.where(counts, limit, np.inf)
         if own is None:
             notes.append(origin)
+        notes += counting_notes(slices, subsets, None if own is None else limits)
         native = np.ascontiguousarray(reference.to_native(keep_inside(found, brain)))
         clusters = find_clusters(reference.to_native(above), native, reference.native_affine, settings.smallest_ml)
         prediction = Prediction(
             map=native,
-            mask=None if own is None else clusters.labels > 0,
+            mask=clusters.labels > 0 if own is not None and has_mask(slices, subsets, limits) else None,
             affine=reference.native_affine,
             header=inputs[0].header,
             slices=slice_table(scored, slices, subsets, limits, placement, reference),
@@ -170,7 +172,10 @@ class Predictor:
             preparation=prepared,
             seconds=time.monotonic() - began + _seconds_before(prepare),
             volumes={item.sequence: item.volume for item in inputs},
+            n_brain=slices.n_brain,
         )
+        if prediction.patient_score is None:
+            return replace(prediction, notes=(*prediction.notes, *unscored_notes(prediction)))
         volumes_ml = (float(part.sum()) * float(np.prod(reference.spacing)) / 1000 for part in (above, counts))
         result = compared(prediction, settings.basis(self.cell, self.own), *volumes_ml)
         return replace(result, alarm=settings.alarm(result))
@@ -339,6 +344,8 @@ def _notes(inputs: list[Input], placement: Placement) -> list[str]:
     if placement.tilted:
         degrees = tilt(inputs[0].volume)
         found.append(f"The first input is tilted by {degrees:.0f}°, so slices were cut across the body's axis instead.")
+    elif placement.cut:
+        found.append("Slices were cut to the field of the method's training around the brain.")
     elif not placement.native:
         found.append("Slices were resampled to the pixel size and field of the method's training.")
     return found

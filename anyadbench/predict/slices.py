@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from anyadbench.data.slices.intensity import scale_values
 from anyadbench.data.slices.rules import PERCENTILE
 from anyadbench.data.trees.files import ScanFiles
 from anyadbench.data.trees.layouts import LAYOUTS
-from anyadbench.data.trees.nifti_scan import Scan
+from anyadbench.data.trees.nifti_scan import MIN_BRAIN, Scan
 from anyadbench.data.trees.scan_slices import Part, nifti_part, percentile_column
 from anyadbench.errors import UserError
 from anyadbench.predict.geometry import crop_or_pad, undo_geometry
@@ -22,7 +22,7 @@ from anyadbench.predict.geometry import crop_or_pad, undo_geometry
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jaxtyping import Float32, Int
+    from jaxtyping import Bool, Float32, Int
 
     from anyadbench.data.trees.volume import Volume
     from anyadbench.protocols.model import Protocol
@@ -30,19 +30,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PatientSlices:
-    """The slices of one patient that contain some brain.
+    """The slices of one patient that are scored: those with brain on at least ``MIN_BRAIN`` of the training field.
 
     Attributes:
         part: The patient's part of a slice store: 16-bit slices, percentiles, heights, brain fractions.
         protocol: Defines sequences and intensity scale.
         shape: Height and width of the training slices, before the protocol resizes and crops them.
         standard: The standard scale, where the protocol matches histograms.
+        n_brain: Slices with any brain, scored or not.
     """
 
     part: Part
     protocol: Protocol
     shape: tuple[int, int]
     standard: Standard = field(default_factory=dict)
+    n_brain: int = 0
 
     @staticmethod
     def cut(
@@ -51,15 +53,27 @@ class PatientSlices:
         """Cut volumes on one grid into slices.
 
         Raises:
-            UserError: If no slice contains any brain.
+            UserError: If no slice contains enough brain to be scored.
         """
         first = next(iter(volumes.values()))
+        seen = np.array([np.count_nonzero(plane) for plane in _shown(volumes)])
+        shares = seen / (shape[0] * shape[1])
+        if not (shares >= MIN_BRAIN).any():
+            if not seen.any():
+                cause = "contains no brain: every slice is background (0)"
+                raise UserError(f"{first.path} {cause}; give the right image.")
+            raise UserError(
+                f"{first.path} has brain on at most {100 * shares.max():.2g} % of the training field in any slice, and "
+                f"slices below {100 * MIN_BRAIN:g} % are not scored; give a scan of the whole head, or correct its "
+                "voxel size."
+            )
         files = ScanFiles("patient", "patient", "", {}, None, Path())
         scan = Scan(files, volumes, np.zeros(first.shape, np.uint8), dict.fromkeys(volumes, ""))
         part = nifti_part(scan, LAYOUTS["phantom"])
-        if not part.slices:
-            raise UserError(f"{first.path} contains no brain: every slice is background (0); give the right image.")
-        return PatientSlices(part, protocol, shape, standard or {})
+        # A part keeps slices by their share of the scan's own field, which depends on the air around the head.
+        keep = [i for i, item in enumerate(part.slices) if shares[item["slice"]] >= MIN_BRAIN]
+        part = replace(part, images=part.images[keep], masks=part.masks[keep], slices=[part.slices[i] for i in keep])
+        return PatientSlices(part, protocol, shape, standard or {}, int(np.count_nonzero(seen)))
 
     def __len__(self) -> int:
         return len(self.part.slices)
@@ -104,3 +118,7 @@ class PatientSlices:
     def counts(self, item: Mapping[str, Any]) -> bool:
         """Return whether a slice has as much brain as the protocol's slice rules require."""
         return self.brain(item) >= self.protocol.slices.min_brain
+
+
+def _shown(volumes: Mapping[str, Volume]) -> Bool[np.ndarray, "z y x"]:
+    return np.logical_or.reduce([volume.shown.transpose(2, 1, 0) for volume in volumes.values()])

@@ -15,6 +15,7 @@ import numpy as np
 
 from anyadbench.errors import UserError
 from anyadbench.files import json_bytes, make_folder, remove_leftovers, write_json, write_together
+from anyadbench.names import readable
 from anyadbench.predict.findings.clusters import clusters_csv
 from anyadbench.predict.prepare.own_voxels import OwnVoxels, other_files, own_files
 from anyadbench.predict.segments.dicom_seg import seg_files, seg_name
@@ -70,7 +71,7 @@ def write_prediction(
     files.update({folder / seg_name(sequence): data for sequence, data in (segments or {}).items()})
     files[folder / REPORT] = report.encode("utf-8", "backslashreplace")
     files[folder / SCORES] = json_bytes(
-        {**prediction.as_json(), "subsets": subsets, "patient": name, "request": request}
+        {**prediction.as_json(), "subsets": subsets, "patient": readable(name), "request": request}
     )
 
     left = [path for path in [*own_files(folder), *seg_files(folder)] if path not in files]

@@ -35,6 +35,10 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], compress: bool = T
                 np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
 
 
+ODD = (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, RecursionError)
+"""What odd contents of a well-formed file raise in code that expects others: the one list for all readers."""
+
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -51,11 +55,24 @@ def parsed_arrays(path: Path, source: str, limit: int, parse: Callable[[dict[str
     Raises:
         UserError: If it is too large or damaged.
     """
-    arrays = load_arrays(path, source, limit)
+    return parsed(load_arrays(path, source, limit), parse, f"{source} is damaged; {fix}.")
+
+
+def parsed(arrays: A, parse: Callable[[A], T], damaged: str) -> T:
+    """Return what ``parse`` makes of the contents of a file.
+
+    Args:
+        arrays: Of the file.
+        parse: Raises whatever odd contents cause.
+        damaged: The sentence that says so.
+
+    Raises:
+        UserError: With this sentence, or the one that ``parse`` raises.
+    """
     try:
         return parse(arrays)
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError, RecursionError):
-        raise UserError(f"{source} is damaged; {fix}.") from None
+    except ODD:
+        raise UserError(damaged) from None
 
 
 def load_arrays(path: Path, source: str, limit: int = MAX_BYTES) -> dict[str, np.ndarray]:

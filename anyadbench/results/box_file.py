@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyadbench.errors import UserError
 from anyadbench.files import write_text
+from anyadbench.results.arrays import ODD
 from anyadbench.results.read import inside
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def read_boxes_of(folder: Path) -> dict[tuple[str, str], RowBoxes]:
         if head["format"] != _FORMAT:
             raise ValueError("format")
         rows = [_row(item) for item in head["rows"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, *ODD):
         raise UserError(f"{folder.name}/{FILE} is damaged; run the cell again.") from None
     return {(row.test, row.subset): row for row in rows}
 

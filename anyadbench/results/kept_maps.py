@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.errors import UserError
-from anyadbench.results.arrays import load_arrays
+from anyadbench.results.arrays import load_arrays, parsed
 from anyadbench.results.read import inside
 
 if TYPE_CHECKING:
@@ -64,11 +64,9 @@ def read_maps(folder: Path) -> KeptMaps | str:
     name = f"{folder.name}/scores/maps.npz"
     damaged = f"{name} is damaged; run the cell again."
     try:
-        return _checked(load_arrays(path, name, MAX_BYTES)) or damaged
+        return parsed(load_arrays(path, name, MAX_BYTES), _checked, damaged) or damaged
     except UserError as error:
         return str(error)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return damaged
 
 
 def _checked(arrays: dict[str, Any]) -> KeptMaps | None:

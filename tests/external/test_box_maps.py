@@ -65,6 +65,22 @@ def test_the_command_prints_the_numbers(scored: tuple[Path, Path], capsys: pytes
         ("filename,x,y,width\na,1,1,1\n", r"lacks the column 'height'; name its columns filename, x, y, width, height"),
         ("filename,x,y,width,height\na,1,1,0,4\n", r"line 2, has a box of 0 x 4 pixels; give it a size"),
         ("filename,x,y,width,height\na,1,left,3,4\n", r"line 2: .*left.*; give four numbers"),
+        ("filename,x,y,width,height\na,1,inf,3,4\n", r"line 2, holds NaN or infinity; give four numbers"),
+        (
+            "filename,x,y,width,height\na,1,1,3,4\n\na,,,,\n",
+            r"lines 2 and 4, says that a has no box and that it has one",
+        ),
+        (
+            "filename,x,y,width,height\na,,,,\na,1,1,3,4\n",
+            r"lines 2 and 3, says that a has no box and .*; keep the right",
+        ),
+        (
+            "filename,x,y,width,height\nx/a_1.png,1,1,3,4\ny/a_1.png,2,2,3,4\n",
+            r"lines 2 and 3, names both x/a_1.png and y/a_1.png, which are one image a_1 here; give each image",
+        ),
+        ("filename,x,y,width,height\na.png,1,1,3,4\na.jpg,2,2,3,4\n", r"lines 2 and 3, names both a.png and a.jpg"),
+        ("filename,x,y,width,height\n,1,1,3,4\n", r"line 2, names no image; add its file name"),
+        ("filename,x,y,width,height\n/,1,1,3,4\n", r"line 2, names no image"),
     ],
 )
 def test_a_table_that_holds_no_boxes_is_refused(tmp_path: Path, table: str, sentence: str) -> None:
@@ -72,6 +88,24 @@ def test_a_table_that_holds_no_boxes_is_refused(tmp_path: Path, table: str, sent
     path.write_text(table)
     with pytest.raises(UserError, match=sentence):
         read_boxes(path)
+
+
+def test_a_box_that_is_listed_twice_counts_once_and_is_mentioned(
+    scored: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    maps, table = scored
+    once = score_boxes(maps, table, 0.5)
+    table.write_text(f"{TABLE}./a.png,3.0,2,5,4\nc.png,,,,\n")
+    twice = score_boxes(maps, table, 0.5)
+    assert (once.boxes, once.metrics, once.notes) == (twice.boxes, twice.metrics, ())
+    assert [note.partition(" lists ")[2] for note in twice.notes] == [
+        "a box of a twice (lines 2 and 5), which counts once.",
+        "c without a box twice (lines 4 and 6), which counts once.",
+    ]
+    with pytest.raises(SystemExit):
+        main(["score-boxes", "--maps", str(maps), "--boxes", str(table), "--threshold", "0.5", "--json"])
+    out = capsys.readouterr()
+    assert "which counts once." in out.err and json.loads(out.out)["boxes"] == 2
 
 
 def test_what_is_no_map_of_an_image_is_refused(scored: tuple[Path, Path]) -> None:
@@ -82,7 +116,7 @@ def test_what_is_no_map_of_an_image_is_refused(scored: tuple[Path, Path]) -> Non
             r"a.npy has 4 x 4 pixels, and a box at \(3.0, 2.0, 5.0, 4.0\) that .*; write maps at the size",
         ),
         (np.zeros((2, 16, 16)), r"a.npy has the shape \(2, 16, 16\) and type float64; write a map of numbers, H x W"),
-        (np.full((16, 16), np.inf), r"a.npy holds NaN or infinity; write finite scores"),
+        (np.full((16, 16), np.inf), r"a.npy holds NaN or infinite values as float32; write finite scores"),
     ):
         np.save(maps / "a.npy", array)
         with pytest.raises(UserError, match=sentence):

@@ -10,11 +10,14 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from trees import LPS
+from trees import LPS, make_tree
 
 from anyadbench.cells.stores import open_stores
+from anyadbench.data.store.build import prepare
+from anyadbench.data.trees.layouts import get_layout
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.errors import UserError
+from anyadbench.external.map_files import MapFolder
 from anyadbench.external.scored_maps import ScoreRequest, score_maps
 from anyadbench.protocols.reader import read_protocol
 from anyadbench.results import CellResult
@@ -186,6 +189,19 @@ def test_a_table_saved_by_a_spreadsheet_is_read_and_contradictions_are_refused(
         assert sentence in refusal(broken.parent, options)
 
 
+def test_a_volume_without_a_slice_of_its_scan_is_one_sentence(tmp_path: Path) -> None:
+    store = prepare(make_tree("anyad-png", tmp_path / "tree", 2), get_layout("anyad-png"), tmp_path / "store")
+    scan, number = str(store.slices["scan"].iloc[-1]), int(store.slices["slice"].iloc[-1])
+    height, width = store.shape
+    path = tmp_path / "maps/F" / f"{scan}.nii"
+    path.parent.mkdir(parents=True)
+    nifti.nifti1.Nifti1Image(np.zeros((width, height, number), np.float32), LPS).to_filename(path)
+    maps = MapFolder(tmp_path / "maps", store, ("F",))
+    assert maps.read("F", scan, number - 1).shape == store.shape
+    with pytest.raises(UserError, match=rf"lacks slice {number} of {scan} \(it has {number}, from 0\); write"):
+        maps.read("F", scan, number)
+
+
 def test_scores_finer_than_float32_are_reported_in_one_line(
     tmp_path: Path, scans: list[str], options: list[str], tiny_phantom: Path
 ) -> None:
@@ -195,4 +211,5 @@ def test_scores_finer_than_float32_are_reported_in_one_line(
         image = nifti.load(path)
         nifti.nifti1.Nifti1Image(1 + 1e-9 * np.asarray(image.dataobj), image.affine).to_filename(path)
     (line,) = score(tmp_path / "maps", options)
-    assert "has float64 scores" in line and "become equal" in line and "rescale the maps" in line
+    assert "has scores that differ by less than float32 can hold" in line
+    assert "become equal" in line and "rescale the maps" in line

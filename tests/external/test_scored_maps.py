@@ -171,6 +171,11 @@ def _text(maps: Path) -> None:
     next((maps / "T1").rglob("*.npy")).write_text("no array")
 
 
+def _archive(maps: Path) -> None:
+    with next((maps / "T1").rglob("*.npy")).open("wb") as file:
+        np.savez(file, np.zeros((3, 4)))
+
+
 def _cube(maps: Path) -> None:
     np.save(next((maps / "T1").rglob("*.npy")), np.zeros((3, 4, 5)))
 
@@ -186,8 +191,9 @@ def _volume(maps: Path) -> None:
     [
         (_remove, ".npy missing: T1 needs a map of every slice, or no folder at all."),
         (_nan, "holds NaN or infinite values as float32; give finite scores."),
-        (_text, "is not an array written by numpy.save; write it again."),
-        (_open_header, "is not an array written by numpy.save; write it again."),
+        (_text, "cannot be read as an array (it does not begin as numpy.save begins a file); write it again with"),
+        (_open_header, "cannot be read as an array ("),
+        (_archive, "is a ZIP archive, such as numpy.savez writes, where one array is expected; write it again with"),
         (_cube, "holds float64 of shape (3, 4, 5); give numbers as height x width."),
         (_volume, "has the shape (4, 5, 6) (LPS) where its scan"),
         (lambda maps: (maps / "F+T3").mkdir(), "is not named after a subset of the protocol; rename or move it."),

@@ -35,7 +35,7 @@ def build(
     """Build a method on random weights, with a fixed seed."""
     torch.manual_seed(0)
     params = descriptor.resolve(budget, overrides)
-    weights = random_weights(descriptor, profile, str(params.get("encoder", "profile")))
+    weights = random_weights(descriptor, profile, str(params.get("encoder", params.get("backbone", "profile"))))
     return descriptor.build(Context(params, sequences, GRID, weights, missing))
 
 

@@ -100,3 +100,58 @@ def write_series(
             one.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{uid}_{start + k:03d}.dcm"))
         writer.Execute(one)
+
+
+def text(value: str, kind: bytes = b"DS") -> tuple[bytes, bytes]:
+    """Return type and bytes of a text value."""
+    return kind, value.encode()
+
+
+def short(value: int) -> tuple[bytes, bytes]:
+    """Return type and bytes of an unsigned short."""
+    return b"US", struct.pack("<H", value)
+
+
+def write_slice(
+    path: Path, picture: np.ndarray, height: float = 0.0, more: dict[int, tuple[bytes, bytes] | None] | None = None,
+    *, preamble: bool = True, implicit: bool = False,
+) -> None:  # fmt: skip
+    """Write a picture as one classic MR file, byte by byte, ``height`` mm up.
+
+    Args:
+        path: The file.
+        picture: ``rows columns`` of 16 or 32 bits, signed or not.
+        height: Its position.
+        more: Elements by tag that are written in addition or instead; ``None`` leaves one out, the type ``b"as is"``
+            writes the bytes without a head.
+        preamble: Whether it begins with 128 bytes, ``DICM`` and the meta header.
+        implicit: Whether the data set is in implicit VR.
+    """
+    kind, bits = b"1.2.840.10008.5.1.4.1.1.4\0", picture.dtype.itemsize * 8
+    elements: dict[int, tuple[bytes, bytes] | None] = {
+        0x00080016: (b"UI", kind), 0x00080018: (b"UI", f"1.2.{int(height * 10) + 1}".encode()),
+        0x00080060: text("MR", b"CS"), 0x00180050: text("4"), 0x0020000D: (b"UI", b"1.2.3\0"),
+        0x0020000E: (b"UI", b"1.2.4\0"), 0x00200032: text(f"-20\\-30\\{height:g}"),
+        0x00200037: text("1\\0\\0\\0\\1\\0"), 0x00280002: short(1), 0x00280004: text("MONOCHROME2", b"CS"),
+        0x00280010: short(picture.shape[0]), 0x00280011: short(picture.shape[1]), 0x00280030: text("1.5\\0.5"),
+        0x00280100: short(bits), 0x00280101: short(bits), 0x00280102: short(bits - 1),
+        0x00280103: short(int(picture.dtype.kind == "i")), 0x7FE00010: (b"OW", picture.tobytes()),
+    }  # fmt: skip
+    body = b""
+    for tag, found in sorted((elements | (more or {})).items()):
+        if found is None:
+            continue
+        name, value = found
+        if name == b"as is":
+            body += value
+        elif implicit:
+            value += b" " * (len(value) % 2)
+            body += struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(value)) + value
+        else:
+            body += element(tag, name, value)
+    syntax = b"1.2.840.10008.1.2\0" if implicit else b"1.2.840.10008.1.2.1\0"
+    meta = element(0x00020001, b"OB", b"\0\1") + element(0x00020002, b"UI", kind)
+    meta += element(0x00020003, b"UI", b"1.2.3.9\0") + element(0x00020010, b"UI", syntax)
+    head = bytes(128) + b"DICM" + element(0x00020000, b"UL", struct.pack("<I", len(meta))) + meta
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes((head if preamble else b"") + body)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +72,14 @@ def _untimed(table: bytes) -> bytes:
 
 
 def pids_below(folder: Path) -> list[int]:
-    """Processes whose command line names ``folder``."""
+    """Processes whose command line names ``folder``, or whose errors go below it (a forked worker's)."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                if str(folder).encode() in (entry / "cmdline").read_bytes():
+            with suppress(OSError):
+                named = str(folder).encode() in (entry / "cmdline").read_bytes()
+                if named or os.readlink(entry / "fd" / "2").startswith(f"{folder}/"):
                     found.append(int(entry.name))
-            except OSError:
-                continue
     return found
 
 

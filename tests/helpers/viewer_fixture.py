@@ -70,7 +70,7 @@ def a_prediction(codes: str = "RAS", threshold: float | None = 0.5, **changes: A
         threshold=threshold, threshold_from="99th percentile of <validation> normals", notes=(f"A note: {HOSTILE}",),
         data=None, origin=ORIGIN, brain=brain, clusters=clusters.listed, cluster_labels=clusters.labels, seconds=1.25,
         percentiles=PERCENTILES, reference=None if threshold is None else REFERENCE,
-        volumes=volumes, inputs={name: _facts(volume) for name, volume in volumes.items()},
+        n_brain=SHAPE[2] - 4, volumes=volumes, inputs={name: _facts(volume) for name, volume in volumes.items()},
     )  # type: ignore[arg-type]  # fmt: skip
     return replace(made, **changes)
 

@@ -245,7 +245,7 @@ def test_an_unknown_launcher_or_setting_is_refused(tmp_path: Path) -> None:
         find_launcher("shell")(jobs(tmp_path, "cpu", 1), LaunchOptions(Silent(), 0, {"x": "1"}))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="no such setting. Did you mean 'partition'"):
         slurm.launch(jobs(tmp_path, "cpu", 1), LaunchOptions(Silent(), 0, {"partitio": "1"}))  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="--launcher-option time=soon: give a number"):
+    with pytest.raises(UserError, match="--launcher-option time=soon is out of range; give a whole number"):
         slurm.launch(jobs(tmp_path, "cpu", 1), LaunchOptions(Silent(), 0, {"time": "soon"}))  # type: ignore[arg-type]
 
 

@@ -255,6 +255,33 @@ def test_a_method_that_gives_no_numbers_costs_only_that_patient(
     assert (tmp_path / "out" / "ben" / "anomaly.nii.gz").is_file()
 
 
+def test_an_unexpected_error_costs_only_its_patient(
+    trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from anyadbench.predict.predictor import Predictor
+
+    prepare = Predictor.prepare
+
+    def sometimes(self: Predictor, scans: Any, *arguments: Any, **options: Any) -> Any:
+        if "Phantom_002" in str(scans):
+            raise RuntimeError("no kernel\nof that size")
+        return prepare(self, scans, *arguments, **options)
+
+    monkeypatch.setattr(Predictor, "prepare", sometimes)
+    bad, good = (scan_path(tiny_phantom, name, "flair") for name in ("Phantom_002_1", "Phantom_001_1"))
+    (tmp_path / "table.csv").write_text(f"patient,flair\nanna,{bad}\nben,{good}\n")
+    options = ("--cell", trained_cells["pixelstats"], "--table", tmp_path / "table.csv", "--out", tmp_path / "out")
+    assert call(*options) == 1
+    said = capsys.readouterr().err
+    sentence = "1/2 anna: Prediction ended with an unexpected error (RuntimeError: no kernel of that size)"
+    assert f"{sentence}; --traceback shows where; check the scans, or leave them out.\n" in said
+    assert "Traceback" not in said and failures(tmp_path / "out") == {"anna": True, "ben": False}
+    assert call(*options, "--traceback") == 1
+    said = capsys.readouterr().err
+    assert f"{sentence}; check the scans" in said and "  | RuntimeError: no kernel" in said
+
+
 @pytest.mark.parametrize("command", ["predict", "card"])
 def test_an_unwritable_folder_is_reported_with_the_option_out(
     command: str, trained_cells: dict[str, Path], tiny_phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

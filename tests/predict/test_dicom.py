@@ -19,6 +19,7 @@ from anyadbench.data.trees.readers.dicom_header import read_header
 from anyadbench.data.trees.volume import read_volume, volume_of
 from anyadbench.errors import UserError
 from anyadbench.predict.dicom import read_series
+from anyadbench.predict.series.stack import Place, stack_of
 
 
 def test_a_series_is_predicted_as_its_nifti_file_is(
@@ -85,10 +86,8 @@ def test_a_series_that_is_not_one_even_stack_is_refused(tiny_phantom: Path, tmp_
 
 
 def test_slices_without_a_position_are_refused(tmp_path: Path) -> None:
-    from anyadbench.predict.dicom import _stack
-
     with pytest.raises(UserError, match="has slices without a position"):
-        _stack(tmp_path, [("0\\0\\0", "1\\0\\0\\0\\1\\0"), ("", "1\\0\\0\\0\\1\\0")])
+        stack_of(tmp_path, [Place("0\\0\\0", "1\\0\\0\\0\\1\\0"), Place("", "1\\0\\0\\0\\1\\0")])
 
 
 def test_without_simpleitk_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,10 +181,8 @@ def test_a_mosaic_is_refused(tiny_phantom: Path, tmp_path: Path) -> None:
 
 
 def test_slices_without_a_direction_are_refused(tmp_path: Path) -> None:
-    from anyadbench.predict.dicom import _stack
-
     with pytest.raises(UserError, match="has slices without a direction"):
-        _stack(tmp_path, [("0\\0\\0", "0\\0\\0\\0\\0\\0"), ("0\\0\\1", "0\\0\\0\\0\\0\\0")])
+        stack_of(tmp_path, [Place("0\\0\\0", "0\\0\\0\\0\\0\\0"), Place("0\\0\\1", "0\\0\\0\\0\\0\\0")])
 
 
 def test_a_series_of_a_tilted_gantry_keeps_its_lean(tiny_phantom: Path, tmp_path: Path) -> None:

@@ -108,9 +108,9 @@ def read_replicates(folder: Path, result: CellResult) -> dict[RowKey, RowReplica
     """Return the values without a subject of every row with slices, from their file or else from the statistics.
 
     Raises:
-        UserError: If neither can be read.
+        UserError: If neither can be read, or the values of the rows are not those of the result.
     """
-    from anyadbench.metrics.rows.replicates import from_arrays
+    from anyadbench.metrics.rows.replicates import from_arrays, require_points
     from anyadbench.results.arrays import load_arrays
 
     name = "scores/jackknife.npz"
@@ -120,7 +120,9 @@ def read_replicates(folder: Path, result: CellResult) -> dict[RowKey, RowReplica
         found = {(row.test, row.subset): statistics.row((row.test, row.subset))[1] for row in result.rows}
         return {place: row for place, row in found.items() if row is not None}
     try:
-        return from_arrays(load_arrays(path, f"{folder.name}/{name}"))
+        rows = from_arrays(load_arrays(path, f"{folder.name}/{name}"))
+        require_points(rows, {(row.test, row.subset): row.metrics for row in result.rows})
     except UserError as error:
         text = str(error)
         raise UserError(text if text.startswith(folder.name) else f"{folder.name}/{name}: {text}") from None
+    return rows

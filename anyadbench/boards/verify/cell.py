@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anyadbench.boards.aggregate.recompute import Statistics, read_replicates, read_statistics
+from anyadbench.boards.aggregate.recompute import Statistics, read_statistics
 from anyadbench.boards.verify.claims import check_claims
 from anyadbench.boards.verify.counts import check_counts
-from anyadbench.boards.verify.findings import RESAMPLED, CellReport, at, compare
+from anyadbench.boards.verify.findings import CellReport, at, compare
+from anyadbench.boards.verify.labels import check_labels
+from anyadbench.boards.verify.replicates import GROUPED, check_replicates
 from anyadbench.boards.verify.twins import fingerprints
 from anyadbench.boards.verify.whole_scans import check_whole_scans, take_close_sites
 from anyadbench.errors import UserError
@@ -18,6 +20,7 @@ from anyadbench.metrics.names import BALANCED
 from anyadbench.metrics.rows.grouped import GroupedSteps
 from anyadbench.metrics.rows.row_numbers import IGNORED_PX
 from anyadbench.protocols.model import Protocol
+from anyadbench.results.arrays import ODD
 from anyadbench.results.cellfiles import NEEDED, SLICE_TABLES, RowKey
 from anyadbench.results.read import inside, load_result, read_json
 from anyadbench.results.schema import CellResult, Row
@@ -25,9 +28,6 @@ from anyadbench.sequences import AS_AVAILABLE, format_subset
 
 if TYPE_CHECKING:
     from anyadbench.metrics.rows.replicates import RowReplicates
-
-GROUPED = 5e-3
-"""How far a published row's values on fewer subjects may lie from those of its groups of steps."""
 
 _POLICY = ("device", "dtype", "tf32", "deterministic", "threads")
 _SAME = ("test", "subset", "sequences", "feed", "n_emptied")
@@ -85,11 +85,12 @@ def _check_origin(
     if protocol is None:
         return
     try:
+        check_labels(report, result, protocol)
         check_claims(report, result, protocol, manifest, head)
         if statistics is not None:
             check_counts(report, result, protocol, manifest, statistics)
             check_whole_scans(report, result, protocol, manifest, statistics)
-    except (TypeError, ValueError, KeyError, AttributeError):
+    except ODD:
         report.note("manifest.json", "does not have the form that a run gives it; run the cell again.")
 
 
@@ -211,7 +212,7 @@ def check_selection(report: CellReport, result: CellResult, statistics: Statisti
             }
             for name, parts in chosen.items()
         }
-    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+    except (UserError, *ODD):
         report.note("manifest.json", "does not list the selected slices of every test set.")
         return
     for place, records in statistics.slices.items():
@@ -286,7 +287,7 @@ def _check_derived(
 ) -> None:
     from anyadbench.metrics.core.ranking import curve_points
 
-    _check_replicates(report, result, statistics, again)
+    check_replicates(report, result, statistics, again)
     if inside(report.folder, "scores/curves.json") is not None:
         curves = {f"{test}|{label}": curve_points(part.steps) for (test, label), part in statistics.pixels.items()}
         try:
@@ -300,37 +301,6 @@ def _check_derived(
             )
         except UserError as error:
             report.problems.append(str(error))
-
-
-def _check_replicates(
-    report: CellReport, result: CellResult, statistics: Statistics, again: Mapping[RowKey, RowReplicates | None]
-) -> None:
-    """Check that the values without a subject, if they are stored, are those of the statistics."""
-    import numpy as np
-
-    name = "scores/jackknife.npz"
-    if inside(report.folder, name) is None:
-        return
-    try:
-        stored = read_replicates(report.folder, result)
-    except UserError as error:
-        report.problems.append(str(error))
-        return
-    for place, ours in again.items():
-        kept = stored.get(place)
-        if ours is None or kept is None:
-            if ours is not kept:
-                report.note(name, f"{', '.join(place)} is only in one of it and the slice table.")
-            continue
-        grouped = isinstance(statistics.pixels[place].steps, GroupedSteps)
-        for mine, theirs, close in (
-            (ours.own, kept.own, RESAMPLED), (ours.common, kept.common, GROUPED if grouped else RESAMPLED)
-        ):  # fmt: skip
-            report.numbers += mine.jack.size
-            same = (mine.subjects, mine.metrics) == (theirs.subjects, theirs.metrics)
-            if not same or not np.allclose(mine.jack, theirs.jack, rtol=0, atol=close, equal_nan=True):
-                report.note(name, f"{', '.join(place)}: the values without a subject differ from the statistics'.")
-                break
 
 
 def _check_kept(report: CellReport, statistics: Statistics) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyadbench.results.schema import CellResult
+
+if TYPE_CHECKING:
+    from anyadbench.boards.verify.twins import Prints
 
 EXACT = 1e-12
 RESAMPLED = 1e-9
@@ -35,7 +38,7 @@ class CellReport:
     width: float = 0.0
     remarks: list[str] = field(default_factory=list)
     result: CellResult | None = None
-    prints: dict[tuple[str, ...], str] = field(default_factory=dict)
+    prints: Prints = field(default_factory=dict)
 
     def note(self, name: str, text: str) -> None:
         """Add a problem with one of the cell's files."""

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from anyadbench.boards.aggregate.recompute import Statistics
-from anyadbench.boards.verify.findings import CellReport, at
+from anyadbench.boards.verify.findings import CellReport
+from anyadbench.boards.verify.people import check_people
+from anyadbench.metrics.lesions.rules import OverlapRule, Rule
 from anyadbench.protocols.model import Protocol
 from anyadbench.results.schema import CellResult
 from anyadbench.sequences import AS_AVAILABLE
 
 if TYPE_CHECKING:
+    from jaxtyping import Float64
+
+    from anyadbench.metrics.lesions.record import ScanRecord
     from anyadbench.metrics.scans.whole_scans import RowScans
 
-_SCANS, _HEALTHY, _SITES = "scores/scans.npz", "scores/healthy.csv", "scores/sites.csv"
-_BOXES = "scores/boxes.json"
+_SCANS, _BOXES = "scores/scans.npz", "scores/boxes.json"
 _CLOSE_ENDS = 0.05
 """How far the ends of a site's interval may move when a published cell's pixels are grouped."""
 
@@ -44,8 +50,9 @@ def check_whole_scans(
         if row.rule != protocol.scoring.rule().sentence:
             report.note(_SCANS, f"{where}: lesions are not found by the protocol's rule.")
         _check_scans(report, where, row, statistics)
+        _check_thresholds(report, where, row, protocol.scoring.rule())
     _check_complete(report, rows)
-    _check_subjects(report, protocol, manifest, statistics)
+    check_people(report, result, protocol, manifest, statistics)
 
 
 def check_boxes(report: CellReport, statistics: Statistics) -> None:
@@ -87,6 +94,40 @@ def _check_scans(report: CellReport, where: str, row: RowScans, statistics: Stat
             report.note(_SCANS, text)
 
 
+def _check_thresholds(report: CellReport, where: str, row: RowScans, rule: Rule) -> None:
+    """Check the counts of each scan against the thresholds that they are of, and against the rule for lesions."""
+    grid = np.array(row.grid, dtype=np.float64)
+    if not np.isfinite(grid).all() or (np.diff(grid) > 0).any():
+        report.note(_SCANS, f"{where}: the common thresholds do not fall.")
+        return
+    for scan, record in zip(row.scans, row.records, strict=True):
+        report.numbers += 1
+        wrong = _impossible(record, grid, row.threshold, rule)
+        if wrong:
+            report.note(_SCANS, f"{where}: {scan} {wrong}.")
+            return
+
+
+def _impossible(record: ScanRecord, grid: Float64[np.ndarray, " t"], threshold: float | None, rule: Rule) -> str:
+    """Return why the counts of a scan contradict its thresholds or the rule; empty if they do not."""
+    overlap = rule.overlap if isinstance(rule, OverlapRule) else 0.0
+    if overlap and int(record.lesion_voxels.sum()) != record.truth:
+        return f"has {record.truth} lesion voxels, but its lesions have {int(record.lesion_voxels.sum())}"
+    if threshold is None or not record.has_threshold:
+        return ""
+    more = (grid >= threshold) & (record.grid_predicted > record.predicted)
+    fewer = (grid <= threshold) & (record.grid_predicted < record.predicted)
+    if (more | fewer).any():
+        return f"flags {record.predicted} voxels at its threshold, against the counts at the common thresholds"
+    found = record.lesion_found
+    if not (record.lesion_scores[found].astype(np.float64) > threshold).all():
+        return "has lesions that are found at the threshold, but score below it"
+    least = int(np.ceil(overlap * record.lesion_voxels[found] - 1e-9).sum())
+    if record.hit < least:
+        return f"flags {record.hit} lesion voxels, but the lesions that are found need {least}"
+    return ""
+
+
 def _same_grid(statistics: Statistics, row: RowScans) -> bool:
     """Whether the slice table counts lesions on the scoring grid: then its pixels are those of the pixel statistics."""
     pixels = statistics.pixels.get((row.test, row.subset))
@@ -104,32 +145,6 @@ def _check_complete(report: CellReport, rows: Any) -> None:
         shared = set.intersection(*(set(single.scans) for single in singles))
         for scan in sorted(set(row.scans) ^ shared)[:1]:
             report.note(_SCANS, f"{test}, {subset}: {scan} is in only one of this row and those of its sequences.")
-
-
-def _check_subjects(report: CellReport, protocol: Protocol, manifest: dict[str, Any], statistics: Statistics) -> None:
-    """Check that everyone tested is a test subject, and nobody who validates is one."""
-    datasets = {test.name: test.dataset for test in protocol.tests} | {"": protocol.train}
-    parts = {name: _parts(manifest, dataset) for name, dataset in datasets.items()}
-    for row in statistics.whole.rows.values():
-        for name in sorted(set(row.subjects) - parts[row.test]["test"])[:1]:
-            report.note(_SCANS, f"{row.test}, {row.subset}: {name} is no test subject of manifest.json.")
-    for one in statistics.whole.scores:
-        if one.test not in parts or one.subject not in parts[one.test][one.part]:
-            report.note(_HEALTHY, f"{one.subject} is no {one.part} subject of manifest.json.")
-            break
-    for test, sites in statistics.whole.sites.items():
-        for name in sorted(set(sites) - parts.get(test, {"test": set()})["test"])[:1]:
-            report.note(_SITES, f"{name} is no test subject of manifest.json.")
-
-
-def _parts(manifest: dict[str, Any], dataset: str) -> dict[str, set[str]]:
-    """Return the subjects of the parts of a data set, healthy ones included."""
-    found = {}
-    for part in ("val", "test"):
-        listed = at(manifest, f"data.{dataset}.selection.subjects.{part}") or []
-        healthy = at(manifest, f"data.{dataset}.selection.healthy.subjects.{part}") or []
-        found[part] = {str(name) for name in (*listed, *healthy)}
-    return found
 
 
 def take_close_sites(wanted: dict[str, Any], told: dict[str, Any], close: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import deque
@@ -19,8 +18,8 @@ from anyadbench.data.store.assemble import (
 )
 from anyadbench.data.store.extract import Extracted, extract, fingerprint, light, part_name
 from anyadbench.data.store.parts import Parts, read_meta
-from anyadbench.data.store.remarks import write_warnings
-from anyadbench.data.store.store import SliceStore, is_store, open_store
+from anyadbench.data.store.remarks import read_problems, write_warnings
+from anyadbench.data.store.store import SliceStore, is_store, open_store, store_json
 from anyadbench.data.store.verified import remember
 from anyadbench.data.trees.duplicates import find_duplicates
 from anyadbench.data.trees.files import ScanFiles, Survey
@@ -230,15 +229,12 @@ def _check_target(source: Path, out: Path) -> None:
 
 def _reuse(source: Path, layout: Layout, out: Path, inputs: str, quarantine: bool) -> SliceStore:
     store = open_store(out)
-    try:
-        made_from = json.loads((out / "inputs.json").read_text(encoding="utf-8"))["inputs"]
-        left_out = json.loads((out / "quarantine.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"The store {out} is incomplete ({error}); delete it and prepare it again.") from error
+    made_from = store_json(out / "inputs.json", dict).get("inputs")
+    left_out = read_problems(out / "quarantine.json")
     if made_from != inputs:
         raise UserError(f"{out} is a store of other files than those in {source}; name a new folder, or delete it.")
     if left_out and not quarantine:
-        _refuse(source, layout, [Problem(**item) for item in left_out], quarantine)
+        _refuse(source, layout, left_out, quarantine)
     return store
 
 

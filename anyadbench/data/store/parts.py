@@ -20,6 +20,12 @@ from anyadbench.files import growing_file, make_folder, write_text
 
 _FOLDER = "pixels-"
 
+META = frozenset({
+    "scan", "subject", "timepoint", "person", "sequences", "shape", "row", "slices", "shas", "index", "hashes", "files",
+    "problems",
+})  # fmt: skip
+"""What a scan's JSON file says besides the place of its pixels, see ``anyadbench.data.store.extract.extract``."""
+
 
 class Parts:
     """Adds scans to a new pair of files; use as a context.
@@ -31,11 +37,17 @@ class Parts:
     def __init__(self, work: Path) -> None:
         self.metas = work / "parts"
         make_folder(self.metas)
-        found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in self.metas.glob("*.json")}
-        used = {meta["folder"] for meta in found.values()}
+        used = set()
+        for path in self.metas.glob("*.json"):
+            meta = _whole(path, work)
+            if meta is None:
+                path.unlink()  # a power failure may leave a file without its content: the scan is read again
+            else:
+                used.add(meta["folder"])
         number = 0
         for folder in work.glob(f"{_FOLDER}*"):
-            number = max(number, 1 + int(folder.name.removeprefix(_FOLDER)))
+            own = folder.name.removeprefix(_FOLDER)
+            number = max(number, 1 + int(own)) if own.isdecimal() else number
             if folder.name not in used:
                 shutil.rmtree(folder)
         self._work = work
@@ -77,6 +89,18 @@ class Parts:
 
     def _meta(self, name: str) -> Path:
         return self.metas / f"{name}.json"
+
+
+def _whole(path: Path, work: Path) -> dict[str, Any] | None:
+    """Return what a JSON file says of a finished scan; ``None`` if it or the scan's pixels are not all there."""
+    try:
+        meta = read_meta(path)
+        for file, (start, size) in zip((IMAGES, MASKS), meta["extents"], strict=True):
+            if start < 0 or size < 0 or start + size > (work / meta["folder"] / file).stat().st_size:
+                return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return meta if meta.keys() >= META else None
 
 
 def read_meta(path: Path) -> dict[str, Any]:

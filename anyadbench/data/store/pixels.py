@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numcodecs.blosc
 import numpy as np
 
-from anyadbench.data.store.npy import write_array
+from anyadbench.data.store.npy import load_npy, write_array
+from anyadbench.data.trees.problems import BadFile
 from anyadbench.errors import UserError
 from anyadbench.files import write_bytes
 
@@ -156,9 +157,9 @@ def open_pixels(folder: Path, slices: int, sequences: int, shape: tuple[int, int
     """
     path = folder / INDEX
     try:
-        index = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError) as error:  # numpy parses the header as Python
-        raise UserError(f"{path} is damaged ({error}); {REMEDY}.") from error
+        index = load_npy(path)
+    except BadFile as bad:
+        raise UserError(f"{path} is damaged (it {bad.cause}); {REMEDY}.") from bad
     if index.shape != (slices, sequences + 1, COLUMNS) or index.dtype != np.int64:
         raise UserError(f"The arrays of the store {folder} do not have the shape given in store.json; {REMEDY}.")
     return (

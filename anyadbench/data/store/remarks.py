@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from anyadbench.data.store.store import SliceStore
+from anyadbench.data.store.store import SliceStore, store_json
 from anyadbench.data.trees.problems import Problem
 from anyadbench.errors import UserError
 from anyadbench.files import write_text
@@ -26,11 +26,20 @@ def read_warnings(store: SliceStore) -> list[Problem]:
     Raises:
         UserError: If they cannot be read.
     """
+    return read_problems(store.path / WARNINGS)
+
+
+def read_problems(path: Path) -> list[Problem]:
+    """Return the problems that a file of a store lists.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    listed = store_json(path, list)
     try:
-        listed = json.loads((store.path / WARNINGS).read_text(encoding="utf-8"))
-        return [Problem(**item) for item in listed]
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"The store {store.path} is incomplete ({error}); delete it and prepare it again.") from error
+        return [Problem(**{name: str(value) for name, value in item.items()}) for item in listed]
+    except (TypeError, AttributeError) as error:
+        raise UserError(f"{path} lists no problems ({error}); delete the store and prepare it again.") from error
 
 
 def remark(store: SliceStore) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,8 @@ from anyadbench.tables import unguarded
 if TYPE_CHECKING:
     import pandas as pd
     from jaxtyping import Bool, Float32, Float64, Int, UInt8
+
+T = TypeVar("T", dict[str, Any], list[Any])
 
 _REPEATED = 64
 """Texts shorter than this are interned; longer ones are hashes, no two of which are equal."""
@@ -199,7 +201,11 @@ def open_store(path: str | Path) -> SliceStore:
         raise UserError(f"The store {folder} lacks {missing[0]}; {REMEDY}.")
     content = {key: value for key, value in head.items() if key not in ("content_hash", "content")}
     content["format"] = head.get("content")  # the hash is of what the store holds, whatever its files look like
-    if table_hash(folder) != head["table_hash"] or stable_hash(content) != head["content_hash"]:
+    try:
+        changed = table_hash(folder) != head["table_hash"] or stable_hash(content) != head["content_hash"]
+    except ValueError:  # NaN and infinity, which Python's JSON reads, have no hash
+        changed = True
+    if changed:
         raise UserError(f"The tables of the store {folder} were changed after it was made; {REMEDY}.")
     if box_hash(folder) != head.get("boxes", ""):
         raise UserError(f"The boxes of the store {folder} were changed after it was made; {REMEDY}.")
@@ -241,21 +247,42 @@ def overlap(first: SliceStore, second: SliceStore) -> list[tuple[str, str, str]]
     return sorted(found)
 
 
-def _head(folder: Path) -> dict[str, Any]:
+def store_json(path: Path, kind: type[T]) -> T:
+    """Read a JSON file of a store.
+
+    Args:
+        path: The file.
+        kind: Type of what it holds.
+
+    Raises:
+        UserError: If it cannot be read or holds something else.
+    """
     try:
-        head = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-        version = head["format"]
-    except FileNotFoundError:
-        raise UserError(f"{folder} is not a slice store; make one with `anyadbench data prepare`.") from None
-    except (ValueError, KeyError, TypeError) as error:
-        path = folder / "store.json"
-        raise UserError(f"{path} cannot be read ({error}); delete the store and prepare it again.") from error
-    if version != FORMAT:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        text = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path} cannot be read ({text}); delete the store and prepare it again.") from None
+    if not isinstance(value, kind):
+        names = {dict: "an object", list: "a list"}
+        raise UserError(f"{path} does not hold {names[kind]}; delete the store and prepare it again.")
+    return value
+
+
+def _head(folder: Path) -> dict[str, Any]:
+    path = folder / "store.json"
+    if not path.is_file():
+        raise UserError(f"{folder} is not a slice store; make one with `anyadbench data prepare`.")
+    head = store_json(path, dict)
+    version = head.get("format")
+    if version != FORMAT and version is not None:
         raise UserError(
             f"The store {folder} has format {version}, but this version of anyadbench reads format {FORMAT}; "
             "delete it and run `anyadbench data prepare` again."
         )
-    return dict(head)
+    lacking = next((name for name in ("format", "table_hash", "content_hash") if name not in head), None)
+    if lacking is not None:
+        raise UserError(f"{path} lacks {lacking!r}; delete the store and prepare it again.")
+    return head
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -45,5 +45,5 @@ def _state(store: SliceStore) -> dict[str, Any]:
 def _read(note: Path) -> Any:
     try:
         return json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None

@@ -1,7 +1,6 @@
 """One NIfTI file as an image: unpacked, in one file or as a pair, with a header that makes sense.
 
-Headers are repaired where their meaning is plain, and each repair is noted; nibabel's own remarks name no file and are
-not shown.
+The header is checked by ``readers.nifti_header``; nibabel's own remarks name no file and are not shown.
 """
 
 from __future__ import annotations
@@ -9,9 +8,8 @@ from __future__ import annotations
 import io
 import logging
 import math
-import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +20,11 @@ from isal import igzip, isal_zlib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.fileholders import FileHolder
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from anyadbench.data.trees.problems import BadFile
+from anyadbench.data.trees.readers.nifti_header import AGAIN, FIX, checked_nifti, header_size, parsed
+from anyadbench.quiet import without_warnings
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -37,9 +38,6 @@ _TO_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
 _ISAL_ERROR: Any = isal_zlib.error
 """What isal raises for a damaged stream; the package ships no type for it."""
-
-_AGAIN = "copy or download it again, or convert it to NIfTI"
-_HEADER = "fix its header or convert it again"
 
 _reading = threading.local()
 
@@ -55,10 +53,11 @@ logging.getLogger("nibabel.global").addFilter(_Silent())
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Show nothing that libraries say while a file is read; they do not name it."""
     _reading.now = True
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), without_warnings():
             yield
     finally:
         _reading.now = False
@@ -74,23 +73,29 @@ def load_nifti(path: Path) -> tuple[Any, np.ndarray, tuple[str, ...]]:
         BadFile: If it is missing, empty, damaged, or not a NIfTI image of grey values.
     """
     data = unpacked(path)
-    size = _header_size(data)
-    pixels = None
+    size = header_size(data)
+    pixels, image_file = None, path
     if path.name.lower().endswith((".img", ".img.gz")) and not size:
         pixels, path, data = data, *_partner(path, ".img", ".hdr")
-        size = _header_size(data)
-    if not size or len(data) < size:
+        size = header_size(data)
+    if not size:
         raise BadFile(path, *_not_nifti(data))
+    if len(data) < size:
+        raise BadFile(path, f"ends early ({len(data)} bytes, fewer than its header of {size})", AGAIN)
     if pixels is None and path.name.lower().endswith((".hdr", ".hdr.gz")):
-        _, pixels = _partner(path, ".hdr", ".img")
-    with _quiet():
-        head, notes = _repaired(path, bytearray(data[:size]), data if pixels is None else pixels, pixels is not None)
-        data = data if data[:size] == head else b"".join((head, memoryview(data)[size:]))
-        image, array = _decode(path, data, pixels, size)
-    if array.dtype.kind not in "iufb" or not array.size:
-        cause = f"holds no grey values (type {array.dtype}, shape {array.shape})"
-        raise BadFile(path, cause, "give a grey-value image")
-    return image, array, notes
+        image_file, pixels = _partner(path, ".hdr", ".img")
+    form: Any = nibabel.nifti2 if size == 540 else nibabel.nifti1
+    with quiet():
+        if pixels is not None:
+            head, notes = checked_nifti(path, data[:size], len(pixels), image_file)
+            kind = form.Nifti2Pair if size == 540 else form.Nifti1Pair
+            return *decode(path, kind, head, pixels), notes
+        extended = any(data[size : size + 1])
+        head, notes = checked_nifti(path, data[:size], len(data), extended=extended)
+        if extended or data[:size] != head:  # extensions say nothing about the values, and may be damaged
+            data = b"".join((head, bytes(4), memoryview(data)[size + 4 :]))
+        kind = form.Nifti2Image if size == 540 else form.Nifti1Image
+        return *decode(path, kind, data, b""), notes
 
 
 def _not_nifti(data: bytes) -> tuple[str, str]:
@@ -99,22 +104,31 @@ def _not_nifti(data: bytes) -> tuple[str, str]:
     return "is not a NIfTI image", "give a .nii or .nii.gz file"
 
 
-def _decode(path: Path, data: bytes, pixels: bytes | None, size: int) -> tuple[Any, np.ndarray]:
-    single: Any = nibabel.nifti2.Nifti2Image if size == 540 else nibabel.nifti1.Nifti1Image
-    pair: Any = nibabel.nifti2.Nifti2Pair if size == 540 else nibabel.nifti1.Nifti1Pair
+def decode(path: Path, kind: Any, head: bytes, pixels: bytes) -> tuple[Any, np.ndarray]:
+    """Return an image of nibabel and its values.
+
+    Args:
+        path: The file.
+        kind: Class of the image.
+        head: Its header; all of it where it is one file with the values.
+        pixels: The file of the values; empty for one file.
+
+    Raises:
+        BadFile: If it cannot be read, or asks for more than the memory.
+    """
     try:
-        if pixels is None:
-            image = single.from_bytes(data)
+        if not pixels:
+            image = kind.from_bytes(head)
         else:
-            holders = {"header": FileHolder(fileobj=io.BytesIO(data)), "image": FileHolder(fileobj=io.BytesIO(pixels))}
-            image = pair.from_file_map(holders)
+            holders = {"header": FileHolder(fileobj=io.BytesIO(head)), "image": FileHolder(fileobj=io.BytesIO(pixels))}
+            image = kind.from_file_map(holders)
         array = np.asanyarray(image.dataobj)
-    except (ImageFileError, HeaderDataError, ValueError, OverflowError, OSError, EOFError) as error:
-        cause = "ends early" if len(data) > 348 and "bytes" in str(error).lower() else "cannot be read as NIfTI"
-        text = " ".join(str(error).split())[:160]
-        raise BadFile(path, f"{cause} ({text})", _AGAIN) from error
     except MemoryError:
-        raise BadFile(path, "has a header that asks for more than the memory", _AGAIN) from None
+        raise BadFile(path, "has a header that asks for more than the memory", AGAIN) from None
+    except (ImageFileError, HeaderDataError, WrapStructError, ValueError, OverflowError, OSError, EOFError) as error:
+        cause = "ends early" if len(head) > 348 and "bytes" in str(error).lower() else "cannot be read"
+        text = " ".join(str(error).split())[:160]
+        raise BadFile(path, f"{cause} ({text})", AGAIN) from error
     return image, array
 
 
@@ -125,8 +139,16 @@ def partner(path: Path) -> Path | None:
             if path.name.lower().endswith(ending + packed):
                 stem = path.name[: -len(ending + packed)]
                 names = [f"{stem}{new}{end}" for new in (other, other.upper()) for end in (packed, "", ".gz")]
-                return next((found for name in names if (found := path.with_name(name)).is_file()), None)
+                found = next((found for name in names if (found := path.with_name(name)).is_file()), None)
+                return found or _in_other_case(path.parent, names)
     return None
+
+
+def _in_other_case(folder: Path, names: Sequence[str]) -> Path | None:
+    """Return the file of a folder whose name is one of the names except for case, if there is one alone."""
+    wanted = {name.lower() for name in names}
+    found = [each for each in folder.iterdir() if each.name.lower() in wanted] if folder.is_dir() else []
+    return found[0] if len(found) == 1 and found[0].is_file() else None
 
 
 def _partner(path: Path, own: str, other: str) -> tuple[Path, bytes]:
@@ -143,6 +165,8 @@ def unpacked(path: Path) -> bytes:
         BadFile: If it is missing, empty or damaged.
     """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise BadFile(path, "is not a regular file", "give a .nii or .nii.gz file")
         data = path.read_bytes()
     except FileNotFoundError:
         raise BadFile(path, "is missing", "check the path") from None
@@ -168,7 +192,7 @@ def unpacked(path: Path) -> bytes:
                 most -= len(piece)
                 if most < 0:
                     cause = "unpacks to more than the size in its header"
-                    raise BadFile(path, cause, _AGAIN)
+                    raise BadFile(path, cause, AGAIN)
             return b"".join(pieces)
     except (EOFError, OSError, _ISAL_ERROR) as error:
         text = str(error) or type(error).__name__
@@ -181,81 +205,19 @@ def _stream(data: bytes) -> Any:
     return reader(fileobj=io.BytesIO(data))
 
 
-def _repaired(path: Path, head: bytearray, data: bytes, pair: bool) -> tuple[bytes, tuple[str, ...]]:
-    """Return a header whose fields make sense, and what was repaired.
-
-    Raises:
-        BadFile: If a voxel size is missing where nothing else defines the geometry, or the values' place is impossible.
-    """
-    order = "<" if int.from_bytes(head[:4], "little") in (348, 540) else ">"
-    new = len(head) == 540
-    at, kind = (104, "d") if new else (76, "f")
-    steps = list(struct.unpack_from(f"{order}8{kind}", head, at))
-    codes = struct.unpack_from(f"{order}2{'i' if new else 'h'}", head, 344 if new else 252)
-    notes = []
-    if head[4 if new else 344 :][:2] == b"n+" or head[4 if new else 344 :][:2] == b"ni":
-        if any(not math.isfinite(step) or step == 0 for step in steps[1:4]):
-            if codes[1] <= 0:
-                raise BadFile(path, "has voxels without a size in its header (pixdim is 0 or NaN)", _HEADER)
-            steps[1:4] = [step if math.isfinite(step) and step else 1.0 for step in steps[1:4]]
-        if any(step < 0 for step in steps[1:4]):
-            notes.append("has a negative voxel size in its header (pixdim), whose sign is ignored")
-        steps[1:4] = [abs(step) for step in steps[1:4]]
-        steps[0] = -1.0 if steps[0] == -1 else 1.0
-        struct.pack_into(f"{order}8{kind}", head, at, *steps)
-        _repair_offset(path, head, order, data, pair)
-        # nibabel takes these for granted; a value that no program can mean is as good as none.
-        if codes[0] < 0 or codes[1] < 0:
-            struct.pack_into(f"{order}2{'i' if new else 'h'}", head, 344 if new else 252, *(max(0, c) for c in codes))
-    return bytes(head), tuple(notes)
-
-
-def _repair_offset(path: Path, head: bytearray, order: str, data: bytes, pair: bool) -> None:
-    """Set the place of the values to where they must be, if the header says something impossible."""
-    new = len(head) == 540
-    at, kind = (168, "q") if new else (108, "f")
-    (offset,) = struct.unpack_from(order + kind, head, at)
-    if pair and head[:4] and head[4 if new else 344 :][:2] == b"n+":
-        head[(4 if new else 344) + 1 : (4 if new else 344) + 2] = b"i"
-    if not pair and head[4 if new else 344 :][:2] == b"ni":
-        head[(4 if new else 344) + 1 : (4 if new else 344) + 2] = b"+"
-    first = 0 if pair else len(head) + 4
-    values = _told_bytes(bytes(head))
-    if math.isfinite(offset) and offset >= first and offset == int(offset) and int(offset) + values <= len(data):
-        return
-    if first + values == len(data):
-        struct.pack_into(order + kind, head, at, first)
-    elif not math.isfinite(offset) or offset < first or offset != int(offset) or offset > len(data):
-        cause = f"has an impossible place of its values in its header (vox_offset {offset:g})"
-        raise BadFile(path, cause, _HEADER)
-
-
-def _told_bytes(head: bytes) -> int:
-    """Return the number of bytes of the values that a header describes; 0 if it describes none."""
-    kind: Any = nibabel.nifti2.Nifti2Header if _header_size(head) == 540 else nibabel.nifti1.Nifti1Header
-    try:
-        header = kind(head[: _header_size(head)], check=False)
-        voxels = math.prod(int(length) for length in header.get_data_shape())
-        return voxels * int(header["bitpix"]) // 8
-    except (HeaderDataError, ValueError, OverflowError):
-        return 0
-
-
 def _told_size(head: bytes) -> int:
-    """Return the size in bytes of a file with this header; 0 if it is not a NIfTI header."""
-    size = _header_size(head)
+    """Return the size in bytes of a file with this header; 0 if it is not a header."""
+    size = header_size(head)
     if not size or len(head) < size:
         return 0
-    kind: Any = nibabel.nifti2.Nifti2Header if size == 540 else nibabel.nifti1.Nifti1Header
+    header = parsed(head)
     try:
-        return max(0, int(float(kind(head[:size], check=False)["vox_offset"]))) + _told_bytes(head)
-    except (HeaderDataError, ValueError, OverflowError):
-        return _told_bytes(head)
-
-
-def _header_size(data: bytes) -> int:
-    sizes = {int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big")}
-    return next((size for size in (348, 540) if size in sizes), 0)
+        offset = min(SLACK, max(0, int(float(header["vox_offset"]))))
+    except (ValueError, OverflowError):
+        offset = 0
+    axes = min(7, max(0, int(header["dim"][0])))
+    voxels = math.prod(max(0, int(length)) for length in header["dim"][1 : axes + 1])
+    return offset + voxels * max(1, abs(int(header["bitpix"])) // 8)
 
 
 def affine_of(path: Path, image: Any) -> Float[np.ndarray, "4 4"]:
@@ -275,7 +237,7 @@ def affine_of(path: Path, image: Any) -> Float[np.ndarray, "4 4"]:
     try:
         affine = np.array(image.affine, dtype=np.float64)
     except (HeaderDataError, ValueError) as error:
-        raise BadFile(path, f"has a broken orientation ({error})", _HEADER) from error
+        raise BadFile(path, f"has a broken orientation ({error})", FIX) from error
     return affine
 
 
@@ -289,5 +251,5 @@ def mm_of(path: Path, header: Any) -> float:
         return 1.0
     code = int(header["xyzt_units"]) & 7
     if code not in _TO_MM:
-        raise BadFile(path, f"has an unknown unit of length in its header (xyzt_units {code})", _HEADER)
+        raise BadFile(path, f"has an unknown unit of length in its header (xyzt_units {code})", FIX)
     return _TO_MM[code]

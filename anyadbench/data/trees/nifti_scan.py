@@ -125,8 +125,13 @@ def read_scan(files: ScanFiles, layout: Layout, source: VolumeSource) -> tuple[S
             attempt(lambda: check_siblings(first, seg[0]))
             labels, found = _regions(files, seg_path, seg[0], layout)
             problems += found
+            problems += [
+                Problem(files.relative(seg_path), note, "no action is needed", "warning", files.scan)
+                for note in seg[0].notes
+            ]
     if errors(problems) or labels is None:
         return None, problems
+    problems = list(dict.fromkeys(problems))  # what is repaired in a 4D image is noted of each of its sequences
     scan = Scan(files, volumes, labels, hashes)
     if float(scan.brain().max()) < MIN_BRAIN:
         cause = f"belongs to a scan in which no axial slice shows brain on {100 * MIN_BRAIN:g} % of its field"

@@ -36,8 +36,12 @@ class _Read:
     hashes: dict[str, str] = field(default_factory=dict)
 
 
-def read_png(path: Path) -> UInt8[np.ndarray, "H W"]:
+def read_png(path: Path, grey_rgb: bool = False) -> UInt8[np.ndarray, "H W"]:
     """Read an 8-bit grey PNG.
+
+    Args:
+        path: The file.
+        grey_rgb: Whether to read an 8-bit RGB image too if its three channels are equal, so that nothing is lost.
 
     Raises:
         BadFile: If it is missing, empty, damaged, or not an 8-bit grey PNG.
@@ -58,6 +62,8 @@ def read_png(path: Path) -> UInt8[np.ndarray, "H W"]:
         raise BadFile(path, "is damaged or not a PNG", "copy or make it again") from error
     except Image.DecompressionBombError:
         raise BadFile(path, "holds far more pixels than a slice", "copy or make it again") from None
+    if grey_rgb and mode == "RGB" and (image == image[..., :1]).all():
+        return np.ascontiguousarray(image[..., 0])
     if mode not in ("1", "L"):
         cause = f"is not an 8-bit grey image (shape {image.shape}, type {image.dtype})"
         raise BadFile(path, cause, "save it as an 8-bit grey PNG")

@@ -230,8 +230,8 @@ def read_map(path: Path) -> tuple[Volume, float]:
 
 
 def lost_in_float32(array: Shaped[np.ndarray, "*shape"]) -> float:
-    """Return the share of an array's distinct float64 values that are no longer distinct in float32."""
-    if array.dtype != np.float64:
+    """Return the share of an array's distinct values that are no longer distinct in float32, which scores are."""
+    if array.dtype.kind not in "iuf" or np.can_cast(array.dtype, np.float32):
         return 0.0
     with np.errstate(over="ignore"):
         return 1 - len(np.unique(array.astype(np.float32))) / len(np.unique(array))
@@ -287,7 +287,9 @@ def canonical_volume(path: Path, array: Shaped[np.ndarray, "x y z"], affine: Flo
 
 
 def _check_affine(path: Path, affine: np.ndarray) -> None:
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if not np.isfinite(affine).all():
+        raise BadFile(path, "has NaN or infinity in its affine", "fix its header or convert it again")
+    if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise BadFile(path, "has a degenerate affine (an axis without length)", "fix its header or convert it again")
     if np.isnan(orientations.io_orientation(affine)).any():
         raise BadFile(path, "has an affine that does not define three axes", "fix its header or convert it again")

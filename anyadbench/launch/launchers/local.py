@@ -1,4 +1,7 @@
-"""The default launcher: one subprocess per cell, as many at once as there are slots."""
+"""The default launcher: one process per cell, as many at once as there are slots.
+
+The processes of two or more cells are forked from one that has imported what they all import, if the system allows.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,22 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from queue import Queue
 
 from anyadbench.cells.job import Job, Outcome
-from anyadbench.launch.launchers import LaunchOptions
-from anyadbench.launch.supervisor import Supervisor
+from anyadbench.errors import UserError
+from anyadbench.launch.launchers import LaunchOptions, known_settings
+from anyadbench.launch.supervisor import Supervisor, worker_environment
+from anyadbench.launch.warm.forked import WarmParents
 
 
 class _Pool:
     """The cells that are running, so that Ctrl-C reaches all of them."""
 
-    def __init__(self, total: int, options: LaunchOptions) -> None:
+    def __init__(self, total: int, options: LaunchOptions, warm: WarmParents) -> None:
+        self.warm = warm
         self.lock = threading.Lock()
         self.running: set[Supervisor] = set()
         self.stopping = False
@@ -52,11 +58,23 @@ def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
     """Run every job in its own process and return the outcomes in order.
 
     The first Ctrl-C lets running cells write a checkpoint and ends; the second kills them.
+
+    Raises:
+        UserError: If a setting of the launcher is unknown or wrong.
     """
+    fork = known_settings(options, "local", ("fork",)).get("fork", "yes")
+    if fork not in ("yes", "no"):
+        raise UserError(f"--launcher-option fork={fork}: give yes or no.")
+    shared = WarmParents(jobs if fork == "yes" else (), lambda job: worker_environment(job, None), options.display.note)
+    with closing(shared):
+        return _launch(jobs, options, shared)
+
+
+def _launch(jobs: Sequence[Job], options: LaunchOptions, shared: WarmParents) -> list[Outcome]:
     slots: Queue[str | None] = Queue()
     for gpu in devices(jobs, options.slots):
         slots.put(gpu)
-    pool = _Pool(len(jobs), options)
+    pool = _Pool(len(jobs), options, shared)
     options.display.watch_cells([job.label for job in jobs], slots.qsize())
     executor = ThreadPoolExecutor(slots.qsize())
     futures = [executor.submit(_run_in_slot, job, slots, pool, options) for job in jobs]
@@ -80,7 +98,8 @@ def devices(jobs: Sequence[Job], slots: int) -> list[str | None]:
 
 def _run_in_slot(job: Job, slots: Queue[str | None], pool: _Pool, options: LaunchOptions) -> Outcome:
     gpu = slots.get()
-    supervisor = Supervisor(job, gpu=gpu, on_event=options.display.event, note=options.display.note)
+    show = options.display
+    supervisor = Supervisor(job, gpu=gpu, on_event=show.event, note=show.note, warm=pool.warm)
     try:
         if not pool.begin(supervisor):
             return Outcome(job, "interrupted", "Not started; the same command runs it.")

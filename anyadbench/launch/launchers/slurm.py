@@ -27,6 +27,7 @@ from anyadbench.errors import UserError
 from anyadbench.files import explain_os_error, make_folder
 from anyadbench.launch.launchers import LaunchOptions, cell_command, known_settings, recorded_outcome
 from anyadbench.launch.launchers import slurm_queue as queue
+from anyadbench.launch.launchers.numbers import Minutes, Number
 from anyadbench.processes import portable_command
 
 POLL = 5.0
@@ -44,10 +45,18 @@ STOP_SECONDS = 60.0
 ENDING = 60.0
 """Seconds that cancelled tasks have to end, after which their files are left to them."""
 
-SETTINGS = {
-    "account": str, "constraint": str, "cpus": int, "gpus": int, "max_submit": int, "mem_gb": float, "partition": str,
-    "poll": float, "qos": str, "signal_delay_s": int, "time": int,
+SETTINGS: dict[str, Number | None] = {
+    "account": None, "constraint": None, "partition": None, "qos": None,
+    "cpus": Number("CPUs", 1, 100_000),
+    "gpus": Number("GPUs", 0, 10_000),
+    "max_submit": Number("tasks", 1, 10_000_000),
+    "mem_gb": Number("gigabytes", 0.1, 1_000_000, whole=False),
+    "poll": Number("seconds", 0.1, 3600, whole=False),
+    "signal_delay_s": Number("seconds", 1, 65_535),
+    "time": Minutes("minutes", 1, 5_256_000),
 }  # fmt: skip
+"""Settings by name; those without a number are text."""
+
 _RENAMED = {"cpus": "cpus_per_task", "gpus": "gpus_per_node"}
 
 
@@ -266,12 +275,17 @@ class _Round:
 
 
 def _parse(given: dict[str, str]) -> dict[str, Any]:
+    """Return the settings, checked before anything is submitted.
+
+    Raises:
+        UserError: If a number is out of range, or a text is empty or has several lines.
+    """
     parsed: dict[str, Any] = {}
     for name, text in given.items():
-        try:
-            parsed[name] = SETTINGS[name](text)
-        except ValueError:
-            raise UserError(f"--launcher-option {name}={text}: give a number.") from None
+        kind = SETTINGS[name]
+        if kind is None and not (text and text.isprintable()):
+            raise UserError(f"--launcher-option {name}={text!r} is no name; give one on one line, or leave it out.")
+        parsed[name] = text if kind is None else kind.parse(name, text)
     return parsed
 
 

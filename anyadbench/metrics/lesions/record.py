@@ -15,7 +15,8 @@ from anyadbench.metrics.lesions.ranking import rank_voxels
 from anyadbench.metrics.lesions.rules import OverlapRule, Rule
 from anyadbench.metrics.lesions.scan import read_scan
 from anyadbench.metrics.lesions.targets import targets_of
-from anyadbench.metrics.lesions.volumes import overlap_counts, volume_bins
+from anyadbench.metrics.lesions.volumes import VOLUME_BINS, overlap_counts, volume_bins
+from anyadbench.results.arrays import parsed
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Int64
@@ -85,23 +86,24 @@ class ScanRecord:
         Raises:
             UserError: If an array is missing, or they cannot come from a scan.
         """
-        try:
-            predicted, hit = np.asarray(arrays["grid"]).astype(np.int64)
-            record = cls(
-                voxel_ml=float(arrays["voxel_ml"]),
-                **{name: int(value) for name, value in zip(_COUNTS, arrays["counts"], strict=True)},
-                grid_predicted=predicted,
-                grid_hit=hit,
-                lesion_voxels=np.asarray(arrays["lesion_voxels"]).astype(np.int64),
-                lesion_scores=np.asarray(arrays["lesion_scores"]).astype(np.float32),
-                lesion_found=np.asarray(arrays["lesion_found"]).astype(np.bool_),
-                alarm_scores=np.asarray(arrays["alarm_scores"]).astype(np.float32),
-                alarm_bins=np.asarray(arrays["alarm_bins"]).astype(np.int64),
-            )
-        except (KeyError, TypeError, ValueError):
-            raise UserError("A scan's lesion record is damaged or incomplete; run the cell again.") from None
+        record = parsed(arrays, cls._read, "A scan's lesion record is damaged or incomplete; run the cell again.")
         record.check()
         return record
+
+    @classmethod
+    def _read(cls, arrays: Mapping[str, np.ndarray]) -> ScanRecord:
+        predicted, hit = np.asarray(arrays["grid"]).astype(np.int64)
+        return cls(
+            voxel_ml=float(arrays["voxel_ml"]),
+            **{name: int(value) for name, value in zip(_COUNTS, arrays["counts"], strict=True)},
+            grid_predicted=predicted,
+            grid_hit=hit,
+            lesion_voxels=np.asarray(arrays["lesion_voxels"]).astype(np.int64),
+            lesion_scores=np.asarray(arrays["lesion_scores"]).astype(np.float32),
+            lesion_found=np.asarray(arrays["lesion_found"]).astype(np.bool_),
+            alarm_scores=np.asarray(arrays["alarm_scores"]).astype(np.float32),
+            alarm_bins=np.asarray(arrays["alarm_bins"]).astype(np.int64),
+        )
 
     def check(self) -> None:
         """Check that the numbers can come from a scan.
@@ -125,9 +127,49 @@ class ScanRecord:
             and bool(np.isfinite(self.alarm_scores).all())
             and bool((np.diff(self.alarm_scores) <= 0).all())
             and self.alarm_bins.shape == (4,)
+            and bool((self.alarm_bins >= 0).all())
+            and self.predicted >= -1
+            and self.grid_predicted.shape == self.grid_hit.shape
+            and self._masks_are_nested()
+            and self._best_is_best()
+            and self._clusters_fit()
         )
         if not possible:
             raise UserError("A scan's lesion record holds impossible counts or scores; run the cell again.")
+
+    def _masks(self) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
+        """Return flagged voxels and lesion voxels among them of every mask but the one with the highest Dice."""
+        own = [(self.predicted, self.hit)] if self.has_threshold else []
+        counts = np.array(own, dtype=np.int64).reshape(-1, 2)
+        return np.append(self.grid_predicted, counts[:, 0]), np.append(self.grid_hit, counts[:, 1])
+
+    def _masks_are_nested(self) -> bool:
+        """Whether each larger mask contains the smaller ones, as masks of one map at several thresholds do."""
+        predicted, hit = (
+            np.append(counts, best)
+            for counts, best in zip(self._masks(), (self.best_predicted, self.best_hit), strict=True)
+        )
+        order = np.lexsort((hit, predicted))
+        grown, gained = np.diff(predicted[order], prepend=0), np.diff(hit[order], prepend=0)
+        return bool(((gained >= 0) & (gained <= grown)).all())
+
+    def _best_is_best(self) -> bool:
+        """Whether no mask has a higher Dice than the one with the highest Dice."""
+        predicted, hit = self._masks()
+        best = 2 * self.best_hit / max(self.best_predicted + self.truth, 1)
+        return bool((2 * hit / np.maximum(predicted + self.truth, 1) <= best).all())
+
+    def _clusters_fit(self) -> bool:
+        """Whether the flagged voxels hold the clusters at the threshold: the false alarms, and one that finds lesions.
+
+        A lesion that the mask at the threshold finds is also found as the threshold falls to it, so it has a score.
+        """
+        found = bool(self.lesion_found.any())
+        if np.isnan(self.lesion_scores[self.lesion_found]).any():
+            return False
+        # Volumes are rounded to nanolitres before they are binned.
+        least = np.maximum(1, np.ceil((np.array((0.0, *VOLUME_BINS)) - 5e-7) / self.voxel_ml - 1e-9))
+        return float(self.alarm_bins @ least) + found <= max(self.predicted, 0)
 
 
 def score_scan(

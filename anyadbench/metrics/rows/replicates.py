@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,11 +12,15 @@ import numpy as np
 
 from anyadbench.errors import UserError
 from anyadbench.metrics.intervals.jackknife import JACKKNIFED, Replicates, over_seeds
+from anyadbench.results.arrays import parsed
 
 if TYPE_CHECKING:
     from jaxtyping import Float64
 
 FORMAT = 1
+
+_SAME = 1e-9
+"""How far a value may be from the result's: the last bits of a sum differ between processors."""
 
 Place = tuple[str, str]
 
@@ -65,24 +70,49 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> dict[Place, RowReplicates]:
     Raises:
         UserError: If an array is missing or impossible.
     """
-    try:
-        head = json.loads(str(arrays["index"].item()))
-        if head["format"] != FORMAT:
-            raise UserError("Values without a subject come from another version; run the cell again.")
-        metrics = tuple(str(name) for name in head["metrics"])
-        rows, starts = {}, {"own": 0, "common": 0}
-        for number, row in enumerate(head["rows"]):
-            lines = {}
-            for part, listed in (("own", row["subjects"]), ("common", row["common"])):
-                start = starts[part]
-                starts[part] = start + len(listed)
-                point, jack = _numbers(arrays[f"{part}_point"])[[number]], _numbers(arrays[f"{part}_jack"])
-                subjects = tuple(str(name) for name in listed)
-                lines[part] = _padded(Replicates(subjects, metrics, point, jack[None, start : starts[part]]))
-            rows[str(row["test"]), str(row["subset"])] = RowReplicates(lines["own"], lines["common"])
-        return rows
-    except (KeyError, IndexError, TypeError, ValueError):
-        raise UserError("Values without a subject are damaged or incomplete; run the cell again.") from None
+    return parsed(arrays, _rows, "Values without a subject are damaged or incomplete; run the cell again.")
+
+
+def _rows(arrays: Mapping[str, np.ndarray]) -> dict[Place, RowReplicates]:
+    head = json.loads(str(arrays["index"].item()))
+    if head["format"] != FORMAT:
+        raise UserError("Values without a subject come from another version; run the cell again.")
+    metrics = tuple(str(name) for name in head["metrics"])
+    rows, starts = {}, {"own": 0, "common": 0}
+    for number, row in enumerate(head["rows"]):
+        lines = {}
+        for part, listed in (("own", row["subjects"]), ("common", row["common"])):
+            start = starts[part]
+            starts[part] = start + len(listed)
+            point, jack = _numbers(arrays[f"{part}_point"])[[number]], _numbers(arrays[f"{part}_jack"])
+            subjects = tuple(str(name) for name in listed)
+            lines[part] = _padded(Replicates(subjects, metrics, point, jack[None, start : starts[part]]))
+        rows[str(row["test"]), str(row["subset"])] = RowReplicates(lines["own"], lines["common"])
+    return rows
+
+
+def require_points(rows: Mapping[Place, RowReplicates], found: Mapping[Place, Mapping[str, float | None]]) -> None:
+    """Check that the value of every row is the one that its result states, since intervals and tests start from it.
+
+    Args:
+        rows: Values without a subject by test set and subset.
+        found: The metrics of the result's rows; only those that both have are compared. Metrics that an earlier version
+            did not store are NaN in ``rows``.
+
+    Raises:
+        UserError: If a value differs.
+    """
+    for place, row in rows.items():
+        stated = found.get(place, {})
+        for name, value in zip(row.own.metrics, row.own.point[0].tolist(), strict=True):
+            if math.isnan(value) or name not in stated:
+                continue
+            other = stated[name]
+            if other is None or abs(value - other) > _SAME:
+                text = "nothing" if other is None else f"{other:.6f}"
+                raise UserError(
+                    f"{', '.join(place)}: {name} is {value:.6f} here, but result.json gives {text}; run the cell again."
+                )
 
 
 def _padded(line: Replicates) -> Replicates:

@@ -25,6 +25,7 @@ from anyadbench.metrics.rows.grouped import GroupedSteps
 from anyadbench.metrics.rows.grouped_storage import GROUPED_FORMAT, grouped_arrays, read_grouped
 from anyadbench.metrics.rows.split_bins import SplitBins
 from anyadbench.metrics.rows.split_counts import SplitCounts
+from anyadbench.results.arrays import parsed
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
@@ -200,17 +201,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> tuple[list[RowPixels], dict
     Raises:
         UserError: If an array is missing or impossible.
     """
-    try:
-        head = json.loads(str(arrays["index"].item()))
-        if not isinstance(head, dict) or head.get("format") not in (FORMAT, GROUPED_FORMAT):
-            raise UserError("Pixel statistics come from an earlier version without exact counts; run the cell again.")
-        subjects = {str(name): tuple(map(str, listed)) for name, listed in head["tests"].items()}
-        if head["format"] == GROUPED_FORMAT:
-            rows = [_made(entry, field, brain) for entry, field, brain in read_grouped(arrays, head)]
-        else:
-            rows = [_named_row(arrays, number, entry) for number, entry in enumerate(head["rows"])]
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
-        raise UserError(_DAMAGED) from None
+    rows, subjects = parsed(arrays, _parts, _DAMAGED)
     for row in rows:
         if not set(row.subjects) <= set(subjects.get(row.test, ())):
             raise UserError(f"Pixel statistics of {row.test}, {row.subset} name subjects outside the test set.")
@@ -221,14 +212,22 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> tuple[list[RowPixels], dict
     return rows, subjects
 
 
+def _parts(arrays: Mapping[str, np.ndarray]) -> tuple[list[RowPixels], dict[str, tuple[str, ...]]]:
+    head = json.loads(str(arrays["index"].item()))
+    if not isinstance(head, dict) or head.get("format") not in (FORMAT, GROUPED_FORMAT):
+        raise UserError("Pixel statistics come from an earlier version without exact counts; run the cell again.")
+    subjects = {str(name): tuple(map(str, listed)) for name, listed in head["tests"].items()}
+    if head["format"] == GROUPED_FORMAT:
+        return [_made(entry, field, brain) for entry, field, brain in read_grouped(arrays, head)], subjects
+    return [_named_row(arrays, number, entry) for number, entry in enumerate(head["rows"])], subjects
+
+
 def _named_row(arrays: Mapping[str, np.ndarray], number: int, entry: Mapping[str, Any]) -> RowPixels:
     where = f"{entry['test']}, {entry['subset']}"
     try:
-        return _row(arrays, number, entry)
+        return parsed(arrays, lambda found: _row(found, number, entry), _DAMAGED)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    except (KeyError, ValueError, TypeError, IndexError, OverflowError):
-        raise UserError(f"{where}: {_DAMAGED}") from None
 
 
 def _row(arrays: Mapping[str, np.ndarray], number: int, entry: Mapping[str, Any]) -> RowPixels:

@@ -18,6 +18,7 @@ from anyadbench.errors import UserError
 from anyadbench.metrics.lesions.compact import alarm_levels, found_levels
 from anyadbench.metrics.lesions.record import ScanRecord
 from anyadbench.metrics.scans.whole_scans import Place, RowScans
+from anyadbench.results.arrays import parsed
 
 if TYPE_CHECKING:
     from jaxtyping import Int64, UInt
@@ -101,16 +102,17 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> dict[Place, RowScans]:
     Raises:
         UserError: If an array is missing, or no scan can have the numbers.
     """
-    try:
-        head = json.loads(str(arrays["index"].item()))
-        if head["format"] != FORMAT:
-            raise UserError("Records of whole scans come from another version; run the cell again.")
-        stream = _Stream({name: arrays[name] for name in (*_TEST_ARRAYS, *_ROW_ARRAYS)})
-        tests = {name: _Test(stream, entry) for name, entry in head["tests"].items()}
-        rows = [_row(stream, entry, tests[entry["test"]]) for entry in head["rows"]]
-        stream.finish()
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
-        raise UserError(_DAMAGED) from None
+    return parsed(arrays, _rows, _DAMAGED)
+
+
+def _rows(arrays: Mapping[str, np.ndarray]) -> dict[Place, RowScans]:
+    head = json.loads(str(arrays["index"].item()))
+    if head["format"] != FORMAT:
+        raise UserError("Records of whole scans come from another version; run the cell again.")
+    stream = _Stream({name: arrays[name] for name in (*_TEST_ARRAYS, *_ROW_ARRAYS)})
+    tests = {name: _Test(stream, entry) for name, entry in head["tests"].items()}
+    rows = [_row(stream, entry, tests[entry["test"]]) for entry in head["rows"]]
+    stream.finish()
     return {(row.test, row.subset): row for row in rows}
 
 

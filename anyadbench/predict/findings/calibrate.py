@@ -13,6 +13,7 @@ import numpy as np
 from anyadbench.errors import UserError
 from anyadbench.files import make_folder, write_json
 from anyadbench.hashing import sha256_file, sha256_tree, stable_hash
+from anyadbench.names import readable_values
 from anyadbench.predict.findings.calibration import FORMAT, RATE, RECORD, SCORES, alarm_threshold, fewest_for
 from anyadbench.predict.findings.compare import FEWEST, relative_heights
 from anyadbench.predict.findings.drift import drift, warnings
@@ -160,8 +161,9 @@ class Calibrator:
             "notes": notes + warnings(differs, kind),
             "normals_sha256": sha256_file(self.out / SCORES),
         }  # fmt: skip
-        write_json(self.out / RECORD, record, OPTION)
-        return record
+        plain: dict[str, Any] = readable_values(record)
+        write_json(self.out / RECORD, plain, OPTION)
+        return plain
 
     def _pooled(self) -> tuple[NormalScores, list[str]]:
         """Return the scores of all scans by subset, and a note for every subset with too few subjects."""
@@ -246,6 +248,7 @@ def _one_scan(found: Prediction) -> Normals:
             f"{found.inputs[found.first]['file']}: no slice has as much brain as the protocol requires; leave the scan "
             "out, or give the whole head."
         )
+    assert found.patient_score is not None  # a slice counts
     return normals_of(rows, 0.0, [found.patient_score], [0])
 
 

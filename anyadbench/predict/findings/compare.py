@@ -71,7 +71,7 @@ def compared(prediction: Prediction, basis: Basis | None, above_ml: float, count
     """Return a prediction with percentiles, reference range and the notes that follow from them.
 
     Args:
-        prediction: Without them.
+        prediction: Without them, and with a patient score.
         basis: The normals; ``None`` if there are none.
         above_ml: Volume above the threshold before small clusters are removed.
         counted_ml: Brain volume of the slices that count.
@@ -191,6 +191,7 @@ def reference_range(
 def _percentiles(
     prediction: Prediction, basis: Basis, normals: Normals, heights: list[float], source: str
 ) -> Percentiles:
+    assert prediction.patient_score is not None  # nothing is compared without one
     patient, among = patient_percentile(normals, prediction.patient_score)
     slices = tuple(_slice(item, basis, height) for item, height in zip(prediction.slices, heights, strict=True))
     return Percentiles(patient, among, slices, len(normals.scan_scores), normals.n_slices, source)

@@ -25,6 +25,8 @@ def percentile_text(percentile: float | None, of: str) -> str:
 
 def patient_text(scores: Mapping[str, Any]) -> str:
     """Return the patient score of a ``prediction.json`` with its percentile."""
+    if scores["patient_score"] is None:
+        return "no patient score"
     found = f"patient score {scores['patient_score']:.4g}"
     own = scores["percentiles"]
     if own is None:
@@ -49,6 +51,11 @@ def volume_text(volume_ml: float | None, reference: Mapping[str, Any] | None) ->
     )
 
 
+def counted_text(counted: int, brain: int) -> str:
+    """Return how many of the slices with brain mask, volume and patient score are about."""
+    return f"{counted} of {brain} slices with brain count"
+
+
 def clusters_text(clusters: Sequence[Mapping[str, Any]]) -> str:
     """Return the number of clusters and the place of the highest peak."""
     if not clusters:
@@ -60,8 +67,9 @@ def clusters_text(clusters: Sequence[Mapping[str, Any]]) -> str:
 
 
 def top_line(scores: Mapping[str, Any]) -> str:
-    """Return score, volume, clusters and alarm of a ``prediction.json`` in one line."""
-    parts = [patient_text(scores), volume_text(scores["volume_above_threshold_ml"], scores["reference"])]
+    """Return score, slices that count, volume, clusters and alarm of a ``prediction.json`` in one line."""
+    counted = counted_text(scores["slices_counted"], scores["slices_with_brain"])
+    parts = [patient_text(scores), counted, volume_text(scores["volume_above_threshold_ml"], scores["reference"])]
     if scores["volume_above_threshold_ml"] is not None:
         parts.append(clusters_text(scores["clusters"]))
     alarm = scores["alarm"]
@@ -84,6 +92,8 @@ def table_line(scores: Mapping[str, Any]) -> dict[str, Any]:
         "normal_volume_high_ml": high,
         "clusters": len(clusters) if masked else None,
         "largest_cluster_ml": max((item["volume_ml"] for item in clusters), default=None),
+        "slices_with_brain": scores["slices_with_brain"],
+        "slices_counted": scores["slices_counted"],
         "alarm": None if scores["alarm"] is None else int(scores["alarm"]["alarm"]),
     }
 

@@ -78,8 +78,11 @@ class Settings:
         return Basis(found, sources) if found else None
 
     def alarm(self, prediction: Prediction) -> dict[str, Any] | None:
-        """Return whether the calibration raises an alarm; ``None`` without a calibration or enough normals."""
-        if self.calibration is None:
+        """Return whether the calibration raises an alarm.
+
+        ``None`` without a calibration, enough normals or a patient score.
+        """
+        if self.calibration is None or prediction.patient_score is None:
             return None
         return self.calibration.alarm(format_subset(prediction.shown), prediction.patient_score)
 

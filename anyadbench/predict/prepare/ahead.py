@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
@@ -59,17 +60,42 @@ class Ahead:
         if not self._workers:
             return self._predictor.prepare(patient.scans, self.plan, said=said)
         place = next((n for n, other in enumerate(self._left) if other.name == patient.name), len(self._left))
-        for other in [patient, *self._left[place + 1 : place + self._workers]]:
-            self._start(other)
+        others = self._left[place + 1 : place + self._workers]
         self._left = self._left[place + 1 :]
         said("preparing")
-        found = self._made.pop(patient.name).result()
+        try:
+            for other in [patient, *others]:
+                self._start(other)
+            found = self._made.pop(patient.name).result()
+        except BrokenProcessPool:  # one of the patients in preparation ended a process, which ends them all
+            found = self._again(patient)
         if isinstance(found, str):
             raise UserError(found)
         if isinstance(found, OSError):
             raise found
         prepared: Prepared = found
         return prepared
+
+    def _again(self, patient: Patient) -> Any:
+        """Prepare a patient alone in new processes; those made ahead are started again when they are asked for.
+
+        Raises:
+            UserError: If that ends the process, too.
+        """
+        self._forget()
+        self._start(patient)
+        try:
+            return self._made.pop(patient.name).result()
+        except BrokenProcessPool:
+            self._forget()
+            raise UserError(
+                f"The process that prepared {patient.name} was ended by the system, probably for want of memory; free "
+                "some and run the same command again."
+            ) from None
+
+    def _forget(self) -> None:
+        self.close()
+        self._pool, self._made = None, {}
 
     def _start(self, patient: Patient) -> None:
         if patient.name in self._made:

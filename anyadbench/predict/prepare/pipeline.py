@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 Said = Callable[[str], None]
 
-BEST = ("t1", "t1ce", "flair", "t2")
-"""Sequences from the one whose brain is outlined best to the worst."""
+BEST = ("t1", "t1ce", "flair", "t2", "pd", "dwi", "adc")
+"""All sequences, from the one whose brain is outlined best to the worst."""
 
 WHOLE = 0.85
 """Share of the largest brain that a scan must show for the brain to be outlined on it."""

@@ -24,7 +24,7 @@ class Step:
     """One step of preparation.
 
     Attributes:
-        name: ``view``, ``find brain``, ``register``, ``check``, ``strip`` or ``bias``.
+        name: ``find brain``, ``check``, ``register``, ``check left and right``, ``strip`` or ``bias``.
         sequence: The scan that it worked on.
         text: What was done, as a sentence.
         seconds: Wall time.

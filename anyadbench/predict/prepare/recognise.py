@@ -2,70 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from anyadbench.data.trees.nifti_file import partner
+from anyadbench.data.trees.survey import walk
 from anyadbench.errors import UserError
-from anyadbench.names import files_below
+from anyadbench.names import is_junk
 from anyadbench.predict.inputs import is_dicom
-from anyadbench.predict.prepare.kinds import kind_of_text, kind_of_timing, no_sequence
+from anyadbench.predict.prepare.kinds import kinds_of_text, no_sequence
+from anyadbench.predict.prepare.series_kinds import Candidate, series_candidates, told
 from anyadbench.sequences import SEQUENCES, SHORT
 
 Ask = Callable[[str, list[str]], int]
 """Shows a question with its choices and returns the number of one, from 1; 0 is none."""
 
-_SERIES, _MODALITY, _DESCRIPTION, _PROTOCOL = "0020|000e", "0008|0060", "0008|103e", "0018|1030"
-_REPETITION, _ECHO, _INVERSION, _AGENT, _TYPE = "0018|0080", "0018|0081", "0018|0082", "0018|0010", "0008|0008"
-
-_NIFTI = (".nii", ".nii.gz")
+_NIFTI, _PAIR = (".nii", ".nii.gz"), (".hdr", ".hdr.gz")
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A file or series that may be a sequence.
-
-    Attributes:
-        path: NIfTI file, or the first file of a DICOM series.
-        kind: The sequence that it seems to be; empty if none.
-        text: What it is recognised from, as it may be shown to the user.
-    """
-
-    path: Path
-    kind: str
-    text: str
-
-
-def recognise(folder: Path, given: Mapping[str, Path] | None = None, ask: Ask | None = None) -> dict[str, Path]:
+def recognise(
+    folder: Path,
+    given: Mapping[str, Path] | None = None,
+    ask: Ask | None = None,
+    wanted: Sequence[str] = SEQUENCES,
+    said: Callable[[str], None] = lambda text: None,
+) -> dict[str, Path]:
     """Return the path of each sequence in a folder.
 
     Args:
-        folder: One patient's scans: NIfTI files, or DICOM files in any subfolders.
+        folder: One patient's scans: NIfTI files, or DICOM files in any subfolders; links are followed.
         given: Sequences that the user named; they are not searched for.
         ask: Lets the user choose between several candidates; without it, they are listed in the error.
+        wanted: Sequences that are searched for.
+        said: Called with a sentence for the files that were left out because they cannot be read.
 
     Raises:
         UserError: If the folder cannot be read, nothing is recognised, the DICOM is of another modality, or several
             candidates remain and nobody can be asked.
+        OSError: If the system refuses a folder below it.
     """
     if not folder.is_dir():
         raise UserError(f"--scan {folder}: there is no such folder; give the folder with one patient's scans.")
     found = dict(given or {})
-    candidates = _candidates(folder)
+    candidates = [one for one in _candidates(folder) if not any(one.holds(path) for path in found.values())]
     for sequence in SEQUENCES:
-        fitting = [one for one in candidates if one.kind == sequence]
-        if sequence in found or not fitting:
+        fitting = [one for one in candidates if one.kinds == (sequence,)]
+        if sequence in found or sequence not in wanted or not fitting:
             continue
         if len(fitting) == 1:
             found[sequence] = fitting[0].path
         elif chosen := _choose(folder, sequence, fitting, ask):
             found[sequence] = chosen.path
+    for one in candidates:
+        if len(one.kinds) > 1:
+            _settle(folder, one, found, wanted, ask)
     if not found:
-        seen = "; ".join(f"{one.text}" for one in candidates[:8]) or "no NIfTI file and no DICOM series"
+        seen = "; ".join(one.text for one in candidates[:8]) or "no NIfTI file and no DICOM series"
+        options = [f"--{name}" for name in SEQUENCES]
         raise UserError(
-            f"--scan {folder}: no sequence was recognised in it ({seen}); name the files with --flair, --t1, --t1ce or "
-            "--t2."
+            f"--scan {folder}: no sequence was recognised in it ({seen}); name the files with "
+            f"{', '.join(options[:-1])} or {options[-1]}."
         )
+    for one in candidates:
+        if one.broken:
+            said(f"--scan {folder}: {one.text}, so it is left out; copy it again if it belongs to a sequence.")
     return found
 
 
@@ -81,62 +82,40 @@ def _choose(folder: Path, sequence: str, fitting: list[Candidate], ask: Ask | No
     )
 
 
+def _settle(folder: Path, one: Candidate, found: dict[str, Path], wanted: Sequence[str], ask: Ask | None) -> None:
+    """Let the user say what an unclear candidate is, unless all that it may be was found."""
+    open_ = [name for name in one.kinds if name in wanted and name not in found]
+    if not open_:
+        return
+    if ask is None:
+        may_be = " or ".join(SHORT[name] for name in one.kinds)
+        options = " or ".join(f"--{name}" for name in open_)
+        raise UserError(f"--scan {folder}: {one.text} may be {may_be}; name it with {options} {one.path}.")
+    number = ask(f"{one.text} in {folder} may be several sequences; it is:", [SHORT[name] for name in open_])
+    if number:
+        found[open_[number - 1]] = one.path
+
+
 def _candidates(folder: Path) -> list[Candidate]:
-    files = list(files_below(folder))
-    dicom = [path for path in files if not path.name.endswith(_NIFTI) and is_dicom(path)]
-    named = [path for path in files if path.name.lower().endswith(_NIFTI)]
-    found = []
-    for path in named:
-        where = path.relative_to(folder)
-        if not no_sequence(path.name):
-            found.append(Candidate(path, kind_of_text(path.name), str(where)))
-    return found + (_series(folder, dicom) if dicom else [])
+    files = list(_files(folder))
+    named = [path for path in files if path.name.lower().endswith(_NIFTI) or _heads_pair(path)]
+    found = [
+        Candidate(path, kinds_of_text(path.name), told(path.relative_to(folder)), (path,))
+        for path in named
+        if not no_sequence(path.name)
+    ]
+    dicom = [path for path in files if not path.name.lower().endswith(_NIFTI) and is_dicom(path)]
+    return found + series_candidates(folder, dicom)
 
 
-def _series(folder: Path, files: list[Path]) -> list[Candidate]:
-    groups: dict[tuple[Path, str], list[tuple[Path, dict[str, str]]]] = {}
-    for path in files:
-        tags = _tags(path)
-        groups.setdefault((path.parent, tags.get(_SERIES, "")), []).append((path, tags))
-    modalities = {members[0][1].get(_MODALITY, "MR") for members in groups.values()}
-    if "MR" not in modalities:
-        kinds = ", ".join(sorted(modalities))
-        raise UserError(f"--scan {folder} holds DICOM of the modality {kinds} and no MR; give the folder of an MRI.")
-    found = []
-    for members in groups.values():
-        path, tags = members[0]
-        if tags.get(_MODALITY, "MR") != "MR":
-            continue
-        kind = _kind(tags)
-        # Neither names nor dates: only what the scanner calls the series.
-        label = tags.get(_DESCRIPTION) or tags.get(_PROTOCOL) or "no description"
-        found.append(Candidate(path, kind, f"{path.relative_to(folder)} '{label}', {len(members)} files"))
-    return found
+def _heads_pair(path: Path) -> bool:
+    return path.name.lower().endswith(_PAIR) and partner(path) is not None
 
 
-def _kind(tags: Mapping[str, str]) -> str:
-    """Return the sequence of a series: by what the scanner calls it, and by its timing where that says nothing."""
-    texts = [tags.get(_DESCRIPTION, ""), tags.get(_PROTOCOL, "")]
-    if any(no_sequence(text) for text in [*texts, tags.get(_TYPE, "")]):
-        return ""
-    agent = tags.get(_AGENT, "").strip().lower() not in ("", "none", "no", "n", "0")
-    for text in texts:
-        if kind := kind_of_text(text):
-            return "t1ce" if kind == "t1" and agent else kind
-    timing = [_number(tags.get(tag, "")) for tag in (_REPETITION, _ECHO, _INVERSION)]
-    kind = kind_of_timing(*timing)
-    return "t1ce" if kind == "t1" and agent else kind
+def _files(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> NoReturn:
+        raise error  # a folder that cannot be listed may hold any sequence
 
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _tags(path: Path) -> dict[str, str]:
-    from anyadbench.predict.dicom import read_tags
-
-    wanted = (_SERIES, _MODALITY, _DESCRIPTION, _PROTOCOL, _REPETITION, _ECHO, _INVERSION, _AGENT, _TYPE)
-    return read_tags(path, wanted)
+    for path in walk(folder, refuse):
+        if path.is_file() and not is_junk(path.name):
+            yield path

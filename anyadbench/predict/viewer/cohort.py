@@ -111,6 +111,8 @@ def _line(out: Path, outcome: Outcome) -> dict[str, Any]:
         "volume": row.get("volume_above_threshold_ml"),
         "normal": "" if low is None or high is None else f"normal {ml(low)} to {ml(high)}",
         "alarm": row.get("alarm"),
+        "counted": row.get("slices_counted"),
+        "brain": row.get("slices_with_brain"),
         "notes": [] if outcome.failure else list(outcome.scores["notes"]),
         "link": "" if outcome.failure else f"./{quote(os.fsencode(outcome.patient), safe='')}/{REPORT}",
         "picture": "" if outcome.failure else _picture(out / outcome.patient / REPORT),

@@ -36,6 +36,7 @@ def key_facts(prediction: Prediction) -> list[Fact]:
         _score(prediction),
         _volume(prediction),
         Fact("Clusters", clusters, _largest(prediction)),
+        Fact("Slices that count", f"{prediction.n_counted} of {prediction.n_brain}", _others(prediction)),
         Fact("Shown to the method", ", ".join(SHORT[name] for name in prediction.shown)),
         Fact("Time", f"{prediction.seconds:.1f} s", "From reading the scans to the map."),
     ]
@@ -45,6 +46,8 @@ def key_facts(prediction: Prediction) -> list[Fact]:
 
 
 def _score(prediction: Prediction) -> Fact:
+    if prediction.patient_score is None:
+        return Fact("Patient score", "none", "See the notes.")
     found, value = prediction.percentiles, f"{prediction.patient_score:.4g}"
     if found is None or found.patient is None:
         return Fact("Patient score", value, "No percentile: the cell has too few normals to compare with.")
@@ -62,6 +65,12 @@ def _volume(prediction: Prediction) -> Fact:
     low, high = reference["normal_volume_ml"]
     normal = f"Normal {reference['among']} of this brain volume have {ml(low)} to {ml(high)} ml"
     return Fact(name, f"{ml(volume)} ml", f"{normal} ({reference['range']} of {reference['n']}).")
+
+
+def _others(prediction: Prediction) -> str:
+    if prediction.n_counted >= prediction.n_brain:
+        return "All slices with brain."
+    return "The others have too little brain: mask, volume and patient score say nothing about them."
 
 
 def _alarm(alarm: Mapping[str, Any]) -> Fact:
@@ -99,7 +108,8 @@ def cluster_caption(prediction: Prediction) -> str:
 def map_facts(prediction: Prediction) -> str:
     """Return the numbers of one subset's map in a sentence."""
     volume = _volume(prediction)
-    parts = [f"patient score {prediction.patient_score:.4g}"]
+    score = prediction.patient_score
+    parts = ["no patient score" if score is None else f"patient score {score:.4g}"]
     if prediction.mask is not None and prediction.reference is not None:
         parts.append(f"{volume.value} above the threshold ({volume.detail[0].lower()}{volume.detail[1:-1]})")
     return f"Map from {format_subset(prediction.shown)}: {'; '.join(parts)}."

@@ -54,7 +54,7 @@ def _connect(address: str) -> None:
     try:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:  # a port above 65535 overflows
         said = " ".join(str(error).split())[:200]
         raise UserError(
             f"No Ray cluster answers at {address!r} ({said}); start one with 'ray start --head', or give "

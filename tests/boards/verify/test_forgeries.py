@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cell_fixture import change_json, reseal
 from places import ROOT
@@ -256,7 +257,32 @@ def a_removed_row(forger: Forger) -> None:
     forger.result(lambda data: data["rows"].pop())
 
 
+def other_sequences(forger: Forger) -> None:
+    forger.result(lambda data: data["rows"][0].update(sequences=["t1"]))
+
+
+def another_feed(forger: Forger) -> None:
+    forger.result(lambda data: data["rows"][0].update(feed={"flair": "t1"}))
+
+
+def another_kind(forger: Forger) -> None:
+    forger.result(lambda data: data.update(kind="oracle"))
+
+
+def a_sequence_that_no_training_slice_has(forger: Forger) -> None:
+    forger.result(lambda data: data["trained_on"]["sequences"].update(flair=0))
+
+
+def more_training_slices_with_a_sequence(forger: Forger) -> None:
+    forger.result(lambda data: data["trained_on"]["sequences"].update(flair=10**6))
+
+
 FORGERIES: dict[Callable[[Forger], None], str] = {
+    other_sequences: "phantom, F: sequences[0] is 't1', but protocol.toml gives 'flair'",
+    another_feed: "phantom, F: feed.flair is 't1', but protocol.toml gives nothing",
+    another_kind: "kind is 'oracle', but tiny is no oracle by protocol.toml",
+    a_sequence_that_no_training_slice_has: "training slices have F, but only 0 each of its sequences",
+    more_training_slices_with_a_sequence: "trained_on: 1000000 of",
     a_better_metric: "metrics.pixel_ap is 0.9, but slices and pixel statistics give",
     a_narrower_interval: "intervals.image_auroc",
     fewer_misses: "threshold.fn is 0, but slices and pixel statistics give",
@@ -345,18 +371,70 @@ def test_a_budget_with_the_parameters_of_another_is_named(trained: Path) -> None
     assert "method.budget is 'paper', but the parameters are those of 'demo'" in found
 
 
-@pytest.mark.parametrize("scaled", [False, True])
-def test_a_copied_seed_is_named(trained: Path, scaled: bool) -> None:
+def scaled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one | {"image_score": 3 * one["image_score"] + 1} for one in rows]
+
+
+def a_little_changed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Swap the two lowest scores of each row, and shift all of them by next to nothing."""
+    changed = []
+    for place in dict.fromkeys((one["test"], one["subset"]) for one in rows):
+        own = [dict(one) for one in rows if (one["test"], one["subset"]) == place]
+        low, next_one = sorted(own, key=lambda one: one["image_score"])[:2]
+        low["image_score"], next_one["image_score"] = next_one["image_score"], low["image_score"]
+        changed += [one | {"image_score": one["image_score"] + 2e-12} for one in own]
+    return changed
+
+
+@pytest.mark.parametrize("change", [None, scaled, a_little_changed])
+def test_a_copied_seed_is_named(trained: Path, change: Any) -> None:
     copy = copied(trained, 1)
-    if scaled:
+    if change is not None:
         forger = Forger(copy)
-        forger.slices(lambda rows: [one | {"image_score": 3 * one["image_score"] + 1} for one in rows])
+        forger.slices(change)
         (copy / "scores/slices.npz").unlink(missing_ok=True)
         forger.result(lambda data: data["files"].update({"scores/slices.csv": ""}))
+        forger.refill()
+        forger.result(lambda data: data["files"].pop("scores/jackknife.npz", None))
     reseal(copy)
     (problem,) = check(trained.parent).problems
     assert f"{copy.name}: its slice scores of phantom, F are those of {trained.name}" in problem
     assert problem.endswith("but their seeds are 0 and 1.")
+
+
+def test_pixel_metrics_that_differ_by_next_to_nothing_are_named(trained: Path) -> None:
+    (record,) = read_cells(trained.parents[1])
+    assert record.result is not None
+    prints = {key: one for key, one in fingerprints(record.result, {}).items() if key[2] == "pixel scores"}
+    assert len(prints) > 4
+    moved = {key: replace(one, values=one.values + 2e-12) for key, one in prints.items()}
+    far = {key: replace(one, values=one.values + 1e-4) for key, one in prints.items()}
+    other = record.result.model_copy(update={"cell_id": "x", "fit_id": "y", "seed": 1})
+    (sentence,) = twins([("one", record.result, prints), ("two", other, moved)])
+    assert sentence.startswith("two: its pixel scores of phantom, F are those of one")
+    assert list(twins([("one", record.result, prints), ("two", other, far)])) == []
+
+
+def test_ranks_of_slices_are_those_of_spearmans_coefficient(trained: Path) -> None:
+    from scipy import stats
+
+    (record,) = read_cells(trained.parents[1])
+    assert record.result is not None
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 60, (2, 300)).astype(float)  # many equal scores
+
+    def prints(scores: Any) -> Any:
+        records = [{"scan": "a", "slice": n, "image_score": float(score)} for n, score in enumerate(scores)]
+        return fingerprints(record.result, {("phantom", "F"): records})  # type: ignore[arg-type]
+
+    one, other = (prints(scores)["phantom", "F", "slice scores"].values for scores in (first, first + second))
+    assert one @ other == pytest.approx(stats.spearmanr(first, first + second).statistic)
+    alike = record.result.model_copy(update={"cell_id": "x", "fit_id": "y", "seed": 1})
+    for constant in (np.zeros(300), np.repeat([0.0, 1.0], 150)):
+        assert ("phantom", "F", "slice scores") not in prints(constant)
+    for scores, shared in ((first + second / 100, True), (first + second / 3, False)):
+        pair = [{key: one for key, one in prints(own).items() if key[2] == "slice scores"} for own in (first, scores)]
+        assert bool(list(twins([("one", record.result, pair[0]), ("two", alike, pair[1])]))) == shared
 
 
 def test_scores_under_another_methods_name_are_named(trained: Path) -> None:

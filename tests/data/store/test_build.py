@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,9 +23,11 @@ from anyadbench.data.store import build as module
 from anyadbench.data.store.build import prepare
 from anyadbench.data.store.extract import Extracted, extract, part_name
 from anyadbench.data.store.npy import write_array
+from anyadbench.data.store.parts import Parts
 from anyadbench.data.store.store import open_store
 from anyadbench.data.trees.files import ScanFiles
 from anyadbench.data.trees.layouts import Layout, get_layout
+from anyadbench.data.trees.survey import discover
 from anyadbench.errors import UserError
 
 TINY = (16, 16, 8)
@@ -99,6 +102,27 @@ def test_half_written_parts_are_cleared_away(tmp_path: Path) -> None:
     store = prepare(tree, LAYOUT, tmp_path / "store")
     store.verify_slices()
     assert not (tmp_path / ".store.work").exists()
+
+
+@pytest.mark.parametrize("fault", ["", "[]", '{"scan": "a"}', "no pixels", "short pixels"])
+def test_a_finished_scan_that_is_not_all_there_is_read_again(tmp_path: Path, fault: str) -> None:
+    tree = make_tree("brats2018", tmp_path / "source", 2, TINY)
+    work = tmp_path / ".store.work"
+    scan = discover(tree, LAYOUT)[0]
+    made = extract(scan, LAYOUT)
+    assert made.pixels is not None
+    with Parts(work) as parts:
+        path = parts.add(part_name(scan, LAYOUT), made.meta, made.pixels)
+    (work / "pixels-old").mkdir()
+    if fault == "no pixels":
+        shutil.rmtree(parts.folder)
+    elif fault == "short pixels":
+        (parts.folder / "masks.blosc").write_bytes(b"")
+    else:
+        path.write_text(fault)
+    store = prepare(tree, LAYOUT, tmp_path / "store")
+    store.verify_slices()
+    assert contents(store.path) == contents(prepare(tree, LAYOUT, tmp_path / "fresh").path)
 
 
 def test_a_second_call_reads_nothing(tmp_path: Path) -> None:

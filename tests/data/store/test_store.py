@@ -17,6 +17,7 @@ from trees import LPS, anatomy, lesion, make_tree, path_of, save, save_as
 from anyadbench.data.store.build import find_or_prepare, prepare
 from anyadbench.data.store.encoding import encode, fit_coding
 from anyadbench.data.store.pixels import rewrite
+from anyadbench.data.store.remarks import read_warnings
 from anyadbench.data.store.store import SliceStore, open_store, overlap
 from anyadbench.data.trees.layouts import Layout, get_layout
 from anyadbench.errors import UserError
@@ -240,6 +241,48 @@ def test_unreadable_description(store: SliceStore, tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(UserError, match=r"store\.json cannot be read .*; delete the store"):
         open_store(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"table_hash": None}, r"store\.json lacks 'table_hash'; delete the store and prepare it again"),
+        ({"content_hash": None}, r"store\.json lacks 'content_hash'; delete"),
+        ({"format": None}, r"store\.json lacks 'format'; delete"),
+        ({"shape": None}, "were changed after it was made"),
+        ({"shape": float("nan")}, "were changed after it was made"),
+    ],
+)
+def test_a_description_without_a_field_is_one_sentence(
+    store: SliceStore, tmp_path: Path, change: dict[str, object], sentence: str
+) -> None:
+    path = copy(store, tmp_path) / "store.json"
+    head = {**json.loads(path.read_text()), **change}
+    path.write_text(json.dumps({name: value for name, value in head.items() if value is not None}))
+    with pytest.raises(UserError, match=sentence):
+        open_store(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("store.json", "[" * 100_000, r"store\.json cannot be read"),
+        ("store.json", "null", r"store\.json does not hold an object; delete the store"),
+        ("warnings.json", "", r"warnings\.json cannot be read"),
+        ("warnings.json", "[1]", r"warnings\.json lists no problems"),
+        ("quarantine.json", "[{}]", r"quarantine\.json lists no problems"),
+        ("quarantine.json", "{}", r"quarantine\.json does not hold a list; delete the store"),
+        ("inputs.json", "[1]", r"inputs\.json does not hold an object"),
+        ("inputs.json", "{}", "is a store of other files"),
+    ],
+)
+def test_json_of_a_store_that_is_damaged_is_one_sentence(
+    store: SliceStore, tmp_path: Path, name: str, text: str, sentence: str
+) -> None:
+    folder = copy(store, tmp_path)
+    (folder / name).write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        read_warnings(prepare(store.path.parent / "source", get_layout("brats2018"), folder))
 
 
 def test_a_tree_is_prepared_into_the_cache_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

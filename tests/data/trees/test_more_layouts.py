@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from trees import anatomy, make_tree, save, save_png, values_of
 
 from anyadbench.data.export_png import export_png
@@ -18,7 +19,7 @@ from anyadbench.data.trees.files import Person, ScanFiles
 from anyadbench.data.trees.layouts import REGIONS, Layout, get_layout
 from anyadbench.data.trees.problems import Problem, errors
 from anyadbench.data.trees.reader import reader_of
-from anyadbench.data.trees.readers.people import age_of, person_of
+from anyadbench.data.trees.readers.people import Entry, age_of, by_subject, person_of
 from anyadbench.data.trees.survey import discover, survey
 from anyadbench.data.trees.verify import verify
 from anyadbench.errors import UserError
@@ -220,7 +221,109 @@ def test_people_are_read_from_the_columns_that_data_sets_use(row: dict[str, str]
 
 
 def test_ages_that_are_none_are_unknown() -> None:
-    assert [age_of(text) for text in ("", "abc", "inf", "31.5")] == [None, None, None, 31.5]
+    texts = ("", "abc", "inf", "31.5", "030Y", "31 y", "40 years", "89+", "31,5", "018M", "12 parsecs", "1,234", "400")
+    expected = [None, None, None, 31.5, 30, 31, 40, 89, 31.5, 1.5, None, None, None]
+    assert [age_of(text) for text in texts] == expected
+
+
+HEAD = "participant_id\tage\tsex\tsite\tgroup\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (
+            "sub-02\t\t\t\tpatient\nsub-02\t\t\t\tcontrol",
+            r"lines 2 and 3, give sub-02 two groups \(patient and control\)",
+        ),
+        ("sub-02\t\t\t\tpatient\n\n2\t\t\t\tcontrol", r"lines 2 and 4, give sub-02 two groups"),
+        ("SUB-01\t30\t\t\t\n01\t31\t\t\t", r"lines 2 and 3, give sub-01 two ages \(30.0 and 31.0\); keep the right"),
+        ("1\t\tF\t\t\nsub-01\t\tM\t\t", r"lines 2 and 3, give sub-01 two sexes \(F and M\); keep"),
+        ("1\t\t\tA\t\nsub-01\t\t\tB\t", r"lines 2 and 3, give sub-01 two sites \(A and B\); keep"),
+        ("sub-01\t\t\tA\t\n\t31\t\tB\tcontrol", r"line 3, has no participant_id; name the subject, or remove the line"),
+    ],
+)
+def test_a_table_of_people_that_contradicts_itself_is_refused(tmp_path: Path, lines: str, sentence: str) -> None:
+    tree = tree_of("bids", tmp_path, 2)
+    (tree / "participants.tsv").write_text(f"{HEAD}{lines}\n")
+    with pytest.raises(UserError, match=rf"participants\.tsv, {sentence}"):
+        survey(tree, get_layout("bids"))
+
+
+def test_two_columns_that_disagree_on_who_is_healthy_are_refused(tmp_path: Path) -> None:
+    tree = tree_of("bids", tmp_path, 2)
+    (tree / "participants.tsv").write_text("participant_id\tgroup\tdiagnosis\nsub-02\tcontrol\tglioma\n")
+    sentence = r"line 2, calls sub-02 'control' in group and 'glioma' in diagnosis; correct the one that is wrong"
+    with pytest.raises(UserError, match=sentence):
+        survey(tree, get_layout("bids"))
+
+
+@pytest.mark.parametrize(
+    "names", [("01", "02"), ("1", "2"), ("1.0", "2.0"), ("SUB-01", "Sub-2"), ("sub-001", "sub-002")]
+)
+def test_names_that_spreadsheets_change_mean_the_subject(tmp_path: Path, names: tuple[str, str]) -> None:
+    tree = tree_of("bids", tmp_path, 2)
+    (tree / "participants.tsv").write_text(f"{HEAD}{names[0]}\t030Y\tf\tA\tpatient\n{names[1]}\t31 y\t\t\tHC\n")
+    found = survey(tree, get_layout("bids"))
+    assert [scan.person for scan in found.scans] == [Person(False, "A", 30.0, "F"), Person(True, "", 31.0, "")]
+    assert not [problem for problem in found.problems if "participants" in problem.file]
+
+
+def test_a_number_that_fits_two_subjects_means_neither() -> None:
+    entries = [Entry("1", 2, Person(True)), Entry("sub-7", 3, Person(True))]
+    assert by_subject(Path("t.tsv"), entries, ["sub-01", "sub-001", "sub-7"]) == {"sub-7": entries[1]}
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentences"),
+    [
+        (
+            "P7\t\t\t\tcontrol",
+            ["lists 1 people, none of whom is a subject of the tree, and is not used; name people as the files do, "
+             "such as sub-01."],
+        ),
+        (
+            "P7\t\t\t\t\nsub-02\t\t\t\tcontrol",
+            ["lists 1 of 2 people who are no subject of the tree, such as P7; name people as the files do, such as "
+             "sub-01.",
+             "lacks 1 of 2 subjects, such as sub-01, of whom nothing is known; add a line for each."],
+        ),
+        (
+            "sub-01\told\t1\t\t\n2\t\t\t\tcontrol\nsub-02\t\t\t\t",
+            ["lists sub-02 2 times (lines 3, 4); keep one line.",
+             "has 2 cells that cannot be read and count as unknown, such as the age 'old' (line 2); write ages in "
+             "years, and sex as F or M."],
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_odd_about_a_table_of_people_is_a_warning(tmp_path: Path, lines: str, sentences: list[str]) -> None:
+    tree = tree_of("bids", tmp_path, 2)
+    (tree / "participants.tsv").write_text(f"{HEAD}{lines}\n")
+    problems = [problem for problem in survey(tree, get_layout("bids")).problems if "participants" in problem.file]
+    assert [problem.sentence for problem in problems] == [f"participants.tsv {sentence}" for sentence in sentences]
+    assert {problem.severity for problem in problems} == {"warning"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "outcome"),
+    [
+        ("oas1_1_mr1,30,0", True),
+        ("OAS1_0001_MR1,30,\nOAS1_0001_MR2,31,0.5", False),  # whoever is rated in any session
+        ("OAS1_0001_MR1,30,\nOAS1_0001_MR2,31,", True),
+        ("OAS1_0001_MR1,30,0\nOAS1_0001_MR1,30,0.5", r"lines 2 and 3, give oas1_0001_mr1 two groups \(0 and 0.5\)"),
+        ("OAS1_0001_MR1,30,0\nOAS1_0001_MR1,31,0", "lines 2 and 3, give oas1_0001_mr1 two ages"),
+        ("OAS1_0001_MR1,30,mild", "line 2: could not convert string to float: 'mild'; correct the column CDR"),
+        ("OAS1_0001_MR1,30,-1", "line 2: '-1' is no rating from 0 to 3; correct the column CDR"),
+    ],
+)
+def test_ratings_of_oasis_are_read_of_every_session(tmp_path: Path, lines: str, outcome: bool | str) -> None:
+    tree, layout = tree_of("oasis", tmp_path, 1), get_layout("oasis")
+    (tree / "oasis_cross-sectional.csv").write_text(f"ID,Age,CDR\n{lines}\n")
+    if isinstance(outcome, str):
+        with pytest.raises(UserError, match=outcome):
+            survey(tree, layout)
+        return
+    assert [scan.person.age for scan in survey(tree, layout).scans] == ([30.0] if outcome else [])
 
 
 def test_arrays_are_sorted_into_subjects_with_the_channels_of_their_set(tmp_path: Path) -> None:
@@ -288,6 +391,42 @@ def test_pictures_are_stored_with_their_boxes(tmp_path: Path) -> None:
     (tmp_path / "store" / "boxes.csv").write_text("row,left,top,width,height\n0,1.0,1.0,2.0,2.0\n")
     with pytest.raises(UserError, match=r"The boxes of the store .* were changed after it was made; delete it"):
         open_store(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("mode", "depth", "fits"),
+    [("L", 8, True), ("RGB", 8, True), ("I;16", 16, False), ("RGBA", 8, False), ("P", 8, False), ("LA", 8, False)],
+)
+def test_pictures_of_other_kinds_than_grey_are_refused(tmp_path: Path, mode: str, depth: int, fits: bool) -> None:
+    tree, layout = tree_of("nova", tmp_path, 1), get_layout("nova")
+    path = tree / "images/case0001_001.png"
+    with Image.open(path) as old:
+        grey = np.array(old)
+    image = Image.fromarray(grey.astype(np.uint16) * 100) if depth == 16 else Image.fromarray(grey).convert(mode)
+    image.save(path)
+    problems = verify(tree, layout)
+    if fits:
+        assert problems == []
+        np.testing.assert_array_equal(read(discover(tree, layout)[0], "nova")[0].grey, grey)  # type: ignore[attr-defined]
+    else:
+        assert "is not an 8-bit grey image" in problems[0].sentence
+
+
+def test_a_picture_in_colour_is_refused(tmp_path: Path) -> None:
+    tree = tree_of("nova", tmp_path, 1)
+    Image.fromarray(np.full((24, 24, 3), (9, 9, 10), np.uint8)).save(tree / "images/case0001_001.png")
+    (problem,) = verify(tree, get_layout("nova"))
+    assert "is not an 8-bit grey image" in problem.sentence and problem.severity == "error"
+
+
+def test_a_box_of_a_picture_that_is_listed_twice_is_a_warning(tmp_path: Path) -> None:
+    tree = tree_of("nova", tmp_path, 2)
+    table = tree / "bboxes_gold.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines, lines[1]]) + "\n")
+    (problem,) = verify(tree, get_layout("nova"))
+    assert problem.severity == "warning"
+    assert f"lists a box of case0001_001 twice (lines 2 and {len(lines) + 1}), which counts once" in problem.sentence
 
 
 def test_a_store_with_boxes_is_not_exported_as_masks(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +117,223 @@ def test_a_tree_of_pairs_is_prepared_and_a_changed_image_makes_another_store(tmp
         prepare(tree, layout, tmp_path / "pairs")
 
 
-@pytest.mark.parametrize("offset", [0.0, 16.0, -352.0, np.nan, np.inf, 1e30, 352.5])
-def test_an_impossible_offset_is_read_where_the_values_can_only_be_in_one_place(tmp_path: Path, offset: float) -> None:
+@pytest.mark.parametrize("offset", [0.0, 1.0, 16.0, -352.0, np.nan, np.inf, 352.5])
+def test_an_impossible_offset_is_noted_where_the_values_can_only_be_in_one_place(tmp_path: Path, offset: float) -> None:
     path = changed(save(tmp_path / "a.nii", ARRAY), "f", 108, offset)
-    np.testing.assert_array_equal(read_volume(path).array, ARRAY)
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.array, ARRAY)
+    note = (
+        f"has an impossible place of its values in its header (vox_offset {offset:g}), which can only begin at byte 352"
+    )
+    assert volume.notes == (note,)
     path.write_bytes(path.read_bytes() + bytes(100))
     with pytest.raises(UserError, match=r"has an impossible place of its values in its header \(vox_offset .*\); fix"):
         read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("offset", "sentence"),
+    [
+        (353, r"ends early \(959 bytes of values where its header describes 960\)"),
+        (1e9, r"has a place of its values in its header \(vox_offset 1e\+09\) beyond its end \(1312 bytes\)"),
+        (1e30, r"beyond its end \(1312 bytes\); copy or download it again"),
+    ],
+)
+def test_a_possible_offset_that_the_file_is_too_short_for_is_refused(
+    tmp_path: Path, offset: float, sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        read_volume(changed(save(tmp_path / "a.nii", ARRAY), "f", 108, offset))
+
+
+def extended(path: Path, extension: bytes, offset: float) -> Path:
+    """Put an extension between the header and the values of a plain file."""
+    data = path.read_bytes()
+    path.write_bytes(data[:348] + b"\1\0\0\0" + extension + data[352:])
+    return changed(path, "f", 108, offset)
+
+
+@pytest.mark.parametrize("size", [17, 16, 9, 0, -5, 2**31 - 1])
+def test_extensions_do_not_matter_and_nibabel_says_nothing_about_them(tmp_path: Path, size: int) -> None:
+    path = extended(save(tmp_path / "a.nii", ARRAY), struct.pack("<ii", size, 6) + bytes(24), 384)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        volume = read_volume(path)
+    np.testing.assert_array_equal(volume.array, ARRAY)
+    assert volume.notes == ()
+
+
+@pytest.mark.parametrize("length", [4, 200, 347])
+def test_a_file_that_ends_inside_its_header_is_named(tmp_path: Path, length: int) -> None:
+    path = save(tmp_path / "a.nii", ARRAY)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(
+        UserError, match=rf"ends early \({length} bytes, fewer than its header of 348\); copy or download"
+    ):
+        read_volume(path)
+
+
+def test_an_impossible_offset_beside_an_extension_is_refused(tmp_path: Path) -> None:
+    path = extended(save(tmp_path / "a.nii", ARRAY), struct.pack("<ii", 16, 6) + bytes(8), 0)
+    with pytest.raises(UserError, match=r"has an impossible place of its values in its header \(vox_offset 0\); fix"):
+        read_volume(path)
+    path.write_bytes(path.read_bytes()[:-16])  # which leaves as many bytes as a header and the values
+    with pytest.raises(UserError, match="has an impossible place of its values"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "values", "note"),
+    [
+        ("h", 72, (99,), "has 99 bits per value in its header (bitpix) where its type has 16"),
+        ("h", 254, (77,), ""),
+        ("h", 252, (-7,), "has an unknown qform_code in its header (-7), so that its qform is not used"),
+        ("f", 112, (np.nan,), "has NaN as scale of its values in its header (scl_slope), which are read as stored"),
+        ("f", 112, (0.0, np.nan), ""),
+        ("f", 80, (0, 1, 1), "has voxels without a size in its header (pixdim is 0 or NaN), which its sform gives"),
+        ("B", 345, (ord("i"),), "is one file, though its header says a pair (magic ni1)"),
+    ],
+)
+def test_each_repair_is_noted(tmp_path: Path, kind: str, at: int, values: tuple[float, ...], note: str) -> None:
+    path = changed(save(tmp_path / "a.nii", ARRAY), kind, at, *values)
+    if at == 254:
+        with pytest.raises(UserError, match="neither sform nor qform is set"):
+            read_volume(path)
+        return
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.array, ARRAY)
+    assert volume.notes == ((note,) if note else ())
+
+
+def test_a_pair_that_calls_itself_one_file_and_bytes_after_the_values_are_noted(tmp_path: Path) -> None:
+    nifti1.Nifti1Pair(ARRAY, LPS).to_filename(tmp_path / "a.hdr")
+    changed(changed(tmp_path / "a.hdr", "B", 345, ord("+")), "f", 108, 352)
+    assert read_volume(tmp_path / "a.hdr").notes == (
+        "is a pair, though its header says one file (magic n+1)",
+        "has an impossible place of its values in its header (vox_offset 352), which can only begin at byte 0",
+    )
+    path = save(tmp_path / "b.nii", ARRAY)
+    path.write_bytes(path.read_bytes() + bytes(7))
+    assert read_volume(path).notes == ("has 7 bytes after its values, which are not read",)
+
+
+@pytest.mark.parametrize("axes", [0, 8, -1, 255])
+def test_an_impossible_number_of_axes_is_named(tmp_path: Path, axes: int) -> None:
+    path = changed(save(tmp_path / "a.nii", ARRAY), "h", 40, axes)
+    with pytest.raises(UserError, match=rf"has an impossible number of axes in its header \(dim\[0\] is {axes}\); fix"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "values", "sentence"),
+    [
+        ("h", 42, (0,), r"has an axis without length in its header \(dim \(0, 8, 6\)\); fix"),
+        ("h", 44, (-3,), r"has an axis without length in its header \(dim \(10, -3, 6\)\); fix"),
+        ("h", 42, (32767,) * 3, r"ends early \(960 bytes of values where its header describes"),
+        ("h", 70, (7,), r"has an unknown type of values in its header \(datatype 7\); fix"),
+        ("h", 70, (0,), r"has an unknown type of values in its header \(datatype 0\); fix"),
+        ("h", 70, (32,), r"holds no grey values \(type complex64, shape \(10, 8, 6\)\)"),
+        ("h", 70, (1792,), r"holds no grey values \(type complex128"),
+        ("h", 70, (128,), "holds no grey values"),
+        ("h", 70, (2304,), "holds no grey values"),
+        ("h", 70, (2, 16), r"has a type \(datatype\) and bits per value \(bitpix\) that contradict each other; fix"),
+        (
+            "f",
+            112,
+            (np.inf,),
+            r"has an impossible scale of its values in its header \(scl_slope inf, scl_inter 0\); fix",
+        ),
+        ("f", 112, (2, np.nan), r"has an impossible scale of its values in its header \(scl_slope 2, scl_inter nan\)"),
+        ("f", 284, (np.nan,), r"holds NaN or infinity in the sform of its header \(srow\); fix"),
+        ("B", 344, (0,), r"does not define its orientation \(its header is Analyze 7.5, not NIfTI\)"),
+    ],
+)
+def test_a_field_without_a_plain_meaning_is_the_cause(
+    tmp_path: Path, kind: str, at: int, values: tuple[float, ...], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=rf"a\.nii {sentence}"):
+        read_volume(changed(save(tmp_path / "a.nii", ARRAY), kind, at, *values))
+
+
+def with_qform(path: Path, qform: np.ndarray, codes: tuple[int, int] = (1, 1)) -> Path:
+    image = nifti1.Nifti1Image(ARRAY, None)
+    image.set_sform(LPS, code=codes[0])
+    image.set_qform(qform, code=codes[1])
+    image.to_filename(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("values", "what"), [((np.nan,), "NaN or infinity"), ((1, 1, 1), "an impossible rotation"), ((np.inf,), "NaN")]
+)
+def test_a_broken_qform_is_named_only_where_it_counts(tmp_path: Path, values: tuple[float, ...], what: str) -> None:
+    path = changed(with_qform(tmp_path / "a.nii", LPS), "f", 256, *values)
+    np.testing.assert_allclose(read_volume(path).affine, LPS)
+    with pytest.raises(UserError, match=rf"holds {what}.* in the qform of its header \(quatern, qoffset\); fix"):
+        read_volume(changed(path, "h", 254, 0))
+
+
+@pytest.mark.parametrize(("handedness", "noted"), [(0, False), (1, False), (7, True), (np.nan, True)])
+def test_an_impossible_handedness_is_noted_only_where_the_qform_counts(
+    tmp_path: Path, handedness: float, noted: bool
+) -> None:
+    path = changed(with_qform(tmp_path / "a.nii", LPS), "f", 76, handedness)
+    assert read_volume(path).notes == ()
+    note = f"has {handedness:g} as handedness in its header (pixdim[0]), which counts as 1"
+    assert read_volume(changed(path, "h", 254, 0)).notes == ((note,) if noted else ())
+
+
+def test_an_sform_and_a_qform_that_contradict_each_other_are_noted(tmp_path: Path) -> None:
+    assert read_volume(with_qform(tmp_path / "a.nii", LPS)).notes == ()
+    moved, mirrored = LPS.copy(), LPS.copy()
+    moved[0, 3] += 5
+    mirrored[0, 0] *= -1
+    assert read_volume(with_qform(tmp_path / "a.nii", moved, (4, 1))).notes == ()  # a template has its own place
+    (note,) = read_volume(with_qform(tmp_path / "a.nii", moved)).notes
+    assert note == "has a qform in its header that is up to 5 mm away from its sform, and the sform counts"
+    (note,) = read_volume(with_qform(tmp_path / "a.nii", mirrored, (4, 1))).notes
+    assert note == "has a qform in its header that is mirrored to its sform, and the sform counts"
+
+
+def test_fields_of_nifti_2_and_of_the_other_byte_order_are_checked(tmp_path: Path) -> None:
+    nibabel.nifti2.Nifti2Image(ARRAY, LPS).to_filename(tmp_path / "a.nii")  # type: ignore[no-untyped-call]
+    (note,) = read_volume(changed(tmp_path / "a.nii", "q", 168, 3)).notes
+    assert "(vox_offset 3), which can only begin at byte 544" in note
+    big = nifti1.Nifti1Image(ARRAY.astype(">i2"), LPS, nifti1.Nifti1Header(endianness=">"))
+    big.to_filename(tmp_path / "b.nii")
+    data = bytearray((tmp_path / "b.nii").read_bytes())
+    struct.pack_into(">h", data, 40, 8)
+    (tmp_path / "b.nii").write_bytes(bytes(data))
+    with pytest.raises(UserError, match=r"\(dim\[0\] is 8\)"):
+        read_volume(tmp_path / "b.nii")
+
+
+@pytest.mark.parametrize(("header", "image"), [("E.Hdr", "E.Img"), ("E.HDR", "e.img"), ("E.hdr.gz", "E.IMG.GZ")])
+def test_a_pair_is_found_whatever_the_case_of_its_names(tmp_path: Path, header: str, image: str) -> None:
+    nifti1.Nifti1Pair(ARRAY, LPS).to_filename(tmp_path / "a.hdr")
+    for old, new in (("a.hdr", header), ("a.img", image)):
+        data = (tmp_path / old).read_bytes()
+        (tmp_path / new).write_bytes(gzip.compress(data) if new.lower().endswith(".gz") else data)
+    for name in (header, image):
+        np.testing.assert_array_equal(read_volume(tmp_path / name).array, ARRAY)
+
+
+@pytest.mark.parametrize("cut", [3, 100])
+def test_the_second_member_of_a_packed_file_may_not_end_early(tmp_path: Path, cut: int) -> None:
+    data = save(tmp_path / "a.nii", ARRAY).read_bytes()
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(data[:700]) + gzip.compress(data[700:]))
+    np.testing.assert_array_equal(read_volume(path).array, ARRAY)
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(UserError, match=r"a\.nii\.gz is damaged"):
+        read_volume(path)
+
+
+def test_what_is_repaired_in_a_segmentation_is_a_warning(tmp_path: Path) -> None:
+    tree = make_tree("brats2018", tmp_path, 1, ending=".nii")
+    path = changed(path_of("brats2018", tree, 1, "seg", ".nii"), "f", 108, 0)
+    (problem,) = verify(tree, get_layout("brats2018"))
+    assert problem.severity == "warning" and problem.file.endswith(path.name) and "(vox_offset 0)" in problem.cause
 
 
 @pytest.mark.parametrize("steps", [(0, 1, 1), (np.nan, 1, 1), (1, np.inf, 1)])

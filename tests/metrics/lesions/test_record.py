@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
 
 import lesions_reference as reference
 import numpy as np
@@ -89,3 +91,40 @@ def test_a_changed_record_is_refused(name: str, change: object) -> None:
     del arrays[name]
     with pytest.raises(UserError, match="damaged or incomplete; run the cell again"):
         ScanRecord.from_arrays(arrays)
+
+
+IMPOSSIBLE: dict[str, Callable[[ScanRecord], dict[str, Any]]] = {
+    "a perfect mask below its own best Dice": lambda one: {
+        "predicted": one.truth, "hit": one.truth, "best_hit": 1, "best_predicted": 5 * one.truth
+    },
+    "lesions found in an empty mask": lambda one: {
+        "predicted": 0, "hit": 0, "lesion_found": ~np.isnan(one.lesion_scores), "alarm_bins": 0 * one.alarm_bins
+    },
+    "alarms in an empty mask": lambda one: {
+        "predicted": 0, "hit": 0, "lesion_found": 0 * one.lesion_found == 1, "alarm_bins": np.array([1, 0, 0, 0])
+    },
+    "lesions found without a threshold": lambda one: {
+        "predicted": -1, "hit": -1, "lesion_found": ~np.isnan(one.lesion_scores), "alarm_bins": 0 * one.alarm_bins
+    },
+    "a negative number of alarms": lambda one: {"alarm_bins": one.alarm_bins - np.array([0, 0, 0, 1])},
+    "alarms of 10 ml in fewer voxels": lambda one: {"alarm_bins": one.alarm_bins + np.array([0, 0, 0, 1])},
+    "a lesion that no threshold finds": lambda one: {"lesion_scores": np.nan * one.lesion_scores},
+    "a Dice on the grid above the best": lambda one: {"grid_hit": np.minimum(one.grid_predicted, one.truth)},
+    "masks that are not nested": lambda one: {
+        "grid_predicted": np.append(one.predicted + 1, one.grid_predicted[1:]),
+        "grid_hit": np.append(0, one.grid_hit[1:]),
+    },
+    "another mask of the same size": lambda one: {
+        "grid_predicted": np.append(one.predicted, one.grid_predicted[1:]),
+        "grid_hit": np.append(one.hit - 1, one.grid_hit[1:]),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_counts_that_no_map_can_give_are_refused(what: str) -> None:
+    record = record_of(1)
+    record.check()
+    assert record.hit > 0 and record.lesion_found.any() and np.isfinite(record.lesion_scores).all()
+    with pytest.raises(UserError, match="impossible counts or scores; run the cell again"):
+        replace(record, **IMPOSSIBLE[what](record)).check()

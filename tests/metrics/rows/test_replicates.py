@@ -54,6 +54,7 @@ def test_seeds_are_put_together_on_both_sets_of_subjects() -> None:
         ("own_jack", lambda a: a + 1, "damaged or incomplete"),
         ("common_point", lambda a: a.astype(np.float32), "damaged or incomplete"),
         ("index", lambda a: np.array("[]"), "damaged or incomplete"),
+        ("index", lambda a: np.array("[" * 200_000), "damaged or incomplete"),
         ("index", lambda a: np.array(str(a).replace('"format": 1', '"format": 7')), "come from another version"),
     ],
 )

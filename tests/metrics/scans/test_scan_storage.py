@@ -63,6 +63,7 @@ BROKEN: list[Callable[[dict[str, np.ndarray]], object]] = [
     lambda arrays: arrays.update(alarm_steps=arrays["alarm_steps"] + np.uint8(200)),
     lambda arrays: arrays["counts"].fill(2**30),
     lambda arrays: arrays.update(index=np.array("{}")),
+    lambda arrays: arrays.update(index=np.array("[" * 200_000)),
 ]
 
 

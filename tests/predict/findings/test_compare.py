@@ -92,8 +92,11 @@ def test_ranges_and_percentiles_are_in_words() -> None:
     cluster = {"volume_ml": 11.5, "peak_mm": (10.2, -31.9, 44.0)}
     assert clusters_text([cluster, cluster]) == "2 clusters, the highest peak in one of 11.5 ml at (10, -32, 44) mm"
     assert clusters_text([]) == "no cluster"
+    assert patient_text({**scores, "patient_score": None}) == "no patient score"
     line = {**scores, "volume_above_threshold_ml": None, "reference": None, "clusters": [], "alarm": None}
-    assert top_line(line) == "patient score 3.21 (higher than 97 % of 48 normal slices); no mask"
+    line |= {"slices_counted": 14, "slices_with_brain": 20}
+    counted = "14 of 20 slices with brain count"
+    assert top_line(line) == f"patient score 3.21 (higher than 97 % of 48 normal slices); {counted}; no mask"
     alarm = {"alarm": True, "threshold": 3.0}
     assert top_line({**line, "alarm": alarm}).endswith("; no mask; ALARM (threshold 3)")
     assert top_line({**line, "alarm": {**alarm, "alarm": False}}).endswith("; no alarm (threshold 3)")

@@ -241,3 +241,9 @@ def test_no_text_of_a_patient_reaches_an_output(
         assert b"JANE7DOE" not in data
     scores = json.loads((out / "prediction.json").read_text())
     assert scores["subset"] == "F+T1" and scores["grid_of"] == "flair"
+
+
+def test_every_sequence_can_be_the_one_whose_brain_is_outlined() -> None:
+    from anyadbench.sequences import SEQUENCES
+
+    assert sorted(pipeline.BEST) == sorted(SEQUENCES)

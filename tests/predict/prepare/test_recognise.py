@@ -2,38 +2,136 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_fixture import short, write_slice
 
 from anyadbench.errors import UserError
-from anyadbench.predict.prepare.kinds import kind_of_text, kind_of_timing, no_sequence
+from anyadbench.predict.prepare.kinds import kind_of_text, kind_of_timing, kinds_of_text, no_sequence
 from anyadbench.predict.prepare.recognise import recognise
+from anyadbench.predict.prepare.series_kinds import kinds_of_series
+from anyadbench.sequences import SEQUENCES
 
-
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        ("sub-01_FLAIR.nii.gz", "flair"), ("t2_tirm_tra_dark-fluid_fs", "flair"), ("Ax T2 FLAIR", "flair"),
-        ("Subj1_FL.nii.gz", "flair"), ("BraTS-GLI-00000-000-t2f.nii.gz", "flair"), ("sub-01_T1w.nii.gz", "t1"),
-        ("t1_mprage_sag_p2_iso", "t1"), ("3D SPGR", "t1"), ("Subj1_T1.nii.gz", "t1"), ("t1_mprage_tra_KM", "t1ce"),
-        ("Ax T1 +C", "t1ce"), ("Brats18_1_t1ce.nii.gz", "t1ce"), ("T1 post GAD", "t1ce"), ("x_t1c.nii.gz", "t1ce"),
-        ("T1post.nii.gz", "t1ce"), ("brain_t1n", "t1"), ("t2_tse_tra_512", "t2"), ("sub-01_T2w.nii.gz", "t2"),
-        ("T1 and T2 map", ""), ("head", ""),
+NAMES = {
+    "t1": [
+        "T1 AX without contrast", "T1 ohne KM", "T1 pre contrast", "t1_pre-contrast.nii.gz", "T1 non-contrast",
+        "T1 w/o Gd", "T1 C-", "T1 sin contraste", "T1 -C", "t1_C-.nii.gz", "T1 nativ",
+        "T1 sans injection de gadolinium", "T1 senza mdc", "T1 zonder contrast", "T1 noncontrast", "T1_noGd",
+        "T1 no gad", "T1 wo contrast", "T1 w/o", "t1 mprage o. KM", "PRE-OP T1", "T1 presat", "T1n.nii.gz",
+        "brain_t1n", "sub-01_T1w.nii.gz", "t1_mprage_sag_p2_iso", "3D SPGR", "Subj1_T1.nii.gz", "T1 precontrast",
+        "T1_PRE", "AxT1", "SAGT1", "rT1.nii", "Sag T1 unenhanced", "T1 Gd: no", "T1 contrast free",
+        "T1 without iv contrast", "ax t1 vor KM", "T1 avant gado", "T1 MPRAGE high contrast",
+        "BRAIN T1 W/O CONTRAST", "T1 W O contrast", "T1 non Gd", "POST OP T1 without contrast", "T1 SE TRA NATIV",
+        "T1-weighted", "t1 basale", "wrT1.nii", "T1 -Gd", "MP-RAGE", "T1 pre-Gd", "T1_preGd", "T1 kein KM",
+        "T1 before contrast",
     ],
-)  # fmt: skip
-def test_descriptions_and_names_are_recognised(text: str, kind: str) -> None:
+    "t1ce": [
+        "t1_mprage_tra_KM", "Ax T1 +C", "Brats18_1_t1ce.nii.gz", "T1 post GAD", "x_t1c.nii.gz", "T1post.nii.gz",
+        "T1 post", "T1 + C", "T1 mit KM", "T1 gd", "T1 Gd", "ax t1 fs +gd", "T1 C+", "T1 with contrast",
+        "T1 w/ contrast", "T1 w contrast", "t1_post-contrast.nii.gz", "T1PostContrast.nii.gz", "POST OP T1 +C",
+        "T1 con contraste", "T1 avec gadolinium", "T1 nach KM", "T1 apres gado", "T1 après injection de gado",
+        "ce-gadolinium_T1w.nii.gz", "T1w_ce", "CE T1", "t1gd", "T1-GD.nii.gz", "t1 contrast", "contrast T1",
+        "T1 vibe +c", "vibe post", "VIBE fs KM", "T1 m. KM", "t1 ohne fs mit km", "T1 enhanced", "T1 POSTGAD",
+        "T1CE MPRAGE", "BRAVO +C", "MPRAGE Gd", "T1_postcontrast", "PREOP T1 +C", "T1 post contrast pre op", "T1+C",
+        "T1w+Gd",
+    ],
+    "": [
+        "POST OP T1 MPRAGE", "Ax T1 FLAIR", "SAG T1 FLAIR", "T1 with and without contrast", "T1 w/wo contrast",
+        "T1 pre/post contrast", "T1 pre and post", "T1 mit und ohne KM", "T1 and T2 map", "head", "T1-C",
+        "post-op T1", "T1 post surgery", "t1_flair.nii.gz", "T1 FLAIR +C", "PD T2 tse", "T1 postop", "T1 w & w/o",
+    ],
+    "flair": [
+        "sub-01_FLAIR.nii.gz", "t2_tirm_tra_dark-fluid_fs", "Ax T2 FLAIR", "Subj1_FL.nii.gz",
+        "BraTS-GLI-00000-000-t2f.nii.gz", "patient1_flair.nii.gz", "PATIENT1_FLAIR", "visit1_flair",
+        "FLAIR post contrast", "FLAIR +C", "pat1_flair", "t2 flair ohne km",
+    ],
+    "t2": [
+        "t2_tse_tra_512", "sub-01_T2w.nii.gz", "patient1_T2.nii", "PART1_T2", "AX T2 FS", "t2w",
+    ],
+    "pd": [
+        "PD", "Ax PD", "proton density", "IXI002-Guys-0828-PD.nii.gz", "pdw_tse",
+    ],
+    "adc": [
+        "adc.nii.gz", "ep2d_diff_ADC", "ADC (10^-6 mm²/s)", "sub-strokecase0001_ses-0001_adc.nii.gz",
+        "Apparent Diffusion Coefficient", "dwi_adc",
+    ],
+    "dwi": [
+        "DWI b1000", "dwi.nii.gz", "ep2d_diff_3scan_trace_p2_TRACEW", "sub-1_dwi.nii.gz", "b=1000", "Ax DWI",
+    ],
+}  # fmt: skip
+"""By what they mean; those under the empty text are unclear."""
+
+
+@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in NAMES.items() for text in texts])
+def test_descriptions_and_names_are_recognised(kind: str, text: str) -> None:
     assert kind_of_text(text) == kind
 
 
 @pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("Ax T1 FLAIR", ("flair", "t1")), ("SAG T1 FLAIR +C", ("flair", "t1ce")), ("POST OP T1 MPRAGE", ("t1", "t1ce")),
+        ("T1 with and without contrast", ("t1", "t1ce")), ("T1-C", ("t1", "t1ce")), ("PD T2 tse", ("t2", "pd")),
+        ("T1 and T2 map", ()), ("head", ()),
+    ],
+)  # fmt: skip
+def test_what_is_unclear_keeps_all_that_it_may_be(text: str, kinds: tuple[str, ...]) -> None:
+    assert kinds_of_text(text) == kinds
+
+
+@pytest.mark.parametrize(
     "text",
-    ["localizer", "3-plane scout", "ep2d_diff_ADC", "t2star_gre", "SWI", "TOF MRA", "T1_seg.nii.gz", "GOLD_STANDARD"],
-)
+    ["localizer", "3-plane scout", "ep2d_diff", "ep2d_diff_FA", "eADC", "DWI b0", "dti", "t2star_gre", "SWI", "TOF MRA",
+     "T1_seg.nii.gz", "GOLD_STANDARD", "T1 map", "ep2d_bold"],
+)  # fmt: skip
 def test_what_is_no_sequence_is_left_out(text: str) -> None:
     assert no_sequence(text)
-    assert not any(no_sequence(good) for good in ("t1_mprage", "t2_tse", "t2_tirm_dark-fluid", "T1 post GAD"))
+    good = ("t1_mprage", "t2_tse", "t2_tirm_dark-fluid", "T1 post GAD", "ep2d_diff_ADC", "DWI b1000", "pd_tse")
+    assert not any(no_sequence(name) for name in good)
+
+
+@pytest.mark.parametrize(
+    ("description", "agent", "kinds"),
+    [
+        ("t1_mprage", "", ("t1",)), ("t1_mprage", "Gadovist", ("t1ce",)), ("t1_mprage", "NONE", ("t1",)),
+        ("T1 KM", "", ("t1ce",)), ("T1 KM", "Dotarem", ("t1ce",)), ("T1 KM", "none", ("t1", "t1ce")),
+        ("T1 contrast", "", ("t1", "t1ce")), ("T1 contrast", "Gd", ("t1ce",)), ("T1 contrast", "NO CONTRAST", ("t1",)),
+        ("T1 ohne KM", "", ("t1",)), ("T1 ohne KM", "Gadovist", ("t1", "t1ce")), ("T1 post op", "", ("t1", "t1ce")),
+        ("T1 post op", "Gadovist", ("t1ce",)), ("T1 post op", "none", ("t1",)),
+    ],
+)  # fmt: skip
+def test_text_and_agent_that_contradict_each_other_are_a_question(
+    description: str, agent: str, kinds: tuple[str, ...]
+) -> None:
+    assert kinds_of_series([{"0008|103e": description, "0018|0010": agent}]) == kinds
+
+
+@pytest.mark.parametrize(
+    ("tags", "kinds"),
+    [
+        ({"0008|103e": "Ax T1 FLAIR", "0018|0080": "2200", "0018|0081": "12", "0018|0082": "860"}, ("t1",)),
+        ({"0008|103e": "Ax T1 FLAIR", "0018|0080": "9000", "0018|0081": "110", "0018|0082": "2500"}, ("flair",)),
+        ({"0008|103e": "Ax T1 FLAIR", "0018|0080": "2200", "0018|0081": "12", "0018|0082": "860",
+          "0018|0010": "Gadovist"}, ("t1ce",)),
+        ({"0008|103e": "PD T2", "0018|0080": "3000", "0018|0081": "15"}, ("pd",)),
+        ({"0008|103e": "PD T2", "0018|0080": "3000", "0018|0081": "95"}, ("t2",)),
+        ({"0008|103e": "ep2d_diff", "0008|0008": "DERIVED\\PRIMARY\\DIFFUSION\\ADC\\ND"}, ("adc",)),
+        ({"0008|103e": "ep2d_diff", "0008|0008": "DERIVED\\PRIMARY\\DIFFUSION\\TRACEW"}, ("dwi",)),
+        ({"0008|103e": "ep2d_diff", "0008|0008": "DERIVED\\PRIMARY\\DIFFUSION\\FA"}, ()),
+        ({"0008|103e": "series 7", "0018|9087": "1000"}, ("dwi",)), ({"0008|103e": "DWI", "0018|9087": "0"}, ()),
+        ({"0008|103e": "t1_mprage", "0018|1030": "T1 post KM"}, ("t1ce",)),
+        ({"0008|103e": "t1_mprage", "0018|1030": "Brain with contrast"}, ("t1",)),
+    ],
+)  # fmt: skip
+def test_tags_decide_where_the_text_is_unclear(tags: dict[str, str], kinds: tuple[str, ...]) -> None:
+    assert kinds_of_series([tags]) == kinds
+
+
+def test_a_series_of_several_b_values_is_several_volumes() -> None:
+    assert kinds_of_series([{"0008|103e": "DWI", "0018|9087": value} for value in ("0", "1000")]) == ()
 
 
 @pytest.mark.parametrize(
@@ -45,6 +143,9 @@ def test_timing_decides_only_where_it_is_plain(times: tuple[float | None, ...], 
     assert kind_of_timing(*times) == kind
 
 
+PICTURE = np.arange(12, dtype="<u2").reshape(3, 4)
+
+
 def touch(folder: Path, *names: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
@@ -53,8 +154,9 @@ def touch(folder: Path, *names: str) -> None:
 
 def test_a_folder_of_files_is_recognised_and_what_is_given_wins(tmp_path: Path) -> None:
     touch(tmp_path / "p", "p_FLAIR.nii.gz", "p_T1.nii.gz", "p_T1_seg.nii.gz", "adc.nii.gz", "notes.txt")
-    found = recognise(tmp_path / "p")
-    assert {name: path.name for name, path in found.items()} == {"flair": "p_FLAIR.nii.gz", "t1": "p_T1.nii.gz"}
+    found = {name: path.name for name, path in recognise(tmp_path / "p").items()}
+    assert found == {"flair": "p_FLAIR.nii.gz", "t1": "p_T1.nii.gz", "adc": "adc.nii.gz"}
+    assert set(recognise(tmp_path / "p", wanted=("flair", "t1"))) == {"flair", "t1"}
     assert recognise(tmp_path / "p", {"t1": Path("mine.nii")})["t1"] == Path("mine.nii")
 
 
@@ -126,3 +228,73 @@ def test_a_folder_of_another_modality_is_one_sentence(tmp_path: Path) -> None:
     write_dicom(tmp_path, "1.2.1", description="head", modality="CT")
     with pytest.raises(UserError, match="holds DICOM of the modality CT and no MR; give the folder of an MRI"):
         recognise(tmp_path)
+
+
+def test_a_scan_with_and_one_without_contrast_agent_are_two_sequences(tmp_path: Path) -> None:
+    touch(tmp_path, "T1 ohne KM.nii.gz", "T1 mit KM.nii.gz")
+    found = recognise(tmp_path)
+    assert {name: path.name for name, path in found.items()} == {"t1": "T1 ohne KM.nii.gz", "t1ce": "T1 mit KM.nii.gz"}
+
+
+def test_an_unclear_file_is_asked_for_where_a_sequence_is_missing(tmp_path: Path) -> None:
+    touch(tmp_path, "FLAIR.nii.gz", "Ax T1 FLAIR.nii.gz")
+    with pytest.raises(UserError) as raised:
+        recognise(tmp_path)
+    path = tmp_path / "Ax T1 FLAIR.nii.gz"
+    assert str(raised.value) == f"--scan {tmp_path}: Ax T1 FLAIR.nii.gz may be F or T1; name it with --t1 {path}."
+    assert recognise(tmp_path, None, lambda question, choices: choices.index("T1") + 1)["t1"] == path
+    assert set(recognise(tmp_path, None, lambda question, choices: 0)) == {"flair"}
+    assert recognise(tmp_path, {"t1": path})["flair"].name == "FLAIR.nii.gz"
+    touch(tmp_path, "T1.nii.gz")
+    assert set(recognise(tmp_path)) == {"flair", "t1"}
+
+
+def test_linked_folders_are_searched_and_circles_end(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "archive", "1.2.1", description="t2_tirm_dark-fluid")
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "study").symlink_to(tmp_path / "archive")
+    (tmp_path / "archive" / "again").symlink_to(tmp_path / "p")
+    assert recognise(tmp_path / "p")["flair"].name == "1.2.1_0.dcm"
+
+
+def test_a_pair_is_recognised_by_its_header(tmp_path: Path) -> None:
+    touch(tmp_path, "x_FLAIR.hdr", "x_FLAIR.img", "lonely_T1.hdr")
+    assert {name: path.name for name, path in recognise(tmp_path).items()} == {"flair": "x_FLAIR.hdr"}
+
+
+def test_a_pipe_in_the_folder_is_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path, "FLAIR.nii.gz")
+    os.mkfifo(tmp_path / "T1.nii.gz")
+    os.mkfifo(tmp_path / "scan.dcm")
+    assert set(recognise(tmp_path)) == {"flair"}
+
+
+def test_a_directory_file_is_no_series_and_no_modality(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "CT", "1.2.1", description="head", modality="CT")
+    write_slice(tmp_path / "DICOMDIR", PICTURE, more={0x00080060: None, 0x7FE00010: None})
+    with pytest.raises(UserError, match="holds DICOM of the modality CT and no MR"):
+        recognise(tmp_path)
+    (tmp_path / "CT").rename(tmp_path.with_name("elsewhere"))
+    with pytest.raises(UserError, match="no NIfTI file and no DICOM series"):
+        recognise(tmp_path)
+
+
+def test_what_cannot_be_read_is_named_with_its_cause(tmp_path: Path) -> None:
+    for name in ("a.dcm", "b.dcm"):
+        write_slice(tmp_path / "bad" / name, PICTURE, more={0x00280010: short(500)})
+    text = "bad/a.dcm and 1 more cannot be read (its pictures are larger than the pixels that it holds)"
+    with pytest.raises(UserError) as raised:
+        recognise(tmp_path)
+    assert text in str(raised.value)
+    touch(tmp_path, "FLAIR.nii.gz")
+    said: list[str] = []
+    assert set(recognise(tmp_path, said=said.append)) == {"flair"}
+    assert said == [f"--scan {tmp_path}: {text}, so it is left out; copy it again if it belongs to a sequence."]
+
+
+def test_texts_of_a_series_cannot_control_the_terminal_and_every_option_is_listed(tmp_path: Path) -> None:
+    write_slice(tmp_path / "a.dcm", PICTURE, more={0x0008103E: (b"LO", b"\x1b[2Jhead\r\nError: x")})
+    with pytest.raises(UserError) as raised:
+        recognise(tmp_path)
+    assert str(raised.value).isprintable() and "[2Jhead" in str(raised.value)
+    assert all(f"--{name}" in str(raised.value) for name in SEQUENCES)

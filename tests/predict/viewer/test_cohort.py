@@ -59,8 +59,8 @@ def test_the_table_has_the_same_columns_and_numbers(batch: tuple[Path, list[Outc
     rows = list(csv.DictReader((out / TABLE).open(encoding="utf-8")))
     assert list(rows[0]) == [
         "patient", "subset", "patient_score", "patient_percentile", "threshold", "volume_above_threshold_ml",
-        "normal_volume_low_ml", "normal_volume_high_ml", "clusters", "largest_cluster_ml", "alarm", "warnings",
-        "seconds", "failure",
+        "normal_volume_low_ml", "normal_volume_high_ml", "clusters", "largest_cluster_ml", "slices_with_brain",
+        "slices_counted", "alarm", "warnings", "seconds", "failure",
     ]  # fmt: skip
     assert [row["patient"] for row in rows] == ["anna", "zoe", NAMES[1], "'=cmd()"]
     assert rows[1]["failure"].startswith("zoe's scan") and rows[1]["patient_score"] == rows[1]["seconds"] == ""

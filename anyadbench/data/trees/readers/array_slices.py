@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.data.store.encoding import encode, fit_coding
+from anyadbench.data.store.npy import load_npy
 from anyadbench.data.trees.background import no_background, settle
 from anyadbench.data.trees.files import ScanFiles
 from anyadbench.data.trees.layouts import FOUR_D, REGIONS, SEGMENTATION
@@ -18,7 +19,7 @@ from anyadbench.data.trees.scan_slices import Part, lesion_distance, sequence_co
 from anyadbench.data.trees.volume import FRACTION, Volume, orientations
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Shaped, UInt8
+    from jaxtyping import Float32, UInt8
 
 
 def read_array(path: Path, channels: tuple[str, ...]) -> Float32[np.ndarray, "C H W"]:
@@ -31,19 +32,16 @@ def read_array(path: Path, channels: tuple[str, ...]) -> Float32[np.ndarray, "C 
     Raises:
         BadFile: If it is missing, damaged, of another shape or type, or holds NaN, infinity or fractional labels.
     """
-    try:
-        array: Shaped[np.ndarray, ...] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        text = " ".join(str(error).split())[:120]
-        raise BadFile(path, f"cannot be read as an array ({text})", "copy or make it again") from error
+    array = load_npy(path, "copy or make it again")
     if array.ndim != 3 or len(array) != len(channels) or array.dtype.kind not in "iufb" or not array.size:
         cause = (
             f"has the shape {array.shape} and type {array.dtype} where its set has {len(channels)} channels of pixels"
         )
         raise BadFile(path, cause, f"give an array with {', '.join(channels)} along its first axis")
-    values = array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
     if not np.isfinite(values).all():
-        raise BadFile(path, "holds NaN or infinity", "fix or replace the array")
+        raise BadFile(path, "holds NaN or infinity, or numbers beyond float32", "fix or replace the array")
     if SEGMENTATION in channels:
         labels = values[channels.index(SEGMENTATION)]
         worst = float(np.abs(labels - np.rint(labels)).max())

@@ -15,7 +15,7 @@ from anyadbench.data.trees.files import Match, Person, Survey
 from anyadbench.data.trees.grouping import group_by_scan, one_file_each
 from anyadbench.data.trees.layouts import SEGMENTATION
 from anyadbench.data.trees.problems import Problem
-from anyadbench.data.trees.readers.people import read_people
+from anyadbench.data.trees.readers.people import by_subject, read_people, table_warnings
 from anyadbench.data.trees.readers.volume_tree import NiftiReader
 
 if TYPE_CHECKING:
@@ -38,21 +38,28 @@ class BidsReader(NiftiReader):
         images = [_with_contrast(match) for match in matches if match.meaning != SEGMENTATION]
         raw = [match for match in images if not _derived(match.path, root)]
         kept, warnings = _one_run_each(raw or images, root)
-        found = one_file_each([*masks, *kept], layout, root, self.people(root, layout))
-        return Survey(found.scans, [*found.problems, *warnings])
-
-    def people(self, root: Path, layout: Layout) -> Mapping[str, Person]:
-        """Return what ``participants.tsv`` says about each subject.
-
-        Raises:
-            UserError: If the table cannot be read.
-        """
-        path = next((found for folder in (root, *root.parents[:2]) if (found := folder / TABLE).is_file()), None)
-        return {} if path is None else read_people(path, "participant_id")
+        people, odd = _participants(root, [item.subject for item in group_by_scan([*masks, *kept])])
+        found = one_file_each([*masks, *kept], layout, root, people)
+        return Survey(found.scans, [*found.problems, *warnings, *odd])
 
 
 BIDS = BidsReader()
 """The reader that layouts call ``bids``."""
+
+
+def _participants(root: Path, subjects: Sequence[str]) -> tuple[Mapping[str, Person], list[Problem]]:
+    """Return what ``participants.tsv`` says about each subject, and what is odd about it.
+
+    Raises:
+        UserError: If the table cannot be read, or contradicts itself.
+    """
+    path = next((found for folder in (root, *root.parents[:2]) if (found := folder / TABLE).is_file()), None)
+    if path is None:
+        return {}, []
+    entries = read_people(path, "participant_id")
+    file = path.name if path.parent == root else str(path)
+    people = {subject: entry.person for subject, entry in by_subject(path, entries, subjects).items()}
+    return people, list(table_warnings(file, entries, subjects))
 
 
 def _entities(match: Match) -> dict[str, str]:

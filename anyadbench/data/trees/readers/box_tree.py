@@ -16,7 +16,7 @@ from anyadbench.data.trees.grouping import group_by_scan
 from anyadbench.data.trees.layouts import FOUR_D
 from anyadbench.data.trees.problems import BadFile, Problem
 from anyadbench.data.trees.reader import TreeReader
-from anyadbench.data.trees.readers.boxes import Box, outside, read_boxes
+from anyadbench.data.trees.readers.boxes import Box, boxes_and_notes, outside, read_boxes
 from anyadbench.data.trees.scan_slices import Part, sequence_columns
 from anyadbench.errors import UserError
 
@@ -43,11 +43,13 @@ class BoxReader(TreeReader[Picture]):
 
     name = "boxes"
     suffixes = (".png",)
+    version = 1
 
     def find(self, matches: Sequence[Match], layout: Layout, root: Path) -> Survey:
         """Take each picture as a scan, and report boxes without a picture."""
-        boxes = read_boxes(_table(root))
-        scans, problems = [], []
+        boxes, notes = boxes_and_notes(_table(root))
+        scans = []
+        problems = [Problem(TABLE, note, "keep one of the lines", "warning") for note in notes]
         for item in group_by_scan(matches):
             (path, *more) = item.files[FOUR_D]
             scans.append(ScanFiles(item.scan, item.subject, "", {"picture": path}, None, root))
@@ -116,13 +118,8 @@ def _number(scan: str) -> int:
 
 def _look(path: Path) -> tuple[UInt8[np.ndarray, "H W"], str]:
     """Return a picture's grey values and their hash."""
-    from PIL import Image, UnidentifiedImageError
-
     from anyadbench.data.trees.nifti_scan import hash_array
+    from anyadbench.data.trees.png import read_png
 
-    try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            grey = np.asarray(picture.convert("L"))
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise BadFile(path, "is damaged or not a PNG", "download it again") from error
+    grey = read_png(path, grey_rgb=True)
     return grey, hash_array(grey)

@@ -20,6 +20,7 @@ class Frame:
     position: str
     orientation: str
     spacing: str
+    thickness: str
     slope: str
     intercept: str
 
@@ -45,6 +46,7 @@ def _frame(own: Items, shared: Items) -> Frame:
         value(_POSITION, 0x00200032),
         value(_ORIENTATION, 0x00200037),
         value(_MEASURES, 0x00280030),
+        value(_MEASURES, 0x00180050),
         value(_RESCALE, 0x00281053),
         value(_RESCALE, 0x00281052),
     )

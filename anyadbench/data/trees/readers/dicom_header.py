@@ -1,7 +1,8 @@
 """The header of a DICOM file, every length in it checked against the file.
 
 SimpleITK reserves whatever a damaged length asks for, gigabytes for a file of one kilobyte, so it is given only files
-that passed this. Source: DICOM PS3.5, section 7 (the data set) and annex A (transfer syntaxes).
+that passed this. Source: DICOM PS3.5, section 7 (the data set), 6.2.2 (elements of unknown type) and annex A (transfer
+syntaxes).
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ _LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b
 _SHORT = {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL",
           b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}  # fmt: skip
 _SYNTAX, _PIXELS = 0x00020010, 0x7FE00010
+_STORED_CLASS, _CLASS = 0x00020002, 0x00080016
+_CLASSES = b"1.2.840.10008."
+"""How the class of every DICOM object begins."""
+
+START = 2048
+"""Bytes at the start of a file by which it is known to be DICOM."""
+
 _ITEM, _END_ITEM, _END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _GROUPS = {0x52009229, 0x52009230, 0x00209113, 0x00209116, 0x00289110, 0x00289145}
 _ROWS, _COLUMNS, _FRAMES, _SAMPLES, _BITS = 0x00280010, 0x00280011, 0x00280008, 0x00280002, 0x00280100
@@ -64,6 +72,15 @@ class Header:
         return int(struct.unpack("<H", value)[0])
 
 
+def begins_as_dicom(start: bytes) -> bool:
+    """Whether the first ``START`` bytes of a file are those of DICOM.
+
+    That is the preamble and ``DICM``, or, in files that were stored without it, elements that lead to the class of a
+    DICOM object.
+    """
+    return start[128:132] == b"DICM" or _bare(start) is not None
+
+
 def read_header(path: Path) -> Header | None:
     """Return the header of a file with an image; ``None`` if it is not a DICOM file, or has no pixels.
 
@@ -71,17 +88,50 @@ def read_header(path: Path) -> Header | None:
         ValueError: If a length in it does not fit the file, or its encoding is not supported.
     """
     with path.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
+        start = file.read(START)
+        if not begins_as_dicom(start):
             return None
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                return _parsed(data)
+                if start[128:132] == b"DICM":
+                    return _parsed(data, 132)
+                if start[:2] == b"\2\0":
+                    return _parsed(data, 0)
+                return _image_of(_data_set(data, 0, len(data), implicit=bool(_bare(start)), depth=0)[0])
             except (struct.error, zlib.error, IndexError) as error:
                 raise ValueError(f"its header ends early: {error}") from None
 
 
-def _parsed(data: mmap.mmap) -> Header | None:
-    meta, at = _data_set(data, 132, len(data), implicit=False, depth=0, meta=True)
+def _bare(start: bytes) -> bool | None:
+    """Return whether a file without a preamble is in implicit VR; ``None`` if it is not plainly DICOM."""
+    if start[:4] in (b"\2\0\0\0", b"\2\0\1\0", b"\2\0\2\0"):
+        return False if _class_in(start, implicit=False, last=_STORED_CLASS) else None
+    if start[:2] != b"\x08\0":
+        return None
+    implicit = start[4:6] not in _SHORT | _LONG
+    return implicit if _class_in(start, implicit=implicit, last=_CLASS) else None
+
+
+def _class_in(start: bytes, *, implicit: bool, last: int) -> bool:
+    """Whether ascending elements lead to the class of a DICOM object."""
+    at, before = 0, -1
+    while at + 8 <= len(start):
+        group, element = struct.unpack_from("<HH", start, at)
+        tag = group << 16 | element
+        try:
+            _, length, at = _head(start, at + 4, implicit)
+        except (ValueError, struct.error):
+            return False
+        if tag == last:
+            return start[at:].startswith(_CLASSES)
+        if not before < tag < last:
+            return False
+        before, at = tag, at + length
+    return False
+
+
+def _parsed(data: mmap.mmap, at: int) -> Header | None:
+    meta, at = _data_set(data, at, len(data), implicit=False, depth=0, meta=True)
     syntax = Header(meta).text(_SYNTAX)
     if syntax == _BIG_ENDIAN:
         raise ValueError("it is stored in big endian, which DICOM has retired")
@@ -91,7 +141,10 @@ def _parsed(data: mmap.mmap) -> Header | None:
         body, at = inflater.decompress(data[at:], MAX_INFLATED), 0
         if inflater.unconsumed_tail:
             raise ValueError("its data set inflates to more than a gigabyte")
-    found, _ = _data_set(body, at, len(body), implicit=syntax == _IMPLICIT, depth=0)
+    return _image_of(_data_set(body, at, len(body), implicit=syntax == _IMPLICIT, depth=0)[0])
+
+
+def _image_of(found: Items) -> Header | None:
     if _PIXELS not in found:
         return None
     header = Header(found)
@@ -102,7 +155,7 @@ def _parsed(data: mmap.mmap) -> Header | None:
 def _check_pixels(header: Header) -> None:
     """Refuse a file whose pictures are larger than what it holds, or than any that is read here."""
     frames = header.text(_FRAMES) or "1"
-    if not frames.isdigit():
+    if not (frames.isascii() and frames.isdigit() and int(frames)):
         raise ValueError("its number of frames is damaged")
     picture = header.number(_ROWS, 0) * header.number(_COLUMNS, 0) * header.number(_SAMPLES, 1)
     size = picture * int(frames) * ((header.number(_BITS, 8) + 7) // 8)
@@ -132,8 +185,11 @@ def _data_set(
         if tag == _PIXELS and length == _UNDEFINED:
             found[tag], at = None, _fragments(data, at, end)
             continue
-        if kind == b"SQ" or length == _UNDEFINED or (implicit and tag in _GROUPS):
-            found[tag], at = _sequence(data, at, end, length, implicit, depth + 1)
+        unknown = kind == b"UN"
+        if kind == b"SQ" or length == _UNDEFINED or ((implicit or unknown) and tag in _GROUPS):
+            # A sequence of unknown type is in implicit VR, whatever the file is in: a writer that did not know it
+            # copied it from such a file.
+            found[tag], at = _sequence(data, at, end, length, implicit or unknown, depth + 1)
             continue
         if at + length > end:
             raise ValueError(f"its element {group:04x},{element:04x} claims more bytes than there are")

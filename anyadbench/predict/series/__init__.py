@@ -1,0 +1,1 @@
+"""What the headers of a DICOM series say about its values and its geometry."""
