@@ -30,7 +30,7 @@ from simulated_cohorts import (
     with_contrast,
 )
 
-from anyadbench.metrics.intervals.interval import RULES, Rule, ends
+from anyadbench.metrics.intervals.interval import ends, rule_of
 
 ALL = (*METRICS, *ADDED)
 BLOCK = 25
@@ -65,11 +65,11 @@ def covered(low: np.ndarray, high: np.ndarray, value: float) -> np.ndarray:
     return np.where(np.isfinite(low) & np.isfinite(high), held, np.nan)
 
 
-def by_jackknife(point: np.ndarray, jack: np.ndarray, metric: str, value: float) -> np.ndarray:
+def by_jackknife(point: np.ndarray, jack: np.ndarray, metric: str, value: float, *, mean: bool = False) -> np.ndarray:
     """Return the coverage of the board's own interval; the first axis counts seeds."""
     usable = np.isfinite(jack).all(axis=(0, -1)) & (point.mean(axis=0) > 0) & (point.mean(axis=0) < 1)
     with np.errstate(all="ignore"):
-        low, high, _ = ends(point, jack, RULES.get(metric, Rule()))
+        low, high, _ = ends(point, jack, rule_of(metric, jack.shape[-1], mean=mean))
     return covered(np.where(usable, low, np.nan), high, value)
 
 
@@ -95,7 +95,7 @@ def subsets_block(rng: np.random.Generator, setting: Setting, n: int, trials: in
         jack = np.stack([values[metric] for values in jacks])
         for kind, take in (("subset", lambda part: part[0]), ("mean", lambda part: part.mean(axis=0))):
             value = true[kind][metric]
-            held = by_jackknife(take(point)[None], take(jack)[None], metric, value)
+            held = by_jackknife(take(point)[None], take(jack)[None], metric, value, mean=kind == "mean")
             found.setdefault((kind, metric, "jackknife"), []).append(held)
             if drawn:
                 resamples = take(np.stack([values[metric] for values in drawn]))

@@ -1,9 +1,9 @@
 """Type-I error, family-wise error and power of the paired tests of a board, by simulation.
 
-``python benchmarks/error_rates.py`` prints five tables: single comparisons of two equally good methods, with Holm's
+``python benchmarks/error_rates.py`` prints six tables: single comparisons of two equally good methods, with Holm's
 correction over seven subsets and their mean; methods of different spread with the same true value; boards of 100
-methods that are all equal, next to two rejected procedures; seeds; and the power by the true gap in standard errors of
-the paired difference.
+methods that are all equal, next to two rejected procedures; boards of methods that are as good as the control; seeds;
+and the power by the true gap in standard errors of the paired difference.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from simulated_cohorts import (
 
 from anyadbench.metrics.intervals.groups import tie_groups
 from anyadbench.metrics.intervals.jackknife import Replicates
-from anyadbench.metrics.intervals.paired import compared, step_down
+from anyadbench.metrics.intervals.paired import compared, family_p, step_down
 from anyadbench.metrics.intervals.pairs import all_pairs
 from anyadbench.metrics.intervals.scales import ARCSINE, influences
 
@@ -219,6 +219,46 @@ def seed_table(sizes: list[int], simulations: int) -> None:
             print(f"| {n}, {seeds} | " + " | ".join(cells) + " |", flush=True)
 
 
+def control_errors(setting: Setting, n: int, boards: int, methods: int) -> dict[str, list[tuple[bool, ...]]]:
+    """Return, for boards of methods that are as good as the control, whether any was found to beat it.
+
+    Each method has seven subsets and their mean. Before a correction, after Holm's for all comparisons of the board,
+    and with degrees of freedom of at most their median in addition.
+    """
+    rng = np.random.default_rng([n, 7])
+    found: dict[str, list[tuple[bool, ...]]] = {name: [] for name in METRICS}
+    for _ in range(boards):
+        one = draw_subjects(rng, setting, 1, n)
+        parts = (np.repeat(part, methods + 1, axis=0) for part in (one.area, one.size, one.effects, one.slices))
+        sides: list[tuple[Values, Values]] = []
+        for line in draw_lines(rng, setting, Subjects(*parts), OFFSETS, shared=SHARED):
+            sides.append(_metrics(line))
+        for name in METRICS:
+            point, jack = (np.stack([pair[k][name] for pair in sides]) for k in (0, 1))
+            point, jack = (np.concatenate([part, part.mean(axis=0, keepdims=True)]) for part in (point, jack))
+            ours, control = (point[:, 1:][None], jack[:, 1:][None]), (point[:, :1][None], jack[:, :1][None])
+            gap, _, total, df = compared(*ours, *control)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                t = np.where(total > 0, gap / np.sqrt(total), np.nan).ravel()
+            df = np.where(np.isnan(t), np.nan, df.ravel())
+            single = 2.0 * stats.t.sf(np.abs(t), df)
+            rows = (single, step_down(single), family_p(t, df))
+            found[name].append(tuple(bool(((t > 0) & (p <= ALPHA)).any()) for p in rows))
+    return found
+
+
+def control_table(sizes: list[int], boards: int, methods: int) -> None:
+    """Print how often any of many methods that are as good as the control is found to beat it."""
+    print(f"\nBoards of {methods} methods as good as the control, {boards} each: any is found to beat it on any of 7")
+    print("subsets or in their mean: uncorrected / Holm, own df / Holm, at most the median df\n")
+    print("| N, setting | " + " | ".join(METRICS) + " |\n" + "|---" * (len(METRICS) + 1) + "|")
+    for n in sizes:
+        for setting in (*SETTINGS, *FURTHER):
+            rates = control_errors(setting, n, boards, methods)
+            cells = [" / ".join(f"{rate:.3f}" for rate in np.mean(rates[name], axis=0)) for name in METRICS]
+            print(f"| {n}, {setting.name} | " + " | ".join(cells) + " |", flush=True)
+
+
 BINS = np.array([2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, np.inf])
 
 
@@ -266,7 +306,7 @@ def main() -> None:
     parser.add_argument("--boards", type=int, default=200)
     parser.add_argument("--methods", type=int, default=100)
     parser.add_argument("--subjects", type=int, nargs="+", default=[8, 20, 57])
-    parser.add_argument("--tables", nargs="+", default=["single", "unequal", "boards", "seeds", "power"])
+    parser.add_argument("--tables", nargs="+", default=["single", "unequal", "boards", "controls", "seeds", "power"])
     arguments = parser.parse_args()
     sizes = arguments.subjects
     if "single" in arguments.tables:
@@ -275,6 +315,8 @@ def main() -> None:
         unequal_table(sizes, arguments.simulations)
     if "boards" in arguments.tables:
         board_table(sizes, arguments.boards, arguments.methods)
+    if "controls" in arguments.tables:
+        control_table(sizes, arguments.boards, arguments.methods)
     if "seeds" in arguments.tables:
         seed_table(sizes, arguments.simulations)
     if "power" in arguments.tables:

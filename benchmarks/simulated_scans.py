@@ -100,8 +100,9 @@ def scan_coverage(setting: ScanSetting, n: int, simulations: int) -> dict[str, t
     held: dict[str, list[bool]] = {name: [] for name in SCAN_METRICS}
     for _ in range(simulations):
         row = draw_cohort(rng, setting, n)
-        for name, (low, high) in scan_intervals(scan_replicates(row), patients_of(row)).items():
-            held[name].append(low <= true[name] <= high)
+        for name, one in scan_intervals(scan_replicates(row), patients_of(row)).items():
+            if not one.reason:
+                held[name].append(one.low <= true[name] <= one.high)
     return {
         name: (float(np.mean(found)) if found else float("nan"), 1 - len(found) / simulations)
         for name, found in held.items()

@@ -34,3 +34,6 @@ BRAIN: tuple[str, ...] = ("brain_auroc", "brain_ap", "brain_f1", "brain_aupro_05
 
 HEIGHT: tuple[str, ...] = ("image_auroc_height", "image_ap_height", "image_f1_height")
 """Image metrics of slice scores that were normalised by height and brain area."""
+
+MIN_SUBJECTS = 5
+"""With fewer subjects no number has an interval."""

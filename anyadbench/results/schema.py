@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 SCHEMA_VERSION = 5
 
@@ -155,8 +155,9 @@ class Scans(_Strict):
         common_threshold: The one threshold for all scans with the highest mean Dice.
         metrics: Value by name; ``None`` where it is undefined.
         intervals: Ends of the 95 % interval over subjects by name; absent where there is none.
-        reasons: One sentence for each undefined metric, and for intervals (key ``intervals``).
-        bins: By volume of lesions.
+        reasons: One sentence for each undefined metric, for each without an interval (key ``<name>_interval``), and
+            for intervals that all lack (key ``intervals``).
+        bins: By volume of lesions: all four bins, or none.
     """
 
     n_subjects: int
@@ -169,6 +170,13 @@ class Scans(_Strict):
     intervals: dict[str, tuple[Number, Number]] = {}
     reasons: dict[str, str] = {}
     bins: list[VolumeBin] = []
+
+    @field_validator("bins")
+    @classmethod
+    def _all_or_none(cls, value: list[VolumeBin]) -> list[VolumeBin]:
+        if len(value) not in (0, 4):
+            raise ValueError(f"has {len(value)} bins of volume; a row has all four, or none")
+        return value
 
 
 class AlarmGroup(_Strict):
@@ -233,7 +241,8 @@ class Boxes(_Strict):
         threshold: Score above which pixels form detections, from validation normals.
         metrics: Value by name; ``None`` where it is undefined.
         intervals: Ends of the 95 % interval over subjects by name; absent where there is none.
-        reasons: One sentence for each undefined number, and for intervals (key ``intervals``).
+        reasons: One sentence for each undefined number, for each without an interval (key ``<name>_interval``), and for
+            intervals that all lack (key ``intervals``).
     """
 
     n_subjects: int

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from anyadbench.boards.aggregate.agreement import agreements
-from anyadbench.boards.aggregate.controls import against_controls, hardest_subsets, means_against_controls
+from anyadbench.boards.aggregate.controls import against_controls, hardest_subsets, judged, means_against_controls
 from anyadbench.boards.aggregate.lines import shown_metrics, variant_lines
-from anyadbench.boards.aggregate.model import KINDS, Board, Line, Summary, Variant, headline_metric
+from anyadbench.boards.aggregate.model import KINDS, Board, Line, PairTable, Summary, Variant, headline_metric
 from anyadbench.boards.aggregate.ranks import add_tests, summarise
 from anyadbench.boards.aggregate.reported import NOT_STATED
 from anyadbench.boards.aggregate.uncertainty import Replicated, summary_intervals, with_intervals
@@ -138,13 +138,15 @@ def _board(
     lines = with_intervals(lines, replicated)
     summaries, means = summary_intervals(summaries, lines, full, replicated)
     summaries, pairs = add_tests(summaries, variants, means)
-    lines = against_controls(lines, variants, replicated, headline_metric(metrics))
+    lines = against_controls(lines, variants, replicated)
     summaries = means_against_controls(summaries, variants, means)
+    lines, summaries = judged(lines, summaries, headline_metric(metrics))
     required = {(item.test, item.metric): set(item.subsets) for item in summaries}
     hardest = hardest_subsets(lines, variants, metrics, required)
     index = {(line.variant, line.test, line.subset): line for line in lines}
     summaries = [_with_hardest(item, index, hardest) for item in summaries]
     notices += [f"No intervals: {problem}" for problem in dict.fromkeys(replicated.problems)]
+    notices += _untested({variant.key: variant.label for variant in variants}, pairs)
     return Board(
         slug=slug,
         protocol=info,
@@ -175,6 +177,17 @@ def _unranked(info: ProtocolInfo) -> dict[str, str]:
     """Return why some metrics rank nothing: the protocol decides beforehand which image scores do."""
     why = "Image metrics are ranked by the slice scores normalised by height, as the protocol says."
     return {name.removesuffix("_height"): why for name in HEIGHT} if info.rank_height else {}
+
+
+def _untested(labels: Mapping[str, str], pairs: Mapping[tuple[str, str, str], PairTable]) -> list[str]:
+    """Return which ranked methods are in no test, and why, one sentence for each method and test set."""
+    found = {
+        f"{labels[key]} is in no test on {test}: {why}"
+        for (_, test, _), table in pairs.items()
+        if len({*table.keys, *table.left_out}) > 1
+        for key, why in table.left_out.items()
+    }
+    return sorted(found)
 
 
 def _marked(line: Line, strangers: dict[str, set[str]]) -> Line:

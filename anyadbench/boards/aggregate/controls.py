@@ -11,7 +11,7 @@ from anyadbench.boards.aggregate.model import Against, Line, Summary, Variant, V
 from anyadbench.errors import UserError
 
 if TYPE_CHECKING:
-    from anyadbench.boards.aggregate.uncertainty import Replicated
+    from anyadbench.boards.aggregate.uncertainty import Means, Replicated
     from anyadbench.metrics.intervals.jackknife import Replicates
 
 ALPHA = 0.05
@@ -22,10 +22,8 @@ NOT_ABOVE = "not above the controls"
 """Flag of a line that no test shows to be better than the best control in the headline metric."""
 
 
-def against_controls(
-    lines: Sequence[Line], variants: Sequence[Variant], replicated: Replicated, headline: str
-) -> list[Line]:
-    """Compare every line with the best control of its test set and subset, metric by metric."""
+def against_controls(lines: Sequence[Line], variants: Sequence[Variant], replicated: Replicated) -> list[Line]:
+    """Compare every line with the best control of its test set and subset, metric by metric; `judged` decides."""
     keys = {variant.key for variant in variants if variant.kind == "control"}
     tested = {variant.key for variant in variants if variant.kind not in ("control", "reported")}
     controls: dict[tuple[str, str], list[Line]] = {}
@@ -48,23 +46,21 @@ def against_controls(
             mine = replicated.own(line)
             theirs = replicated.own(next(rival for rival in rivals if rival.variant == key))
             found[metric] = compared(key, ours - value, mine, theirs, metric)
-        flagged = headline in found and found[headline].verdict != "better"
-        flags = (*line.flags, NOT_ABOVE) if flagged else line.flags
-        done.append(replace(line, against=found, flags=flags))
+        done.append(replace(line, against=found))
     return done
 
 
 def means_against_controls(
     summaries: Sequence[Summary],
     variants: Sequence[Variant],
-    means: Mapping[tuple[str, str, str], Replicates],
+    means: Means,
 ) -> list[Summary]:
-    """Compare every mean over subsets with that of the best control on the same subsets.
+    """Compare every mean over subsets with that of the best control on the same subsets; `judged` decides.
 
     Args:
         summaries: Of all variants.
         variants: All variants.
-        means: Values without a subject of each mean, by variant, test set and metric.
+        means: Values without a subject of each mean, or why there are none, by variant, test set and metric.
     """
     kinds = {variant.key: variant.kind for variant in variants}
     controls: dict[tuple[str, str], dict[str, Summary]] = {}
@@ -80,7 +76,7 @@ def means_against_controls(
             done.append(item)
             continue
         key, value = best
-        mine, theirs = (means.get((name, item.test, item.metric)) for name in (item.variant, key))
+        mine, theirs = (_values(means.get((name, item.test, item.metric))) for name in (item.variant, key))
         done.append(replace(item, against=compared(key, item.mean - value, mine, theirs, item.metric)))
     return done
 
@@ -88,7 +84,7 @@ def means_against_controls(
 def compared(
     control: str, difference: float, mine: Replicates | None, theirs: Replicates | None, metric: str
 ) -> Against:
-    """Return the paired comparison of a number with a control's."""
+    """Return the paired comparison of a number with a control's; `judged` decides whether it is better."""
     from anyadbench.metrics.intervals.paired import paired
 
     test, reason = None, "No test: there are no values without each subject."
@@ -100,7 +96,50 @@ def compared(
             reason = "No test: the control was scored on other subjects."
     p = _number(test.p) if test is not None else None
     low, high = (None, None) if test is None else (_number(test.low), _number(test.high))
-    return Against(control, difference, low, high, p, _verdict(difference, p), reason)
+    verdict: Verdict = "below" if difference <= 0 else "untested" if p is None else "not better"
+    t, df = (None, None) if test is None else (_number(test.t), _number(test.df))
+    return Against(control, difference, low, high, p, verdict, reason, t=t, df=df)
+
+
+def judged(lines: Sequence[Line], summaries: Sequence[Summary], headline: str) -> tuple[list[Line], list[Summary]]:
+    """Decide which numbers are better than their controls, and flag the lines that are not in the headline metric.
+
+    A board says how many methods beat the controls on how many subsets. For this to be wrong at most once in twenty
+    boards, the p-values of all methods, of their subsets and of their means are corrected together, for each test set
+    and metric (`anyadbench.metrics.intervals.paired.family_p`).
+    """
+    from anyadbench.metrics.intervals.paired import family_p
+
+    families: dict[tuple[str, str], list[Against]] = {}
+    for line in lines:
+        for metric, found in line.against.items():
+            families.setdefault((line.test, metric), []).append(found)
+    for item in summaries:
+        if item.against is not None:
+            families.setdefault((item.test, item.metric), []).append(item.against)
+    corrected = {
+        place: iter(family_p([_or_nan(one.t) for one in family], [_or_nan(one.df) for one in family]).tolist())
+        for place, family in families.items()
+    }
+    decided = []
+    for line in lines:
+        against = {name: _decided(one, next(corrected[line.test, name])) for name, one in line.against.items()}
+        flagged = headline in against and against[headline].verdict != "better"
+        decided.append(replace(line, against=against, flags=(*line.flags, NOT_ABOVE) if flagged else line.flags))
+    means = [
+        item
+        if item.against is None
+        else replace(item, against=_decided(item.against, next(corrected[item.test, item.metric])))
+        for item in summaries
+    ]
+    return decided, means
+
+
+def _decided(found: Against, adjusted: float) -> Against:
+    p = _number(adjusted)
+    if p is None:
+        return found
+    return replace(found, p_holm=p, verdict="better" if found.difference > 0 and p <= ALPHA else found.verdict)
 
 
 def hardest_subsets(
@@ -132,12 +171,12 @@ def _best(values: Mapping[str, float | None]) -> tuple[str, float] | None:
     return max(known.items(), key=lambda item: (item[1], item[0])) if known else None
 
 
-def _verdict(difference: float, p: float | None) -> Verdict:
-    if difference <= 0:
-        return "below"
-    if p is None:
-        return "untested"
-    return "better" if p <= ALPHA else "not better"
+def _values(found: Replicates | str | None) -> Replicates | None:
+    return None if isinstance(found, str) else found
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _number(value: float) -> float | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from anyadbench.metrics.names import MIN_SUBJECTS
 from anyadbench.results.schema import CellResult, Row
 from anyadbench.sequences import AS_AVAILABLE, SEQUENCES, SHORT
 
-MIN_SUBJECTS = 5
-"""With fewer test subjects there is no interval."""
+FIELD_COUNTS = ("1", "2")
+"""Metric versions whose counts at the threshold are of the whole field; those of later ones are inside the brain."""
 
 _EXACT = 1e-12
 _FLOOR = 1e-9
@@ -41,11 +42,13 @@ EXPLANATIONS: Mapping[str, str] = {
     "maps all equal": "Pixel AUROC is exactly .5, as for maps with one value everywhere.",
     "image scores all equal": "Image AUROC is exactly .5, as for scores that are all equal.",
     "image F1 at floor": "Image F1-max is the value for calling every slice abnormal: 2p / (p + 1) for a share p.",
-    "pixel F1 at floor": "Pixel F1-max is the value for calling every pixel abnormal.",
+    "pixel F1 at floor": "Pixel F1-max is the value for calling every pixel of the field abnormal.",
+    "brain F1 at floor": "Pixel F1-max inside the brain is the value for calling the whole brain abnormal.",
     "few subjects": f"Fewer than {MIN_SUBJECTS} test subjects, so there is no interval.",
     "other test slices": "Scored on a different number of slices than the other methods, and therefore not ranked.",
     "external maps": "Maps of another program, scored here; how it was trained is unknown.",
-    "not above the controls": "No test shows this to be better than the best of brain mask and brightness.",
+    "not above the controls": "No test shows this to be better than the best of brain mask and brightness, with a "
+    "correction for all methods and subsets of the board.",
     "lesions out of view": "Some abnormal slices have no lesion pixel on the scoring grid: cropped away or too small.",
     "promise broken": "More healthy subjects alarm than promised: by chance at most once in twenty calibrations.",
     "environment changed": "Training was interrupted and resumed under another library, processor, device or driver.",
@@ -91,7 +94,7 @@ def row_flags(results: Sequence[CellResult], rows: Sequence[Row]) -> tuple[str, 
     found: dict[str, None] = {}
     for result, row in zip(results, rows, strict=True):
         found |= dict.fromkeys(untrained_flags(result, row))
-        for flag in _implausible(row):
+        for flag in _implausible(row, result.metric_version):
             found[flag] = None
         if row.n_emptied:
             found["lesions out of view"] = None
@@ -104,7 +107,7 @@ def row_flags(results: Sequence[CellResult], rows: Sequence[Row]) -> tuple[str, 
     return tuple(flag for flag in EXPLANATIONS if flag in found)
 
 
-def _implausible(row: Row) -> list[str]:
+def _implausible(row: Row, metric_version: str) -> list[str]:
     found = []
     pixel, image = row.metrics.get("pixel_auroc"), row.metrics.get("image_auroc")
     if any(value is not None and value < 0.5 - _EXACT for value in (pixel, image)):
@@ -119,8 +122,11 @@ def _implausible(row: Row) -> list[str]:
     if row.threshold is not None:
         counts = row.threshold
         pixels = counts.tp + counts.fp + counts.fn + counts.tn
+        # A share of the brain says nothing about the field's F1: air makes the field several times as large.
+        where = "pixel" if metric_version in FIELD_COUNTS else "brain"
         if pixels and counts.tp + counts.fn:
-            found += _at_floor("pixel F1 at floor", row.metrics.get("pixel_f1"), (counts.tp + counts.fn) / pixels)
+            share = (counts.tp + counts.fn) / pixels
+            found += _at_floor(f"{where} F1 at floor", row.metrics.get(f"{where}_f1"), share)
     return found
 
 

@@ -54,9 +54,13 @@ class Against:
         low: Low end of the difference's 95 % interval; ``None`` without one.
         high: High end.
         p: Two-sided p-value of this one comparison; ``None`` without a test.
-        verdict: ``better`` if p is at most .05 and the difference positive, ``below`` if it is not positive,
+        verdict: ``better`` if p_holm is at most .05 and the difference positive, ``below`` if it is not positive,
             ``untested`` without a test, else ``not better``.
         reason: Why there is no test.
+        p_holm: Corrected by Holm's method over all methods of the board, their subsets and means, in this metric and on
+            this test set.
+        t: The statistic of the comparison; ``None`` without a test.
+        df: Its degrees of freedom.
     """
 
     control: str
@@ -66,6 +70,9 @@ class Against:
     p: float | None
     verdict: Verdict
     reason: str = ""
+    p_holm: float | None = None
+    t: float | None = None
+    df: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,16 +80,18 @@ class PairTable:
     """Which method beats which, in one metric on one test set, with the family-wise error of all pairs.
 
     Attributes:
-        keys: Variants, in order of rank.
+        keys: The tested variants, in order of rank; all ranked ones if there is no test.
         beats: Whether the i-th is significantly better than the j-th.
         adjusted: p-values after Holm's correction for all pairs; ``None`` without a test.
         reason: Why there is no test.
+        left_out: Why a ranked variant is in no test, by its key; the others are tested without it.
     """
 
     keys: tuple[str, ...]
     beats: tuple[tuple[bool, ...], ...] = ()
     adjusted: tuple[tuple[float | None, ...], ...] = ()
     reason: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from anyadbench.boards.aggregate.flags import RANDOM
 from anyadbench.boards.aggregate.model import Line, PairTable, Summary, Variant
 from anyadbench.boards.aggregate.reported import NOT_STATED
 from anyadbench.boards.aggregate.uncertainty import Means
-from anyadbench.errors import UserError
 from anyadbench.sequences import AS_AVAILABLE
+
+if TYPE_CHECKING:
+    from anyadbench.metrics.intervals.jackknife import Replicates
 
 Lines = dict[tuple[str, str, str], Line]
 
@@ -162,7 +165,9 @@ def add_tests(
 ) -> tuple[list[Summary], dict[tuple[str, str, str], PairTable]]:
     """Return the summaries with tie groups and rank intervals, and who beats whom by kind, test set and metric.
 
-    All pairs of the ranked variants of one kind are tested at once (`anyadbench.metrics.intervals.pairs`).
+    All pairs of the ranked variants of one kind are tested at once (`anyadbench.metrics.intervals.pairs`). A variant
+    whose values cannot be read, or that was scored on other subjects, is left out of the tests, and the others are
+    tested without it.
     """
     kinds = {variant.key: variant.kind for variant in variants}
     places: dict[tuple[str, str, str], list[int]] = {}
@@ -183,25 +188,47 @@ def _tested(items: Sequence[Summary], means: Means) -> tuple[list[Summary], Pair
     from anyadbench.metrics.intervals.paired import paired, subjects_needed
     from anyadbench.metrics.intervals.pairs import all_pairs
 
-    keys, metric = tuple(item.variant for item in items), items[0].metric
-    lines = [line for item in items if (line := means.get((item.variant, item.test, metric))) is not None]
-    if len(lines) < len(items):
-        return list(items), PairTable(keys, reason="No test: a method stores no values without each subject.")
-    try:
-        pairs = all_pairs(lines, metric)
-    except UserError as error:
-        return list(items), PairTable(keys, reason=f"No test: {error}")
+    metric = items[0].metric
+    lines, left_out = _testable(items, means)
+    keys = tuple(item.variant for item in items if item.variant in lines)
+    if left_out and len(keys) < 2:
+        reason = f"No test: {next(iter(left_out.values()))}"
+        return list(items), PairTable(tuple(item.variant for item in items), reason=reason, left_out=left_out)
+    values = [lines[key] for key in keys]
+    pairs = all_pairs(values, metric)
     if pairs.reason:
-        return list(items), PairTable(keys, reason=pairs.reason)
+        return list(items), PairTable(keys, reason=pairs.reason, left_out=left_out)
     groups, (best, last) = tie_groups(pairs.point, pairs.beats), rank_intervals(pairs.beats)
+    place = {key: n for n, key in enumerate(keys)}
     found = [
         replace(
             item,
             group=int(groups[n]) or None,
-            ranks=(int(best[n]), int(last[n])),
-            needed=None if n == 0 else subjects_needed(paired(lines[0], lines[n], metric)),
+            # Where nothing is known of a method, it may be better than any other.
+            ranks=(int(best[n]), int(last[n]) + len(left_out)),
+            needed=None if n == 0 else subjects_needed(paired(values[0], values[n], metric)),
         )
-        for n, item in enumerate(items)
+        if (n := place.get(item.variant)) is not None
+        else item
+        for item in items
     ]
     adjusted = tuple(tuple(None if math.isnan(value) else value for value in row) for row in pairs.adjusted.tolist())
-    return found, PairTable(keys, tuple(map(tuple, pairs.beats.tolist())), adjusted)
+    return found, PairTable(keys, tuple(map(tuple, pairs.beats.tolist())), adjusted, left_out=left_out)
+
+
+def _testable(items: Sequence[Summary], means: Means) -> tuple[dict[str, Replicates], dict[str, str]]:
+    """Return the means that can be tested together by variant, and why each of the others cannot."""
+    lines, left_out = {}, {}
+    for item in items:
+        found = means.get((item.variant, item.test, item.metric), "There are no values without each subject.")
+        if isinstance(found, str):
+            left_out[item.variant] = found
+        else:
+            lines[item.variant] = found
+    tally = Counter(line.subjects for line in lines.values())
+    # The larger cohort wins a tie, so that the result does not depend on the order of folders.
+    usual = max(tally, key=lambda names: (tally[names], len(names), names), default=())
+    for key in [key for key, line in lines.items() if line.subjects != usual]:
+        own = len(lines.pop(key).subjects)
+        left_out[key] = f"It was scored on {own} subjects, which are not the {len(usual)} of the other methods."
+    return lines, left_out

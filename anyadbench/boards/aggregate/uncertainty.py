@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from anyadbench.metrics.rows.replicates import RowReplicates
 
 _NONE_STORED = "No interval: the result stores no values without each subject."
-Means = dict[tuple[str, str, str], "Replicates"]
+Means = dict[tuple[str, str, str], "Replicates | str"]
+"""Values without a subject of each mean by variant, test set and metric, or why there are none."""
 
 
 @dataclass
@@ -31,6 +32,8 @@ class Replicated:
     """
 
     problems: list[str] = field(default_factory=list)
+    _reasons: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    _unread: dict[Path, str] = field(default_factory=dict)
     _cells: dict[Path, Mapping[RowKey, RowReplicates]] = field(default_factory=dict)
     _lines: dict[tuple[str, str, str], RowReplicates | None] = field(default_factory=dict)
 
@@ -46,6 +49,10 @@ class Replicated:
         found = self.of(line)
         return None if found is None else found.own
 
+    def reason(self, line: Line) -> str:
+        """Return why a line has no values, naming the file; empty if it has them."""
+        return self._reasons.get((line.variant, line.test, line.subset), "") if self.of(line) is None else ""
+
     def _read(self, line: Line) -> RowReplicates | None:
         from anyadbench.metrics.rows.replicates import RowReplicates
 
@@ -58,36 +65,46 @@ class Replicated:
                         self._cells[record.folder] = read_replicates(record.folder, record.result)
                 except UserError as error:
                     self.problems.append(str(error))
+                    self._unread[record.folder] = str(error)
             row = record.result.rows[number] if record.result is not None else None
             values = self._cells[record.folder].get((row.test, row.subset)) if row is not None else None
             if values is None:
+                file = f"{record.folder.name}/scores/jackknife.npz"
+                lacking = f"{file} has no values of {line.subset} without each subject."
+                self._reasons[line.variant, line.test, line.subset] = self._unread.get(record.folder, lacking)
                 return None
             found.append(values)
         try:
             return RowReplicates.over_seeds(found) if found else None
         except UserError as error:
             self.problems.append(f"{line.test}, {line.subset}: {error}")
+            self._reasons[line.variant, line.test, line.subset] = str(error)
             return None
 
 
 def with_intervals(lines: Sequence[Line], replicated: Replicated) -> list[Line]:
     """Return the lines with the interval of every number, or the reason why it has none."""
-    from anyadbench.metrics.intervals.interval import intervals
+    from anyadbench.metrics.intervals.interval import intervals, reliable
 
     done = []
     for line in lines:
         own = replicated.own(line) if line.covered and line.sources else None
         found = {} if own is None else intervals(own)
-        metrics = {name: _estimate(estimate, found.get(name)) for name, estimate in line.metrics.items()}
+        metrics = {
+            name: _estimate(estimate, found.get(name), reliable(name, line.n_subjects))
+            for name, estimate in line.metrics.items()
+        }
         done.append(replace(line, metrics=metrics))
     return done
 
 
-def _estimate(estimate: Estimate, found: Interval | None) -> Estimate:
+def _estimate(estimate: Estimate, found: Interval | None, unreliable: str) -> Estimate:
     if estimate.value is None:
         return estimate
     if found is None:
-        return estimate if estimate.low is not None else replace(estimate, no_interval=_NONE_STORED)
+        if estimate.low is not None and not unreliable:
+            return estimate
+        return replace(estimate, low=None, high=None, no_interval=unreliable or _NONE_STORED)
     if found.reason:
         return replace(estimate, low=None, high=None, no_interval=found.reason)
     return replace(estimate, low=found.low, high=found.high)
@@ -115,13 +132,19 @@ def summary_intervals(
         if place not in joined:
             parts = [replicated.own(mine[subset]) for subset in item.subsets]
             try:
-                mean = mean_of([part for part in parts if part is not None]) if None not in parts else None
-                joined[place] = _NONE_STORED if mean is None else (mean, intervals(mean))
+                if None in parts:
+                    raise UserError(next(why for subset in item.subsets if (why := replicated.reason(mine[subset]))))
+                mean = mean_of([part for part in parts if part is not None])
+                joined[place] = mean, intervals(mean, mean=True)
             except UserError as error:
-                joined[place] = f"No interval: {error}"
+                joined[place] = str(error)
         entry = joined[place]
         if isinstance(entry, str) or item.metric not in entry[0].metrics:
-            done.append(replace(item, no_interval=entry if isinstance(entry, str) else _NONE_STORED))
+            why = (
+                entry if isinstance(entry, str) else "the result stores no values of this metric without each subject."
+            )
+            means[item.variant, item.test, item.metric] = why
+            done.append(replace(item, no_interval=f"No interval: {why}"))
             continue
         means[item.variant, item.test, item.metric] = entry[0]
         ends = entry[1][item.metric]

@@ -24,7 +24,10 @@ _METHOD = (
 )  # fmt: skip
 _PROTOCOL = ("protocol", "protocol_version", "protocol_hash", "metric_version")
 _ESTIMATE = ("low", "high", "seed_min", "seed_max")
-_AGAINST = ("control", "above_control", "above_control_low", "above_control_high", "above_control_p", "verdict")
+_AGAINST = (
+    "control", "above_control", "above_control_low", "above_control_high", "above_control_p", "above_control_p_holm",
+    "verdict",
+)  # fmt: skip
 _THRESHOLD = ("value", "dice", "sensitivity", "specificity", "precision", "tp", "fp", "fn", "tn")
 
 
@@ -161,7 +164,7 @@ def _against_cells(board: Board, name: str, found: Against | None) -> dict[str, 
         return {}
     values = (
         board.variant(found.control).method.name, six(found.difference), six(found.low), six(found.high), six(found.p),
-        found.verdict,
+        six(found.p_holm), found.verdict,
     )  # fmt: skip
     return {safe_text(f"{name}_{part}"): value for part, value in zip(_AGAINST, values, strict=True)}
 
@@ -179,8 +182,8 @@ def _size_cells(line: Line) -> dict[str, str]:
 def _reasons(board: Board, line: Line) -> str:
     if not line.covered:
         return line.reason or "; ".join(dict.fromkeys(e.reason for e in line.metrics.values() if e.reason))
-    found = {name: estimate.reason for name, estimate in line.metrics.items() if estimate.reason}
-    return "; ".join(f"{name}: {found[name]}" for name in board.metrics if name in found)
+    found = {name: estimate.reason or estimate.no_interval for name, estimate in line.metrics.items()}
+    return "; ".join(f"{name}: {found[name]}" for name in board.metrics if found.get(name))
 
 
 def _summary_cells(board: Board, variant: Variant, test: str, metric: str) -> dict[str, str]:

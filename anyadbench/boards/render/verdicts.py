@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from anyadbench.boards.aggregate.model import Board
 from anyadbench.boards.render.text import decimal, metric_label, plural
+
+CORRECTED = "paired tests, p at most .05 after Holm's correction for all methods and subsets of the board"
+"""What a verdict against the controls rests on."""
 
 _TRAINED = ("measured", "oracle", "external")
 
@@ -29,7 +34,7 @@ def _controls(board: Board) -> list[str]:
         subsets = [subset for subset in board.subsets if subset in board.protocol.subsets]
         by_method = {
             variant.key: [
-                line.against[metric].verdict
+                line.against[metric]
                 for subset in subsets
                 if (line := board.line(variant.key, test, subset)) is not None and metric in line.against
             ]
@@ -40,16 +45,17 @@ def _controls(board: Board) -> list[str]:
             if methods:
                 found.append(f"No control was run{where}, so nothing says what brightness alone reaches.")
             continue
-        some = sum("better" in said for said in compared.values())
-        every = sum(all(one == "better" for one in said) for said in compared.values())
+        some = sum(any(one.verdict == "better" for one in said) for said in compared.values())
+        every = sum(all(one.verdict == "better" for one in said) for said in compared.values())
         verb = "beats" if len(compared) == 1 else "beat"
         sentence = (
             f"{metric_label(metric)}{where}: {some} of {plural(len(compared), 'method')} {verb} the better of brain "
-            f"mask and brightness on at least one of {plural(len(subsets), 'subset')}, {every} on all."
+            f"mask and brightness on at least one of {plural(len(subsets), 'subset')}, {every} on all ({CORRECTED})."
         )
-        untested = sum(one == "untested" for said in compared.values() for one in said)
-        if untested:
-            sentence += f" {plural(untested, 'number')} above a control could not be tested: too few subjects."
+        untested = Counter(one.reason for said in compared.values() for one in said if one.verdict == "untested")
+        for reason, count in untested.most_common():
+            why = reason.removeprefix("No test: ").removeprefix("No p-value: ") or "no reason is known."
+            sentence += f" {plural(count, 'number')} above a control could not be tested: {why}"
         found.append(sentence)
     return found
 
@@ -65,8 +71,10 @@ def _groups(board: Board) -> list[str]:
             continue
         groups = [item.group for key in table.keys if (item := board.summary(key, test, metric)) and item.group]
         first = sum(group == 1 for group in groups)
+        tested, ranked = len(table.keys), len(table.keys) + len(table.left_out)
+        who = f"{tested} of {ranked} {kind} methods" if table.left_out else f"the {plural(tested, f'{kind} method')}"
         found.append(
-            f"Tests separate the {plural(len(table.keys), f'{kind} method')}{where} into {plural(max(groups), 'group')}"
+            f"Tests separate {who}{where} into {plural(max(groups), 'group')}"
             f"; {'one is' if first == 1 else f'{first} are'} in the first."
         )
     return found

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anyadbench.boards.aggregate.model import BoxLine, Estimate, Line, ScanLine
+from anyadbench.boards.aggregate.model import BoxLine, Ends, Estimate, Line, ScanLine
 from anyadbench.boards.aggregate.recompute import read_whole_scans
 from anyadbench.errors import UserError
 from anyadbench.results.read import CellRecord
@@ -59,7 +59,7 @@ def _scans(found: Sequence[Found]) -> ScanLine | None:
         return None
     first = known[0]
     names = list(dict.fromkeys(name for one in known for name in one.metrics))
-    ends = _ends(found, known)
+    ends, lacking = _ends(found, known)
     bins = [[one.model_dump() for one in part.bins] for part in known]
     same = all([one["lesions"] for one in part] == [one["lesions"] for one in bins[0]] for part in bins)
     return ScanLine(
@@ -67,35 +67,43 @@ def _scans(found: Sequence[Found]) -> ScanLine | None:
         n_subjects=first.n_subjects,
         n_scans=first.n_scans,
         n_lesions=first.n_lesions,
-        metrics={name: _estimate(name, known, ends) for name in names},
+        metrics={name: _estimate(name, known, ends.get(name, (None, None)), lacking.get(name, "")) for name in names},
         bins=tuple(_mean_bins(bins)) if same else (),
     )
 
 
-def _estimate(name: str, parts: Sequence[Scans], ends: dict[str, tuple[float | None, float | None]]) -> Estimate:
+def _estimate(name: str, parts: Sequence[Scans], ends: Ends, lacking: str) -> Estimate:
     values = [part.metrics.get(name) for part in parts]
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         reasons = [part.reasons.get(name, "") for part in parts if part.metrics.get(name) is None]
         return Estimate(None, reason=reasons[0] or "The result gives no reason.")
-    low, high = ends.get(name, (None, None))
-    few = parts[0].reasons.get("intervals", "")
-    return Estimate(sum(known) / len(known), low, high, min(known), max(known), no_interval=few if low is None else "")
+    return Estimate(sum(known) / len(known), *ends, min(known), max(known), no_interval=lacking)
 
 
-def _ends(found: Sequence[Found], parts: Sequence[Scans]) -> dict[str, tuple[float | None, float | None]]:
-    """Return the intervals of one seed as they are stored, and those of several from their records."""
-    if len(parts) == 1:
-        return dict(parts[0].intervals)
+def _ends(found: Sequence[Found], parts: Sequence[Scans]) -> tuple[dict[str, Ends], dict[str, str]]:
+    """Return intervals by name, and why the others lack one: of one seed as stored, of several from their records."""
+    from anyadbench.metrics.intervals.interval import WHOLE_SCANS, reliable
     from anyadbench.metrics.intervals.jackknife import over_seeds
-    from anyadbench.metrics.scans.scan_numbers import patients_of, scan_intervals, scan_replicates
+    from anyadbench.metrics.scans.scan_numbers import interval_key, patients_of, scan_intervals, scan_replicates
 
+    first = parts[0]
+    if len(parts) == 1:
+        # A result of an earlier release may hold intervals that are not printed any more.
+        lacking = {name: why for name in WHOLE_SCANS if (why := reliable(name, first.n_subjects))}
+        for name in first.metrics:
+            why = first.reasons.get(interval_key(name)) or first.reasons.get("intervals", "")
+            if name not in first.intervals and name not in lacking:
+                lacking[name] = why
+        return {name: ends for name, ends in first.intervals.items() if name not in lacking}, lacking
     stored = [stored_scans(cell, row) for _, row, cell, _ in found]
     lines = [scan_replicates(one) for one in stored if one is not None]
     if len(lines) < len(parts) or len({line.subjects for line in lines}) > 1:
-        return {}
+        return {}, dict.fromkeys(first.metrics, "No interval: the scans of a seed cannot be read, or are of others.")
     patients = min(patients_of(one) for one in stored if one is not None)
-    return {name: (low, high) for name, (low, high) in scan_intervals(over_seeds(lines), patients).items()}
+    made = scan_intervals(over_seeds(lines), patients)
+    ends: dict[str, Ends] = {name: (one.low, one.high) for name, one in made.items() if not one.reason}
+    return ends, {name: one.reason for name, one in made.items() if one.reason}
 
 
 def _mean_bins(bins: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -127,12 +135,19 @@ def _boxes(parts: Sequence[Boxes | None]) -> BoxLine | None:
 
 
 def _box_estimate(name: str, parts: Sequence[Boxes]) -> Estimate:
+    from anyadbench.metrics.intervals.interval import BOXES, reliable
+
     values = [value for part in parts if (value := part.metrics.get(name)) is not None]
     if len(values) < len(parts):
         reasons = [part.reasons.get(name, "") for part in parts if part.metrics.get(name) is None]
         return Estimate(None, reason=reasons[0] or "The result gives no reason.")
     low, high = parts[0].intervals.get(name, (None, None)) if len(parts) == 1 else (None, None)
-    why = parts[0].reasons.get("intervals", "") if len(parts) == 1 else "Intervals of boxes are those of single seeds."
+    why = "Intervals of boxes are those of single seeds."
+    if len(parts) == 1:
+        reasons_of = parts[0].reasons
+        why = reliable(name, parts[0].n_subjects) if name in BOXES else ""
+        low, high = (None, None) if why else (low, high)
+        why = why or reasons_of.get(f"{name}_interval") or reasons_of.get("intervals", "")
     return Estimate(
         sum(values) / len(values), low, high, min(values), max(values), no_interval=why if low is None else ""
     )

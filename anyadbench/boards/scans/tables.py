@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from anyadbench.boards.aggregate.model import Board, Estimate, Line, ScanLine, Variant
-from anyadbench.boards.render.text import DASH, decimal, metric_short, percent, span
+from anyadbench.boards.render.text import DASH, decimal, metric_short, percent, plural, span
 from anyadbench.results.schema import Alarms
 
 LABELS: Mapping[str, str] = {
@@ -24,6 +24,9 @@ LABELS: Mapping[str, str] = {
 
 SHORT = ("dice", "lesion_ap", "froc", "lesion_f1", "alarms_per_scan")
 """Columns on a terminal."""
+
+NO_BINS = "The result has no lesions by volume, or its seeds have different ones."
+"""Why a method has no number by volume."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,24 @@ def scan_tables(board: Board) -> Iterator[Table]:
 
 
 def alarm_sentences(board: Board) -> list[str]:
-    """Return one sentence for each kept or broken promise of 5 % (or the next that can be made): over all lines."""
-    found: dict[str, list[Alarms]] = {}
+    """Return one sentence for each method: on how many rows a promise is broken, as the rows' flags count it."""
+    found: dict[str, list[tuple[int, list[Alarms]]]] = {}
     for line in board.lines:
-        for one in _most_telling(line):
-            found.setdefault(board.variant(line.variant).label, []).append(one)
-    return [
-        f"Healthy subjects, {label}: the promise of at most {100 * own[0].promise:g} % alarms is broken on "
-        f"{sum(one.broken for one in own)} of {len(own)} rows."
-        for label, own in found.items()
-    ]
+        made = [one for _, one in line.alarms if one.threshold is not None]
+        if made:
+            found.setdefault(board.variant(line.variant).label, []).append((len(line.seeds), made))
+    sentences = []
+    for label, rows in found.items():
+        promises = sorted({one.promise for _, made in rows for one in made})
+        limits = " or ".join(f"{100 * promise:g}" for promise in promises)
+        broken = sum(any(one.broken for one in made) for _, made in rows)
+        seeds = max(count for count, _ in rows)
+        where = f" in at least one of {seeds} seeds" if seeds > 1 else ""
+        sentences.append(
+            f"Healthy subjects, {label}: a promise of at most {limits} % alarms is broken on {broken} of "
+            f"{plural(len(rows), 'row')}{where}."
+        )
+    return sentences
 
 
 def short_table(board: Board, test: str, keys: Sequence[str]) -> Table | None:
@@ -98,9 +109,10 @@ def bin_tables(board: Board) -> Iterator[Table]:
             for variant in board.variants
             if (line := board.line(variant.key, test, board.full)) is not None and line.scans is not None
         ]
-        if not found:
+        bins = next((scans.bins for _, scans in found if scans.bins), ())
+        if not bins:
             continue
-        heads = tuple(_bin_head(one["low_ml"], one["high_ml"], one["lesions"]) for one in found[0][1].bins)
+        heads = tuple(_bin_head(one["low_ml"], one["high_ml"]) for one in bins)
         rows = tuple((Cell(variant.label), *_bin_cells(scans)) for variant, scans in found)
         yield Table(test, f"Lesion F1 by volume, {board.full}", ("Method", *heads), rows)
 
@@ -117,15 +129,15 @@ def alarm_tables(board: Board) -> Iterator[Table]:
 
 
 def group_tables(board: Board) -> Iterator[Table]:
-    """Yield the alarms by age, sex and site at the promise of 5 %, or the nearest one with a threshold."""
+    """Yield the alarms of each seed by age, sex and site at the promise of 5 %, or the next with a threshold."""
     for variant, test, lines in _groups(board):
         rows = []
         for line in lines:
-            for one in _most_telling(line):
+            for seed, one in _most_telling(line):
                 for group in one.groups:
                     share = f"{group.alarms} of {group.n}"
                     cells = (group.by, group.name, f"{100 * one.promise:g} %", share, span(group.low, group.high))
-                    rows.append((Cell(line.subset), *(Cell(text) for text in cells)))
+                    rows.append((_named(line, seed, len(line.seeds)), *(Cell(text) for text in cells)))
         if rows:
             heads = ("Subset", "By", "Group", "Promise", "Alarms", "95 % interval")
             yield Table(test, variant.label, heads, tuple(rows))
@@ -190,18 +202,22 @@ def _ml(value: float) -> str:
     return f"{value:+.3g}"
 
 
-def _bin_head(low: float, high: float | None, lesions: int) -> str:
-    edges = f"from {low:g} ml" if high is None else f"below {high:g} ml" if not low else f"{low:g} to {high:g} ml"
-    return f"{edges} (n = {lesions})"
+def _bin_head(low: float, high: float | None) -> str:
+    return f"from {low:g} ml" if high is None else f"below {high:g} ml" if not low else f"{low:g} to {high:g} ml"
 
 
 def _bin_cells(scans: ScanLine) -> list[Cell]:
+    """Return the F1 of each bin above its lesions; dashes for seeds whose lesions differ, which are never averaged."""
     from anyadbench.metrics.lesions.volumes import BIN_NAMES
 
+    if not scans.bins:
+        return [Cell(DASH, title=NO_BINS)] * len(BIN_NAMES)
     cells = []
     for name, one in zip(BIN_NAMES, scans.bins, strict=True):
         estimate = scans.metrics.get(f"lesion_f1_{name}")
-        below = "" if one["found"] is None else f"{one['found']:.3g} found, {one['alarms']:.3g} false"
+        below = plural(one["lesions"], "lesion")
+        if one["found"] is not None and one["alarms"] is not None:
+            below = f"{one['found']:.3g} of {one['lesions']} found, {one['alarms']:.3g} false"
         cells.append(Cell(_text_of(estimate, name), below, "" if estimate is None else estimate.reason))
     return cells
 
@@ -224,7 +240,10 @@ def _alarm_cells(one: Alarms) -> tuple[Cell, ...]:
     return promise, Cell(f"{one.alarms} of {one.n_healthy}"), share, Cell(verdict, p), patients
 
 
-def _most_telling(line: Line) -> Sequence[Alarms]:
-    """Return the promise of 5 % of the first seed, or if there is none the lowest that can be made."""
-    own = [one for seed, one in line.alarms if seed == line.seeds[0] and one.threshold is not None]
-    return sorted(own, key=lambda one: (one.promise < 0.05, one.promise))[:1]
+def _most_telling(line: Line) -> list[tuple[int, Alarms]]:
+    """Return, for each seed, the promise of 5 %, or if there is none the next that can be made."""
+    found = []
+    for seed in line.seeds:
+        own = [one for number, one in line.alarms if number == seed and one.threshold is not None]
+        found += [(seed, one) for one in sorted(own, key=lambda one: (one.promise < 0.05, one.promise))[:1]]
+    return found

@@ -270,6 +270,8 @@ def _check_numbers(
             for reasons in (wanted["reasons"], told["reasons"]):
                 for name in ("intervals", *BALANCED):
                     reasons.pop(name, None)
+        elif result.metric_version == "2":  # whose intervals follow an earlier rule; boards compute their own
+            wanted["intervals"], told["intervals"] = {}, {}
         where = f"{row.test}, {row.subset}: "
         pixels = statistics.pixels.get((row.test, row.subset))
         for ranked in (pixels, pixels.brain) if pixels is not None else ():

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from anyadbench.metrics.boxes.numbers import NAMES, BoxImage, counted, numbers_of
-from anyadbench.metrics.intervals.interval import interval, reliable
+from anyadbench.metrics.intervals.interval import interval, too_few
 from anyadbench.metrics.intervals.jackknife import Replicates
-from anyadbench.metrics.intervals.plain import amount_ends
+from anyadbench.metrics.intervals.plain import amount_interval
 
 MOST_DETECTIONS = 100
 """Detections of a picture that count, the highest; as in COCO."""
@@ -78,16 +78,13 @@ def box_numbers(row: RowBoxes) -> dict[str, Any]:
         for name, value in point.items()
         if math.isnan(value)
     }
-    if few := reliable("", len(line.subjects)):
+    if few := too_few(len(line.subjects)):
         reasons["intervals"] = few
-    ends = {}
-    for name in SHARES:
-        one = interval(line, name)
-        if not one.reason and name not in reasons:
-            ends[name] = (one.low, one.high)
-    alarms = amount_ends(*line.metric(NAMES[-1]), counted=True)
-    if alarms is not None and NAMES[-1] not in reasons:
-        ends[NAMES[-1]] = alarms
+    found = {name: interval(line, name) for name in SHARES}
+    found[NAMES[-1]] = amount_interval(*line.metric(NAMES[-1]), counted=True)
+    if not few:
+        reasons |= {f"{name}_interval": one.reason for name, one in found.items() if one.reason and name not in reasons}
+    ends = {name: (one.low, one.high) for name, one in found.items() if not one.reason and name not in reasons}
     return {
         "n_subjects": len(line.subjects),
         "n_images": len(row.images),

@@ -146,11 +146,6 @@ def aupro(curve: Curve, limit: float = FPR_LIMIT) -> Float64[np.ndarray, "*batch
     return area / end[..., 0]
 
 
-def pixel_values(curve: Curve) -> dict[str, float]:
-    """Return the pixel metrics of the field; NaN where lesion or normal pixels are missing."""
-    return FIELD.values(curve)
-
-
 def ranks_among(normals: list[np.ndarray], keys: np.ndarray) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
     """Count the normal items below each lesion score, and those not above it.
 

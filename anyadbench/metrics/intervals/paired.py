@@ -160,8 +160,9 @@ def _tested(
     return Paired(
         difference=difference,
         se=chord * error,
-        low=difference - chord * reach,
-        high=difference + chord * reach,
+        # The chord is a straight line, and may lead beyond the largest difference that there is.
+        low=max(difference - chord * reach, -1.0),
+        high=min(difference + chord * reach, 1.0),
         t=t,
         df=float(df),
         p=float(2.0 * stats.t.sf(abs(t), df)),
@@ -184,6 +185,25 @@ def step_down(p_values: Sequence[float] | Float64[np.ndarray, " k"]) -> Float64[
     factors = len(order) - np.arange(len(order))
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * factors))
     return adjusted
+
+
+def family_p(
+    t: Sequence[float] | Float64[np.ndarray, " k"], df: Sequence[float] | Float64[np.ndarray, " k"]
+) -> Float64[np.ndarray, " k"]:
+    """Return the p-values of many comparisons, corrected together by Holm's method; NaN stays NaN.
+
+    No comparison has more degrees of freedom than their median: the largest of hundreds of statistics are those whose
+    own degrees of freedom are overrated.
+
+    Args:
+        t: Statistics.
+        df: Their degrees of freedom.
+    """
+    statistics, freedoms = np.asarray(t, dtype=np.float64), np.asarray(df, dtype=np.float64)
+    known = freedoms[~np.isnan(freedoms)]
+    if len(known):
+        freedoms = np.minimum(freedoms, np.median(known))
+    return step_down(np.asarray(2.0 * stats.t.sf(np.abs(statistics), freedoms)))
 
 
 def subjects_needed(test: Paired, power: float = 0.8) -> int | None:

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 def seed_variance(
-    point: Float64[np.ndarray, "s ..."], jack: Float64[np.ndarray, "s ... n"], scale: Scale
+    point: Float64[np.ndarray, "s ..."],
+    jack: Float64[np.ndarray, "s ... n"],
+    scale: Scale,
+    *,
+    interaction: bool = False,
 ) -> Float64[np.ndarray, "*b"]:
     """Return the variance that seeds add to the mean over seeds.
 
@@ -27,6 +31,8 @@ def seed_variance(
         point: Values by seed; the result is 0 for one seed.
         jack: Values without each subject, by seed.
         scale: On which the variances are wanted.
+        interaction: Whether to leave the third term in both, as intervals do: what is subtracted is itself an estimate,
+            and made the intervals of three seeds too short (docs/statistics.md).
     """
     count = len(point)
     if count < 2:
@@ -38,6 +44,8 @@ def seed_variance(
         between = np.where(ends, point.var(axis=0, ddof=1) * slope**2, moved.var(axis=0, ddof=1)) / count
         plain = influences(point, jack, PLAIN) * slope[..., None]
         shares = np.where(ends[..., None], plain, influences(point, jack, scale))
+    if interaction:
+        return np.asarray(between)
     inner = variance(shares - shares.mean(axis=0)).sum(axis=0) / (count * (count - 1))
     return np.asarray(np.maximum(between - inner, 0.0))
 

@@ -15,10 +15,10 @@ import numpy as np
 from anyadbench.metrics.core.evaluation import reasons_from_counts
 from anyadbench.metrics.core.image import image_metrics, lesion_size_metrics
 from anyadbench.metrics.core.thresholds import decision_values
-from anyadbench.metrics.intervals.interval import MIN_SUBJECTS, intervals, reliable
+from anyadbench.metrics.intervals.interval import intervals, too_few
 from anyadbench.metrics.intervals.jackknife import jackknife_values, one_seed
 from anyadbench.metrics.intervals.resample import HEIGHT_OF
-from anyadbench.metrics.names import BALANCED, BRAIN, HEIGHT, METRICS
+from anyadbench.metrics.names import BALANCED, BRAIN, HEIGHT, METRICS, MIN_SUBJECTS
 from anyadbench.metrics.rows.brain_reasons import brain_reasons
 from anyadbench.metrics.rows.replicates import RowReplicates
 
@@ -82,7 +82,7 @@ def row_numbers(
         reasons |= {name: why or reasons.get("image_ap", "") for name in HEIGHT if math.isnan(values[name])}
     replicates = _replicates(pixels, records, complete, values, brain)
     ends = {} if found["n_subjects"] < MIN_SUBJECTS else intervals(replicates.own)
-    if few := reliable("", found["n_subjects"]):
+    if few := too_few(found["n_subjects"]):
         reasons["intervals"] = few
     found |= {"intervals": {name: (one.low, one.high) for name, one in ends.items() if not one.reason}}
     if pixels.decision is None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from anyadbench.metrics.intervals.interval import MIN_SUBJECTS, interval, reliable
+from anyadbench.metrics.intervals.interval import METHOD, Interval, interval, too_few
 from anyadbench.metrics.intervals.jackknife import Replicates
-from anyadbench.metrics.intervals.plain import amount_ends
+from anyadbench.metrics.intervals.plain import amount_interval
 from anyadbench.metrics.lesions.cohort import FROC_NAMES, cohort_numbers
 from anyadbench.metrics.lesions.volumes import BIN_NAMES, VOLUME_BINS, volume_bins
+from anyadbench.metrics.names import MIN_SUBJECTS
 from anyadbench.metrics.scans.whole_scans import RowScans
 
 SHARES = (
@@ -21,7 +22,7 @@ SHARES = (
 """Numbers from 0 to 1; their intervals are made as those of all metrics."""
 
 AMOUNTS = ("volume_bias_ml", "alarms_per_scan")
-"""Numbers in millilitres or counts; their intervals are made by `amount_ends`."""
+"""Numbers in millilitres or counts; their intervals are made by `amount_interval`."""
 
 LIMITS = ("volume_low_ml", "volume_high_ml")
 """Limits of agreement, which are an interval themselves."""
@@ -52,11 +53,12 @@ def scan_numbers(row: RowScans) -> dict[str, Any]:
     reasons = {name: _reason(name, row, lesions) for name, value in point.items() if math.isnan(value)}
     patients = patients_of(row)
     ends = scan_intervals(line, patients)
-    if few := reliable("", len(line.subjects)):
+    if few := too_few(len(line.subjects)):
         reasons["intervals"] = few
     elif patients < MIN_SUBJECTS:
-        have = f"{patients} test subject{'s have' if patients != 1 else ' has'} a lesion"
-        reasons["intervals"] = f"No interval but of volume and alarms: {have}, and one needs {MIN_SUBJECTS}."
+        reasons["intervals"] = _few_patients(patients)
+    else:
+        reasons |= {interval_key(name): one.reason for name, one in ends.items() if one.reason and name not in reasons}
     return {
         "n_subjects": len(line.subjects),
         "n_scans": len(row.records),
@@ -65,7 +67,7 @@ def scan_numbers(row: RowScans) -> dict[str, Any]:
         "threshold": row.threshold,
         "common_threshold": _common_threshold(row),
         "metrics": {name: None if math.isnan(value) else value for name, value in point.items()},
-        "intervals": ends,
+        "intervals": {name: (one.low, one.high) for name, one in ends.items() if not one.reason},
         "reasons": reasons,
         "bins": _bins(row),
     }
@@ -76,25 +78,31 @@ def patients_of(row: RowScans) -> int:
     return len({name for name, record in zip(row.subjects, row.records, strict=True) if record.truth})
 
 
-def scan_intervals(line: Replicates, patients: int) -> dict[str, tuple[float, float]]:
-    """Return the 95 % intervals that exist, by name.
+def interval_key(name: str) -> str:
+    """Return under which key of a row's reasons it says why a number has no interval."""
+    return f"{name}_interval"
 
-    Shares have the interval of `anyadbench.metrics.intervals.interval`, amounts that of `amount_ends`. Healthy subjects
-    say nothing about overlap and lesions, so shares need as many subjects with a lesion as other metrics need subjects.
+
+def _few_patients(patients: int) -> str:
+    have = f"{patients} test subject{'s have' if patients != 1 else ' has'} a lesion"
+    return f"No interval but of volume and alarms: {have}, and one needs {MIN_SUBJECTS}."
+
+
+def scan_intervals(line: Replicates, patients: int) -> dict[str, Interval]:
+    """Return the 95 % interval of each number by name, or why there is none.
+
+    Shares have the interval of `anyadbench.metrics.intervals.interval`, amounts that of `amount_interval`. Healthy
+    subjects say nothing about overlap and lesions, so shares need as many subjects with a lesion as other metrics need
+    subjects.
 
     Args:
         line: What `scan_replicates` gives, of one or several seeds.
         patients: Subjects with a lesion.
     """
-    found = {}
-    for name in SHARES if patients >= MIN_SUBJECTS else ():
-        one = interval(line, name)
-        if not one.reason:
-            found[name] = (one.low, one.high)
+    lacking = Interval(math.nan, math.nan, METHOD, math.nan, _few_patients(patients))
+    found = {name: interval(line, name) if patients >= MIN_SUBJECTS else lacking for name in SHARES}
     for name in AMOUNTS:
-        ends = amount_ends(*line.metric(name), counted=name == "alarms_per_scan")
-        if ends is not None:
-            found[name] = ends
+        found[name] = amount_interval(*line.metric(name), counted=name == "alarms_per_scan")
     return found
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anyadbench.metrics.intervals.interval import intervals, reliable
+from anyadbench.metrics.intervals.interval import intervals, too_few
 from anyadbench.metrics.intervals.jackknife import jackknife_values, one_seed
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def site_numbers(
         members = [pixels.subjects[place] for place in places]
         line = one_seed(members, *jackknife_values(pixels.cohort, images, whole, places, brain))
         values = {name: float(line.metric(name)[0][0]) for name in SITE_METRICS}
-        few = reliable("", len(members))
+        few = too_few(len(members))
         ends = {} if few else {name: one for name, one in intervals(line).items() if name in SITE_METRICS}
         chosen = [record for name in members for record in slices[name]]
         found.append(
@@ -54,7 +54,7 @@ def site_numbers(
                 "n_abnormal": sum(bool(record["label"]) for record in chosen),
                 "metrics": {name: None if math.isnan(value) else value for name, value in values.items()},
                 "intervals": {name: (one.low, one.high) for name, one in ends.items() if not one.reason},
-                "reason": few or "",
+                "reason": few,
             }
         )  # fmt: skip
     return found

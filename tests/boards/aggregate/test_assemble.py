@@ -302,6 +302,21 @@ def test_implausible_number_is_flagged(tmp_path: Path, metric: str, value: float
     assert flag in flagged(tmp_path, **{metric: value})
 
 
+def test_counts_of_the_brain_say_nothing_about_the_field(tmp_path: Path) -> None:
+    """From metric version 3 on, the counts at the threshold are inside the brain."""
+    floor = trivial_f1(9000 / 409000)
+    for number, (values, expected) in enumerate(
+        (({"pixel_f1": floor, "brain_f1": 0.4}, ()), ({"brain_f1": floor}, ("brain F1 at floor",)))
+    ):
+        runs = tmp_path / str(number)
+        (cell,) = cells(runs, GOOD)
+        change(cell, lambda data: data.update(metric_version="3"))
+        change(cell, lambda data, values=values: data["rows"][0]["metrics"].update(values))
+        board = board_of(runs)
+        line = board.line(key(board, "good"), "phantom", SUBSETS[0])
+        assert line is not None and line.flags == expected
+
+
 def test_image_f1_at_its_floor_is_flagged(tmp_path: Path) -> None:
     board_rows = json.loads((cells(tmp_path / "a", GOOD)[0] / "result.json").read_text())["rows"]
     share = board_rows[0]["n_abnormal"] / board_rows[0]["n_slices"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from anyadbench.boards.aggregate.assemble import make_boards
 from anyadbench.boards.aggregate.controls import NOT_ABOVE
 from anyadbench.boards.aggregate.model import Board, Line, Summary
 from anyadbench.boards.render.verdicts import verdicts
+from anyadbench.metrics.intervals.paired import family_p
 from anyadbench.results.read import read_cells
 
 
@@ -74,7 +76,29 @@ def test_too_few_subjects_are_no_lead_either(tmp_path: Path) -> None:
     assert found.difference > 0 and found.verdict == "untested"
     assert found.reason == "No p-value: 7 test subjects, and a test needs 8."
     assert NOT_ABOVE in line_of(board, "good", "F").flags
-    assert "could not be tested: too few subjects." in verdicts(board)[0]
+    assert "could not be tested: 7 test subjects, and a test needs 8." in verdicts(board)[0]
+
+
+def test_a_number_is_untested_for_the_reason_that_it_has(tmp_path: Path) -> None:
+    bare = FakeMethod("bare", "bare", 2.8, maps=False, budget="paper")
+    board = board_of(tmp_path, bare)
+    assert {line_of(board, "bare", subset).against["pixel_ap"].verdict for subset in ("F", "T2")} == {"untested"}
+    (sentence, *_) = verdicts(board)
+    assert "could not be tested: there are no values without each subject." in sentence and "too few" not in sentence
+
+
+def test_verdicts_are_corrected_for_all_methods_subsets_and_means(tmp_path: Path) -> None:
+    board = board_of(tmp_path, method("good", 2.8), method("close", 1.75), method("poor", 0.6))
+    found = [line.against["pixel_ap"] for line in board.lines if "pixel_ap" in line.against]
+    found += [item.against for item in board.summaries if item.metric == "pixel_ap" and item.against is not None]
+    assert len(found) == 3 * 8
+    adjusted = family_p([one.t or math.nan for one in found], [one.df or math.nan for one in found])
+    assert [one.p_holm for one in found] == pytest.approx(adjusted.tolist())
+    assert all((one.verdict == "better") == (one.difference > 0 and one.p_holm <= 0.05) for one in found)
+    assert any(one.p < 0.05 < one.p_holm and one.verdict == "not better" for one in found if one.difference > 0)
+    for line in board.lines:
+        if line.against:
+            assert (NOT_ABOVE in line.flags) == (line.against["pixel_ap"].verdict != "better")
 
 
 def test_means_are_compared_too_and_controls_are_never_ranked(tmp_path: Path) -> None:
@@ -100,6 +124,7 @@ def test_the_first_sentence_counts_who_beats_the_controls(tmp_path: Path) -> Non
     assert verdicts(board)[0].startswith(
         "Pixel AP: 1 of 2 methods beat the better of brain mask and brightness on at least one of 7 subsets, "
     )
+    assert "p at most .05 after Holm's correction for all methods and subsets of the board" in verdicts(board)[0]
 
 
 def test_a_board_without_controls_says_so(tmp_path: Path) -> None:

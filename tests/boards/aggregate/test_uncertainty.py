@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from boards_fixture import SUBSETS, FakeMethod, write_cell
 from places import ROOT
@@ -17,8 +19,12 @@ from anyadbench.boards.aggregate.model import Board, Summary
 from anyadbench.boards.aggregate.reported import NOT_STATED, read_reported
 from anyadbench.boards.aggregate.uncertainty import Replicated
 from anyadbench.boards.render.text import group_letter, rank_text
+from anyadbench.boards.render.verdicts import verdicts
 from anyadbench.errors import UserError
 from anyadbench.metrics.intervals.interval import interval
+from anyadbench.metrics.intervals.jackknife import Replicates
+from anyadbench.metrics.rows.replicates import RowReplicates, from_arrays, to_arrays
+from anyadbench.results.arrays import load_arrays
 from anyadbench.results.read import read_cells
 
 REPORTED = ROOT / "leaderboards" / "reported"
@@ -88,7 +94,8 @@ def test_cells_without_values_by_subject_have_no_interval_and_say_why(tmp_path: 
     assert line.metrics["pixel_ap"].no_interval == "No interval: the result stores no values without each subject."
     assert item_of(board, "Old").mean_interval == (None, None)
     assert item_of(board, "Old").group is None
-    assert board.pairs["measured", "phantom", "pixel_ap"].reason.startswith("No test: a method stores no values")
+    reason = board.pairs["measured", "phantom", "pixel_ap"].reason
+    assert reason == "No test: old-phantom-7subsets-s0/scores/jackknife.npz has no values of F without each subject."
 
 
 def test_damaged_values_are_a_notice(tmp_path: Path) -> None:
@@ -108,6 +115,42 @@ def test_methods_that_no_test_separates_share_a_group(tmp_path: Path) -> None:
     assert table.beats == ((False, False, True), (False, False, True), (False, False, False))
     assert items["Best"].needed is None and items["Poor"].needed == 8
     assert items["Same"].needed is not None and items["Same"].needed > 50
+
+
+def test_a_method_without_readable_values_leaves_the_tests_of_the_others(tmp_path: Path) -> None:
+    methods = (method("best", 2.6), method("broken", 2.0), method("poor", 0.8))
+    for one in methods:
+        cell = write_cell(tmp_path / "cells", one, 0)
+        if one.name == "broken":
+            (cell / "scores/jackknife.npz").write_bytes(b"PK")
+    (board,) = make_boards(read_cells(tmp_path))
+    items = {label: item_of(board, label, "pixel_auroc") for label in ("Best", "Broken", "Poor")}
+    assert {label: item.group for label, item in items.items()} == {"Best": 1, "Broken": None, "Poor": 2}
+    # Nothing is known of the one that is left out, so it may be anywhere.
+    assert {label: item.ranks for label, item in items.items()} == {"Best": (1, 2), "Broken": None, "Poor": (2, 3)}
+    assert [items[label].rank for label in items] == [1, 2, 3]
+    table = board.pairs["measured", "phantom", "pixel_auroc"]
+    assert table.reason == "" and table.keys == (items["Best"].variant, items["Poor"].variant)
+    (notice,) = (text for text in board.notices if text.startswith("Broken is in no test on phantom: "))
+    assert "broken-phantom-7subsets-s0/scores/jackknife.npz is damaged" in notice
+    assert "No interval: broken-phantom-7subsets-s0/scores" in items["Broken"].no_interval
+    assert any("Tests separate 2 of 3 measured methods" in text for text in verdicts(board))
+
+
+def test_a_method_on_other_subjects_leaves_the_tests_of_the_others(tmp_path: Path) -> None:
+    def other(line: Replicates) -> Replicates:
+        return replace(line, subjects=tuple(f"x{name}" for name in line.subjects))
+
+    cell = [write_cell(tmp_path / "cells", method(*one), 0) for one in (("best", 2.6), ("poor", 0.8), ("else", 2.0))][2]
+    found = from_arrays(load_arrays(cell / "scores/jackknife.npz", "x"))
+    moved = {place: RowReplicates(other(row.own), other(row.common)) for place, row in found.items()}
+    np.savez(cell / "scores/jackknife.npz", **to_arrays(moved))
+    (board,) = make_boards(read_cells(tmp_path))
+    table = board.pairs["measured", "phantom", "pixel_auroc"]
+    assert len(table.keys) == 2 and item_of(board, "Poor", "pixel_auroc").group == 2
+    assert table.left_out == {
+        item_of(board, "Else").variant: "It was scored on 8 subjects, which are not the 8 of the other methods."
+    }
 
 
 def test_fewer_than_eight_subjects_have_no_test(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from anyadbench.boards.aggregate.assemble import make_boards
 from anyadbench.boards.aggregate.model import Board
 from anyadbench.boards.build import board_files
 from anyadbench.boards.render.terminal import plain_console, print_board
-from anyadbench.boards.scans.tables import alarm_sentences, scan_tables
+from anyadbench.boards.render.text import DASH
+from anyadbench.boards.scans.tables import NO_BINS, alarm_sentences, bin_tables, group_tables, scan_tables
 from anyadbench.metrics.scans.alarm_numbers import alarm_numbers
 from anyadbench.metrics.scans.whole_scans import SubjectScore
 from anyadbench.results.read import read_cells, read_json
@@ -58,9 +59,11 @@ def test_every_format_states_the_rule_and_the_numbers(board: Board, files: dict[
     assert float(rows["F"]["scans_dice"]) == pytest.approx(dice, abs=1e-6)
     assert int(rows["F"]["scans_lesions"]) == line.scans.n_lesions
     assert float(rows["F"]["scan_seconds"]) > 0 and "scoring a whole scan (s)" in files["report.html"]
-    best = line.scans.metrics["dice_best"].value
-    assert best is not None
-    assert float(rows["F"]["scans_dice_best_low"]) < best < float(rows["F"]["scans_dice_best_high"])
+    bias = line.scans.metrics["volume_bias_ml"].value
+    assert bias is not None
+    assert float(rows["F"]["scans_volume_bias_ml_low"]) < bias < float(rows["F"]["scans_volume_bias_ml_high"])
+    best = line.scans.metrics["dice_best"]
+    assert best.low is None and best.no_interval.endswith("it needs 8.") and best.no_interval in files["report.html"]
 
 
 def test_the_page_has_curves_and_a_line_for_every_scan(board: Board, files: dict[str, str]) -> None:
@@ -103,11 +106,13 @@ def test_two_seeds_are_averaged_with_an_interval_from_both(volume_cell: Path, tm
     board = board_of(volume_cell, tmp_path, lambda result: None, other)
     line = board.line(board.variants[0].key, "phantom", "F")
     assert line is not None and line.scans is not None and line.seeds == (0, 1)
+    bias = line.scans.metrics["volume_bias_ml"]
+    assert bias.low is not None and bias.high is not None and bias.low < bias.high
     dice = line.scans.metrics["dice_best"]
     assert dice.value is not None and dice.seed_min is not None and dice.seed_max is not None
     assert dice.seed_max - dice.seed_min == pytest.approx(0.1)
     assert dice.value == pytest.approx((dice.seed_min + dice.seed_max) / 2)
-    assert dice.low is not None and dice.high is not None and dice.low < dice.high
+    assert dice.low is None and dice.no_interval.endswith("it needs 8.")
     assert len(list(scan_tables(board))) == 1
 
 
@@ -139,8 +144,78 @@ def test_alarms_stand_beside_their_promise_and_a_broken_one_is_flagged(
         "At most"
     )
     (sentence,) = alarm_sentences(board)
-    assert sentence.endswith(f"at most 5 % alarms is broken on {int(verdict == 'broken')} of 1 rows.")
+    broken = int(verdict == "broken")
+    assert sentence.endswith(f": a promise of at most 5 or 10 % alarms is broken on {broken} of 1 row.")
     assert "1 of 1" in files["report.html"]  # the patient alarms
+
+
+def test_every_seed_counts_in_the_sentence_the_flag_and_the_groups(volume_cell: Path, tmp_path: Path) -> None:
+    def kept(result: dict[str, Any]) -> None:
+        result["rows"][0]["alarms"] = alarm_numbers(people(0.0), "phantom", "F")
+
+    def broken(result: dict[str, Any]) -> None:
+        result |= {"seed": 1, "cell_id": "1" * 64}
+        result["rows"][0]["alarms"] = alarm_numbers(people(100.0), "phantom", "F")
+
+    board = board_of(volume_cell, tmp_path, kept, broken)
+    line = board.line(board.variants[0].key, "phantom", "F")
+    assert line is not None and "promise broken" in line.flags
+    (sentence,) = alarm_sentences(board)
+    assert sentence.endswith("is broken on 1 of 1 row in at least one of 2 seeds.")
+    (table,) = group_tables(board)
+    by_sex = [(row[0].below, row[4].text) for row in table.rows if row[1].text == "sex" and row[2].text == "F"]
+    assert by_sex == [("seed 0", "0 of 6"), ("seed 1", "6 of 6")]
+
+
+def without_bins(result: dict[str, Any]) -> None:
+    result |= {"seed": 0, "cell_id": "1" * 64}
+    result["method"] |= {"title": "Bare", "code_hash": "bare"}
+    for row in result["rows"]:
+        row["scans"]["bins"] = []
+
+
+def test_a_method_without_lesions_by_volume_has_dashes(volume_cell: Path, tmp_path: Path) -> None:
+    board = board_of(volume_cell, tmp_path, without_bins, lambda result: None)
+    (table,) = bin_tables(board)
+    rows = {row[0].text: row[1:] for row in table.rows}
+    bare, other = rows.pop("Bare"), next(iter(rows.values()))
+    assert {cell.text for cell in bare} == {DASH} and all(cell.title == NO_BINS for cell in bare)
+    assert "lesion" in other[0].below or "found" in other[0].below
+    assert table.heads == ("Method", "below 0.1 ml", "0.1 to 1 ml", "1 to 10 ml", "from 10 ml")
+    assert board_files(board)["report.html"]
+
+
+def test_no_table_by_volume_where_no_method_has_any(volume_cell: Path, tmp_path: Path) -> None:
+    board = board_of(volume_cell, tmp_path, without_bins)
+    assert list(bin_tables(board)) == [] and board_files(board)["report.html"]
+
+
+def test_seeds_with_different_lesions_have_dashes_by_volume(volume_cell: Path, tmp_path: Path) -> None:
+    def other(result: dict[str, Any]) -> None:
+        result |= {"seed": 1, "cell_id": "1" * 64}
+        for row in result["rows"]:
+            row["scans"]["bins"][0]["lesions"] += 1
+
+    def named(result: dict[str, Any]) -> None:
+        result["cell_id"] = "2" * 64
+        result["method"] |= {"title": "Whole", "code_hash": "whole"}
+
+    board = board_of(volume_cell, tmp_path, lambda result: None, other, named)
+    (table,) = bin_tables(board)
+    assert [{cell.text for cell in row[1:]} == {DASH} for row in table.rows] == [
+        row[0].text != "Whole" for row in table.rows
+    ]
+
+
+def test_some_bins_are_neither_all_nor_none(volume_cell: Path, tmp_path: Path) -> None:
+    def cut(result: dict[str, Any]) -> None:
+        del result["rows"][0]["scans"]["bins"][2:]
+
+    shutil.copytree(volume_cell, tmp_path / "cells/cut")
+    change_json(tmp_path / "cells/cut/result.json", cut)
+    (cell,) = read_cells(tmp_path)
+    assert cell.problem is not None and "rows.0.scans.bins" in cell.problem
+    assert "has 2 bins of volume; a row has all four, or none" in cell.problem
 
 
 def test_sites_have_their_own_numbers(volume_cell: Path, tmp_path: Path) -> None:

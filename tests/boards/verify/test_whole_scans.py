@@ -70,14 +70,18 @@ def test_every_number_is_recomputed(cell: Path, name: str) -> None:
 def test_intervals_and_bins_are_recomputed_too(cell: Path) -> None:
     def edit(result: dict[str, Any]) -> None:
         scans = result["rows"][0]["scans"]
-        scans["intervals"]["dice_best"][0] += 0.01
+        scans["intervals"]["volume_bias_ml"][0] += 0.01
         scans["bins"][3]["found"] = 9
         scans["rule"] = "Lesions are found if one looks."
 
     change_json(cell / "result.json", edit)
     reseal(cell)
     problems = " ".join(check_cell(cell).problems)
-    assert "scans.intervals.dice_best[0]" in problems and "scans.bins[3].found" in problems and "scans.rule" in problems
+    assert (
+        "scans.intervals.volume_bias_ml[0]" in problems
+        and "scans.bins[3].found" in problems
+        and "scans.rule" in problems
+    )
 
 
 def without_first(row: RowScans) -> RowScans:

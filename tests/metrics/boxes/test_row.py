@@ -46,7 +46,8 @@ def test_a_number_without_a_case_is_that_of_the_other_pictures() -> None:
 def test_intervals_are_over_cases_and_hold_the_value() -> None:
     found = Boxes(**box_numbers(row()))
     assert (found.n_subjects, found.n_images, found.n_boxes, found.threshold) == (7, 8, 7, 1.9)
-    assert {"ap30", "froc", "sensitivity", "alarms_per_image"} <= set(found.intervals)
+    assert {"froc", "sensitivity", "alarms_per_image"} <= set(found.intervals)
+    assert found.reasons["ap30_interval"].endswith("less often than it says; it needs 12.")
     for name, (low, high) in found.intervals.items():
         value = found.metrics[name]
         assert value is not None and low is not None and high is not None and 0 <= low <= value <= high

@@ -7,7 +7,19 @@ import pytest
 from scipy import stats
 from scipy.special import logit
 
-from anyadbench.metrics.intervals.interval import ONE_SEED, Rule, _unskewed, ends, interval, intervals, reliable
+from anyadbench.metrics.boxes.row import SHARES as BOX_SHARES
+from anyadbench.metrics.intervals.interval import (
+    ONE_SEED,
+    OUTSIDE,
+    SMALLEST,
+    Rule,
+    _unskewed,
+    ends,
+    interval,
+    intervals,
+    reliable,
+    rule_of,
+)
 from anyadbench.metrics.intervals.jackknife import Replicates
 from anyadbench.metrics.intervals.scales import (
     ARCSINE,
@@ -20,6 +32,8 @@ from anyadbench.metrics.intervals.scales import (
     variance,
 )
 from anyadbench.metrics.intervals.seeds import satterthwaite, seed_variance
+from anyadbench.metrics.names import BALANCED, BRAIN, HEIGHT, METRICS
+from anyadbench.metrics.scans.scan_numbers import SHARES as SCAN_SHARES
 
 
 def means_without(values: np.ndarray) -> np.ndarray:
@@ -186,4 +200,55 @@ def test_reasons_for_no_interval() -> None:
     lonely.jack[0, 3] = np.nan
     expected = "No interval: without one of the subjects there is no lesion, or no normal, left."
     assert interval(lonely, "aupro").reason == expected
-    assert reliable("pixel_ap", 8) is None
+    flat = line(np.full(8, 0.5) + 1e-15 * np.arange(8))
+    assert interval(flat, "aupro").reason == "No interval: the value is the same without any of the subjects."
+
+
+@pytest.mark.parametrize("metric", ["pixel_ap", "image_f1_balanced", "brain_aupro_05", "image_auroc_height", "froc"])
+def test_metrics_that_hold_the_truth_from_five_subjects_on_have_an_interval(metric: str) -> None:
+    assert reliable(metric, 4) == "No interval: 4 test subjects, and an interval needs 5." and not reliable(metric, 5)
+
+
+@pytest.mark.parametrize(("metric", "smallest"), [("lesion_ap", 12), ("dice_common", 12), ("dice", 8), ("ap50", 12)])
+def test_a_metric_has_no_interval_where_it_would_be_too_short(metric: str, smallest: int) -> None:
+    short = f"No interval: with {smallest - 1} test subjects it would hold the truth less often than it says; "
+    values = np.linspace(0.4, 0.6, smallest)
+    assert interval(line(values[1:], metric), metric).reason == f"{short}it needs {smallest}."
+    assert intervals(line(values[1:], metric))[metric].reason == f"{short}it needs {smallest}."
+    assert not interval(line(values, metric), metric).reason
+
+
+def test_a_metric_that_was_not_simulated_has_no_interval() -> None:
+    found = interval(line(np.linspace(0.4, 0.6, 30), "aupimo"), "aupimo")
+    assert found.reason == "No interval: how often one of this metric holds the truth was not simulated."
+    simulated = {*METRICS, *BALANCED, *BRAIN, *HEIGHT, *SCAN_SHARES, *BOX_SHARES}
+    assert set(SMALLEST) == simulated
+
+
+def test_below_eight_subjects_pixel_metrics_have_fewer_degrees_of_freedom() -> None:
+    assert rule_of("pixel_ap", 7).factor < rule_of("pixel_ap", 8).factor
+    assert rule_of("aupro", 7).factor < rule_of("aupro", 8).factor
+    assert rule_of("image_ap", 7) == rule_of("image_ap", 8)
+
+
+def test_balanced_f1_is_corrected_for_bias_only_in_a_mean_over_subsets() -> None:
+    assert not rule_of("image_f1_balanced", 57).unbiased and rule_of("image_f1_balanced", 57, mean=True).unbiased
+    values = line(np.random.default_rng(7).uniform(0.4, 0.8, 12), "image_f1_balanced")
+    values.jack[:] -= 0.002
+    alone, mean = (intervals(values, mean=mean)["image_f1_balanced"] for mean in (False, True))
+    assert alone.low < mean.low and alone.high < mean.high
+
+
+def test_a_value_outside_its_own_interval_is_remarked() -> None:
+    values = line(np.linspace(0.59, 0.61, 12), "image_f1")
+    values.jack[:] -= 0.01
+    found = interval(values, "image_f1")
+    assert not found.low <= 0.6 <= found.high and found.remark == f"{ONE_SEED}; {OUTSIDE}"
+    assert intervals(values)["image_f1"].remark == found.remark
+
+
+def test_an_interval_of_several_seeds_keeps_their_interaction() -> None:
+    values = np.random.default_rng(8).normal(0.6, 0.05, (3, 9))
+    point, jack = values.mean(axis=1), means_without(values)
+    assert seed_variance(point, jack, PLAIN, interaction=True) == pytest.approx(point.var(ddof=1) / 3)
+    assert seed_variance(point, jack, PLAIN) < seed_variance(point, jack, PLAIN, interaction=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,7 +13,7 @@ from scipy import stats
 from anyadbench.errors import UserError
 from anyadbench.metrics.intervals.groups import rank_intervals, tie_groups
 from anyadbench.metrics.intervals.jackknife import Replicates
-from anyadbench.metrics.intervals.paired import METHODS, MODELS, Paired, paired, step_down, subjects_needed
+from anyadbench.metrics.intervals.paired import METHODS, MODELS, Paired, family_p, paired, step_down, subjects_needed
 from anyadbench.metrics.intervals.pairs import ALPHA, BOARD_FACTOR, BOARD_FACTORS, all_pairs
 from anyadbench.metrics.intervals.scales import ARCSINE, effective_subjects, freedom, influences, variance
 
@@ -55,6 +56,14 @@ def test_the_interval_leaves_zero_out_exactly_if_p_is_at_most_5_percent() -> Non
         assert (found.low > 0 or found.high < 0) == (found.p <= 0.05)
         decided.add(found.p <= 0.05)
     assert decided == {True, False}
+
+
+def test_the_interval_of_a_difference_stays_within_what_differences_can_be() -> None:
+    # One subject carries the whole variance, so t has hardly more than one degree of freedom.
+    high, low = line(np.array([0.95] * 7 + [0.3])), line(np.array([0.05] * 7 + [0.7]))
+    one, other = paired(high, low, "aupro"), paired(low, high, "aupro")
+    assert one.difference + 12.7 * one.se > 1.0  # it would end there
+    assert one.high == 1.0 and other.low == -1.0 and one.low == pytest.approx(-other.high)
 
 
 def test_seed_variance_is_in_the_test_of_methods() -> None:
@@ -124,6 +133,13 @@ def test_step_down_is_holms() -> None:
     assert step_down([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
     assert step_down([0.01, np.nan, 0.03]) == pytest.approx([0.02, np.nan, 0.03], nan_ok=True)
     assert step_down([]).tolist() == []
+
+
+def test_a_family_has_at_most_the_median_degrees_of_freedom() -> None:
+    t, df = np.array([4.0, -6.0, np.nan, 1.0]), np.array([3.0, 9.0, np.nan, 5.0])
+    shared = 2 * stats.t.sf(np.abs(t), np.array([3.0, 5.0, np.nan, 5.0]))
+    assert family_p(t, df) == pytest.approx(step_down(shared), nan_ok=True)
+    assert np.isnan(family_p([math.nan], [math.nan])).all()
 
 
 def board(count: int = 6, subjects: int = 12) -> list[Replicates]:

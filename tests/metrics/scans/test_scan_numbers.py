@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from anyadbench.metrics.intervals.plain import amount_ends
+from anyadbench.metrics.intervals.plain import amount_interval
 from anyadbench.metrics.lesions import cohort_numbers, score_scan
 from anyadbench.metrics.scans.scan_numbers import (
+    LIMITS,
     SCAN_METRICS,
+    interval_key,
     patients_of,
     scan_intervals,
     scan_numbers,
@@ -52,8 +54,8 @@ def test_the_interval_of_the_volume_bias_leans_to_the_side_of_its_large_differen
     row = row_of()
     difference = np.array([(one.predicted - one.truth) * one.voxel_ml for one in row.records])
     error = stats.sem(difference)
-    low, high = scan_intervals(scan_replicates(row), patients_of(row))["volume_bias_ml"]
-    below, above = difference.mean() - low, high - difference.mean()
+    found = scan_intervals(scan_replicates(row), patients_of(row))["volume_bias_ml"]
+    below, above = difference.mean() - found.low, found.high - difference.mean()
     assert min(below, above) > error and max(below, above) > stats.t.ppf(0.975, len(difference) - 1) * error
     assert (below > above) == (stats.skew(difference) < 0)
 
@@ -62,7 +64,8 @@ def test_the_interval_of_the_volume_bias_leans_to_the_side_of_its_large_differen
 def test_an_amount_without_skewness_has_the_t_interval(counted: bool) -> None:
     moved = np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5]) / 100
     point, jack = (np.ones(1), np.exp(moved)[None]) if counted else (np.zeros(1), moved[None])
-    ends = np.asarray(amount_ends(point, jack, counted=counted))
+    one = amount_interval(point, jack, counted=counted)
+    ends = np.array([one.low, one.high])
     found = np.log(ends) if counted else ends
     shares = np.sqrt(6 / 7) * moved
     effective = np.square(shares).sum() ** 2 / (shares**4).sum()
@@ -73,9 +76,29 @@ def test_an_amount_without_skewness_has_the_t_interval(counted: bool) -> None:
 
 def test_a_count_never_goes_below_zero() -> None:
     jack = np.array([[0.0, 0.5, 0.5, 0.5, 0.5, 0.5]])
-    low, high = amount_ends(np.array([0.4167]), jack, counted=True) or (np.nan, np.nan)
-    assert 0 < low < 0.1 and high > 1
-    assert amount_ends(np.zeros(1), np.zeros((1, 6)), counted=True) is None
+    found = amount_interval(np.array([0.4167]), jack, counted=True)
+    assert 0 < found.low < 0.1 and found.high > 1
+    nothing = amount_interval(np.zeros(1), np.zeros((1, 6)), counted=True)
+    assert nothing.reason.startswith("No interval: nothing was counted") and np.isnan(nothing.low)
+
+
+@pytest.mark.parametrize(("value", "noise"), [(0.0, 0.0), (512.0, 0.0), (512.0, 1e-13), (3.0, 1e-15)])
+@pytest.mark.parametrize("counted", [True, False])
+def test_an_amount_that_no_subject_changes_has_no_interval(value: float, noise: float, counted: bool) -> None:
+    jack = value + noise * np.arange(-3.0, 4.0)[None]
+    found = amount_interval(np.array([value]), jack, counted=counted)
+    assert np.isnan([found.low, found.high]).all() and found.reason.startswith("No interval: ")
+    if value:
+        assert found.reason == "No interval: the value is the same without any of the subjects."
+
+
+def test_a_row_says_why_a_number_has_no_interval() -> None:
+    found = scan_numbers(row_of(scans=9, subjects=9))
+    lacking = {name for name, value in found["metrics"].items() if value is not None and name not in found["intervals"]}
+    assert {"lesion_ap", "dice_common"} <= lacking and "dice" in found["intervals"]
+    for name in lacking - set(LIMITS):
+        assert found["reasons"][interval_key(name)].startswith("No interval: ")
+    assert found["reasons"]["lesion_ap_interval"].endswith("less often than it says; it needs 12.")
 
 
 def test_intervals_of_shares_lie_between_0_and_1_around_the_value() -> None:
@@ -105,7 +128,7 @@ def test_an_undefined_number_has_a_reason(row: RowScans, reasons: dict[str, str]
     for name, text in reasons.items():
         assert found["metrics"][name] is None and found["reasons"][name].startswith(text), name
     undefined = {name for name, value in found["metrics"].items() if value is None}
-    assert undefined == set(found["reasons"]) - {"intervals"}
+    assert undefined == {name for name in found["reasons"] if not name.endswith("_interval")} - {"intervals"}
 
 
 def test_bins_count_lesions_those_found_and_alarms() -> None:

@@ -17,7 +17,7 @@ MARKS: Mapping[Verdict, str] = {
 MARK_MEANINGS = (
     (MARKS["below"], "not above the best control"),
     (MARKS["not better"], "above it, but no test separates the two"),
-    (MARKS["untested"], "above it, and not tested: too few subjects"),
+    (MARKS["untested"], "above it, and not tested"),
 )
 
 
@@ -46,11 +46,14 @@ def mark(against: Against | None) -> str:
 
 
 def verdict_text(board: Board, against: Against) -> str:
-    """Return a comparison as text: how far above which control, the p-value, and the verdict."""
+    """Return a comparison as text: how far above which control, the p-value before and after correction, verdict."""
     name = board.variant(against.control).label
     found = f"{signed(against.difference)} against {name}"
     if against.p is not None:
         found += f", p {p_text(against.p)}"
+        found += "" if against.p_holm is None else f" ({p_text(against.p_holm)} after correction)"
+    elif against.verdict == "untested" and against.reason:
+        return f"{found}: {against.verdict}. {against.reason}"
     return f"{found}: {against.verdict}"
 
 
