@@ -86,7 +86,7 @@ class WarmParent:
     """A process that has imported what workers import, and forks them.
 
     Args:
-        environment: Its environment, and that of its workers but for ``OWN``.
+        environment: Its environment, and that of its workers without ``OWN``.
         note: Called once if it is lost, with why.
         worker: Module that a worker runs.
         modules: What is imported before the first fork.

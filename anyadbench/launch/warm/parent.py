@@ -239,7 +239,7 @@ def detach(request: Request, mask: Set[int]) -> None:
         os.chdir(request.current)
     tempfile.tempdir = None
     atexit.register(gc.unfreeze)  # else the end of Python leaves objects, which some libraries report as leaks
-    if "numpy" in sys.modules:  # Python's own generator is seeded anew after a fork
+    if "numpy" in sys.modules:  # Python seeds its own generator after a fork
         sys.modules["numpy"].random.seed()
     importlib.invalidate_caches()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
