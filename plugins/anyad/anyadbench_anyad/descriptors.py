@@ -28,6 +28,14 @@ def _params(align: str, forms: tuple[str, ...], *, registers: bool) -> tuple[Par
     )
 
 
+_MEMORY = Param(
+    "memory",
+    4096,
+    "Normal tokens that the reconstruction error is weighed with, see anyadbench_anyad.memory; 0 scores as published.",
+    minimum=0,
+)
+
+
 _CITATION = (
     'Wu et al., "AnyAD: Unified Any-Modality Anomaly Detection in Incomplete Multi-Sequence MRI", arXiv 2512.21264.'
 )
@@ -40,7 +48,7 @@ ANYAD = MethodDescriptor(
     summary="INP-Former trained on random subsets of sequences, with a trainable alignment to the full input: an "
     "extension of AnyAD.",
     factory="anyadbench_anyad.method:AnyAd",
-    params=_params("teacher", _FORMS, registers=True),
+    params=(*_params("teacher", _FORMS, registers=True), _MEMORY),
     budgets=INP_BUDGETS,
     training_mask="per-sample",
     missing_policies=MISSING,
@@ -51,6 +59,8 @@ ANYAD = MethodDescriptor(
     departures=(
         *INP_DEPARTURES,
         "The alignment acts on something that trains; the release's acts on the frozen encoder and has no gradient.",
+        "A token's reconstruction error is multiplied by its distance from the nearest token of training normals, and "
+        "the map is 0 outside the brain.",
         "Sequences are hidden per slice; the release draws one subset per epoch and blanks image rows instead.",
         "Register tokens are kept; the release drops them when it loads the encoder.",
     ),

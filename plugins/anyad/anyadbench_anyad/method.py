@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from anyadbench.api import Batch, Context, Losses, Normals
-from anyadbench_anyad.alignment import ALIGNMENTS, Pair
-from anyadbench_baselines.inp.network import Encoded
+from anyadbench.api import Batch, Context, Losses, Normals, Scores
+from anyadbench_anyad.alignment import ALIGNMENTS, GROUPS, Pair
+from anyadbench_anyad.memory import TokenMemory, inside
+from anyadbench_baselines.inp import maps
+from anyadbench_baselines.inp.network import Decoded, Encoded
 from anyadbench_baselines.inp.statistics import ChannelStatistics
 from anyadbench_baselines.inpformer import InpFormer
 
@@ -26,6 +28,8 @@ class AnyAd(InpFormer):
         form = ALIGNMENTS[str(context.params["align"])]
         self.alignment = form(self.network.encoder.config.width, len(context.sequences))
         self.align_weight = float(context.params["align_weight"])
+        size = int(context.params.get("memory", 0))
+        self.memory = TokenMemory(size, GROUPS, self.network.encoder.config.width) if size else None
 
     def encode(self, batch: Batch) -> Encoded:
         """Encode the shown sequences and adapt the result."""
@@ -55,9 +59,14 @@ class AnyAd(InpFormer):
 
     @torch.no_grad()
     def prepare(self, normals: Normals) -> None:
+        """Collect what the alignment and the memory need of the training normals."""
+        if self.memory is not None:
+            self.memory.fill(normals, lambda batch: self.encode(batch).groups, int(self.context.params["batch_size"]))
+        if self.alignment.needs_target:
+            self._collect_statistics(normals)
+
+    def _collect_statistics(self, normals: Normals) -> None:
         """Collect channel statistics of both encoder groups over the full input of the training normals."""
-        if not self.alignment.needs_target:
-            return
         groups = [ChannelStatistics() for _ in self.alignment.target_mean]
         size = int(self.context.params["batch_size"])
         for batch in normals.batches(size, description="full-input statistics"):
@@ -80,6 +89,24 @@ class AnyAd(InpFormer):
         if align is not None:
             named["align"] = self.align_weight * align
         return {"main": named}
+
+    def distances(self, encoded: Encoded, decoded: Decoded) -> Float[Tensor, "B N"]:
+        """Return the reconstruction error of each token, times its distance from the nearest normal one."""
+        errors = super().distances(encoded, decoded)
+        return errors if self.memory is None else errors * self.memory.distance(encoded.groups).to(errors)
+
+    def score(self, batch: Batch) -> Scores:
+        """Return the published scores; with a memory, those of the weighted errors inside the brain."""
+        scores = super().score(batch)
+        if self.memory is None:
+            return scores
+        picture = scores.maps * inside(batch, scores.maps.shape[-1]).to(scores.maps)
+        return Scores(picture, maps.top_mean(picture, self.top_fraction))
+
+    def load_published(self, states: Mapping[str, Any]) -> None:
+        """Load the authors' whole network, which is scored as published: it has no memory of these normals."""
+        super().load_published(states)
+        self.memory = None
 
 
 class AnyAdReleased(AnyAd):
