@@ -102,13 +102,12 @@ class InpFormer(GraphMethod):
         encoded = self.encode(batch)
         decoded = self.network.decode(encoded)
         with torch.autocast(batch.inputs.device.type, enabled=False):
-            distance = self.distances(encoded, decoded)
-            picture = maps.smooth(maps.to_map(distance, self.resampling.to(distance)), self.kernel)
-        return Scores(picture, maps.top_mean(picture, self.top_fraction))
+            return self.to_scores(maps.distances(encoded.groups, decoded.groups))
 
-    def distances(self, encoded: Encoded, decoded: Decoded) -> Float[Tensor, "B N"]:
-        """Return the score of every token: the published one is the cosine distance of its reconstruction."""
-        return maps.distances(encoded.groups, decoded.groups)
+    def to_scores(self, distance: Float[Tensor, "B N"]) -> Scores:
+        """Return the smoothed map of the tokens' distances and the mean of its highest fraction."""
+        picture = maps.smooth(maps.to_map(distance, self.resampling.to(distance)), self.kernel)
+        return Scores(picture, maps.top_mean(picture, self.top_fraction))
 
     def load_published(self, states: Mapping[str, Any]) -> None:
         """Strictly load a state dict as the authors' training saves it, encoder included.

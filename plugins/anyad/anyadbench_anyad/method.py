@@ -12,7 +12,7 @@ from anyadbench.api import Batch, Context, Losses, Normals, Scores
 from anyadbench_anyad.alignment import ALIGNMENTS, GROUPS, Pair
 from anyadbench_anyad.memory import TokenMemory, inside
 from anyadbench_baselines.inp import maps
-from anyadbench_baselines.inp.network import Decoded, Encoded
+from anyadbench_baselines.inp.network import Encoded
 from anyadbench_baselines.inp.statistics import ChannelStatistics
 from anyadbench_baselines.inpformer import InpFormer
 
@@ -61,7 +61,7 @@ class AnyAd(InpFormer):
     def prepare(self, normals: Normals) -> None:
         """Collect what the alignment and the memory need of the training normals."""
         if self.memory is not None:
-            self.memory.fill(normals, lambda batch: self.encode(batch).groups, int(self.context.params["batch_size"]))
+            self.memory.fill(normals, self.encode_frozen, int(self.context.params["batch_size"]))
         if self.alignment.needs_target:
             self._collect_statistics(normals)
 
@@ -90,17 +90,21 @@ class AnyAd(InpFormer):
             named["align"] = self.align_weight * align
         return {"main": named}
 
-    def distances(self, encoded: Encoded, decoded: Decoded) -> Float[Tensor, "B N"]:
-        """Return the reconstruction error of each token, times its distance from the nearest normal one."""
-        errors = super().distances(encoded, decoded)
-        return errors if self.memory is None else errors * self.memory.distance(encoded.groups).to(errors)
+    def encode_frozen(self, batch: Batch) -> list[Float[Tensor, "B N D"]]:
+        """Return the frozen encoder's groups for the shown sequences, which training does not change."""
+        return self.network.encode(self.pixels(batch.inputs, batch.shown)).groups
 
     def score(self, batch: Batch) -> Scores:
-        """Return the published scores; with a memory, those of the weighted errors inside the brain."""
-        scores = super().score(batch)
+        """Return the published scores; with a memory, those of errors weighed with it, inside the brain."""
         if self.memory is None:
-            return scores
-        picture = scores.maps * inside(batch, scores.maps.shape[-1]).to(scores.maps)
+            return super().score(batch)
+        frozen = self.encode_frozen(batch)
+        encoded = self.alignment.adapt(Encoded(frozen), batch.shown)
+        decoded = self.network.decode(encoded)
+        with torch.autocast(batch.inputs.device.type, enabled=False):
+            errors = maps.distances(encoded.groups, decoded.groups)
+            picture = self.to_scores(errors * self.memory.distance(frozen).to(errors)).maps
+            picture = picture * inside(batch, picture.shape[-1]).to(picture)
         return Scores(picture, maps.top_mean(picture, self.top_fraction))
 
     def load_published(self, states: Mapping[str, Any]) -> None:
