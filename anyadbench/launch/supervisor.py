@@ -25,6 +25,7 @@ from anyadbench.files import explain_os_error
 from anyadbench.launch.warm.forked import ForkedWorker, WarmParent, WarmParents
 from anyadbench.launch.worker import AGAIN, FAILED, INTERRUPTED, MISTAKE, log_tail, smaller_batch
 from anyadbench.processes import LIFELINE, python_command, python_path
+from anyadbench.results.read import LOG_LINES
 
 GRACE = 10.0
 """Seconds that a worker at its time limit has to write a checkpoint."""
@@ -223,7 +224,7 @@ def worker_outcome(job: Job, code: int, early: str = "", *, stopping: bool = Fal
     state = job.cell.state()
     # Only the worker's own record counts: a method may end the process with any code.
     said = str(state.get("error") or "")
-    tail = tuple(log_tail(job.cell.work / "log.txt") or early.splitlines()[-40:])
+    tail = tuple(log_tail(job.cell.work / "log.txt") or early.splitlines()[-LOG_LINES:])
     recorded = code in (INTERRUPTED, AGAIN) and state.get("state") == "interrupted"
     if recorded or (code == INTERRUPTED and stopping):
         return Outcome(job, "interrupted", said or "Stopped before it began; the same command runs it.")

@@ -23,6 +23,7 @@ from anyadbench.errors import UserError
 from anyadbench.files import explain_os_error, make_folder, variable_of, write_text
 from anyadbench.plugins import blame
 from anyadbench.processes import LIFELINE, end_with_parent
+from anyadbench.results.read import LOG_LINES
 
 DONE, FAILED, MISTAKE, INTERRUPTED, AGAIN = 0, 1, 2, 75, 76
 
@@ -131,7 +132,7 @@ def _fail(folder: WorkFolder, error: str, code: int, reporter: Reporter) -> int:
     return code
 
 
-def log_tail(path: Path, lines: int = 40, most: int = 20000) -> list[str]:
+def log_tail(path: Path, lines: int = LOG_LINES, most: int = 20000) -> list[str]:
     """Return the last lines of a log, each cut to 500 characters, without reading all of it."""
     if not path.is_file():
         return []

@@ -29,6 +29,10 @@ MAX_JSON_BYTES = 32 * 2**20
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
 
+LOG_LINES = 60
+"""Lines of its log that a failed cell keeps: a crash lists the calls of every thread."""
+
+
 def _from_version_1(data: dict[str, Any]) -> dict[str, Any]:
     """Version 2 added lesion-size bins, file hashes and sources, which all may be empty."""
     return {**data, "schema_version": 2}
@@ -219,7 +223,7 @@ def _read_cell(folder: Path) -> CellRecord:
         result=result,
         problem=problem_text,
         finished=_text(head.get("finished")),
-        log_tail=tuple(_text(line) for line in tail[-40:]) if isinstance(tail, list) else (),
+        log_tail=tuple(_text(line) for line in tail[-LOG_LINES:]) if isinstance(tail, list) else (),
     )
 
 

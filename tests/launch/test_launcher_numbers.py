@@ -13,8 +13,7 @@ from job_fixture import planned
 from anyadbench.cli import cli
 from anyadbench.cli.options import Finite, parse_duration
 from anyadbench.errors import UserError
-from anyadbench.launch import dispatch
-from anyadbench.launch.launchers import LaunchOptions, slurm
+from anyadbench.launch.launchers import LaunchOptions, local, slurm
 from anyadbench.launch.progress import Display
 
 NUMBERS = [name for name, kind in slurm.SETTINGS.items() if kind is not None]
@@ -56,9 +55,9 @@ def test_a_text_that_is_no_name_is_one_sentence(name: str, text: str, tmp_path: 
 
 def test_the_local_launcher_passes_over_no_setting(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match="--launcher-option partition: the launcher local has no such setting. It takes"
+        UserError, match="--launcher-option partition: the launcher local has no such setting. Known: fork."
     ):
-        dispatch.execute([], "local", LaunchOptions(Display(quiet=True), 0, {"partition": "gpu"}))
+        local.launch([], LaunchOptions(Display(quiet=True), 0, {"partition": "gpu"}))
 
 
 @pytest.mark.parametrize(

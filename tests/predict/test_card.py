@@ -62,7 +62,6 @@ def test_a_card_has_a_line_per_row_with_its_numbers(card: str, trained_cells: di
 def test_a_card_lists_the_limits_of_its_numbers(card: str) -> None:
     for sentence in (
         "Some rows rest on 2 test subjects.",
-        "Below chance",
         "The pretrained network was replaced by random numbers",
         "Trained with the budget tiny",
         "No interval: 2 test subjects",
@@ -76,6 +75,13 @@ def test_a_card_names_the_subsets_without_a_threshold(trained_cells: dict[str, P
     assert cell.normals is not None and "No threshold" not in card_markdown(cell)
     monkeypatch.delitem(cell.normals.subsets, "F+T1")
     assert "No threshold, hence no mask, for: F+T1." in card_markdown(cell)
+
+
+def test_a_card_names_the_rows_below_chance(cell_copy: Path) -> None:
+    change_json(cell_copy / "result.json", lambda result: result["rows"][0]["metrics"].update(pixel_auroc=0.4))
+    row = read_cell(cell_copy).rows[0]
+    (line,) = (line for line in card_markdown(read_cell(cell_copy)).splitlines() if "Below chance" in line)
+    assert row.subset in line
 
 
 def test_intervals_follow_numbers_and_texts_cannot_become_markup(cell_copy: Path) -> None:
@@ -139,7 +145,7 @@ def test_whole_scans_and_alarms_have_their_sections(volume_cell: Path) -> None:
     text = card_markdown(cell)
     row = next(row for row in cell.rows if row.subset == "F")
     assert row.scans is not None and row.scans.metrics["dice_best"] is not None
-    assert "## Whole scans" in text and row.scans.rule in text and f"{row.scans.metrics['dice_best']:.3f} [" in text
+    assert "## Whole scans" in text and row.scans.rule in text and f"{row.scans.metrics['dice_best']:.3f}" in text
     assert "## Alarms of healthy subjects" not in text
     people = [SubjectScore("", "F", "val", f"v{i}", True, float(i)) for i in range(20)]
     people += [SubjectScore("phantom", "F", "test", f"t{i}", True, 90.0 + i) for i in range(8)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from anyadbench.cells.job import Job, Outcome
 from anyadbench.errors import UserError, suggest
+from anyadbench.results.read import LOG_LINES
 
 if TYPE_CHECKING:
     from anyadbench.launch.progress import Display
@@ -105,6 +106,6 @@ def recorded_outcome(job: Job, log: str = "") -> Outcome:
         return Outcome(job, "failed", error, tail, mistake=bool(state.get("mistake")))
     if state.get("state") == "pending" and log:
         return Outcome(
-            job, "failed", "The cell did not start; the scheduler's log follows.", tuple(log.splitlines()[-40:])
+            job, "failed", "The cell did not start; the scheduler's log follows.", tuple(log.splitlines()[-LOG_LINES:])
         )
     return Outcome(job, "interrupted", error or "It was ended from outside; the same command resumes it.")

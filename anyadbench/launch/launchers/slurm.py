@@ -51,7 +51,7 @@ SETTINGS: dict[str, Number | None] = {
     "gpus": Number("GPUs", 0, 10_000),
     "max_submit": Number("tasks", 1, 10_000_000),
     "mem_gb": Number("gigabytes", 0.1, 1_000_000, whole=False),
-    "poll": Number("seconds", 0.1, 3600, whole=False),
+    "poll": Number("seconds", 0.01, 3600, whole=False),
     "signal_delay_s": Number("seconds", 1, 65_535),
     "time": Minutes("minutes", 1, 5_256_000),
 }  # fmt: skip

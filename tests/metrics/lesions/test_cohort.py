@@ -112,6 +112,9 @@ def test_f1_by_volume_bins_lesions_by_their_truth_and_alarms_by_themselves() -> 
     record = made(
         lesion_voxels=np.array([99, 100, 999, 1000, 9999, 10000]),
         lesion_found=np.array([True, False, True, True, True, False]),
+        lesion_scores=np.full(6, 0.5, dtype=np.float32),
+        truth=22197,
+        predicted=13095,  # holds the lesions found and the least volume of the alarms
         alarm_bins=np.array([1, 0, 2, 0]),
     )
     values = cohort_numbers([record])
@@ -136,11 +139,11 @@ def made(**changes: object) -> ScanRecord:
 def test_a_curve_by_hand() -> None:
     first = made(
         lesion_voxels=np.array([5, 5]), lesion_scores=np.array([0.9, 0.3], dtype=np.float32), truth=10,
-        lesion_found=np.array([True, False]), alarm_scores=np.array([0.5, 0.3], dtype=np.float32),
+        lesion_found=np.array([True, False]), alarm_scores=np.array([0.5, 0.3], dtype=np.float32), predicted=1,
     )  # fmt: skip
     second = made(
         lesion_voxels=np.array([5, 5]), lesion_scores=np.array([0.7, np.nan], dtype=np.float32), truth=10,
-        lesion_found=np.array([True, False]), alarm_scores=np.array([0.8], dtype=np.float32),
+        lesion_found=np.array([True, False]), alarm_scores=np.array([0.8], dtype=np.float32), predicted=1,
     )  # fmt: skip
     values = {name: float(found[0]) for name, found in cohort_numbers([first, second]).items()}
     # Found and raised from the top: .9 (1, 0), .8 (1, 1), .7 (2, 1), .5 (2, 2), .3 (3, 3); four lesions, two scans.
