@@ -65,7 +65,6 @@ ANYAD = MethodDescriptor(
         "Register tokens are kept; the release drops them when it loads the encoder.",
     ),
     last_state_departure=_SELECTION,
-    chosen_on="phantom-7subsets (align=teacher; docs/anyad.md)",
     parity="anyadbench_anyad.parity:reproduce",
     families=("table",),
 )
@@ -81,7 +80,6 @@ ANYAD_INTENDED = replace(
         "Sequences are hidden per slice; the release draws one subset per epoch and blanks image rows instead.",
         "Register tokens are kept; the release drops them when it loads the encoder.",
     ),
-    chosen_on="",
     parity="",
 )
 
@@ -97,6 +95,5 @@ ANYAD_RELEASED = replace(
         *INP_DEPARTURES,
         "Scoring sees the shown sequences only; the release's test script blanks image rows and hides no sequence.",
     ),
-    chosen_on="",
     parity="",
 )
