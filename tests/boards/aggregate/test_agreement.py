@@ -67,7 +67,8 @@ def test_the_descriptors_title_the_published_method_plainly() -> None:
 
     plain, extension = find_method("anyad-intended")[0], find_method("anyad")[0]
     assert (plain.title, plain.chosen_on) == ("AnyAD", "")
-    assert extension.title == "AnyAD + teacher (this project)" and "phantom-7subsets" in extension.chosen_on
+    # Its form is chosen on the development phantom, which no board tests on.
+    assert (extension.title, extension.chosen_on) == ("AnyAD + teacher (this project)", "")
 
 
 def test_a_departure_about_the_last_state_holds_only_where_it_is_scored() -> None:
