@@ -88,6 +88,19 @@ def test_a_command_of_the_documents_runs(document: str, line: str, place: Path) 
     run_line(line, place)
 
 
+@pytest.mark.slow
+def test_the_readme_shows_what_its_first_command_prints(tmp_path: Path) -> None:
+    (shown,) = (body for body in blocks(ROOT / "README.md", "console") if "pixelstats" in body)
+    command = next(line for line in shown.splitlines() if line.startswith("$ anyadbench run"))
+    words = [sys.executable, "-m", "anyadbench", *shlex.split(command)[2:], "--runs", str(tmp_path)]
+    done = subprocess.run(
+        words, capture_output=True, encoding="utf-8", check=False, env={**os.environ, "COLUMNS": "100"}
+    )
+    assert done.returncode == 0, done.stderr
+    printed = [line.split() for line in done.stdout.splitlines()]
+    assert [line for line in shown.splitlines() if line[0] == " " and line.split() not in printed] == []
+
+
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if blocks(d, "python")], ids=lambda d: d.name)
 def test_python_blocks_run(document: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np

@@ -5,7 +5,6 @@ Only prose is read: all of a document, and the strings and comments of a Python 
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 import tokenize
@@ -175,16 +174,3 @@ def test_the_checker_reads_no_code(tmp_path: Path) -> None:
     path = tmp_path / "good.py"
     path.write_text('mend = tells = the = "amended recommended"\nprint("it tells", the, "the")\n', encoding="utf-8")
     assert check(path) == []
-
-
-def test_the_readme_shows_the_published_numbers() -> None:
-    columns = ("image_auroc", "image_ap", "image_f1", "pixel_auroc", "pixel_ap", "pixel_f1", "aupro")
-    board = ROOT / "leaderboards" / "boards" / "phantom-7subsets" / "leaderboard.csv"
-    with open(board, newline="", encoding="utf-8") as handle:
-        rows = {row["subset"]: row for row in csv.DictReader(handle) if row["method"] == "pixelstats"}
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for subset in ("F", "F+T1+T2"):
-        numbers = " +".join(re.escape(f"{float(rows[subset][name]):.3f}".removeprefix("0")) for name in columns)
-        assert re.search(rf"^ {re.escape(subset)} .* {numbers}$", readme, re.MULTILINE), (
-            f"README.md, {subset}: {numbers}"
-        )
