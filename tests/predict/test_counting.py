@@ -12,20 +12,9 @@ import numpy as np
 import pytest
 from tiny import scan_path
 
-import anyadbench
 from anyadbench.errors import UserError
 from anyadbench.predict.findings.sentences import top_line
 from anyadbench.predict.viewer.cohort import Outcome, write_cohort
-
-
-@pytest.fixture(scope="module")
-def predictor(trained_cells: dict[str, Path]) -> Any:
-    return anyadbench.load(trained_cells["pixelstats"])
-
-
-@pytest.fixture(scope="module")
-def flair(tiny_phantom: Path) -> Any:
-    return nibabel.load(scan_path(tiny_phantom, "Phantom_001_1", "flair"))
 
 
 def cropped(image: Any) -> Any:

@@ -26,16 +26,6 @@ from anyadbench.results.kept_maps import KeptMaps, read_maps
 LONG = {"F": "flair", "T1": "t1", "T2": "t2"}
 
 
-@pytest.fixture(scope="module")
-def predictor(trained_cells: dict[str, Path]) -> Any:
-    return anyadbench.load(trained_cells["pixelstats"])
-
-
-@pytest.fixture(scope="module")
-def flair(tiny_phantom: Path) -> Any:
-    return nibabel.load(scan_path(tiny_phantom, "Phantom_001_1", "flair"))
-
-
 @pytest.mark.parametrize("method", ["pixelstats", "anyad"])
 def test_the_prediction_of_a_test_patient_is_the_benchmarks_map(
     method: str, trained_cells: dict[str, Path], tiny_phantom: Path

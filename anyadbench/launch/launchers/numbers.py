@@ -37,7 +37,11 @@ class Number:
             value = int(text) if self.whole else float(text)
         except ValueError:
             value = math.nan
-        if not self.low <= value <= self.high:
+        return self.checked(name, text, value)
+
+    def checked(self, name: str, text: str, value: float) -> float:
+        """Return the value of a setting, if it is in range; ``text`` is what was given."""
+        if not self.low <= value <= self.high:  # not a number is in no range
             raise UserError(f"--launcher-option {name}={text} is out of range; give {self.range}.")
         return value
 
@@ -60,12 +64,7 @@ class Minutes(Number):
         elif clock is not None and all(len(part or "") <= 12 for part in clock.groups()):
             days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
             seconds = days * 86400 + hours * 3600 + minutes * 60 + rest
-        return super().parse(name, text) if seconds is None else self._checked(name, text, math.ceil(seconds / 60))
-
-    def _checked(self, name: str, text: str, minutes: int) -> float:
-        if not self.low <= minutes <= self.high:
-            raise UserError(f"--launcher-option {name}={text} is out of range; give {self.range}.")
-        return minutes
+        return super().parse(name, text) if seconds is None else self.checked(name, text, math.ceil(seconds / 60))
 
     @property
     def range(self) -> str:
