@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,16 +65,23 @@ def wait(policy: Policy) -> None:
 
 
 class Pool:
-    """Batches that lie on the device, in turn, so that feeding takes no time."""
+    """Batches that lie on the device, in turn, so that feeding takes no time; also the training normals."""
 
     batches_per_epoch = 1000
 
     def __init__(self, batches: Sequence[Batch]) -> None:
         self._batches, self.full_batch = batches, len(batches[0])
 
+    def __len__(self) -> int:
+        return self.full_batch * len(self._batches)
+
     def at(self, step: int) -> Batch:
         """Return the batch of a step."""
         return self._batches[step % len(self._batches)]
+
+    def batches(self, batch_size: int, *, masked: bool = False, description: str = "") -> Iterator[Batch]:
+        """Yield every slice once, in batches of its own size."""
+        yield from self._batches
 
 
 class Watch(Reporter):

@@ -11,6 +11,7 @@ the training then resumes from a checkpoint in a new process.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
@@ -91,7 +92,9 @@ class CudaRecorder:
 def _waiting_is_an_error() -> Iterator[None]:
     """Let every operation that waits for the device raise ``RuntimeError``, in all threads of this process."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():  # torch calls the mode a prototype, at its first use in a process
+        warnings.simplefilter("ignore", UserWarning)
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:
