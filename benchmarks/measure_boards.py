@@ -2,8 +2,9 @@
 
 Every run goes through ``anyadbench run``: finished cells are not repeated, fits are shared between protocols, and a
 second call continues where the first one stopped. The group ``table`` has the methods of the comparison table, which
-are measured with several seeds on ``phantom-7subsets``; ``others`` has anomalib's models and the rivals, with one seed. After ``--minutes`` the running cells are interrupted. Finished cells are then published to
-``--out`` by as many processes as there are slots; boards are built from them with ``anyadbench leaderboard build``.
+are measured with several seeds on ``phantom-7subsets``; ``others`` has anomalib's models and the rivals, with one seed.
+After ``--minutes`` the running cells are interrupted. Finished cells are then published to ``--out`` by as many
+processes as there are slots; boards are built from them with ``anyadbench leaderboard build``.
 
     python benchmarks/measure_boards.py --runs runs --out leaderboards/results
     python benchmarks/measure_boards.py --runs runs --out published --device cuda --slots 14 --threads 1 --minutes 6
