@@ -24,7 +24,7 @@ from anyadbench.boards.verify.publish import publish_cells
 from anyadbench.errors import UserError
 from anyadbench.results.read import read_cells
 
-GROUPS = {"table": ("all",), "others": ("anomalib:*", "ddpm", "unitransad", "unimmad")}
+GROUPS = {"table": ("all",), "others": ("anomalib:*", "ddpm*", "unitransad*", "unimmad*")}
 STAGES = (
     "phantom-7subsets:table", "phantom-7subsets:others", "phantom-healthy:table", "phantom-shift:table",
     "phantom-15subsets:table", "phantom-shift:others", "phantom-healthy:others", "phantom-15subsets:others",
