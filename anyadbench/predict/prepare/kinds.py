@@ -16,15 +16,18 @@ _ADC = re.compile(r"\badc\b|apparent.?diff")
 _DWI = re.compile(r"\bdwi\b|\btrace ?w?\b|\bisodwi\b|\bb ?=? ?(?:[5-9]\d\d|[1-9]\d\d\d)\b")
 _DIFFUSION = re.compile(r"\bdiff|\bdiffusion|\bep2d\b|\bepi\b")
 _OTHER = re.compile(
-    r"local|scout|survey|\bdti\b|\bswi\b|t2.?star|t2\*|\bgre\b|hemo|perf|\bdsc\b|\beadc\b|exp\w* adc|\bcolfa\b|\bfa\b"
-    r"|\bdce\b|\btof\b|angio|\bmra\b|\bbold\b|\bfmri\b|\basl\b|field.?map|phoenix|screen.?save|secondary|\bmip\b|\bsub\b"
-    r"|subtract|spectro|\bseg\b|segm|mask|label|lesion|gold|dlwmls|brainmask|\bspine|\bmosaic\b|projection|calib"
+    r"local|scout|survey|\bdti\b|\bswi\b|t2.?star|t2\*|\bgre\b|(?<!c)hemo|perf|\bdsc\b|\beadc\b|exp\w* adc|\bcolfa\b"
+    r"|\bfa\b|\bdce\b|\btof\b|angio|\bmra\b|\bbold\b|\bfmri\b|\basl\b|field.?map|phoenix|screen.?save|secondary|\bmip\b"
+    r"|\bsub\b|subtract|spectro|\bseg\b|segm|mask(?!ed)|label|lesion|gold|dlwmls|\bspine|\bmosaic\b|projection|calib"
     r"|\bb ?=? ?0\b|t1.?rho|t[12].?map(?!\w)"
 )
 
+_SUBJECT = re.compile(r"^(?:sub-(?![tT][12]|flair|(?:ax|tra|cor|sag)_)[^\W_]+|(?i:sub)-\d+)_")
+"""How BIDS names begin; elsewhere "sub" is a subtraction, and so it is in "sub-T1_tra" and "SUB-AX_T1"."""
+
 
 def _words(text: str) -> str:
-    return re.sub(r"[_\-./\\]+", " ", plain_text(text))
+    return re.sub(r"[_\-./\\]+", " ", plain_text(_SUBJECT.sub("", text)))
 
 
 def kinds_of_text(text: str) -> tuple[str, ...]:

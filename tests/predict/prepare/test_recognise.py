@@ -85,12 +85,15 @@ def test_what_is_unclear_keeps_all_that_it_may_be(text: str, kinds: tuple[str, .
 @pytest.mark.parametrize(
     "text",
     ["localizer", "3-plane scout", "ep2d_diff", "ep2d_diff_FA", "eADC", "DWI b0", "dti", "t2star_gre", "SWI", "TOF MRA",
-     "T1_seg.nii.gz", "GOLD_STANDARD", "T1 map", "ep2d_bold"],
+     "T1_seg.nii.gz", "GOLD_STANDARD", "T1 map", "ep2d_bold", "T1 SUB", "SUB T1 post", "sub-T1_tra", "SUB-AX_T1",
+     "sub_2_T1", "T1_mask.nii.gz", "sub-01_space-T1w_desc-brain_mask.nii.gz", "T2 hemo"],
 )  # fmt: skip
 def test_what_is_no_sequence_is_left_out(text: str) -> None:
     assert no_sequence(text)
     good = ("t1_mprage", "t2_tse", "t2_tirm_dark-fluid", "T1 post GAD", "ep2d_diff_ADC", "DWI b1000", "pd_tse")
     assert not any(no_sequence(name) for name in good)
+    masked = ("sub-mask01_T1w.nii.gz", "T1_masked.nii.gz", "T1_brainmasked.nii.gz", "T1 post chemo", "Sub-01_FLAIR.nii")
+    assert not any(no_sequence(name) for name in masked)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +161,18 @@ def test_a_folder_of_files_is_recognised_and_what_is_given_wins(tmp_path: Path) 
     assert found == {"flair": "p_FLAIR.nii.gz", "t1": "p_T1.nii.gz", "adc": "adc.nii.gz"}
     assert set(recognise(tmp_path / "p", wanted=("flair", "t1"))) == {"flair", "t1"}
     assert recognise(tmp_path / "p", {"t1": Path("mine.nii")})["t1"] == Path("mine.nii")
+
+
+def test_a_folder_of_bids_names_is_recognised(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "sub-01/anat", "sub-01_T1w.nii.gz", "sub-01_ce-gadolinium_T1w.nii.gz", "sub-01_ses-1_FLAIR.nii.gz",
+        "sub-01_acq-tse_T2w.nii.gz", "sub-01_desc-brain_mask.nii.gz",
+    )  # fmt: skip
+    touch(tmp_path / "sub-01/func", "sub-01_task-rest_bold.nii.gz")
+    assert {name: path.name for name, path in recognise(tmp_path / "sub-01").items()} == {
+        "flair": "sub-01_ses-1_FLAIR.nii.gz", "t1": "sub-01_T1w.nii.gz", "t1ce": "sub-01_ce-gadolinium_T1w.nii.gz",
+        "t2": "sub-01_acq-tse_T2w.nii.gz",
+    }  # fmt: skip
 
 
 def test_several_candidates_are_asked_for_and_never_guessed(tmp_path: Path) -> None:
