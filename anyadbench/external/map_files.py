@@ -50,6 +50,7 @@ class MapFolder:
         store: The store whose scans the maps are of.
         labels: Labels of the protocol's subsets.
         beside: Names of other folders that ``path`` may contain.
+        grids: Further shapes that an array may have: that of the method's input, and the scoring grid.
         notes: What the user should know about the maps, one sentence each.
     """
 
@@ -57,6 +58,7 @@ class MapFolder:
     store: SliceStore
     labels: tuple[str, ...]
     beside: tuple[str, ...] = ()
+    grids: tuple[tuple[int, int], ...] = ()
     notes: list[str] = field(default_factory=list)
     _scores: dict[str, dict[tuple[str, int], float]] = field(default_factory=dict)
     _volumes: OrderedDict[tuple[str, str], Float32[np.ndarray, "z h w"]] = field(default_factory=OrderedDict)
@@ -108,7 +110,7 @@ class MapFolder:
         return stable_hash([[str(path.relative_to(self.path)), sha256_file(path)] for path in files])
 
     def read(self, label: str, scan: str, number: int) -> Float32[np.ndarray, "h w"]:
-        """Return the map of one slice on the store's grid, or on its file's own grid.
+        """Return the map of one slice on the store's grid, or an array on one of the further grids as it is.
 
         Raises:
             UserError: If the file is missing, damaged, of another shape, or not finite.
@@ -123,7 +125,7 @@ class MapFolder:
         if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
             raise UserError(f"{path} holds {array.dtype} of shape {array.shape}; give numbers as height x width.")
         self._note_lost(path, lost_in_float32(array))
-        return self._finite(path, array)
+        return self._placed(path, scan, self._finite(path, array))
 
     def image_score(self, label: str, scan: str, number: int) -> float | None:
         """Return the slice's score if the subset has a table of scores.
@@ -139,7 +141,6 @@ class MapFolder:
         return table[scan, number]
 
     def _of_volume(self, label: str, scan: str, number: int, path: Path) -> Float32[np.ndarray, "h w"]:
-        entry: Any = self.store.scans.loc[scan]
         if (label, scan) not in self._volumes:
             volume, lost = read_map(path)
             self._check_grid(scan, volume)
@@ -151,9 +152,36 @@ class MapFolder:
         depth = len(self._volumes[label, scan])
         if number >= depth:  # a scan of slices without a place in space has no depth that the map could be compared to
             raise UserError(f"{path} lacks slice {number} of {scan} (it has {depth}, from 0); write the whole scan.")
-        padded = np.full(self.store.shape, self._volumes[label, scan][number].min(), dtype=np.float32)
+        return self._padded(scan, self._volumes[label, scan][number])
+
+    def _placed(self, path: Path, scan: str, array: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+        """Return an array on the store's grid, if it has the scan's own, and on a further grid as it is.
+
+        Raises:
+            UserError: If it lies on none of them: stretched to one, it would show another place.
+        """
+        own = self._size(scan)
+        if array.shape == own:
+            return self._padded(scan, array)
+        others = [grid for grid in dict.fromkeys((self.store.shape, *self.grids)) if grid != own]
+        if array.shape in others:
+            return array
+        more = f", or on {' or '.join(_pixels(grid) for grid in others)}" if others else ""
+        raise UserError(
+            f"{path} has {_pixels(array.shape)} pixels (height x width), and its scan {scan} has {_pixels(own)}; write "
+            f"the map on the scan's grid{more}."
+        )
+
+    def _size(self, scan: str) -> tuple[int, int]:
+        entry: Any = self.store.scans.loc[scan]
+        return int(entry["height"]), int(entry["width"])
+
+    def _padded(self, scan: str, array: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "H W"]:
+        """Return a map of a scan's own size on the store's grid, as the scan itself lies there."""
+        entry: Any = self.store.scans.loc[scan]
+        padded = np.full(self.store.shape, array.min(), dtype=np.float32)
         top, left = int(entry["pad_y"]), int(entry["pad_x"])
-        padded[top : top + int(entry["height"]), left : left + int(entry["width"])] = self._volumes[label, scan][number]
+        padded[top : top + array.shape[0], left : left + array.shape[1]] = array
         return padded
 
     def _check_grid(self, scan: str, volume: Volume) -> None:
@@ -212,3 +240,7 @@ class MapFolder:
                     "one."
                 )
         return {at: value for at, (_, value) in found.items()}
+
+
+def _pixels(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

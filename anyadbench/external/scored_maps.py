@@ -18,6 +18,7 @@ from anyadbench.cells.manifest import environment
 from anyadbench.cells.scored_cell import States, seal, write_scores
 from anyadbench.cells.stores import locate, open_stores
 from anyadbench.cells.work_folder import WorkFolder, cell_folder, now
+from anyadbench.data.slices.geometry import apply_geometry, grid_after
 from anyadbench.engine.calls.grid import to_grid
 from anyadbench.engine.heights.normaliser import HeightNormaliser
 from anyadbench.engine.map_sample import MapSample
@@ -46,6 +47,8 @@ from anyadbench.tables import read_text
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Float32, Float64, Int
+
+    from anyadbench.data.store.store import SliceStore
 
 VALIDATION, TRAINING = "validation", "training"
 _NORMALS = (VALIDATION, TRAINING)
@@ -94,15 +97,18 @@ class MapEvaluator(Evaluation):
         label, resampled, images = format_subset(subset), [], []
         for name in names:
             scan, number = self._slices[name]
-            array = torch.from_numpy(self.folder.read(label, scan, number))[None]
-            resampled.append(to_grid(Scores(array), 1, values.shape[2:], self.protocol, self.name)[0])
+            array = self.folder.read(label, scan, number)
+            if array.shape == self.folder.store.shape:  # it is resized and cropped as the slice is
+                array = apply_geometry(array[None, None], self.protocol.geometry)[0, 0]
+            given = Scores(torch.from_numpy(array)[None])
+            resampled.append(to_grid(given, 1, values.shape[2:], self.protocol, self.name)[0])
             images.append(self.folder.image_score(label, scan, number))
         maps = np.stack(resampled)
         top = self.protocol.scoring.top_fraction
         if top:
             return maps, top_fraction_mean(maps, top)
-        given = [value for value in images if value is not None]
-        return maps, np.array(given) if given else top_fraction_mean(maps)
+        known = [value for value in images if value is not None]
+        return maps, np.array(known) if known else top_fraction_mean(maps)
 
 
 @dataclass(frozen=True)
@@ -171,12 +177,19 @@ def _folders(maps: Path, protocol: Protocol, data: ProtocolData) -> dict[str, Ma
     for name, root in roots.items():
         if root.is_dir():
             beside = tuple(name for name in _NORMALS if name in names) if root == maps else ()
-            found[name] = MapFolder(root, data.stores[names[name]], labels, beside)
+            store = data.stores[names[name]]
+            found[name] = MapFolder(root, store, labels, beside, _grids(store, protocol))
         elif name not in _NORMALS:
             raise UserError(f"{root} is missing; {protocol.name} has several test sets, and each needs its own folder.")
     if not any(folder.subsets for name, folder in found.items() if name not in _NORMALS):
         raise UserError(f"{maps} holds no folder of maps; name them {', '.join(labels)}.")
     return found
+
+
+def _grids(store: SliceStore, protocol: Protocol) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return height and width of what a method sees, and of the scoring grid."""
+    seen = grid_after(store.shape, protocol.geometry)
+    return seen, (protocol.scoring_grid[0] or seen[0], protocol.scoring_grid[1] or seen[1])
 
 
 def _required(

@@ -13,7 +13,9 @@ import pytest
 from trees import LPS, make_tree
 
 from anyadbench.cells.stores import open_stores
+from anyadbench.data.slices.geometry import apply_geometry
 from anyadbench.data.store.build import prepare
+from anyadbench.data.store.store import SliceStore
 from anyadbench.data.trees.layouts import get_layout
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.errors import UserError
@@ -200,6 +202,58 @@ def test_a_volume_without_a_slice_of_its_scan_is_one_sentence(tmp_path: Path) ->
     assert maps.read("F", scan, number - 1).shape == store.shape
     with pytest.raises(UserError, match=rf"lacks slice {number} of {scan} \(it has {number}, from 0\); write"):
         maps.read("F", scan, number)
+
+
+def test_an_array_lies_on_the_grid_of_its_scan_of_the_store_or_of_the_protocol(tmp_path: Path) -> None:
+    make_tree("brats2018", tmp_path / "tree", [1])
+    make_tree("brats2018", tmp_path / "tree", [2], (30, 36, 12))
+    store = prepare(tmp_path / "tree", get_layout("brats2018"), tmp_path / "store")
+    scan = next(name for name in store.scans.index if int(store.scans.loc[name, "width"]) == 30)
+    assert store.shape == (40, 40) and int(store.scans.loc[scan, "height"]) == 36
+    path = tmp_path / "maps/F" / scan / "4.npy"
+    path.parent.mkdir(parents=True)
+    maps = MapFolder(tmp_path / "maps", store, ("F",), grids=((56, 56), (64, 64)))
+    own = np.random.default_rng(0).random((36, 30), dtype=np.float32) + 3
+    np.save(path, own)
+    found = maps.read("F", scan, 4)
+    np.testing.assert_array_equal(found[2:-2, 5:-5], own)
+    assert found.shape == (40, 40) and found[0].max() == found[:, 0].max() == own.min()
+    volume = path.parents[1] / f"{scan}.nii"
+    nifti.nifti1.Nifti1Image(np.repeat(own.T[..., None], 12, axis=2), LPS).to_filename(volume)
+    np.testing.assert_array_equal(maps.read("F", scan, 4), found)
+    volume.unlink()
+    for shape in ((40, 40), (56, 56), (64, 64)):
+        array = np.random.default_rng(0).random(shape, dtype=np.float32)
+        np.save(path, array)
+        np.testing.assert_array_equal(maps.read("F", scan, 4), array)
+    for shape in ((30, 36), (40, 36), (80, 80)):
+        np.save(path, np.zeros(shape, np.float32))
+        with pytest.raises(UserError) as raised:
+            maps.read("F", scan, 4)
+        assert str(raised.value) == (
+            f"{path} has {shape[0]} x {shape[1]} pixels (height x width), and its scan {scan} has 36 x 30; write the "
+            "map on the scan's grid, or on 40 x 40 or 56 x 56 or 64 x 64."
+        )
+
+
+def test_a_map_on_the_grid_of_the_slice_is_cropped_as_the_slice_is(
+    tmp_path: Path, store: SliceStore, tiny_phantom: Path, tiny_protocol: Path
+) -> None:
+    rules = "[geometry]\nresize = [80, 80]\ncrop = [60, 56]\n\n[scoring]\ngrid = [32, 32]\n\n[[test]]"
+    protocol = tmp_path / "cropped.toml"
+    protocol.write_text(tiny_protocol.read_text().replace("[[test]]", rules))
+    geometry = read_protocol(protocol).geometry
+    for row, (scan, number) in enumerate(zip(store.slices["scan"], store.slices["slice"], strict=True)):
+        whole = store.images[row, store.sequences.index("flair")].astype(np.float32)
+        seen = apply_geometry(whole[None, None], geometry)[0, 0]
+        assert whole.shape != seen.shape == (60, 56)
+        for name, array in (("whole", whole), ("seen", seen)):
+            target = tmp_path / name / "maps/F" / str(scan) / f"{number}.npy"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            np.save(target, array)
+    for name in ("whole", "seen"):
+        score(tmp_path / name / "maps", ["--protocol", str(protocol), "--data", str(tiny_phantom)])
+    assert metrics(tmp_path / "whole/maps") == metrics(tmp_path / "seen/maps")
 
 
 def test_scores_finer_than_float32_are_reported_in_one_line(
