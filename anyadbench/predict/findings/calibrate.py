@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anyadbench.data.trees.nifti_file import partner
+from anyadbench.data.trees.problems import BadFile
 from anyadbench.errors import UserError
 from anyadbench.files import make_folder, write_json
 from anyadbench.hashing import sha256_file, sha256_tree, stable_hash
@@ -17,6 +19,7 @@ from anyadbench.names import readable_values
 from anyadbench.predict.findings.calibration import FORMAT, RATE, RECORD, SCORES, alarm_threshold, fewest_for
 from anyadbench.predict.findings.compare import FEWEST, relative_heights
 from anyadbench.predict.findings.drift import drift, warnings
+from anyadbench.predict.inputs import is_dicom
 from anyadbench.predict.prediction import USE
 from anyadbench.results.normals import (
     Normals,
@@ -261,4 +264,21 @@ def _intensities(found: Prediction) -> dict[str, np.ndarray]:
 
 
 def _sha256(path: Path) -> str:
-    return sha256_tree(path) if path.is_dir() else sha256_file(path)
+    """Return a hash of all that a scan is read from: a folder, one file, both of a pair, or those of a DICOM series.
+
+    Raises:
+        UserError: If it is a pipe or a device, which might be waited for without end, or its series cannot be used.
+    """
+    if path.is_dir():
+        return sha256_tree(path)
+    if path.exists() and not path.is_file():
+        cause = "is neither a file nor a folder, but a pipe or a device"
+        raise BadFile(path, cause, "save the scan to a file first")
+    if is_dicom(path):
+        from anyadbench.predict.dicom import series_stack
+
+        files = sorted(series_stack(path)[0])
+    else:
+        files = [path, *([other] if (other := partner(path)) is not None else [])]
+    hashes = [sha256_file(file) for file in files]
+    return hashes[0] if len(hashes) == 1 else stable_hash(hashes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from dicom_fixture import write_series
 
 import anyadbench
 from anyadbench.cli import main
@@ -277,6 +279,48 @@ def test_a_scan_with_little_brain_in_every_slice_is_one_sentence(
     calibrator = Calibrator(predictor, tmp_path / "out", ["F"])
     with pytest.raises(UserError, match="no slice has as much brain as the protocol requires; leave the scan out, or"):
         calibrator.add(Patient("thin", {"flair": tmp_path / "thin.nii.gz"}))
+
+
+def scores_of(calibrator: Calibrator) -> list[float]:
+    return [float(scan.subsets["F"].scan_scores[0]) for scan in calibrator.done]
+
+
+def test_pairs_with_one_header_are_two_scans(predictor: Any, patients: list[Patient], tmp_path: Path) -> None:
+    calibrator = Calibrator(predictor, tmp_path / "site", ["F"])
+    for number, ending in ((0, ".hdr"), (1, ".hdr"), (2, ".img")):
+        image = nibabel.load(patients[number].scans["flair"])
+        affine = nibabel.load(patients[0].scans["flair"]).affine
+        pair = nibabel.Nifti1Pair(np.asarray(image.dataobj, np.float32), affine)
+        (tmp_path / str(number)).mkdir()
+        pair.to_filename(tmp_path / str(number) / "flair.hdr")
+        scan = tmp_path / str(number) / f"flair{ending}"
+        assert not calibrator.add(Patient(str(number), {"flair": scan}))
+    assert (tmp_path / "0/flair.hdr").read_bytes() == (tmp_path / "1/flair.hdr").read_bytes()
+    assert len(set(scores_of(calibrator))) == 3 and len({each["flair"] for each in calibrator.files}) == 3
+
+
+def test_a_file_of_a_series_is_the_whole_series(predictor: Any, patients: list[Patient], tmp_path: Path) -> None:
+    image = nibabel.load(patients[0].scans["flair"])
+    write_series(image, tmp_path, "1.2.3")
+    patient = Patient("anna", {"flair": tmp_path / "1.2.3_000.dcm"})
+    calibrator = Calibrator(predictor, tmp_path / "site", ["F"])
+    assert [calibrator.add(patient), calibrator.add(patient)] == [False, True]
+    first = patient.scans["flair"].read_bytes()
+    array = np.asarray(image.dataobj)
+    write_series(nibabel.Nifti1Image(array**2 // array.max(), image.affine), tmp_path, "1.2.3")
+    patient.scans["flair"].write_bytes(first)
+    assert not calibrator.add(patient)
+    assert scores_of(calibrator)[0] == scores_of(calibrator)[1] != scores_of(calibrator)[2]
+
+
+def test_a_pipe_is_refused_and_not_opened(predictor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(path: Path) -> str:
+        raise AssertionError(f"{path} was opened, which may wait without end")
+
+    monkeypatch.setattr("anyadbench.predict.findings.calibrate.sha256_file", opened)
+    os.mkfifo(tmp_path / "flair.nii.gz")
+    with pytest.raises(UserError, match="neither a file nor a folder, but a pipe or a device; save the scan to a file"):
+        Calibrator(predictor, tmp_path, ["F"]).add(Patient("anna", {"flair": tmp_path / "flair.nii.gz"}))
 
 
 def test_the_command_calibrates_a_table_and_names_what_failed(
