@@ -147,7 +147,8 @@ def _headers(folder: Path, plain: Path, member: Path | None) -> dict[str, Header
             found[str(path)] = header
     series = {header.text(_SERIES) for header in found.values()}
     if member is not None:
-        series &= {header.text(_SERIES) for name, header in found.items() if Path(name).name == member.name}
+        same = member.resolve()  # names differ where the folder is read through links with plain names
+        series &= {header.text(_SERIES) for name, header in found.items() if Path(name).resolve() == same}
         found = {name: header for name, header in found.items() if header.text(_SERIES) in series}
     if len(series) != 1:
         many = f"{len(series)} DICOM series" if series else f"no DICOM series{_misnamed(plain)}"

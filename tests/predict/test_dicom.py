@@ -12,13 +12,14 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from dicom_fixture import write_enhanced, write_series
+from dicom_fixture import LPS, write_enhanced, write_series
 
 import anyadbench
 from anyadbench.data.trees.readers.dicom_header import read_header
 from anyadbench.data.trees.volume import read_volume, volume_of
 from anyadbench.errors import UserError
 from anyadbench.predict.dicom import read_series
+from anyadbench.predict.inputs import read_input
 from anyadbench.predict.series.stack import Place, stack_of
 
 
@@ -212,3 +213,16 @@ def test_a_file_of_a_series_names_it_where_a_folder_has_several(tiny_phantom: Pa
     second = read_series(tmp_path, tmp_path / "1.2.3.5_007.dcm")
     np.testing.assert_array_equal(np.asarray(first.dataobj)[::-1], np.asarray(second.dataobj))
     assert np.asarray(first.dataobj).any()
+
+
+@pytest.mark.parametrize(
+    ("folder", "beside"), [(os.fsdecode(b"caf\xe9"), "notes.txt"), ("study", os.fsdecode(b"caf\xe9.txt"))]
+)
+def test_a_file_of_a_series_is_found_among_names_that_are_not_utf8(tmp_path: Path, folder: str, beside: str) -> None:
+    source = nibabel.nifti1.Nifti1Image(np.arange(60, dtype=np.int16).reshape(5, 4, 3), LPS)
+    other = nibabel.nifti1.Nifti1Image(np.ones((5, 4, 3), np.int16), LPS)
+    write_series(source, tmp_path / folder, "1.2.3.4")
+    write_series(other, tmp_path / folder, "1.2.3.5")
+    (tmp_path / folder / beside).write_text("no DICOM")
+    found = read_input("flair", tmp_path / folder / "1.2.3.4_001.dcm")
+    np.testing.assert_array_equal(found.volume.array, np.asarray(source.dataobj))
