@@ -10,7 +10,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from dicom_fixture import write_enhanced, write_series
+from dicom_fixture import write_enhanced, write_series, write_slice
 from viewer_fixture import a_prediction
 
 import anyadbench
@@ -112,6 +112,20 @@ def test_frames_of_an_enhanced_file_keep_their_order(pydicom: Any, tmp_path: Pat
     for k in range(7):
         wanted = prediction.mask[:, :, k].T
         np.testing.assert_array_equal(frames.get((-20.0, -30.0, 2.0 * k), np.zeros_like(wanted)), wanted)
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_a_series_without_preambles_gets_its_segmentation(pydicom: Any, tmp_path: Path, implicit: bool) -> None:
+    stack = np.random.default_rng(0).integers(1, 1000, (5, 8, 7)).astype("<u2")
+    for k in range(5):
+        path, more = tmp_path / f"{k}.dcm", {0x00200052: (b"UI", b"1.2.9\0")}
+        write_slice(path, stack[k], 4.0 * k, more, preamble=False, implicit=implicit)
+    prediction = predicted(tmp_path)
+    frames = positions(pydicom.dcmread(BytesIO(dicom_seg.segmentations(prediction)["flair"])))
+    assert len(frames) > 3
+    for k in range(5):
+        wanted = prediction.mask[:, :, k].T
+        np.testing.assert_array_equal(frames.get((-20.0, -30.0, 4.0 * k), np.zeros_like(wanted)), wanted)
 
 
 def test_a_series_without_a_frame_of_reference_is_one_sentence(pydicom: Any, tmp_path: Path) -> None:

@@ -125,10 +125,12 @@ def _encoded(prediction: Prediction, sequence: str, path: Path, *, keep_ids: boo
 def _source(path: Path, *, keep_ids: bool) -> Any:
     """Return a DICOM file's header with nothing but what the segmentation needs."""
     pydicom = import_module("pydicom")
-    read = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*GEOMETRY, *IDS])
+    # A file without preamble and meta header is known to be DICOM: read_series has read it.
+    read = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*GEOMETRY, *IDS], force=True)
     found = pydicom.Dataset()
     found.file_meta = pydicom.dataset.FileMetaDataset()
-    found.file_meta.TransferSyntaxUID = read.file_meta.TransferSyntaxUID
+    implicit = pydicom.uid.ImplicitVRLittleEndian  # DICOM's default, where the file has no meta header
+    found.file_meta.TransferSyntaxUID = read.file_meta.get("TransferSyntaxUID", implicit)
     for name in GEOMETRY:
         if name in read:
             found.add(read[name])
