@@ -59,7 +59,7 @@ def report_html(prediction: Prediction, name: str, others: Collection[Prediction
         facts=key_facts(prediction), steps=preparation(prediction), moves=moves(prediction),
         provenance=provenance(prediction), top=top_views(prediction, scene, layers),
         scale=layers.scale, bars=_bars(prediction, scene), size=(WIDTH, HEIGHT), gradient=_gradient(),
-        slices=[{"item": item, "z": scene.at_height(item.height_mm)} for item in prediction.slices],
+        slices=[{"item": item, "z": scene.slice_of(item)} for item in prediction.slices],
         coarse="" if scene.steps == (1, 1, 1) else " × ".join(map(str, scene.steps)),
         thumbnail=thumbnail(prediction, scene, layers), data=_data(prediction, scene, scans, maps),
         script=script, style=style, script_hash=hash_of(script), style_hash=hash_of(style),
@@ -83,9 +83,7 @@ def _data(
     prediction: Prediction, scene: Scene, scans: list[dict[str, Any]], maps: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return what the script needs beside the volumes."""
-    slices = [
-        {"z": scene.at_height(item.height_mm), "slice": item.slice, "score": item.score} for item in prediction.slices
-    ]
+    slices = [{"z": scene.slice_of(item), "slice": item.slice, "score": item.score} for item in prediction.slices]
     keys = ("id", "marks", "label", "low", "high", "levels", "threshold", "clusters", "start", "facts")
     return {
         "shape": scene.shape, "spacing": scene.spacing, "start": scene.start, "steps": scene.steps,
@@ -119,7 +117,7 @@ def _bars(prediction: Prediction, scene: Scene) -> list[dict[str, Any]]:
         found.append(
             {
                 "x": f"{i * step:.2f}", "y": f"{HEIGHT - tall:.2f}", "width": f"{max(step - 1, 0.5):.2f}",
-                "wide": f"{step:.2f}", "height": f"{tall:.2f}", "z": scene.at_height(item.height_mm),
+                "wide": f"{step:.2f}", "height": f"{tall:.2f}", "z": scene.slice_of(item),
                 "kind": "top" if i in top else "plain" if item.counted else "little",
                 "title": f"slice {item.slice}: {item.score:.4g}",
             }

@@ -34,7 +34,7 @@ def top_views(prediction: Prediction, scene: Scene, layers: MapLayers) -> list[V
     found = []
     for index in top_slices(prediction):
         item = prediction.slices[index]
-        z = scene.at_height(item.height_mm)
+        z = scene.slice_of(item)
         greys = [(SHORT[name], tiles.png_uri(_grey(scene, name, z, TILE))) for name in scene.scans]
         found.append(View(item, (*greys, ("anomaly map", slice_with_map(prediction, scene, layers, z, TILE)))))
     return found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float, Float32, Shaped, UInt8
 
-    from anyadbench.predict.prediction import Prediction
+    from anyadbench.predict.prediction import Prediction, SliceScore
 
 MARGIN = 2
 """Voxels kept around what the scans show."""
@@ -123,11 +123,17 @@ class Scene:
         x, y, z = (int(v) for v in np.clip(np.rint(there[:3]), 0, np.array(self.shape) - 1))
         return x, y, z
 
-    def at_height(self, height_mm: float) -> int:
-        """Return the drawn axial slice whose centre is nearest to a world height."""
+    def slice_of(self, item: SliceScore) -> int:
+        """Return the drawn axial slice that shows a scored slice.
+
+        The two are of one stack, unless the scored slices are tilted against the file's: then it is the one with the
+        nearest height at its centre.
+        """
         x, y, z = self.shape
+        if item.file_index is not None:
+            return int(np.clip((item.slice - self.start[2]) // self.steps[2], 0, z - 1))
         centre = self.affine @ np.array([(x - 1) / 2, (y - 1) / 2, 0, 1])
-        return int(np.clip(round((height_mm - centre[2]) / self.affine[2, 2]), 0, z - 1))
+        return int(np.clip(round((item.height_mm - centre[2]) / self.affine[2, 2]), 0, z - 1))
 
     def coarser(self, array: Shaped[np.ndarray, "X Y Z"], join: Callable[..., Any]) -> np.ndarray:
         """Return the drawn part of an array on the first input's grid; ``join`` makes one voxel of several."""

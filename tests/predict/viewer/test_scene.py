@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from viewer_fixture import SHAPE, a_prediction
 
-from anyadbench.predict.viewer.scene import MAX_VOXELS, UNNUMBERED, Layer, encode, map_layers, scene_of
+from anyadbench.predict.viewer.pictures import TILE, slice_with_map, top_views
+from anyadbench.predict.viewer.scene import MAX_VOXELS, UNNUMBERED, Layer, encode, lps, map_layers, scene_of
 
 
 def real(layer: Layer) -> np.ndarray:
@@ -59,6 +60,34 @@ def test_the_peak_of_each_cluster_is_at_its_drawn_voxel(codes: str) -> None:
         there = scene.affine @ [*at, 1]
         np.testing.assert_allclose(there[:3], cluster.peak_mm, atol=1e-3)
         np.testing.assert_allclose((scene.to_file @ [*at, 1])[:3], cluster.peak_index, atol=1e-6)
+
+
+@pytest.mark.parametrize(("codes", "most"), [("RAS", 16_000_000), ("LPI", 16_000_000), ("RAS", 5_000)])
+def test_an_oblique_scan_shows_the_scored_slices_themselves(codes: str, most: int) -> None:
+    whole = a_prediction(codes)
+    angle = np.deg2rad(14)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    front = np.zeros(SHAPE, bool)
+    front[:, 40:] = True  # what is drawn lies off the centre of the slices
+    front = front if codes == "RAS" else front[:, ::-1]
+    oblique = turn @ whole.affine
+    brain = whole.brain & front
+    array = lps(np.where(brain, whole.map + 1, 0), whole.affine).astype(np.float32)
+    centre = np.array([(SHAPE[0] - 1) / 2, (SHAPE[1] - 1) / 2])
+    volume = whole.volumes["flair"]
+    volume = replace(volume, array=array, affine=turn @ volume.affine, native_affine=oblique)
+    heights = [(volume.affine @ [*centre, item.slice, 1])[2] for item in whole.slices]
+    slices = tuple(replace(item, height_mm=float(h)) for item, h in zip(whole.slices, heights, strict=True))
+    prediction = replace(whole, affine=oblique, brain=brain, slices=slices, volumes={"flair": volume})
+    scene = scene_of(prediction, max_voxels=most)
+    layers = map_layers(prediction, scene)
+    assert (scene.steps == (1, 1, 1)) == (most > 5_000)
+    for view in top_views(prediction, scene, layers):
+        z = (view.item.slice - scene.start[2]) // scene.steps[2]
+        assert dict(view.pictures)["anomaly map"] == slice_with_map(prediction, scene, layers, z, TILE)
+    tilted = replace(slices[5], file_index=None)
+    assert scene.slice_of(tilted) != scene.slice_of(slices[5])  # its own stack has other heights
 
 
 @pytest.mark.parametrize("most", [30_000, 8_000])
