@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from anyadbench.data.trees.problems import BadFile
 from anyadbench.data.trees.readers.dicom_frames import Frame, frames_of
 from anyadbench.data.trees.readers.dicom_header import START, Header, begins_as_dicom, read_header
 from anyadbench.errors import UserError
-from anyadbench.names import is_junk, plain_path
+from anyadbench.names import is_junk, plain_path, readable
 from anyadbench.predict.series.pictures import DCM2NIIX, check_pictures, scale
 from anyadbench.predict.series.stack import Place, pixel_size, shown, stack_of
 
@@ -28,10 +28,11 @@ _THICKNESS, _BETWEEN = 0x00180050, 0x00180088
 _IMAGE_TYPE, _SERIES, _MODALITY = 0x00080008, 0x0020000E, 0x00080060
 
 
-def read_series(folder: Path, member: Path | None = None) -> Any:
+def read_series(folder: Path, member: Path | None = None, said: Callable[[str], object] = lambda text: None) -> Any:
     """Return the one DICOM series in a folder as a NIfTI image; compressed and rescaled files are decoded.
 
-    ``member`` is a file of the wanted series, where the folder has several.
+    ``member`` is a file of the wanted series, where the folder has several. Damaged files beside it are then left out,
+    because nothing shows that they belong to the series; ``said`` is called with a predicate about that.
 
     Raises:
         UserError: If SimpleITK is not installed, the folder contains no series, several, or a damaged one, or its
@@ -39,7 +40,7 @@ def read_series(folder: Path, member: Path | None = None) -> Any:
     """
     itk = _itk(folder)
     with plain_path(folder) as plain:
-        return _read(itk, folder, plain, member)
+        return _read(itk, folder, plain, member, said)
 
 
 def series_stack(path: Path) -> tuple[list[Path], list[int]]:
@@ -87,8 +88,8 @@ def _itk(folder: Path) -> Any:
     return itk
 
 
-def _read(itk: Any, folder: Path, plain: str, member: Path | None) -> Any:
-    headers = _headers(folder, Path(plain), member)
+def _read(itk: Any, folder: Path, plain: str, member: Path | None, said: Callable[[str], object]) -> Any:
+    headers = _headers(folder, Path(plain), member, said)
     names = list(headers)
     frames = frames_of(headers[names[0]]) if len(names) == 1 else []
     check_pictures(folder, headers, len(frames))
@@ -129,27 +130,47 @@ def _image(array: Shaped[np.ndarray, "z y x"], affine: Float[np.ndarray, "4 4"])
     return nibabel.nifti1.Nifti1Image(turned, _TO_RAS @ affine)  # type: ignore[no-untyped-call]
 
 
-def _headers(folder: Path, plain: Path, member: Path | None) -> dict[str, Header]:
-    """Return the headers of the one series in a folder by path; files without pixels are left out.
-
-    Raises:
-        BadFile: If there is no series, several, one of another modality than MR, a mosaic, or a damaged file.
-    """
+def _readable(folder: Path, plain: Path) -> tuple[dict[str, Header], dict[Path, str]]:
+    """Return the headers of the files with pixels, and the names of the damaged files with their causes."""
     found: dict[str, Header] = {}
+    damaged: dict[Path, str] = {}
     for path in sorted(plain.iterdir()):
         if is_junk(path.name) or not path.is_file():
             continue
         try:
             header = read_header(path)
         except ValueError as error:
-            raise BadFile(folder, f"contains the damaged file {path.name} ({error})", "copy the series again") from None
+            name = path.name if plain == folder else path.resolve().name
+            damaged[path.resolve()] = f"{readable(name)} ({error})"
+            continue
         if header is not None:
             found[str(path)] = header
+    return found, damaged
+
+
+def _headers(
+    folder: Path, plain: Path, member: Path | None, said: Callable[[str], object] = lambda text: None
+) -> dict[str, Header]:
+    """Return the headers of the one series in a folder by path; files without pixels are left out.
+
+    Raises:
+        BadFile: If there is no series, several, one of another modality than MR, a mosaic, or a damaged file.
+    """
+    found, damaged = _readable(folder, plain)
     series = {header.text(_SERIES) for header in found.values()}
+    same = plain if member is None else member.resolve()  # in the folder of links, it has another name
     if member is not None:
-        same = member.resolve()  # names differ where the folder is read through links with plain names
         series &= {header.text(_SERIES) for name, header in found.items() if Path(name).resolve() == same}
         found = {name: header for name, header in found.items() if header.text(_SERIES) in series}
+    if damaged and (member is None or not series):
+        name = damaged.get(same) or next(iter(damaged.values()))
+        raise BadFile(folder, f"contains the damaged file {name}", "copy the series again")
+    if damaged:
+        more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+        said(
+            f"lies beside the damaged file {next(iter(damaged.values()))}{more}, whose series is unknown and which is "
+            "left out"
+        )
     if len(series) != 1:
         many = f"{len(series)} DICOM series" if series else f"no DICOM series{_misnamed(plain)}"
         fix = "give the folder of one series, or a file of it"

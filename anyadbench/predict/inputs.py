@@ -34,7 +34,7 @@ class Input:
         header: NIfTI header of the file, used for output on its grid; ``None`` if there is none (MGH).
         where: Path, or ``array``.
         background: The constant value outside the brain, which was subtracted because training has 0 there.
-        notes: What was repaired in it, as predicates of a sentence about the scan.
+        notes: What was repaired in it or left out beside it, as predicates of a sentence about the scan.
     """
 
     sequence: str
@@ -100,7 +100,7 @@ def read_input(
         cause = f"has no value above 0 (its lowest is {array.min():g}), so it shows no brain"
         raise BadFile(found.volume.path, cause, "give the scan as the scanner produced it")
     dust = settled.notes[-1:] if settled.dust else []
-    notes = (*found.volume.notes, *dust)
+    notes = (*found.notes, *found.volume.notes, *dust)
     return replace(found, volume=settled.volume, background=settled.value, notes=notes)
 
 
@@ -191,8 +191,9 @@ def _from_path(sequence: str, path: Path) -> Input:
         if path.is_dir() or is_dicom(path):
             from anyadbench.predict.dicom import read_series
 
-            image = read_series(path) if path.is_dir() else read_series(path.parent, path)
-            return Input(sequence, volume_of(image, str(path)), None, str(path))
+            said: list[str] = []
+            image = read_series(path) if path.is_dir() else read_series(path.parent, path, said.append)
+            return Input(sequence, volume_of(image, str(path)), None, str(path), notes=tuple(said))
         if path.exists() and not path.is_file():
             raise BadFile(
                 path, "is neither a file nor a folder, but a pipe or a device", "save the scan to a file first"

@@ -18,7 +18,7 @@ import anyadbench
 from anyadbench.data.trees.readers.dicom_header import read_header
 from anyadbench.data.trees.volume import read_volume, volume_of
 from anyadbench.errors import UserError
-from anyadbench.predict.dicom import read_series
+from anyadbench.predict.dicom import read_series, series_stack
 from anyadbench.predict.inputs import read_input
 from anyadbench.predict.series.stack import Place, stack_of
 
@@ -221,8 +221,34 @@ def test_a_file_of_a_series_names_it_where_a_folder_has_several(tiny_phantom: Pa
 def test_a_file_of_a_series_is_found_among_names_that_are_not_utf8(tmp_path: Path, folder: str, beside: str) -> None:
     source = nibabel.nifti1.Nifti1Image(np.arange(60, dtype=np.int16).reshape(5, 4, 3), LPS)
     other = nibabel.nifti1.Nifti1Image(np.ones((5, 4, 3), np.int16), LPS)
-    write_series(source, tmp_path / folder, "1.2.3.4")
-    write_series(other, tmp_path / folder, "1.2.3.5")
+    write_series(source, tmp_path / "written", "1.2.3.4")  # SimpleITK aborts for a path that is not UTF-8
+    write_series(other, tmp_path / "written", "1.2.3.5")
+    (tmp_path / "written").rename(tmp_path / folder)
     (tmp_path / folder / beside).write_text("no DICOM")
     found = read_input("flair", tmp_path / folder / "1.2.3.4_001.dcm")
     np.testing.assert_array_equal(found.volume.array, np.asarray(source.dataobj))
+
+
+def test_a_damaged_file_beside_a_series_is_left_out_with_a_note(tmp_path: Path) -> None:
+    source = nibabel.nifti1.Nifti1Image(np.arange(60, dtype=np.int16).reshape(5, 4, 3), LPS)
+    write_series(source, tmp_path, "1.2.3.4")
+    write_series(source, tmp_path, "1.2.3.5")
+    for number in (0, 2):
+        other = tmp_path / f"1.2.3.5_00{number}.dcm"
+        other.write_bytes(other.read_bytes()[:-8])
+    wanted = tmp_path / "1.2.3.4_001.dcm"
+    found = read_input("flair", wanted)
+    np.testing.assert_array_equal(found.volume.array, np.asarray(source.dataobj))
+    (note,) = found.notes
+    assert note.startswith("lies beside the damaged file 1.2.3.5_000.dcm (its element 7fe0,0010 claims more bytes than")
+    assert note.endswith(") and 1 more, whose series is unknown and which is left out")
+    assert len(series_stack(wanted)[0]) == 3
+    with pytest.raises(UserError, match=r"contains the damaged file 1\.2\.3\.5_002\.dcm .* copy the series again"):
+        read_series(tmp_path, tmp_path / "1.2.3.5_002.dcm")
+    with pytest.raises(UserError, match=r"contains the damaged file 1\.2\.3\.5_000\.dcm .* copy the series again"):
+        read_series(tmp_path)
+    write_series(nibabel.nifti1.Nifti1Image(np.ones((5, 4, 6), np.int16), LPS), tmp_path, "1.2.3.4")
+    gap = tmp_path / "1.2.3.4_003.dcm"
+    gap.write_bytes(gap.read_bytes()[:-8])
+    with pytest.raises(UserError, match="has two neighbouring slices 2 mm apart, while others are 1 mm apart"):
+        read_input("flair", wanted)
