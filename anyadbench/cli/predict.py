@@ -106,7 +106,7 @@ def predict(
 
     if not single:
         check_index(out)
-    ahead = Ahead(predictor, patients, plan)
+    ahead = Ahead(predictor, patients, plan, wanted=partial(_is_left, predictor, settings, options, plan, out))
     outcomes: list[Outcome] = []
     pace = Pace(0, time.monotonic(), 0, len(patients), time.monotonic())
     for note in predictor.notes:
@@ -263,6 +263,28 @@ def _alone(error: Exception) -> Exception:
     return UserError(sentence_of(error)) if isinstance(error, (OSError, NotFinite)) else error
 
 
+def _request(predictor: Predictor, patient: Patient, settings: Settings, options: dict[str, Any], plan: Plan) -> str:
+    """Return the hash of everything that the patient's files depend on."""
+    from anyadbench.predict.batch import request_hash
+
+    subsets = options["subsets"]
+    asked = [*settings.hashed, *([subsets] if subsets else []), *([] if plan.idle else [str(plan)])]
+    asked += [name for name in ("dicom_seg", "dicom_ids") if options[name]]
+    return request_hash(patient, predictor, asked)
+
+
+def _is_left(
+    predictor: Predictor, settings: Settings, options: dict[str, Any], plan: Plan, out: Path, patient: Patient
+) -> bool:
+    """Whether a patient of a batch has still to be predicted; one whose files the system refuses will fail."""
+    from anyadbench.predict.batch import is_done
+
+    try:
+        return not is_done(out / patient.name, _request(predictor, patient, settings, options, plan))
+    except OSError:
+        return False
+
+
 def _one(
     predictor: Predictor,
     patient: Patient,
@@ -276,7 +298,7 @@ def _one(
     from anyadbench.cli.output import clean
     from anyadbench.files import read_json
     from anyadbench.launch.progress import Display
-    from anyadbench.predict.batch import is_done, request_hash
+    from anyadbench.predict.batch import is_done
     from anyadbench.predict.findings.sentences import top_line
     from anyadbench.predict.segments.dicom_seg import check_seg, segmentations
     from anyadbench.predict.viewer.subsets import with_subsets
@@ -284,10 +306,7 @@ def _one(
 
     if patient.problem:
         raise UserError(clean(patient.problem))
-    subsets = options["subsets"]
-    asked = [*settings.hashed, *([subsets] if subsets else []), *([] if ahead.plan.idle else [str(ahead.plan)])]
-    asked += [name for name in ("dicom_seg", "dicom_ids") if options[name]]
-    request = request_hash(patient, predictor, asked)
+    request = _request(predictor, patient, settings, options, ahead.plan)
     before = is_done(folder, request)
     if not before:
         check_folder(folder)  # fail before the work, not after it
@@ -303,7 +322,7 @@ def _one(
             }
             prepared = ahead.get(patient, lambda text: display.progress(0, 0, f"{label}: {text}"))
             prediction = predictor.predict(patient.scans, prepare=prepared, **chosen)
-            prediction, others = with_subsets(prediction, predictor, subsets, **chosen)
+            prediction, others = with_subsets(prediction, predictor, options["subsets"], **chosen)
             segments = segmentations(prediction, keep_ids=options["dicom_ids"]) if options["dicom_seg"] else {}
             write_prediction(prediction, folder, patient.name, request, others, segments)
     scores = read_json(folder / SCORES)

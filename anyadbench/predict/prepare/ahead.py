@@ -34,12 +34,19 @@ class Ahead:
         plan: Steps of preparation.
         workers: Processes; by default one per core that the machine's memory allows, and none for one patient, a plan
             without steps, or a GPU, which patients would share.
+        wanted: Whether a patient will be asked for; one who was predicted before will not.
     """
 
     def __init__(
-        self, predictor: Predictor, patients: Sequence[Patient], plan: Plan, workers: int | None = None
+        self,
+        predictor: Predictor,
+        patients: Sequence[Patient],
+        plan: Plan,
+        workers: int | None = None,
+        wanted: Callable[[Patient], bool] = lambda patient: True,
     ) -> None:
         self.plan = plan
+        self._wanted = wanted
         self._predictor = predictor
         self._left = [patient for patient in patients if not patient.problem]
         self._made: dict[str, Future[Any]] = {}
@@ -60,8 +67,10 @@ class Ahead:
         if not self._workers:
             return self._predictor.prepare(patient.scans, self.plan, said=said)
         place = next((n for n, other in enumerate(self._left) if other.name == patient.name), len(self._left))
-        others = self._left[place + 1 : place + self._workers]
         self._left = self._left[place + 1 :]
+        others = self._next()
+        for name in self._made.keys() - {patient.name, *(other.name for other in others)}:
+            self._made.pop(name).cancel()  # nobody asked for it: its patient failed before
         said("preparing")
         try:
             for other in [patient, *others]:
@@ -75,6 +84,17 @@ class Ahead:
             raise found
         prepared: Prepared = found
         return prepared
+
+    def _next(self) -> list[Patient]:
+        """Return the patients that are made ahead, and forget those before them who will not be asked for."""
+        found: list[Patient] = []
+        while len(found) < min(self._workers - 1, len(self._left)):
+            other = self._left[len(found)]
+            if other.name in self._made or self._wanted(other):
+                found.append(other)
+            else:
+                self._left.remove(other)
+        return found
 
     def _again(self, patient: Patient) -> Any:
         """Prepare a patient alone in new processes; those made ahead are started again when they are asked for.
