@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -25,7 +26,7 @@ _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 _POSITION, _ORIENTATION, _SPACING = 0x00200032, 0x00200037, 0x00280030
 _THICKNESS, _BETWEEN = 0x00180050, 0x00180088
-_IMAGE_TYPE, _SERIES, _MODALITY = 0x00080008, 0x0020000E, 0x00080060
+_IMAGE_TYPE, _SERIES, _MODALITY, _B_VALUE = 0x00080008, 0x0020000E, 0x00080060, 0x00189087
 
 
 def read_series(folder: Path, member: Path | None = None, said: Callable[[str], object] = lambda text: None) -> Any:
@@ -72,8 +73,16 @@ def read_tags(path: Path, wanted: Sequence[str]) -> dict[str, str] | None:
     header = read_header(path)
     if header is None:
         return None
-    found = {tag: header.text(int(tag.replace("|", ""), 16)) for tag in wanted}
+    found = {tag: _text(header, int(tag.replace("|", ""), 16)) for tag in wanted}
     return {tag: text for tag, text in found.items() if text}
+
+
+def _text(header: Header, tag: int) -> str:
+    """Return an element as text; the b-value is stored as a binary number."""
+    value = header.items.get(tag)
+    if tag == _B_VALUE and isinstance(value, bytes) and len(value) == 8:
+        return f"{struct.unpack('<d', value)[0]:g}"
+    return header.text(tag)
 
 
 def _itk(folder: Path) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_fixture import short, write_slice
+from dicom_fixture import short, text, write_slice
 
 from anyadbench.errors import UserError
 from anyadbench.predict.prepare.kinds import kind_of_text, kind_of_timing, kinds_of_text, no_sequence
@@ -313,3 +314,17 @@ def test_texts_of_a_series_cannot_control_the_terminal_and_every_option_is_liste
         recognise(tmp_path)
     assert str(raised.value).isprintable() and "[2Jhead" in str(raised.value)
     assert all(f"--{name}" in str(raised.value) for name in SEQUENCES)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_a_b_value_is_read_as_the_number_that_it_is(tmp_path: Path, implicit: bool) -> None:
+    def series(name: str, *values: float) -> Path:
+        for k, value in enumerate(values):
+            more = {0x0008103E: text("series 7", b"LO"), 0x00189087: (b"FD", struct.pack("<d", value))}
+            write_slice(tmp_path / name / f"{k}.dcm", PICTURE, 4.0 * k, more, implicit=implicit)
+        return tmp_path / name
+
+    assert set(recognise(series("dwi", 1000.0, 1000.0))) == {"dwi"}
+    for name, values in (("none", (0.0, 0.0)), ("several", (0.0, 1000.0))):
+        with pytest.raises(UserError, match="no sequence was recognised in it"):
+            recognise(series(name, *values))
