@@ -33,10 +33,13 @@ def calibrate(cell: Path, out: Path, as_json: bool, traceback: bool, **options: 
     alarm that at most 5 % of normals set off. 'anyadbench predict --calibration' uses the result. The same command
     resumes where it stopped. For research use only; not a medical device.
     """
+    from anyadbench.cli.output import clean
     from anyadbench.predict.findings.normals_given import given_normals
 
-    patients, source = given_normals(options["normals"], options["dataset"], options["table"])
-    from anyadbench.cli.output import clean
+    def said(text: str) -> None:
+        click.echo(clean(text), err=True)
+
+    patients, source = given_normals(options["normals"], options["dataset"], options["table"], said)
     from anyadbench.cli.predict import NO_PATIENTS_FAULT, load_predictor, sentence_of
     from anyadbench.launch.progress import Display
     from anyadbench.predict.findings.calibrate import Calibrator

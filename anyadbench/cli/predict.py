@@ -199,14 +199,14 @@ def _patients(
         raise UserError(f"{cause}; give scans of one patient ({options_of}), or --scan, --data, or --table.")
     if options["dataset"] and not options["data"]:
         raise UserError("--dataset names the layout of --data; give --data too, or leave it out.")
+    from anyadbench.cli.output import clean
     from anyadbench.predict.batch import Patient, from_folder, from_table
 
     if options["data"]:
-        return from_folder(options["data"], options["dataset"])
+        return from_folder(options["data"], options["dataset"], said=lambda text: click.echo(clean(text), err=True))
     if options["table"]:
         return from_table(options["table"])
     if options["scan"]:
-        from anyadbench.cli.output import clean
         from anyadbench.predict.prepare.recognise import recognise
 
         asked = _ask if sys.stdin.isatty() and sys.stderr.isatty() else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anyadbench.data.phantom.embedded import EMBEDDED
-from anyadbench.data.trees.problems import errors
+from anyadbench.data.trees.problems import Problem, errors
 from anyadbench.data.trees.reader import reader_of
 from anyadbench.data.trees.survey import survey
 from anyadbench.errors import UserError
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 """Version of what a patient's files say; raise it whenever that changes. 2: no score where no slice counts."""
+
+_SHOWN = 20
+"""Files of a folder that are named because they are left out or doubtful."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,16 @@ def from_table(path: Path) -> list[Patient]:
     return list(patients.values())
 
 
-def from_folder(folder: Path, dataset: str | None, option: str = "--data") -> list[Patient]:
+def from_folder(
+    folder: Path,
+    dataset: str | None,
+    option: str = "--data",
+    said: Callable[[str], object] = lambda text: None,
+) -> list[Patient]:
     """Find the patients of a folder in a known layout; segmentations are neither needed nor read.
 
-    ``option`` is the one that named the folder.
+    ``option`` is the one that named the folder; ``said`` is called with a sentence for each of the first files that are
+    left out or doubtful, and one for the number of the others.
 
     A patient with faulty files, such as two for one sequence, is listed with the problem and not left out.
 
@@ -96,11 +105,12 @@ def from_folder(folder: Path, dataset: str | None, option: str = "--data") -> li
     layout = find_layout(dataset) if dataset else _guess(folder, option)
     if not reader_of(layout).for_prediction or layout.channels:
         raise UserError(
-            f"{option} {folder}: the layout {layout.name} has no volume per sequence; give the files in a --table."
+            f"{option} {folder}: the layout {layout.name} has no NIfTI volume per sequence; give NIfTI files in a "
+            "--table."
         )
-    # A scan without a segmentation is a fault in a benchmark's tree, but the normal case for prediction.
-    found = survey(folder, _without_segmentation(layout))
+    found = survey(folder, _for_prediction(layout))
     patients = {scan.scan: Patient(scan.scan, dict(scan.files), subject=scan.subject) for scan in found.scans}
+    _say([each for each in found.problems if each.severity != "error"], f"{option} {folder}", said)
     for problem in errors(found.problems):
         name = problem.scan or readable(Path(problem.file).name)
         patients.setdefault(name, Patient(name, {}, problem.sentence))
@@ -111,8 +121,16 @@ def from_folder(folder: Path, dataset: str | None, option: str = "--data") -> li
     return [replace(patient, scan=patient.name) if patient.subject else patient for patient in listed]
 
 
-def _without_segmentation(layout: Layout) -> Layout:
-    return replace(layout, healthy=True)
+def _for_prediction(layout: Layout) -> Layout:
+    """Return a layout under which neither a segmentation nor a sequence is missed: a patient may have any of them."""
+    return replace(layout, healthy=True, expected=())
+
+
+def _say(warnings: list[Problem], given: str, said: Callable[[str], object]) -> None:
+    for warning in warnings[:_SHOWN]:
+        said(f"{given}: {warning.sentence}")
+    if (more := len(warnings) - _SHOWN) > 0:
+        said(f"{given}: there are {more} more of such files; 'anyadbench data verify' lists all.")
 
 
 def _guess(folder: Path, option: str) -> Layout:
@@ -122,7 +140,7 @@ def _guess(folder: Path, option: str) -> Layout:
         if again:
             continue
         try:
-            fits = reader_of(layout).for_prediction and survey(folder, _without_segmentation(layout))
+            fits = reader_of(layout).for_prediction and survey(folder, _for_prediction(layout))
         except UserError:
             continue
         if fits:

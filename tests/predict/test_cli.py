@@ -17,6 +17,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from trees import make_tree
 
 import anyadbench
 from anyadbench.cli import main
@@ -194,10 +195,12 @@ def test_a_patient_with_two_files_for_one_sequence_is_named_and_fails(
         shutil.copy(scan_path(tiny_phantom, scan, "flair"), tree / scan)
     image = nibabel.load(scan_path(tiny_phantom, "Phantom_001_1", "flair"))
     nibabel.save(image, tree / "Phantom_001_1" / "Phantom_001_1_flair.nii")
+    nibabel.save(image, tree / "Phantom_002_1" / "flair.nii.gz")
     done = predict("--cell", trained_cells["pixelstats"], "--data", tmp_path / "tree", "--out", tmp_path / "out")
     assert done.returncode == 1
     assert "1/2 Phantom_001_1: HGG/Phantom_001_1/Phantom_001_1_flair.nii and HGG/" in done.stderr
     assert "are both flair of Phantom_001_1; keep one of them" in done.stderr
+    assert f"--data {tmp_path / 'tree'}: HGG/Phantom_002_1/flair.nii.gz does not match the file names of" in done.stderr
     assert "1 of 2 patients could not be predicted: Phantom_001_1." in done.stderr
     assert failures(tmp_path / "out") == {"Phantom_001_1": True, "Phantom_002_1": False}
 
@@ -436,8 +439,35 @@ def test_folders_that_fit_no_layout_or_have_no_volumes_are_refused(tmp_path: Pat
 
     with pytest.raises(UserError, match="fits no layout; name one with --dataset, or list the files in a --table"):
         from_folder(tmp_path, None)
-    with pytest.raises(UserError, match="layout msd01 has no volume per sequence; give the files in a --table"):
+    with pytest.raises(UserError, match="layout msd01 has no NIfTI volume per sequence; give NIfTI files in a --table"):
         from_folder(tmp_path, "msd01")
+
+
+def test_files_that_a_folder_leaves_out_are_named(tmp_path: Path) -> None:
+    from anyadbench.predict.findings.normals_given import given_normals
+
+    tree = make_tree("brats2018", tmp_path / "tree", 1, (20, 16, 8))
+    scan = next(tree.rglob("*_flair.nii.gz"))
+    (scan.parent / scan.name.replace("_flair", "_t2")).unlink()  # a sequence may be missing
+    for number in range(25):
+        shutil.copy(scan, scan.with_name(f"copy{number:02d}.nii.gz"))
+    said: list[str] = []
+    (patient,), _ = given_normals(tree, None, None, said.append)
+    assert patient.scans.keys() == {"flair", "t1", "t1ce"} and len(said) == 21
+    assert said[0].startswith(
+        f"--normals {tree}: HGG/{scan.parent.name}/copy00.nii.gz does not match the file names of "
+    )
+    assert said[-1] == f"--normals {tree}: there are 5 more of such files; 'anyadbench data verify' lists all."
+
+
+def test_oasis_is_refused_because_its_files_say_nothing_about_their_axes(tmp_path: Path) -> None:
+    from anyadbench.predict.batch import from_folder
+
+    tree = make_tree("oasis", tmp_path / "tree", 2)
+    with pytest.raises(UserError, match="the layout oasis has no NIfTI volume per sequence; give NIfTI files in a --"):
+        from_folder(tree, "oasis")
+    with pytest.raises(UserError, match="fits no layout; name one with --dataset"):
+        from_folder(tree, None)
 
 
 @pytest.mark.parametrize(

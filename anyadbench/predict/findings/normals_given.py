@@ -8,11 +8,16 @@ from anyadbench.errors import UserError
 from anyadbench.predict.batch import Patient, from_folder, from_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
-def given_normals(folder: Path | None, dataset: str | None, table: Path | None) -> tuple[list[Patient], str]:
+def given_normals(
+    folder: Path | None, dataset: str | None, table: Path | None, said: Callable[[str], object] = lambda text: None
+) -> tuple[list[Patient], str]:
     """Return the scans of a folder in a known layout, or of a table, and the name of the source.
+
+    ``said`` is called with a sentence for each file of a folder that is left out.
 
     Raises:
         UserError: If both or neither are given, or it cannot be read.
@@ -23,6 +28,6 @@ def given_normals(folder: Path | None, dataset: str | None, table: Path | None) 
     if dataset and folder is None:
         raise UserError("--dataset names the layout of --normals; give --normals too, or leave it out.")
     if folder is not None:
-        return from_folder(folder, dataset, "--normals"), dataset or folder.name
+        return from_folder(folder, dataset, "--normals", said), dataset or folder.name
     assert table is not None
     return from_table(table), table.name

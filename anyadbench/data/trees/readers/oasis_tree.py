@@ -30,6 +30,7 @@ class OasisReader(NiftiReader):
 
     name = "oasis"
     suffixes = (".hdr",)
+    for_prediction = False  # without this reader, nothing says how the axes of an Analyze file lie
 
     def find(self, matches: Sequence[Match], layout: Layout, root: Path) -> Survey:
         """Sort files into scans; people with a dementia rating above 0 are left out.
