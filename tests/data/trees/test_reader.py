@@ -169,9 +169,7 @@ def test_prediction_takes_only_files_that_it_reads(tmp_path: Path, monkeypatch: 
     known = {"broken": replace(array_layout("no_such_package:READER"), name="broken"), "shelf": array_layout(PATH)}
     monkeypatch.setattr("anyadbench.predict.batch.find_layout", known.__getitem__)
     monkeypatch.setattr("anyadbench.predict.batch.all_layouts", lambda: {**known, **LAYOUTS})
-    with pytest.raises(
-        UserError, match="the layout shelf has no NIfTI volume per sequence; give NIfTI files in"
-    ):
+    with pytest.raises(UserError, match="the layout shelf has no NIfTI volume per sequence; give NIfTI files in"):
         from_folder(tree, "shelf")
     with pytest.raises(UserError, match="fits no layout"):
         from_folder(tree, None)
