@@ -17,7 +17,7 @@ from anyadbench.hashing import stable_hash
 from anyadbench.names import entries, readable
 from anyadbench.plugins import all_layouts, find_layout
 from anyadbench.predict.inputs import is_dicom
-from anyadbench.predict.write import CLUSTERS, MAP, MASK, REPORT, read_scores
+from anyadbench.predict.write import MAP, read_scores
 from anyadbench.sequences import SEQUENCES
 from anyadbench.tables import read_table
 from anyadbench.version import __version__
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from anyadbench.predict.predictor import Predictor
 
 
-FORMAT = 2
-"""Version of what a patient's files say; raise it whenever that changes. 2: no score where no slice counts."""
+FORMAT = 3
+"""Version of what a patient's files say; raise it whenever that changes. 2: no score where no slice counts; 3: the
+names of all files."""
 
 _SHOWN = 20
 """Files of a folder that are named because they are left out or doubtful."""
@@ -179,5 +180,5 @@ def _partner(path: Path) -> list[Path]:
 def is_done(folder: Path, request: str) -> bool:
     """Whether a folder contains the finished prediction of a request, with all its files."""
     scores = read_scores(folder)
-    needed = [MAP, REPORT, *([] if scores.get("volume_above_threshold_ml") is None else [MASK, CLUSTERS])]
+    needed = (MAP, *scores.get("files", ()))
     return scores.get("request") == request and all((folder / name).is_file() for name in needed)

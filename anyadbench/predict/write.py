@@ -70,8 +70,9 @@ def write_prediction(
         files[path] = partial(_write_own, voxels=voxels, array=array)
     files.update({folder / seg_name(sequence): data for sequence, data in (segments or {}).items()})
     files[folder / REPORT] = report.encode("utf-8", "backslashreplace")
+    names = [path.name for path in files]
     files[folder / SCORES] = json_bytes(
-        {**prediction.as_json(), "subsets": subsets, "patient": readable(name), "request": request}
+        {**prediction.as_json(), "subsets": subsets, "patient": readable(name), "files": names, "request": request}
     )
 
     left = [path for path in [*own_files(folder), *seg_files(folder)] if path not in files]

@@ -18,6 +18,7 @@ import nibabel
 import numpy as np
 import pytest
 from trees import make_tree
+from viewer_fixture import a_prediction
 
 import anyadbench
 from anyadbench.cli import main
@@ -376,6 +377,32 @@ def test_what_is_missing_or_asked_otherwise_is_predicted_again(
     assert before("--name", "Anna B.")
     monkeypatch.setattr("anyadbench.predict.predictor.code_hash", lambda *_: "of an edited plugin")
     assert not before("--name", "Anna B.")
+
+
+def test_every_file_of_a_patient_is_needed_to_be_done(tmp_path: Path) -> None:
+    from anyadbench.predict.batch import is_done
+    from anyadbench.predict.inputs import read_inputs
+    from anyadbench.predict.prepare.plan import parse_plan
+    from anyadbench.predict.prepare.prepared import unchanged
+    from anyadbench.predict.write import write_prediction
+
+    plain = a_prediction()
+    images = {
+        name: nibabel.spatialimages.SpatialImage(volume.array, volume.affine) for name, volume in plain.volumes.items()
+    }
+    prediction = a_prediction(preparation=unchanged(read_inputs(images, None), parse_plan("register")))
+    write_prediction(prediction, tmp_path, "anna", "asked", segments={"flair": b"a segmentation"})
+    assert is_done(tmp_path, "asked") and not is_done(tmp_path, "something else")
+    names = {path.name for path in tmp_path.iterdir()} - {"prediction.json"}
+    assert names == {
+        "anomaly.nii.gz", "mask.nii.gz", "clusters.csv", "report.html", "brain.nii.gz", "anomaly_t1.nii.gz",
+        "mask_t1.nii.gz", "brain_t1.nii.gz", "mask_flair.dcm",
+    }  # fmt: skip
+    for name in names:
+        (tmp_path / name).rename(tmp_path / "elsewhere")
+        assert not is_done(tmp_path, "asked"), name
+        (tmp_path / "elsewhere").rename(tmp_path / name)
+    assert is_done(tmp_path, "asked")
 
 
 def test_a_table_is_a_batch_with_paths_beside_it(
