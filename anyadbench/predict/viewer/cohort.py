@@ -61,13 +61,14 @@ def check_index(out: Path) -> None:
     """Check, before any work, that only an earlier list of patients would be replaced.
 
     Raises:
-        UserError: If ``out`` has an ``index.html`` that this program did not write.
+        UserError: If ``out`` has an ``index.html`` that this program did not write, or a table without such a page.
     """
-    path = out / INDEX
-    if path.is_file() and MARK not in _head(path):
+    page = out / INDEX
+    foreign = page if page.is_file() else out / TABLE  # the page is written first
+    if foreign.is_file() and MARK not in _head(page):
         raise UserError(
-            f"{path} was not written by 'anyadbench predict' and would be replaced; give another {OPTION} folder, or "
-            "move the file."
+            f"{foreign} was not written by 'anyadbench predict' and would be replaced; give another {OPTION} folder, "
+            "or move the file."
         )
 
 
@@ -81,8 +82,8 @@ def write_cohort(out: Path, outcomes: Sequence[Outcome]) -> None:
     Raises:
         UserError: If the folder cannot be written.
     """
+    write_text(out / INDEX, cohort_html(out, outcomes), OPTION)  # first: it says whose the table is
     write_text(out / TABLE, _table(outcomes), OPTION)
-    write_text(out / INDEX, cohort_html(out, outcomes), OPTION)
 
 
 def cohort_html(out: Path, outcomes: Sequence[Outcome]) -> str:

@@ -83,6 +83,10 @@ def test_only_a_list_of_this_program_is_replaced(batch: tuple[Path, list[Outcome
         UserError, match=r"index.html was not written by 'anyadbench predict' and would be replaced; give"
     ):
         check_index(tmp_path)
+    (tmp_path / INDEX).unlink()
+    (tmp_path / TABLE).write_text("patient,mine\n")
+    with pytest.raises(UserError, match=r"predictions.csv was not written by 'anyadbench predict' and would be"):
+        check_index(tmp_path)
 
 
 def test_patients_with_several_scans_have_a_column_for_them(batch: tuple[Path, list[Outcome]], tmp_path: Path) -> None:
