@@ -199,6 +199,10 @@ def _patients(
         raise UserError(f"{cause}; give scans of one patient ({options_of}), or --scan, --data, or --table.")
     if options["dataset"] and not options["data"]:
         raise UserError("--dataset names the layout of --data; give --data too, or leave it out.")
+    if name is not None and (options["data"] or options["table"]):
+        raise UserError(
+            f"--name names one patient, and {given[0]} has a name for each of its patients; leave --name out."
+        )
     from anyadbench.cli.output import clean
     from anyadbench.predict.batch import Patient, from_folder, from_table
 

@@ -60,6 +60,7 @@ class MapFolder:
     beside: tuple[str, ...] = ()
     grids: tuple[tuple[int, int], ...] = ()
     notes: list[str] = field(default_factory=list)
+    _noted: set[str] = field(default_factory=set)
     _scores: dict[str, dict[tuple[str, int], float]] = field(default_factory=dict)
     _volumes: OrderedDict[tuple[str, str], Float32[np.ndarray, "z h w"]] = field(default_factory=OrderedDict)
 
@@ -144,7 +145,9 @@ class MapFolder:
         if (label, scan) not in self._volumes:
             volume, lost = read_map(path)
             self._check_grid(scan, volume)
-            self.notes += [f"{path} {note}." for note in volume.notes if not self.notes]
+            if volume.notes and "header" not in self._noted:
+                self._noted.add("header")
+                self.notes += [f"{path} {note}." for note in volume.notes]
             self._note_lost(path, lost)
             self._volumes[label, scan] = volume.axial().astype(np.float32)
             if len(self._volumes) > _VOLUMES:
@@ -201,7 +204,8 @@ class MapFolder:
             raise UserError(f"{bad.file} {bad.cause}; write the map on the scan's grid, with its affine.") from None
 
     def _note_lost(self, path: Path, lost: float) -> None:
-        if lost > LOST and not self.notes:
+        if lost > LOST and "float32" not in self._noted:
+            self._noted.add("float32")
             self.notes.append(
                 f"{path} has scores that differ by less than float32 can hold: {lost:.0%} of a slice's values become "
                 "equal, in this map and perhaps in others; rescale the maps, for example by taking logarithms."

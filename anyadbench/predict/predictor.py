@@ -176,7 +176,8 @@ class Predictor:
         )
         if prediction.patient_score is None:
             return replace(prediction, notes=(*prediction.notes, *unscored_notes(prediction)))
-        volumes_ml = (float(part.sum()) * float(np.prod(reference.spacing)) / 1000 for part in (above, counts))
+        voxel_ml = abs(float(np.linalg.det(reference.affine[:3, :3]))) / 1000  # a leaning stack has no right angles
+        volumes_ml = (float(part.sum()) * voxel_ml for part in (above, counts))
         result = compared(prediction, settings.basis(self.cell, self.own), *volumes_ml)
         return replace(result, alarm=settings.alarm(result))
 

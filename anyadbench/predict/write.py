@@ -111,6 +111,13 @@ def check_folder(folder: Path) -> None:
         )
 
 
+def prediction_files(folder: Path) -> set[Path]:
+    """Return the images that an earlier prediction, finished or not, left in a folder."""
+    if "request" not in read_scores(folder):
+        return set()
+    return {folder / MAP, folder / MASK, *own_files(folder), *seg_files(folder)}
+
+
 def read_scores(folder: Path) -> dict[str, Any]:
     """Return the content of a folder's ``prediction.json``; empty if it is missing or invalid."""
     try:

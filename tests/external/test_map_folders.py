@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -236,6 +237,7 @@ def test_an_array_lies_on_the_grid_of_its_scan_of_the_store_or_of_the_protocol(t
         )
 
 
+@pytest.mark.slow
 def test_a_map_on_the_grid_of_the_slice_is_cropped_as_the_slice_is(
     tmp_path: Path, store: SliceStore, tiny_phantom: Path, tiny_protocol: Path
 ) -> None:
@@ -267,3 +269,7 @@ def test_scores_finer_than_float32_are_reported_in_one_line(
     (line,) = score(tmp_path / "maps", options)
     assert "has scores that differ by less than float32 can hold" in line
     assert "become equal" in line and "rescale the maps" in line
+    for path in folder.iterdir():
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + b"more"))
+    header, again = score(tmp_path / "maps", options)
+    assert "has 4 bytes after its values, which are not read." in header and again == line

@@ -506,6 +506,10 @@ def test_oasis_is_refused_because_its_files_say_nothing_about_their_axes(tmp_pat
         (("--flair", "f", "--threshold", "-inf"), "The threshold -inf is not a finite number"),
         (("--flair", "f", "--smallest-ml", "-1"), "The smallest cluster of -1.0 ml is out of range; give 0 or more"),
         (("--flair", "f", "--flair", "g"), "--flair is given 2 times; give one scan of each sequence"),
+        (
+            ("--table", "t", "--name", "anna"),
+            "--name names one patient, and --table has a name for each of its patients",
+        ),
         (("--flair", "f", "--dataset", "phantom"), "--dataset names the layout of --data"),
         (("--flair", "f.nii.gz"), "there is no such folder; give the folder of a finished cell"),
     ],

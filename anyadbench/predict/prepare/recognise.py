@@ -13,6 +13,7 @@ from anyadbench.names import is_junk
 from anyadbench.predict.inputs import is_dicom
 from anyadbench.predict.prepare.kinds import kinds_of_text, no_sequence
 from anyadbench.predict.prepare.series_kinds import Candidate, series_candidates, told
+from anyadbench.predict.write import prediction_files
 from anyadbench.sequences import SEQUENCES, SHORT
 
 Ask = Callable[[str, list[str]], int]
@@ -116,6 +117,10 @@ def _files(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> NoReturn:
         raise error  # a folder that cannot be listed may hold any sequence
 
+    written: dict[Path, set[Path]] = {}
     for path in walk(folder, refuse):
         if path.is_file() and not is_junk(path.name):
-            yield path
+            if path.parent not in written:
+                written[path.parent] = prediction_files(path.parent)
+            if path not in written[path.parent]:
+                yield path

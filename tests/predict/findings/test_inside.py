@@ -141,6 +141,15 @@ def test_percentiles_and_range_come_from_the_cells_validation_normals(predictor:
     assert found.clusters[0].percentile is not None
 
 
+def test_volumes_of_a_leaning_stack_agree(predictor: Any, scans: dict[str, Any]) -> None:
+    image = scans["flair"]
+    affine = image.affine.copy()
+    affine[:3, 2] += 0.8 * affine[:3, 0]
+    leaning = nibabel.Nifti1Image(np.asarray(image.dataobj), affine)
+    found = predictor.predict({"flair": leaning}, smallest_ml=0)
+    assert found.volume_ml > 0 and found.reference["above_threshold_ml"] == pytest.approx(found.volume_ml)
+
+
 def test_the_threshold_leaves_one_percent_of_the_normals_brain_above(predictor: Any) -> None:
     for own in predictor.cell.normals.subsets.values():
         pixels = own.slices["pixels"]

@@ -193,6 +193,17 @@ def test_several_candidates_are_asked_for_and_never_guessed(tmp_path: Path) -> N
     assert set(recognise(tmp_path, None, lambda question, choices: 0)) == {"t1"}
 
 
+def test_the_maps_of_an_earlier_prediction_are_no_scans(tmp_path: Path) -> None:
+    touch(tmp_path, "T1.nii.gz", "FLAIR.nii.gz")
+    for out in (tmp_path / "out", tmp_path):  # --out may be the folder of the scans, too
+        touch(out, "anomaly.nii.gz", "anomaly_t1.nii.gz", "brain_t1.nii.gz", "mask_t1.nii.gz")
+        with pytest.raises(UserError, match="candidates for T1"):
+            recognise(tmp_path)
+        (out / "prediction.json").write_text('{"unfinished": true, "request": ""}')
+        found = {name: path.relative_to(tmp_path).as_posix() for name, path in recognise(tmp_path).items()}
+        assert found == {"flair": "FLAIR.nii.gz", "t1": "T1.nii.gz"}
+
+
 def test_a_folder_without_a_sequence_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such folder; give the folder with one patient's scans"):
         recognise(tmp_path / "none")
