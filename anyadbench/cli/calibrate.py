@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @click.option("--dataset", help="Layout of --normals, see 'anyadbench datasets'; recognised by default.")
 @click.option("--table", type=PATH, help="Instead of --normals: a CSV with patient,flair,t1,t1ce,t2.")
 @click.option("--subset", "subsets", multiple=True, help="Subset to calibrate, such as F+T1; all by default.")
+@click.option("--raw", is_flag=True, help="Scans as a scanner gives them: the same as --prepare all.")
+@click.option("--prepare", metavar="STEPS", help="As in 'anyadbench predict': none (default), auto, all, or steps.")
 @click.option("--out", required=True, type=PATH, help="Folder to write into.")
 @device_option
 @click.option("--threads", type=THREADS, help="CPU threads; the cell's by default.")
@@ -34,19 +36,21 @@ def calibrate(cell: Path, out: Path, as_json: bool, traceback: bool, **options: 
     resumes where it stopped. For research use only; not a medical device.
     """
     from anyadbench.cli.output import clean
+    from anyadbench.cli.predict import NO_PATIENTS_FAULT, load_predictor, plan_of, sentence_of
     from anyadbench.predict.findings.normals_given import given_normals
 
     def said(text: str) -> None:
         click.echo(clean(text), err=True)
 
+    plan = plan_of(options)
     patients, source = given_normals(options["normals"], options["dataset"], options["table"], said)
-    from anyadbench.cli.predict import NO_PATIENTS_FAULT, load_predictor, sentence_of
     from anyadbench.launch.progress import Display
     from anyadbench.predict.findings.calibrate import Calibrator
 
     with plugin_errors(traceback):
         predictor = load_predictor(cell, {**options, "weights": None})
-    calibrator = Calibrator(predictor, out, _labels(options["subsets"]))
+    notes: list[str] = []
+    calibrator = Calibrator(predictor, out, _labels(options["subsets"]), plan, notes.append)
     failed = []
     for number, patient in enumerate(patients, 1):
         label = f"{number}/{len(patients)} {clean(patient.name)}"
@@ -58,6 +62,9 @@ def calibrate(cell: Path, out: Path, as_json: bool, traceback: bool, **options: 
         except Exception as error:  # whatever it is, the other scans count
             failed.append(patient.name)
             click.echo(f"{label}: {clean(sentence_of(error, traceback))}", err=True)
+        for note in notes:  # after the progress, which would move it
+            said(f"{patient.name}: {note}")
+        notes.clear()
     record = calibrator.write(source, len(failed))
     if as_json:
         from anyadbench.cli.output import print_json

@@ -91,7 +91,7 @@ def predict(
     from anyadbench.predict.findings.settings import read_settings
 
     _check(options)
-    plan = _plan(options)
+    plan = plan_of(options)
     patients = _patients(cell, dict(ctx.obj or {}), out, name, options)
     single = not (options["data"] or options["table"])
     with plugin_errors(traceback):
@@ -161,7 +161,8 @@ def _check(options: dict[str, Any]) -> None:
         raise UserError("--dicom-ids needs --dicom-seg, whose files would keep the ids; give both, or leave it out.")
 
 
-def _plan(options: dict[str, Any]) -> Plan:
+def plan_of(options: dict[str, Any]) -> Plan:
+    """Return the plan of preparation, from the options ``raw`` and ``prepare``."""
     from anyadbench.predict.prepare.plan import parse_plan
 
     if options["raw"] and options["prepare"]:

@@ -13,7 +13,7 @@ import numpy as np
 from anyadbench.data.trees.nifti_file import partner
 from anyadbench.data.trees.problems import BadFile
 from anyadbench.errors import UserError
-from anyadbench.files import make_folder, write_json
+from anyadbench.files import make_folder, read_json, write_json
 from anyadbench.hashing import sha256_file, sha256_tree, stable_hash
 from anyadbench.names import readable_values
 from anyadbench.predict.findings.calibration import FORMAT, RATE, RECORD, SCORES, alarm_threshold, fewest_for
@@ -21,6 +21,7 @@ from anyadbench.predict.findings.compare import FEWEST, relative_heights
 from anyadbench.predict.findings.drift import drift, warnings
 from anyadbench.predict.inputs import is_dicom
 from anyadbench.predict.prediction import USE
+from anyadbench.predict.prepare.plan import NOTHING, Plan
 from anyadbench.results.normals import (
     Normals,
     NormalScores,
@@ -52,17 +53,23 @@ class Calibrator:
         predictor: The cell, ready for patients.
         out: Folder to write into.
         subsets: Labels to calibrate; empty for all of the protocol.
+        plan: How the scans are prepared.
+        said: Called with each sentence that the reader should know about a scan that is predicted now.
         done: Scores of each scan, in the order they were added.
         subjects: Whose scan each is.
         files: Hashes of each scan's files by sequence.
+        notes: How many sentences of ``said`` there are on each scan, those of an earlier run included.
     """
 
     predictor: Predictor
     out: Path
     subsets: Sequence[str] = ()
+    plan: Plan = NOTHING
+    said: Callable[[str], object] = lambda text: None
     done: list[NormalScores] = field(default_factory=list)
     subjects: list[str] = field(default_factory=list)
     files: list[dict[str, str]] = field(default_factory=list)
+    notes: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not self.predictor.own:
@@ -98,33 +105,44 @@ class Calibrator:
             raise UserError(
                 f"{patient.name} has {', '.join(patient.scans)}, which serves no subset to calibrate; leave it out."
             )
-        key = stable_hash([__version__, self.predictor.identity, files, [format_subset(subset) for subset in wanted]])
+        labels = [format_subset(subset) for subset in wanted]
+        key = stable_hash([__version__, self.predictor.identity, files, labels, str(self.plan)])
         path = self.out / WORK / f"{key[:32]}.npz"
         known = path.is_file()
         if not known:
-            found = self._score(patient, wanted, progress)
+            found, notes = self._score(patient, wanted, progress)
+            for note in notes:
+                self.said(note)
             make_folder(path.parent, OPTION)
-            save_normals(path, found, OPTION)
+            write_json(path.with_suffix(".json"), {"notes": len(notes)}, OPTION)
+            save_normals(path, found, OPTION)  # last: it says that the scan is done
         self.done.append(load_normals(path, str(path)))
         self.subjects.append(patient.subject or patient.name)
         self.files.append(files)
+        self.notes.append(int(read_json(path.with_suffix(".json"))["notes"]))
         return known
 
     def _score(
         self, patient: Patient, wanted: Sequence[tuple[str, ...]], progress: Callable[[int, int], None]
-    ) -> NormalScores:
+    ) -> tuple[NormalScores, list[str]]:
         subsets: dict[str, Normals] = {}
         intensities: dict[str, np.ndarray] = {}
+        notes: dict[str, None] = {}
+        # As a patient's are, all sequences of a scan are prepared together; without preparation, some need not be read.
+        used = {name for subset in wanted for name in subset}
+        scans = {name: scan for name, scan in patient.scans.items() if name in used or not self.plan.idle}
+        prepared = self.predictor.prepare(scans, self.plan)
         for number, subset in enumerate(wanted):
-            scans = {name: patient.scans[name] for name in patient.scans if name in subset}
+            own = replace(prepared, inputs=[item for item in prepared.inputs if item.sequence in subset])
 
             def step(done: int, total: int, number: int = number) -> None:
                 progress(number * total + done, len(wanted) * total)
 
-            found = self.predictor.predict(scans, threshold=0.0, progress=step)
+            found = self.predictor.predict(scans, prepare=own, threshold=0.0, progress=step)
+            notes |= dict.fromkeys(note for note in found.notes if note not in self.predictor.notes)
             subsets[format_subset(subset)] = _one_scan(found)
             intensities |= _intensities(found)
-        return NormalScores(subsets, intensities, "site")
+        return NormalScores(subsets, intensities, "site"), list(notes)
 
     def write(self, dataset: str, failed: int) -> dict[str, Any]:
         """Write the calibration and return its record.
@@ -157,11 +175,13 @@ class Calibrator:
             "cell": {"folder": own.folder.name, "cell_id": own.result.cell_id, "method": own.job.method,
                      "protocol": own.protocol.name, "seed": own.job.seed},
             "dataset": dataset,
+            "prepare": str(self.plan),
             "counts": {"scans": len(self.done), "subjects": len(set(self.subjects)), "failed": failed},
             "files_sha256": self.files,
             "subsets": subsets,
             "drift": differs,
             "notes": notes + warnings(differs, kind),
+            "notes_on_scans": {"notes": sum(self.notes), "scans": sum(count > 0 for count in self.notes)},
             "normals_sha256": sha256_file(self.out / SCORES),
         }  # fmt: skip
         plain: dict[str, Any] = readable_values(record)

@@ -22,6 +22,8 @@ from anyadbench.predict.findings.calibrate import Calibrator, pooled
 from anyadbench.predict.findings.calibration import alarm_threshold, fewest_for, read_calibration
 from anyadbench.predict.findings.compare import at_height, patient_percentile, relative_heights
 from anyadbench.predict.findings.normals_given import given_normals
+from anyadbench.predict.predictor import Predictor
+from anyadbench.predict.prepare.plan import parse_plan
 from anyadbench.results.normals import normal_slice, normals_of
 
 
@@ -323,10 +325,48 @@ def test_a_pipe_is_refused_and_not_opened(predictor: Any, tmp_path: Path, monkey
         Calibrator(predictor, tmp_path, ["F"]).add(Patient("anna", {"flair": tmp_path / "flair.nii.gz"}))
 
 
+def test_all_sequences_of_a_scan_are_prepared_as_asked(
+    predictor: Any, patients: list[Patient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[list[str], str]] = []
+    prepare = Predictor.prepare
+
+    def recorded(self: Predictor, scans: Any, plan: Any = "auto", *more: Any, **options: Any) -> Any:
+        asked.append(([*scans], str(plan)))
+        return prepare(self, scans, "none", *more, **options)
+
+    monkeypatch.setattr(Predictor, "prepare", recorded)
+    for plan, known in (("none", [False, True]), ("auto,bias", [False, True])):
+        calibrator = Calibrator(predictor, tmp_path, ["F"], parse_plan(plan))
+        assert [calibrator.add(patients[0]), calibrator.add(patients[0])] == known
+    every = [*patients[0].scans]
+    assert len(every) > 1 and asked == [(["flair"], "none"), (every, "auto,bias")]
+
+
+def test_notes_on_a_normal_are_said_once_and_counted(
+    predictor: Any, patients: list[Patient], tmp_path: Path, made: Path
+) -> None:
+    image = nibabel.load(patients[0].scans["flair"])
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj) + 100, image.affine), tmp_path / "grey.nii.gz")
+    shutil.copytree(made, tmp_path / "site")
+    said: list[str] = []
+    for _ in range(2):
+        calibrator = Calibrator(predictor, tmp_path / "site", ["F", "F+T1"], said=said.append)
+        for patient in [*patients[1:6], Patient("grey", {**patients[0].scans, "flair": tmp_path / "grey.nii.gz"})]:
+            calibrator.add(patient)
+        assert len(said) == 1 and said[0].startswith(
+            "F has the value 100 outside the brain, where training has 0; it was"
+        )
+    record = calibrator.write("phantom", 0)
+    assert (record["notes_on_scans"], record["prepare"]) == ({"notes": 1, "scans": 1}, "none")
+
+
 def test_the_command_calibrates_a_table_and_names_what_failed(
     trained_cells: dict[str, Path], patients: list[Patient], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = [f"{patient.name},{patient.scans['flair']}" for patient in patients[:5]]
+    grey, image = tmp_path / "grey.nii.gz", nibabel.load(patients[5].scans["flair"])
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj) + 100, image.affine), grey)
+    lines = [f"{patient.name},{patient.scans['flair']}" for patient in patients[:4]] + [f"grey,{grey}"]
     (tmp_path / "table.csv").write_text("\n".join(["patient,flair", *lines, "gone,missing.nii.gz"]) + "\n")
     options = ("--cell", trained_cells["pixelstats"], "--table", tmp_path / "table.csv", "--out", tmp_path / "site")
     assert call("calibrate", *options) == 1
@@ -334,5 +374,8 @@ def test_the_command_calibrates_a_table_and_names_what_failed(
     assert f"Calibrated on 5 scans of 5 subjects: {tmp_path / 'site'}" in said.out
     assert "F: 5 subjects, threshold " in said.out and "(the cell's own: " in said.out
     assert "6/6 gone: " in said.err and "1 of 6 scans could not be used: gone." in said.err
+    assert said.err.count("grey: F has the value 100 outside the brain, where training has 0;") == 1
+    assert call("calibrate", *options, "--prepare", "shave") == 2
+    assert "--prepare shave: 'shave' is no step; give none, auto, all" in capsys.readouterr().err
     assert call("calibrate", *options, "--json") == 1
     assert json.loads(capsys.readouterr().out)["counts"] == {"scans": 5, "subjects": 5, "failed": 1}
