@@ -180,7 +180,7 @@ class MapFolder:
         return int(entry["height"]), int(entry["width"])
 
     def _padded(self, scan: str, array: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "H W"]:
-        """Return a map of a scan's own size on the store's grid, as the scan itself lies there."""
+        """Return a map of a scan's own size on the store's grid, where the scan itself is."""
         entry: Any = self.store.scans.loc[scan]
         padded = np.full(self.store.shape, array.min(), dtype=np.float32)
         top, left = int(entry["pad_y"]), int(entry["pad_x"])

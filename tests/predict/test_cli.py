@@ -379,6 +379,7 @@ def test_what_is_missing_or_asked_otherwise_is_predicted_again(
     assert not before("--name", "Anna B.")
 
 
+@pytest.mark.slow
 def test_every_file_of_a_patient_is_needed_to_be_done(tmp_path: Path) -> None:
     from anyadbench.predict.batch import is_done
     from anyadbench.predict.inputs import read_inputs

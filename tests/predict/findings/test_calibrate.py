@@ -301,6 +301,7 @@ def test_pairs_with_one_header_are_two_scans(predictor: Any, patients: list[Pati
     assert len(set(scores_of(calibrator))) == 3 and len({each["flair"] for each in calibrator.files}) == 3
 
 
+@pytest.mark.slow
 def test_a_file_of_a_series_is_the_whole_series(predictor: Any, patients: list[Patient], tmp_path: Path) -> None:
     image = nibabel.load(patients[0].scans["flair"])
     write_series(image, tmp_path, "1.2.3")
@@ -325,6 +326,7 @@ def test_a_pipe_is_refused_and_not_opened(predictor: Any, tmp_path: Path, monkey
         Calibrator(predictor, tmp_path, ["F"]).add(Patient("anna", {"flair": tmp_path / "flair.nii.gz"}))
 
 
+@pytest.mark.slow
 def test_all_sequences_of_a_scan_are_prepared_as_asked(
     predictor: Any, patients: list[Patient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,6 +345,7 @@ def test_all_sequences_of_a_scan_are_prepared_as_asked(
     assert len(every) > 1 and asked == [(["flair"], "none"), (every, "auto,bias")]
 
 
+@pytest.mark.slow
 def test_notes_on_a_normal_are_said_once_and_counted(
     predictor: Any, patients: list[Patient], tmp_path: Path, made: Path
 ) -> None:
