@@ -108,18 +108,19 @@ class Calibrator:
         labels = [format_subset(subset) for subset in wanted]
         key = stable_hash([__version__, self.predictor.identity, files, labels, str(self.plan)])
         path = self.out / WORK / f"{key[:32]}.npz"
-        known = path.is_file()
+        counts = path.with_suffix(".json")
+        known = path.is_file() and counts.is_file()
         if not known:
             found, notes = self._score(patient, wanted, progress)
             for note in notes:
                 self.said(note)
             make_folder(path.parent, OPTION)
-            write_json(path.with_suffix(".json"), {"notes": len(notes)}, OPTION)
+            write_json(counts, {"notes": len(notes)}, OPTION)
             save_normals(path, found, OPTION)  # last: it says that the scan is done
         self.done.append(load_normals(path, str(path)))
         self.subjects.append(patient.subject or patient.name)
         self.files.append(files)
-        self.notes.append(int(read_json(path.with_suffix(".json"))["notes"]))
+        self.notes.append(int(read_json(counts)["notes"]))
         return known
 
     def _score(
