@@ -110,6 +110,7 @@ def run(protocol: str, runs: Path, as_json: bool, traceback: bool, **options: An
     from anyadbench.launch.progress import Display
     from anyadbench.launch.resources import check_fits, estimate
     from anyadbench.plugins import find_method
+    from anyadbench.processes import stop_on_signals
     from anyadbench.protocols import find_protocol
 
     stop_on_signals()
@@ -142,18 +143,6 @@ def run(protocol: str, runs: Path, as_json: bool, traceback: bool, **options: An
         outcomes = execute(jobs, launcher, LaunchOptions(display, slots, settings))
     report(outcomes, runs, found.name, as_json, traceback)
     end(outcomes, plan.left_out, plan.refused)
-
-
-def stop_on_signals() -> None:
-    """Handle a termination signal like Ctrl-C; schedulers announce the end with SIGUSR1 or SIGUSR2.
-
-    A signal that is ignored stays so: ``nohup`` lets a command outlive its terminal that way.
-    """
-    import signal
-
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
 
 
 def end(outcomes: Sequence[Outcome], left_out: Collection[str] = (), refused: Collection[str] = ()) -> None:

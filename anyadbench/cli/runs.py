@@ -105,11 +105,12 @@ def rerun(
 ) -> None:
     """Run cells again as planned, with the method's files and the data as they are now."""
     from anyadbench.cells.inventory import find_cell, list_cells
-    from anyadbench.cli.run import end, report, stop_on_signals
+    from anyadbench.cli.run import end, report
     from anyadbench.launch.dispatch import execute
     from anyadbench.launch.launchers import LaunchOptions
     from anyadbench.launch.progress import Display
     from anyadbench.launch.replan import replan
+    from anyadbench.processes import stop_on_signals
 
     folder = runs or above or RUNS
     if not (cells or failed or unfinished):
@@ -178,12 +179,12 @@ def work(above: Path | None, /, cell: str, runs: Path | None, quiet: bool, lifel
     """Run one planned cell on this machine; launchers print and submit this command."""
     from anyadbench.cells.job import Job, Outcome
     from anyadbench.cli.output import clean
-    from anyadbench.cli.run import end, stop_on_signals
+    from anyadbench.cli.run import end
     from anyadbench.launch.launchers import LaunchOptions
     from anyadbench.launch.launchers.local import launch
     from anyadbench.launch.progress import Display
     from anyadbench.launch.supervisor import GRACE
-    from anyadbench.processes import ORPHAN_GRACE, end_with_parent
+    from anyadbench.processes import ORPHAN_GRACE, end_with_parent, stop_on_signals
 
     stop_on_signals()
     if lifeline is not None:

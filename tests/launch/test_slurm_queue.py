@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from grid_fixture import wait_for
 from job_fixture import planned
 
 from anyadbench.cells.job import Outcome
@@ -287,3 +291,24 @@ def test_a_task_searches_no_modules_in_its_folder(tmp_path: Path) -> None:
         job = planned(tmp_path, policy={"threads": 1, "device": "cpu"})
         executor, _ = slurm._executor([job], {"time": 5}, tmp_path / "f", LaunchOptions(Notes()))  # type: ignore[arg-type]
     assert " -P -u -m submitit.core._submit" in executor._submitit_command_str
+
+
+def test_a_task_that_slurm_warned_with_its_command_lets_the_command_write_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helpers = SimpleNamespace(DelayedSubmission=lambda task: task)
+    monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(helpers=helpers))
+    monkeypatch.setitem(sys.modules, "submitit.helpers", helpers)
+    ready = tmp_path / "ready"
+    code = (
+        "import pathlib, time\nfrom anyadbench.processes import stop_on_signals\nstop_on_signals()\n"
+        f"try:\n    pathlib.Path({str(ready)!r}).touch()\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    time.sleep(0.5)\n"
+    )
+    task = slurm.CellTask([sys.executable, "-c", code])
+    task._process = process = subprocess.Popen(task.command)
+    wait_for(ready.exists)
+    process.send_signal(signal.SIGUSR2)  # to every process of the task
+    again = task.checkpoint()
+    assert process.returncode == 0
+    assert again.command == task.command

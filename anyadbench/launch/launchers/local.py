@@ -78,16 +78,19 @@ def _launch(jobs: Sequence[Job], options: LaunchOptions, shared: WarmParents) ->
     options.display.watch_cells([job.label for job in jobs], slots.qsize())
     executor = ThreadPoolExecutor(slots.qsize())
     futures = [executor.submit(_run_in_slot, job, slots, pool, options) for job in jobs]
+    asked = passed_on = 0
     while True:
-        try:
+        try:  # all of it, so that a second Ctrl-C is never lost
+            if passed_on < asked:
+                passed_on = asked
+                pool.interrupt(signal.SIGKILL if asked > 1 else signal.SIGINT)
+                later = "stopping: writing checkpoints (Ctrl-C again: at once)"
+                with suppress(OSError):  # the terminal may be closed, which is why the cells end
+                    options.display.note("stopping at once" if asked > 1 else later)
             wait(futures)
             return [future.result() for future in futures]
         except KeyboardInterrupt:
-            again = pool.stopping
-            later = "stopping: writing checkpoints (Ctrl-C again: at once)"
-            pool.interrupt(signal.SIGKILL if again else signal.SIGINT)
-            with suppress(OSError):  # the terminal may be closed, which is why the cells end
-                options.display.note("stopping at once" if again else later)
+            asked += 1
 
 
 def devices(jobs: Sequence[Job], slots: int) -> list[str | None]:

@@ -80,7 +80,8 @@ class CellTask:
         from submitit.helpers import DelayedSubmission
 
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            # SLURM may have sent it already, and a command takes only SIGINT as a second request, to end at once.
+            self._process.send_signal(signal.SIGUSR2)
             self._process.wait(STOP_SECONDS)
         return DelayedSubmission(CellTask(self.command))
 
