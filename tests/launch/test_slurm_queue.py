@@ -256,6 +256,32 @@ def test_limits_that_slurm_does_not_say_are_none(fake: Path) -> None:
     assert room(Limits(None, None, 6), 9) == 2
 
 
+@pytest.mark.parametrize("where", ["association", "qos", "refused"])
+def test_a_limit_of_none_is_a_sentence_with_a_fix(where: str, fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (fake / "assoc").write_text(
+        {"association": "lab|normal|0|\n", "qos": "lab|\n", "refused": "lab||0|\na|||9\n"}[where]
+    )
+    (fake / "qos").write_text("normal|0|\n" if where == "qos" else "")
+    executor = Executor(fake, "AssocMaxSubmitJobLimit", arrays=0)
+    monkeypatch.setattr(slurm.time, "sleep", lambda seconds: pytest.fail("it waits for nothing"))
+    with pytest.raises(UserError) as raised:
+        launch(executor, monkeypatch, count=1)
+    assert str(raised.value) == (
+        "SLURM takes no job of yours, since the limit of submitted jobs (MaxSubmitJobs or GrpSubmitJobs) of your "
+        "association or QOS is 0; choose another one that 'sacctmgr show assoc user=$USER' lists with "
+        "--launcher-option account=NAME or qos=NAME."
+    )
+    assert not folders(fake)
+
+
+def test_a_closed_association_beside_an_open_one_does_not_count(fake: Path) -> None:
+    (fake / "assoc").write_text("old|slow|0|\nlab|fast|7|\n")
+    (fake / "qos").write_text("slow|1|\nfast|6|\n")
+    assert read_limits({}).submitted == 6
+    assert read_limits({"account": "old"}).submitted == 0
+    assert read_limits({"account": "lab", "qos": "slow"}).submitted == 1
+
+
 @pytest.mark.parametrize(
     ("reason", "fix"),
     [
