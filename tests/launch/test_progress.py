@@ -84,6 +84,18 @@ def test_a_grid_is_estimated_from_its_finished_cells(clock: Clock, capsys: pytes
     assert lines[-1] != lines[0]
 
 
+def test_a_cell_that_fails_at_once_does_not_count(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    display = Display()
+    jobs = [planned(Path("runs"), seed=seed) for seed in range(4)]
+    display.watch_cells([job.label for job in jobs], 1)
+    for number, (job, seconds) in enumerate(zip(jobs, (3, 600, 600), strict=False), 1):
+        display.cell_began(job)
+        clock.now += seconds
+        display.cell_ended(job, number, 4, finished=seconds > 3)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["cells: 1/4", "cells: 2/4, about 20 min left", "cells: 3/4, about 10 min left"]
+
+
 def test_a_grid_takes_at_least_its_longest_cell() -> None:
     grid = Grid(["a · x", "b · x"], 4)
     assert grid.left(0, {}) is None

@@ -46,12 +46,12 @@ class _Pool:
                 self._options.display.cell_began(supervisor.job)
             return not self.stopping
 
-    def end(self, supervisor: Supervisor) -> None:
+    def end(self, supervisor: Supervisor, *, finished: bool) -> None:
         with self.lock:
             self.running.discard(supervisor)
             self._ended += 1
             with suppress(OSError):  # the terminal may be closed
-                self._options.display.cell_ended(supervisor.job, self._ended, self._total)
+                self._options.display.cell_ended(supervisor.job, self._ended, self._total, finished=finished)
 
 
 def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
@@ -103,12 +103,13 @@ def _run_in_slot(job: Job, slots: Queue[str | None], pool: _Pool, options: Launc
     gpu = slots.get()
     show = options.display
     supervisor = Supervisor(job, gpu=gpu, on_event=show.event, note=show.note, warm=pool.warm)
+    outcome = Outcome(job, "interrupted", "Not started; the same command runs it.")
     try:
-        if not pool.begin(supervisor):
-            return Outcome(job, "interrupted", "Not started; the same command runs it.")
-        return supervisor.run()
+        if pool.begin(supervisor):
+            outcome = supervisor.run()
+        return outcome
     finally:
-        pool.end(supervisor)
+        pool.end(supervisor, finished=outcome.status == "done")
         slots.put(gpu)
 
 
