@@ -47,6 +47,14 @@ def test_resumed_steps_do_not_count_as_done_now(clock: Clock, capsys: pytest.Cap
     assert lines[1] == "mine · tiny · seed 0: training: 911/1001, cosine 0.1235, kl 2, about 3 min left"
 
 
+def test_the_next_model_of_a_cell_has_an_estimate_of_its_own(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    display, job = Display(), planned(Path("runs"))
+    for seconds, done in ((0, 1), (1000, 100), (5, 1), (20, 11)):
+        clock.now += seconds
+        display.event(job, {"phase": "training", "done": done, "total": 100})
+    assert capsys.readouterr().err.splitlines()[-1].endswith("training: 11/100, about 3 min left")
+
+
 @pytest.mark.parametrize("losses", [None, [], "x", {"a": None}, {"a": [1]}])
 def test_losses_that_are_none_are_left_out(losses: object, capsys: pytest.CaptureFixture[str]) -> None:
     Display().event(planned(Path("runs")), {"phase": "training", "done": 1, "total": 9, "losses": losses})
