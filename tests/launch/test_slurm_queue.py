@@ -263,7 +263,8 @@ def test_a_limit_of_none_is_a_sentence_with_a_fix(where: str, fake: Path, monkey
     )
     (fake / "qos").write_text("normal|0|\n" if where == "qos" else "")
     executor = Executor(fake, "AssocMaxSubmitJobLimit", arrays=0)
-    monkeypatch.setattr(slurm.time, "sleep", lambda seconds: pytest.fail("it waits for nothing"))
+    waits = SimpleNamespace(sleep=lambda seconds: pytest.fail("it waits for nothing"))
+    monkeypatch.setattr(slurm, "time", waits)
     with pytest.raises(UserError) as raised:
         launch(executor, monkeypatch, count=1)
     assert str(raised.value) == (
