@@ -96,18 +96,18 @@ class Reporter:
     def progress(self, done: int, total: int, label: str) -> None:
         """Report ``done`` of ``total`` of a phase: its beginning, its end, and at most ten times a second between.
 
-        Where less is done than before, as by the next of several models, the estimate of the time left begins anew.
+        Where less is done than before, as by the next of several models, the estimate of the time left begins again.
         """
         now = time.monotonic()
-        begins, anew = label != self._label, done < self._done
-        if not (begins or anew) and (done < total or not total) and now - self._last < MIN_INTERVAL:
+        begins, again = label != self._label, done < self._done
+        if not (begins or again) and (done < total or not total) and now - self._last < MIN_INTERVAL:
             return
         self._last, self._done, self._label = now, done, label
         finite = {name: value for name, value in self.losses.items() if math.isfinite(value)}
         losses = {"losses": finite} if label == TRAINING and finite else {}
         self.send(phase=label, done=done, total=total, **losses)
         if self._record is not None:
-            self._keep(self._record, done, total, begins, anew)
+            self._keep(self._record, done, total, begins, again)
 
     def resumed(self, step: int, total: int) -> None:
         """Report that training resumes from a checkpoint."""
@@ -121,9 +121,9 @@ class Reporter:
             with suppress(OSError, ValueError):  # a full disk, or a method that closed it
                 print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}", file=sys.stdout, flush=True)
 
-    def _keep(self, record: Path, done: int, total: int, begins: bool, anew: bool) -> None:
+    def _keep(self, record: Path, done: int, total: int, begins: bool, again: bool) -> None:
         now = time.time()
-        if begins or anew:
+        if begins or again:
             self._phase = {"phase": self._label, "first": done, "began": now}
         if begins:
             self.log(f"{self._label}: {done} of {total}" if total else self._label)

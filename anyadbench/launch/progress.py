@@ -175,8 +175,8 @@ class Display:
             known = self._phases.get(owner)
             begins = known is None or known[0] != label
             # Less than before is the next of several models.
-            anew = known is None or begins or done < known[1].done
-            pace = Pace(done, now, done, total, now) if known is None or anew else known[1]
+            again = known is None or begins or done < known[1].done
+            pace = Pace(done, now, done, total, now) if known is None or again else known[1]
             pace.done, pace.total, pace.now = done, total, now
             self._phases[owner] = (label, pace)
         if self._quiet:
