@@ -18,6 +18,7 @@ from anyadbench.engine.numerics import Policy
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.scoring import Evaluator
+from anyadbench.errors import UserError
 from anyadbench.launch import forecast
 from anyadbench.launch.forecast import Cost, look_ahead, time_from_cells
 from anyadbench.methods.contract import Scores
@@ -122,6 +123,25 @@ def test_times_can_be_measured(
     (cost,) = json.loads(show(capsys, tiny_protocol, *options, "--method", "inpformer"))["costs"]
     assert cost["basis"].startswith("2 steps and 16 maps timed now on")
     assert cost["fit_seconds"] > 0 and cost["score_seconds"] > 0
+
+
+def test_a_model_of_a_pattern_that_cannot_run_costs_only_its_own_times(
+    tiny_phantom: Path, tiny_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def timed(cost: Cost, *rest: Any) -> Cost:
+        if cost.method == "stfpm":
+            raise UserError("stfpm cannot be run: a library is missing.")
+        return replace(cost, fit_seconds=1.0, score_seconds=1.0, basis="timed")
+
+    monkeypatch.setattr("anyadbench.launch.timing.time_here", timed)
+    options = ["--data", tiny_phantom, "--runs", tmp_path, "--budget", "tiny", "--measure", "--json"]
+    costs = json.loads(show(capsys, tiny_protocol, *options, "--method", "stfp*", "--method", "pixelstats"))["costs"]
+    found = {cost["method"]: (cost["fit_seconds"], cost["basis"]) for cost in costs}
+    assert found == {"stfpm": (None, "stfpm cannot be run: a library is missing."), "pixelstats": (1.0, "timed")}
+    with pytest.raises(SystemExit) as ended:
+        main(["protocols", "show", *map(str, [tiny_protocol, *options, "--method", "stfpm"])])
+    assert ended.value.code == 2 and "a library is missing" in capsys.readouterr().err
 
 
 def test_the_default_output_is_tables(
