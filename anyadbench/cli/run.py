@@ -136,6 +136,8 @@ def run(protocol: str, runs: Path, as_json: bool, traceback: bool, **options: An
         extra = sum(find_method(job.method)[0].is_control for job in jobs)
         cells = f"{len(jobs)} cells, of which {extra} are controls" if extra else f"{len(jobs)} cells"
         display.note(f"plan: {cells}; {needed.sentence}")
+        if said := chosen_here(launcher, options["device"], options["precision"], jobs[0]):
+            display.note(said)
         for said in filter(None, map(remark, plan.data.stores.values())):
             display.note(said)
         for name in training_coverage(plan.data).never:
@@ -143,6 +145,16 @@ def run(protocol: str, runs: Path, as_json: bool, traceback: bool, **options: An
         outcomes = execute(jobs, launcher, LaunchOptions(display, slots, settings))
     report(outcomes, runs, found.name, as_json, traceback)
     end(outcomes, plan.left_out, plan.refused)
+
+
+def chosen_here(launcher: str, device: str, precision: str, job: Job) -> str:
+    """Return what was derived from this machine for commands that may run on others; empty if nothing was."""
+    if launcher != "shell" or "auto" not in (device, precision):
+        return ""
+    return (
+        f"the commands compute in {job.policy['dtype']} on {job.policy['device']}, chosen for this machine; give "
+        "--device and --precision for another one"
+    )
 
 
 def end(outcomes: Sequence[Outcome], left_out: Collection[str] = (), refused: Collection[str] = ()) -> None:

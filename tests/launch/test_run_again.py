@@ -130,6 +130,7 @@ def test_a_method_of_a_group_that_cannot_run_costs_only_its_own_row(
     assert "pixelstats: left out: --missing black: pixelstats does not follow it; it knows native" in done.stderr
     assert "Left out for the reasons above: dpmm, mmrad, pixelstats." in done.stderr
     assert "anyad_tiny_s0" in done.stdout
+    assert "the commands compute in float32 on " in done.stderr
     assert "pixelstats" not in done.stdout
     alone = run(*command, *options, "--method", "pixel*")
     assert (alone.returncode, alone.stdout) == (2, "")
