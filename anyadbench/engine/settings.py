@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anyadbench.engine.numerics import Policy
 from anyadbench.methods.params import Value
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from jaxtyping import Int
 
 TRAINING_BATCH = 16
