@@ -20,9 +20,9 @@ from anyadbench.engine.compiling import Compiled
 from anyadbench.engine.heights.normaliser import TRAINING_SLICES, HeightNormaliser
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import NotFinite, Policy
-from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.engine.protocol_data import ProtocolData, spread
 from anyadbench.engine.reporter import Reporter
-from anyadbench.engine.settings import EXACT_PIXELS, SCORING_BATCH, VALIDATION_SLICES, spread
+from anyadbench.engine.settings import EXACT_PIXELS, SCORING_BATCH, VALIDATION_SLICES
 from anyadbench.engine.slice_reader import SliceReader, on_scoring_grid
 from anyadbench.engine.stepping.frozen import hold_frozen
 from anyadbench.methods.contract import Batch, Method, Scores

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from anyadbench.engine.numerics import Policy
 from anyadbench.methods.params import Value
-
-if typing.TYPE_CHECKING:
-    from jaxtyping import Int
 
 TRAINING_BATCH = 16
 """Slices per step of a method without the parameter ``batch_size``."""
@@ -79,8 +73,3 @@ def slices_seen(slices: int, size: int, drop_last: bool, steps: int) -> int:
 def training_steps(params: Mapping[str, Value], per_epoch: int) -> int:
     """Return the steps of a training with these parameters; 0 if neither ``steps`` nor ``epochs`` is among them."""
     return int(params.get("steps", 0)) or int(params.get("epochs", 0)) * per_epoch
-
-
-def spread(indices: Int[np.ndarray, " N"], most: int) -> Int[np.ndarray, " n"]:
-    """Return at most so many of the indices, evenly spread."""
-    return indices[np.linspace(0, len(indices) - 1, min(len(indices), most)).round().astype(int)]

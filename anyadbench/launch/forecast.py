@@ -14,7 +14,8 @@ from anyadbench.cells.training_coverage import training_coverage
 from anyadbench.data.slices.rules import HEALTHY
 from anyadbench.data.slices.selection import PARTS
 from anyadbench.engine.heights.normaliser import TRAINING_SLICES
-from anyadbench.engine.settings import VALIDATION_SLICES, batch_size, batches_per_epoch, spread, training_steps
+from anyadbench.engine.protocol_data import spread
+from anyadbench.engine.settings import VALIDATION_SLICES, batch_size, batches_per_epoch, training_steps
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.methods.params import Value
 from anyadbench.protocols.model import Protocol, TestSet
