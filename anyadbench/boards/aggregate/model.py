@@ -166,6 +166,7 @@ class Variant:
     Attributes:
         key: Short stable hash of everything that defines the variant.
         label: Name on this board; variants that share a title also show how they differ.
+        dtype: Precision by its name in ``--precision``.
         cells: Its finished cells, by seed.
         flags: Warnings that apply to every number of the variant.
     """

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from anyadbench.boards.aggregate.model import Against, Board, Line, Variant
 from anyadbench.boards.aggregate.reported import NOT_STATED
 from anyadbench.boards.encoders.table import variant_encoder
-from anyadbench.boards.render.parts.costs import COUNTS, columns, variant_costs
+from anyadbench.boards.render.parts.costs import COUNTS, columns, devices, variant_costs
 from anyadbench.boards.render.parts.prevalence import abnormal_share, lesion_share
 from anyadbench.boards.render.text import clean, six
 from anyadbench.boards.scans.csvfile import line_columns
@@ -20,7 +20,7 @@ _TEXT_LIMIT = 4000
 _COUNTS = ("n_subjects", "n_scans", "n_slices", "n_normal", "n_abnormal")
 _METHOD = (
     "kind", "method", "title", "variant", "distribution", "version", "code_hash", "params", "budget", "encoder",
-    "weights", "weights_kind", "weights_sha256", "weights_marked", "missing", "training_mask", "dtype",
+    "weights", "weights_kind", "weights_sha256", "weights_marked", "missing", "training_mask", "dtype", "device",
 )  # fmt: skip
 _PROTOCOL = ("protocol", "protocol_version", "protocol_hash", "metric_version")
 _ESTIMATE = ("low", "high", "seed_min", "seed_max")
@@ -112,6 +112,7 @@ def _method_cells(variant: Variant) -> dict[str, str]:
         "missing": safe_text(method.missing),
         "training_mask": safe_text(method.training_mask),
         "dtype": variant.dtype,
+        "device": safe_text(" ".join(devices(variant))),
         "source": safe_text(variant.source),
     }
 

@@ -202,6 +202,15 @@ def test_variants_differ_by_parameters_and_say_so(tmp_path: Path) -> None:
     assert labels == ["Good (steps=150)", "Good (steps=9)"]
 
 
+def test_tf32_and_float32_are_not_averaged_and_devices_are(tmp_path: Path) -> None:
+    _, second = cells(tmp_path, FakeMethod("good", "Good", 2.0, (0, 1), maps=False, budget="paper"))
+    change(second, lambda data: data["numerics"].update(device="cuda"))
+    assert [(one.seeds, one.dtype) for one in board_of(tmp_path).variants] == [((0, 1), "float32")]
+    change(second, lambda data: data["numerics"].update(tf32=True))
+    found = {variant.label: (variant.seeds, variant.dtype) for variant in board_of(tmp_path).variants}
+    assert found == {"Good (float32)": ((0,), "float32"), "Good (tf32)": ((1,), "tf32")}
+
+
 def test_seeds_that_were_scored_on_other_data_are_not_averaged(tmp_path: Path) -> None:
     _, second = cells(tmp_path, FakeMethod("good", "Good", 2.0, (0, 1), maps=False))
     assert len(board_of(tmp_path).variants) == 1

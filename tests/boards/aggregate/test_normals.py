@@ -86,6 +86,9 @@ def test_rows_of_other_slices_or_other_parameters_are_not_compared(tmp_path: Pat
     write(tmp_path, replace(GOOD, changes={"method.params.steps": 7}), "phantom-7subsets", subjects=12)
     with pytest.raises(UserError, match="with the same parameters"):
         compare_normals(tmp_path, "good")
+    write(tmp_path, replace(GOOD, changes={"numerics.tf32": True}), "phantom-15subsets", subjects=12)
+    with pytest.raises(UserError, match="with the same parameters"):
+        compare_normals(tmp_path, "good")
 
 
 def test_other_sequences_or_another_scale_in_training_are_remarks(tmp_path: Path) -> None:
