@@ -23,6 +23,9 @@ CLOCK = 2.0
 _HASHED = ("missing", "harness", "harness_code", "data", "files", "selected_on", "selected_by")
 """What a fit's id hashes besides what the result and the manifest say anyway."""
 
+_WITHOUT_IDENTITY = ("1", "2")
+"""Versions of the metrics under which cells were made before manifests listed what ids hash."""
+
 _BATCH = 16
 """Slices per step of a method without the parameter ``batch_size``."""
 
@@ -106,10 +109,13 @@ def _check_ids(report: CellReport, result: CellResult, protocol: Protocol, manif
         if not str(name).endswith(wanted[:16]):
             report.note("manifest.json", f"fit.folders.{label} is {name!r}, which is not of the fit {wanted[:16]}.")
     safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in result.method.name)
-    if at(manifest, "identity") is None:
+    said = at(manifest, "identity")
+    if said is None and result.metric_version in _WITHOUT_IDENTITY:
         report.remarks.append("ids are not recomputed, because manifest.json does not store what else they hash")
         return
-    said = manifest["identity"]
+    if said is None:
+        report.note("manifest.json", "has no entry 'identity', without which the ids cannot be recomputed.")
+        return
     try:
         identity = {
             "method": result.method.name, "params": result.method.params, "budget": result.method.budget,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cell_fixture import change_json, reseal
-from places import ROOT
+from places import FIXTURES, ROOT
 
 from anyadbench.boards.aggregate.recompute import read_statistics
 from anyadbench.boards.verify.cell import check_cell
@@ -173,6 +173,11 @@ def hidden_claims_in_the_identity(forger: Forger) -> None:
     forger.set("tiny", "manifest:identity.fit.budget")
 
 
+def a_manifest_without_identity(forger: Forger) -> None:
+    forger.result(lambda data: data["method"].update(budget="paper"))
+    forger.manifest(lambda data: data.pop("identity"))
+
+
 def unmarked_random_weights(forger: Forger) -> None:
     forger.set("random", "result:weights.kind", "manifest:weights.kind")
 
@@ -295,6 +300,7 @@ FORGERIES: dict[Callable[[Forger], None], str] = {
     another_device: "but the hash of its method, parameters, budget",
     other_training_data: "but the hash of its method, parameters, budget",
     hidden_claims_in_the_identity: "but the hash of its method, parameters, budget",
+    a_manifest_without_identity: "manifest.json: has no entry 'identity', without which the ids cannot be recomputed",
     unmarked_random_weights: "the weights are random but not marked as such",
     a_slice_left_out: "the hash of the selection of",
     a_slice_left_out_with_its_hash: "slices in the slice table have",
@@ -384,6 +390,12 @@ def a_little_changed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         low["image_score"], next_one["image_score"] = next_one["image_score"], low["image_score"]
         changed += [one | {"image_score": one["image_score"] + 2e-12} for one in own]
     return changed
+
+
+def test_an_early_cell_without_identity_is_a_remark() -> None:
+    report = check_cell(min((FIXTURES / "results/v2/cells").iterdir()))
+    assert report.problems == []
+    assert report.remarks == ["ids are not recomputed, because manifest.json does not store what else they hash"]
 
 
 @pytest.mark.parametrize("change", [None, scaled, a_little_changed])
