@@ -18,6 +18,7 @@ from anyadbench.data.phantom.embedded import EMBEDDED
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.errors import UserError
 from anyadbench.launch.dispatch import execute
+from anyadbench.launch.heights_again import check_heights
 from anyadbench.launch.launchers import LaunchOptions
 from anyadbench.launch.plan import Request, make_plan
 from anyadbench.launch.progress import Display
@@ -84,6 +85,7 @@ class Recheck:
             report.note("manifest.json", "identity.fit.data is not the hash of the data's training slices.")
         if report.result is not None and report.result.kind != "external":
             _check_rows(report, protocol, data)
+            check_heights(report, protocol, manifest, data)
 
     def rerun(self, report: CellReport) -> None:
         """Run the cell again in a folder of its own, and note where its scores or metrics differ.
