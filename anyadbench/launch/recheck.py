@@ -14,6 +14,7 @@ from anyadbench.boards.aggregate.recompute import read_statistics
 from anyadbench.boards.verify.findings import CellReport, at
 from anyadbench.cells.identity import method_params
 from anyadbench.cells.stores import locate, open_stores
+from anyadbench.cells.training_coverage import training_coverage
 from anyadbench.data.phantom.embedded import EMBEDDED
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.errors import UserError
@@ -85,6 +86,7 @@ class Recheck:
             report.note("manifest.json", "identity.fit.data is not the hash of the data's training slices.")
         if report.result is not None and report.result.kind != "external":
             _check_rows(report, protocol, data)
+            _check_coverage(report, report.result, data)
             check_heights(report, protocol, manifest, data)
 
     def rerun(self, report: CellReport) -> None:
@@ -156,6 +158,18 @@ def _check_rows(report: CellReport, protocol: Protocol, data: ProtocolData) -> N
                     text = f"{wrong[0]} of slice {key[1]} of {key[0]} is {found[key][wrong[0]]!r}, and the data give"
                     report.note("scores/slices.csv", f"{test.name}, {label}: {text} {known[key][wrong[0]]!r}.")
                     break
+
+
+def _check_coverage(report: CellReport, result: CellResult, data: ProtocolData) -> None:
+    """Count again the training slices with each sequence and subset, of which boards warn where there are none."""
+    if result.trained_on is None:
+        return  # the check of the cell says whether it must be there
+    wanted, found = training_coverage(data).model_dump(), result.trained_on.model_dump()
+    if not found["subsets"]:  # an earlier result counts sequences alone
+        wanted["subsets"] = {}
+    report.numbers += len(wanted["sequences"]) + len(wanted["subsets"])
+    if found != wanted:
+        report.note("result.json", f"trained_on: {_first(wanted, found)}")
 
 
 def _expected(

@@ -274,6 +274,26 @@ def another_kind(forger: Forger) -> None:
     forger.result(lambda data: data.update(kind="oracle"))
 
 
+def a_control_of_a_trained_method(forger: Forger) -> None:
+    forger.result(lambda data: data.update(kind="control"))
+
+
+def another_title(forger: Forger) -> None:
+    forger.result(lambda data: data["method"].update(title="Published method"))
+
+
+def a_hidden_departure(forger: Forger) -> None:
+    forger.result(lambda data: data["method"].update(departures=["Nothing of note."]))
+
+
+def a_choice_that_is_not_declared(forger: Forger) -> None:
+    forger.result(lambda data: data["method"].update(chosen_on="phantom-7subsets"))
+
+
+def no_training_coverage(forger: Forger) -> None:
+    forger.result(lambda data: data.update(trained_on=None))
+
+
 def a_sequence_that_no_training_slice_has(forger: Forger) -> None:
     forger.result(lambda data: data["trained_on"]["sequences"].update(flair=0))
 
@@ -286,6 +306,11 @@ FORGERIES: dict[Callable[[Forger], None], str] = {
     other_sequences: "phantom, F: sequences[0] is 't1', but protocol.toml gives 'flair'",
     another_feed: "phantom, F: feed.flair is 't1', but protocol.toml gives nothing",
     another_kind: "kind is 'oracle', but tiny is no oracle by protocol.toml",
+    a_control_of_a_trained_method: "kind is 'control', but pixelstats is no control",
+    another_title: "method.title is 'Published method', but the installed method gives",
+    a_hidden_departure: "method.departures",
+    a_choice_that_is_not_declared: "method.chosen_on is 'phantom-7subsets', but the installed method gives ''",
+    no_training_coverage: "trained_on is missing",
     a_sequence_that_no_training_slice_has: "training slices have F, but only 0 each of its sequences",
     more_training_slices_with_a_sequence: "trained_on: 1000000 of",
     a_better_metric: "metrics.pixel_ap is 0.9, but slices and pixel statistics give",
@@ -390,6 +415,22 @@ def a_little_changed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         low["image_score"], next_one["image_score"] = next_one["image_score"], low["image_score"]
         changed += [one | {"image_score": one["image_score"] + 2e-12} for one in own]
     return changed
+
+
+@pytest.mark.parametrize("name", ["control:brain", "control:of-elsewhere"])
+def test_a_control_that_competes_is_named(runs: Path, name: str) -> None:
+    (cell,) = (runs / "cells").iterdir()
+    Forger(cell).set(name, "result:method.name", "cell:method")
+    reseal(cell)
+    assert any(f"kind is 'measured', but {name} is a control." in text for text in check_cell(cell).problems)
+
+
+def test_what_boards_say_of_a_method_of_other_code_is_not_compared(runs: Path) -> None:
+    (cell,) = (runs / "cells").iterdir()
+    another_title(Forger(cell))
+    other_code(Forger(cell))
+    reseal(cell)
+    assert not any("method.title" in text for text in check_cell(cell).problems)
 
 
 def test_an_early_cell_without_identity_is_a_remark() -> None:
@@ -554,11 +595,21 @@ def other_heights(forger: Forger) -> None:
     forger.slices(lambda rows: [one | {"height_mm": one["height_mm"] + 1} for one in rows])
 
 
+def fewer_training_slices_with_a_sequence(forger: Forger) -> None:
+    def edit(data: dict[str, Any]) -> None:
+        found = data["trained_on"]
+        found["sequences"]["t2"] = 1
+        found["subsets"] = {name: min(count, 1) if "T2" in name else count for name, count in found["subsets"].items()}
+
+    forger.result(edit)
+
+
 @pytest.mark.parametrize(
     ("forge", "named"),
     [
         (a_whole_slice_left_out, "is not that of the data: slices.test_normals."),
         (other_heights, "height_mm of slice"),
+        (fewer_training_slices_with_a_sequence, "result.json: trained_on: sequences.t2 is 1, and the data give"),
     ],
 )
 def test_what_only_the_data_show_is_named(
