@@ -12,7 +12,7 @@ from anyadbench.data.slices.rules import HEALTHY
 from anyadbench.data.slices.shots import check_choice
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
-from anyadbench.methods.descriptor import BUDGETS, RETRAIN
+from anyadbench.methods.descriptor import BUDGETS
 from anyadbench.plugins import find_method
 from anyadbench.protocols.model import Protocol
 from anyadbench.results.schema import CellResult
@@ -198,8 +198,6 @@ def _per_epoch(params: Mapping[str, Any], slices: int) -> int:
 
 def _check_budget(report: CellReport, result: CellResult) -> None:
     """Where the method is installed, check that its parameters exist and are not those of another budget."""
-    if result.method.missing == RETRAIN:
-        return
     try:
         descriptor, _ = find_method(result.method.name)
         sets = {name: descriptor.portable(descriptor.resolve(name)) for name in BUDGETS}

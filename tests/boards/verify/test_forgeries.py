@@ -391,12 +391,14 @@ def test_a_training_that_saw_more_slices_than_its_steps_hold_is_named(trained: P
     assert "train.seen_slices is 1000000, but 150 steps over 743 slices hold 1200." in problem
 
 
-def test_a_budget_with_the_parameters_of_another_is_named(trained: Path) -> None:
+@pytest.mark.parametrize("missing", ["native", "retrain"])
+def test_a_budget_with_the_parameters_of_another_is_named(trained: Path, missing: str) -> None:
     from anyadbench.plugins import find_method
 
     descriptor, _ = find_method("anyad")
     forger = Forger(trained)
-    forger.result(lambda data: data["method"].update(budget="paper", params=descriptor.resolve("demo")))
+    claims = {"budget": "paper", "params": descriptor.resolve("demo"), "missing": missing}
+    forger.result(lambda data: data["method"].update(claims))
     reseal(trained)
     found = "\n".join(check_cell(trained).problems)
     assert "method.budget is 'paper', but the parameters are those of 'demo'" in found
