@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -177,3 +178,27 @@ def test_a_board_without_controls_says_so(tmp_path: Path) -> None:
     (board,) = make_boards(read_cells(tmp_path))
     assert verdicts(board)[0] == "No control was run, so nothing says what brightness alone reaches."
     assert line_of(board, "good", "F").against == {} and board.hardest == {}
+
+
+def test_a_control_of_other_test_data_is_no_rival(tmp_path: Path) -> None:
+    """A brightness control on fewer subjects, with better numbers, changes nothing."""
+    control = method("control:intensity", 2.9, kind="control")
+    elsewhere = write_cell(tmp_path / "cells", control, 0, subjects=9)
+    elsewhere.rename(elsewhere.with_name("elsewhere"))
+    board = board_of(tmp_path, method("good", 2.8))
+    brightness = {one.cells[0].folder.name: one.key for one in board.variants if one.method.name == "control:intensity"}
+    assert len(brightness) == 2
+    compared = [line.against["pixel_ap"].control for line in board.lines if "pixel_ap" in line.against]
+    compared += [item.against.control for item in board.summaries if item.against is not None]
+    assert len(compared) > 7 and brightness["elsewhere"] not in compared
+    alone = board_of(tmp_path / "alone", method("good", 2.8))
+    assert board.hardest == alone.hardest
+    ours, theirs = item_of(board, "good").against, item_of(alone, "good").against
+    assert ours is not None and theirs is not None and replace(ours, control=theirs.control) == theirs
+
+
+def test_a_method_that_shares_no_data_with_a_control_is_not_compared(tmp_path: Path) -> None:
+    write_cell(tmp_path / "cells", method("other", 2.8), 0, subjects=9)
+    board = board_of(tmp_path)
+    assert line_of(board, "other", "F").against == {} and item_of(board, "other").against is None
+    assert verdicts(board)[0].startswith("No control was scored on the slices of a method")
