@@ -644,6 +644,11 @@ def test_invented_scores_do_not_survive_a_rerun(runs: Path, tiny_phantom: Path) 
     assert "running the cell again on the same type of machine does not repeat it: image_" in done.stdout
 
 
-def test_data_of_another_protocol_are_refused(runs: Path, tmp_path: Path) -> None:
+def test_missing_data_hide_no_other_finding(runs: Path, tmp_path: Path) -> None:
+    (cell,) = (runs / "cells").iterdir()
+    a_better_metric(Forger(cell))
+    reseal(cell)
     done = against_data(runs, tmp_path / "nowhere")
-    assert done.returncode == 2 and "there is no such folder" in done.stderr
+    assert done.returncode == 1
+    assert f"{cell.name} could not be checked against the data: " in done.stdout
+    assert "there is no such folder" in done.stdout and FORGERIES[a_better_metric] in done.stdout
