@@ -160,7 +160,7 @@ def _board(
         summaries=tuple(summaries),
         pairs=pairs,
         hardest=hardest,
-        agreements=agreements(variants, summaries, tables),
+        agreements=agreements(variants, summaries, tables, strangers),
         failures=tuple(failures),
         unreadable=tuple(unreadable),
         notices=tuple(notices),

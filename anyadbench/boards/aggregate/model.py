@@ -96,7 +96,7 @@ class PairTable:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Rank correlation of the methods here with those of a publication's table.
+    """Rank correlation of the methods here, on one test set, with those of a publication's table.
 
     Attributes:
         source: Protocol that the table reports.
@@ -106,6 +106,7 @@ class Agreement:
     """
 
     source: str
+    test: str
     metric: str
     rho: float
     n: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from anyadbench.boards.aggregate.model import Board, Variant
+from anyadbench.boards.aggregate.model import Agreement, Board, Variant
 from anyadbench.boards.render.text import decimal, metric_label, plural
 
 CORRECTED = "paired tests, p at most .05 after Holm's correction for all methods and subsets of the board"
@@ -107,13 +107,18 @@ def _groups(board: Board) -> list[str]:
 
 
 def _agreement(board: Board) -> list[str]:
-    by_source: dict[str, list[str]] = {}
-    counts: dict[str, int] = {}
+    by_table: dict[tuple[str, str], list[Agreement]] = {}
     for item in board.agreements:
-        by_source.setdefault(item.source, []).append(f"{metric_label(item.metric)} {decimal(item.rho, 2)}")
-        counts[item.source] = item.n
-    return [
-        f"Rank correlation (Spearman) with the methods reported for {source}, {counts[source]} in common: "
-        f"{', '.join(parts)}."
-        for source, parts in by_source.items()
-    ]
+        by_table.setdefault((item.source, item.test), []).append(item)
+    found = []
+    for (source, test), items in by_table.items():
+        where = f" on {test}" if len(board.tests) > 1 else ""
+        alike = len({item.n for item in items}) == 1
+        parts = [
+            f"{metric_label(item.metric)} {decimal(item.rho, 2)}" + ("" if alike else f" ({item.n} in common)")
+            for item in items
+        ]
+        common = f", {items[0].n} in common" if alike else ""
+        whom = f"with the methods reported for {source}{common}"
+        found.append(f"Rank correlation (Spearman){where} {whom}: {', '.join(parts)}.")
+    return found
