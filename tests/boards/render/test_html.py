@@ -166,6 +166,12 @@ def test_controls_are_in_every_plot_with_numbers(text: str) -> None:
     )  # the metrics of the fixture and two balanced ones
 
 
+def test_only_compared_numbers_without_a_mark_are_better(text: str) -> None:
+    """Controls and reported rows have no mark either, because nothing compares them."""
+    legend = "A compared number without a mark is significantly better; controls and reported rows are not compared."
+    assert text.count("Against the best control: <i>") == text.count(legend) > 2
+
+
 def test_page_without_controls_says_so(tmp_path: Path) -> None:
     write_runs(tmp_path, DEFAULT_METHODS, failed=False)
     text = board_html(load_boards(tmp_path)[0])
