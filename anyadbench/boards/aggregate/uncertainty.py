@@ -159,7 +159,10 @@ def _with_drops(item: Summary, mine: Mapping[str, Line], full: str, replicated: 
 
     whole = replicated.own(mine[full]) if full in mine and item.drops else None
     if whole is None or item.metric not in whole.metrics:
-        return item
+        # Without values of single subjects a drop is known only where both subsets have the same ones.
+        count = mine[full].n_subjects if full in mine else None
+        same = {subset: drop for subset, drop in item.drops.items() if mine[subset].n_subjects == count}
+        return replace(item, drops=same)
     drops, ends = {}, {}
     for subset in item.drops:
         part = replicated.of(mine[subset])
