@@ -107,7 +107,7 @@ def _estimate(estimate: Estimate, found: Interval | None, unreliable: str) -> Es
         return replace(estimate, low=None, high=None, no_interval=unreliable or _NONE_STORED)
     if found.reason:
         return replace(estimate, low=None, high=None, no_interval=found.reason)
-    return replace(estimate, low=found.low, high=found.high)
+    return replace(estimate, low=found.low, high=found.high, remark=found.remark)
 
 
 def summary_intervals(

@@ -13,6 +13,7 @@ from anyadbench.boards.render.cell_details import read_manifest
 from anyadbench.boards.render.csvfile import leaderboard_csv, summary_csv
 from anyadbench.boards.render.parts.prevalence import prevalence_text
 from anyadbench.boards.render.parts.references import comparison, mark, verdict_text
+from anyadbench.boards.render.parts.remarks import own_remark, shared_remark
 from anyadbench.boards.render.text import DASH, clean, decimal, metric_label, named_seeds, plural, seed_text
 from anyadbench.sequences import AS_AVAILABLE
 
@@ -96,9 +97,10 @@ def cards(board: Board) -> list[Card]:
             item = board.summary(best.variant, test, other)
             if item is not None and other != metric:
                 found.append(Card(f"{metric_label(other)}, mean", decimal(item.mean), name))
-    done = sum(len(variant.cells) for variant in board.variants)
+    done = sum(len(variant.cells) for variant in board.variants if variant.kind != "reported")
     problems = len(board.failures) + len(board.unreadable)
-    found.append(Card("Finished cells", str(done), f"{problems} without a result" if problems else "none missing"))
+    if done or problems:  # rows of publications have no cells
+        found.append(Card("Finished cells", str(done), f"{problems} without a result" if problems else "none missing"))
     return found
 
 
@@ -153,13 +155,20 @@ def _largest_drop(item: Summary) -> tuple[str, float] | None:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One row of the results: a line, its flags, how common lesions are, and marks against the best control."""
+    """One row of the results: a line, its flags, how common lesions are, and marks against the best control.
+
+    Attributes:
+        remark: What none of its intervals holds.
+        remarks: What is remarkable about single intervals, by metric.
+    """
 
     label: str
     line: Line
     flags: tuple[str, ...]
     prevalence: str
     marks: Mapping[str, tuple[str, str]]
+    remark: str
+    remarks: Mapping[str, str]
 
 
 def results(board: Board) -> list[dict[str, Any]]:
@@ -177,8 +186,11 @@ def results(board: Board) -> list[dict[str, Any]]:
                             for metric, one in line.against.items()
                             if mark(one)
                         }
-                        flags = (*variant.flags, *line.flags)
-                        rows.append(ResultRow(variant.label, line, flags, prevalence_text(line), marks))
+                        flags, remark = (*variant.flags, *line.flags), shared_remark(line)
+                        remarks = {name: own_remark(one, remark) for name, one in line.metrics.items()}
+                        rows.append(
+                            ResultRow(variant.label, line, flags, prevalence_text(line), marks, remark, remarks)
+                        )
         found.append({"kind": kind, "rows": rows})
     return found
 

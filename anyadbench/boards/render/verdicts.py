@@ -23,7 +23,10 @@ def _normals(board: Board) -> list[str]:
     """Return what is trained on, where that is not lesion-free slices of patients."""
     if board.protocol.normals == "lesion-free":
         return []
-    return ["Every row was trained on healthy subjects, and its thresholds come from healthy validation subjects."]
+    return [
+        "Every method trained here was trained on healthy subjects, and its thresholds come from healthy validation "
+        "subjects."
+    ]
 
 
 def _controls(board: Board) -> list[str]:
