@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 LIFELINE = "--lifeline"
 """Option by which a process gets the end of a pipe that closes when the process that started it is gone."""
@@ -19,7 +21,31 @@ LIFELINE = "--lifeline"
 ORPHAN_GRACE = 10.0
 """Seconds that a process has for its checkpoint once the one that started it is gone."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that ask for a stop: Ctrl-C, and those of terminals, administrators and schedulers."""
+
+
+def stop_on_signals() -> None:
+    """Let every signal that asks for a stop raise ``KeyboardInterrupt``; only Ctrl-C can ask a second time.
+
+    A signal that is ignored stays so: ``nohup`` lets a command outlive its terminal that way.
+    """
+    for number in STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+
+
+def stop(number: int, frame: FrameType | None) -> NoReturn:
+    """Raise ``KeyboardInterrupt``, and ignore all signals of ``STOPS`` but SIGINT from now on.
+
+    One end is often announced twice: bash passes the SIGHUP of a closed terminal on to its jobs, and the kernel sends
+    another when bash has ended; SLURM may signal a command beside the process that passes the signal on. Processes that
+    are started from now on, such as SLURM's tools, ignore these signals too.
+    """
+    for other in STOPS:
+        if other != signal.SIGINT:
+            signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def python_command(*arguments: str) -> list[str]:
@@ -83,7 +109,7 @@ def end_with_parent(descriptor: int, *, grace: float = ORPHAN_GRACE, scratch: st
         os.close(descriptor)
         return
     try:
-        for number in _SIGNALS:
+        for number in STOPS:
             signal.signal(number, signal.SIG_IGN)
         os.closerange(0, descriptor)
         os.closerange(descriptor + 1, 4096)

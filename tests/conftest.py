@@ -30,6 +30,8 @@ import pytest
 from tiny import TINY_PROTOCOL
 from xdist.scheduler import LoadScopeScheduling
 
+from anyadbench.processes import STOPS
+
 if TYPE_CHECKING:
     from xdist.remote import Producer
 
@@ -80,8 +82,12 @@ _CTYPE = locale.setlocale(locale.LC_CTYPE)
 
 @pytest.fixture(autouse=True)
 def process_as_before() -> Iterator[None]:
-    """Undo what libraries and trained cells change for the whole process: its locale and the flushing of subnormals."""
+    """Undo what commands, libraries and cells change for the process: signals, locale, flushing of subnormals."""
+    handlers = {number: signal.getsignal(number) for number in STOPS}
     yield
+    for number, handler in handlers.items():
+        if handler is not None:
+            signal.signal(number, handler)
     locale.setlocale(locale.LC_CTYPE, _CTYPE)
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)

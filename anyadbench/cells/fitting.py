@@ -121,7 +121,9 @@ class Fitting:
             state = "interrupted"
             raise
         finally:
-            seconds = spent + time.monotonic() - started
+            # A process that was killed did not add its time, but its checkpoint holds that of its steps.
+            kept = trainer.history[-1]["seconds"] if trainer.history else 0.0
+            seconds = max(spent + time.monotonic() - started, kept)
             folder.update(
                 state=state,
                 seconds=seconds,

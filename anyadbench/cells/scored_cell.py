@@ -89,7 +89,7 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     save_normals(folder.work / NORMALS, normals.found(thresholds))
     slices = sum(len(state.records) for _, by_label in states for state in by_label.values())
     compiled = FELL_BACK if FELL_BACK in (fit.get("compile"), evaluator.compiled.state) else evaluator.compiled.state
-    timings = {"score_seconds": scored, "scored_slices": float(slices)}
+    timings = {"score_seconds": scored, "scored_slices": float(slices), "scored_maps": float(evaluator.maps)}
     if scans.scored:
         timings["scan_seconds"] = scans.seconds / scans.scored
     used = retraining.folders() if retraining else {"": job.fit}

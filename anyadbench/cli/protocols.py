@@ -14,7 +14,11 @@ from anyadbench.methods.descriptor import BUDGETS
 from anyadbench.sequences import SHORT
 
 if TYPE_CHECKING:
+    from anyadbench.engine.numerics import Policy
+    from anyadbench.engine.protocol_data import ProtocolData
     from anyadbench.launch.forecast import Cost, Outlook
+    from anyadbench.methods.descriptor import MethodDescriptor
+    from anyadbench.methods.params import Value
     from anyadbench.protocols import Protocol
 
 
@@ -110,12 +114,32 @@ def _count(
         params = method_params(descriptor, protocol, budget or protocol.budget)
         cost = count_cost(descriptor, params, budget or protocol.budget, outlook)
         if measure:
-            from anyadbench.launch.timing import time_here
-
-            costs.append(time_here(cost, descriptor, params, found, policy))
+            costs.append(_timed(cost, descriptor, params, found, policy, named=descriptor.name in methods))
         else:
             costs.append(time_from_cells(cost, params, policy.device, runs))
     return outlook, costs
+
+
+def _timed(
+    cost: Cost,
+    descriptor: MethodDescriptor,
+    params: dict[str, Value],
+    data: ProtocolData,
+    policy: Policy,
+    *,
+    named: bool,
+) -> Cost:
+    """Return a cost with measured seconds, or with why there are none for a method that only a group asked for."""
+    from dataclasses import replace
+
+    from anyadbench.launch.timing import time_here
+
+    try:
+        return time_here(cost, descriptor, params, data, policy)
+    except UserError as error:
+        if named:
+            raise
+        return replace(cost, basis=str(error))
 
 
 def _print_outlook(protocol: Protocol, outlook: Outlook) -> None:

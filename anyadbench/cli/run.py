@@ -110,6 +110,7 @@ def run(protocol: str, runs: Path, as_json: bool, traceback: bool, **options: An
     from anyadbench.launch.progress import Display
     from anyadbench.launch.resources import check_fits, estimate
     from anyadbench.plugins import find_method
+    from anyadbench.processes import stop_on_signals
     from anyadbench.protocols import find_protocol
 
     stop_on_signals()
@@ -135,6 +136,8 @@ def run(protocol: str, runs: Path, as_json: bool, traceback: bool, **options: An
         extra = sum(find_method(job.method)[0].is_control for job in jobs)
         cells = f"{len(jobs)} cells, of which {extra} are controls" if extra else f"{len(jobs)} cells"
         display.note(f"plan: {cells}; {needed.sentence}")
+        if said := chosen_here(launcher, options["device"], options["precision"], jobs[0]):
+            display.note(said)
         for said in filter(None, map(remark, plan.data.stores.values())):
             display.note(said)
         for name in training_coverage(plan.data).never:
@@ -144,16 +147,14 @@ def run(protocol: str, runs: Path, as_json: bool, traceback: bool, **options: An
     end(outcomes, plan.left_out, plan.refused)
 
 
-def stop_on_signals() -> None:
-    """Handle a termination signal like Ctrl-C; schedulers announce the end with SIGUSR1 or SIGUSR2.
-
-    A signal that is ignored stays so: ``nohup`` lets a command outlive its terminal that way.
-    """
-    import signal
-
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+def chosen_here(launcher: str, device: str, precision: str, job: Job) -> str:
+    """Return what was derived from this machine for commands that may run on others; empty if nothing was."""
+    if launcher != "shell" or "auto" not in (device, precision):
+        return ""
+    return (
+        f"the commands compute in {job.policy['dtype']} on {job.policy['device']}, chosen for this machine; give "
+        "--device and --precision for another one"
+    )
 
 
 def end(outcomes: Sequence[Outcome], left_out: Collection[str] = (), refused: Collection[str] = ()) -> None:

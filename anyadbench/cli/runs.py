@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from anyadbench.cli.blame import traceback_option
 from anyadbench.cli.options import RUNS, json_option, launcher_options, parse_settings, runs_option
 from anyadbench.cli.output import clean, print_json, print_table
 from anyadbench.errors import UserError
+
+if TYPE_CHECKING:
+    from anyadbench.cells.job import Job
 
 RUNS_OPTION = runs_option(default=None)
 
@@ -105,11 +108,12 @@ def rerun(
 ) -> None:
     """Run cells again as planned, with the method's files and the data as they are now."""
     from anyadbench.cells.inventory import find_cell, list_cells
-    from anyadbench.cli.run import end, report, stop_on_signals
+    from anyadbench.cli.run import end, report
     from anyadbench.launch.dispatch import execute
-    from anyadbench.launch.launchers import LaunchOptions
+    from anyadbench.launch.launchers import LaunchOptions, find_launcher
     from anyadbench.launch.progress import Display
     from anyadbench.launch.replan import replan
+    from anyadbench.processes import stop_on_signals
 
     folder = runs or above or RUNS
     if not (cells or failed or unfinished):
@@ -123,16 +127,24 @@ def rerun(
         click.echo(f"{folder} holds no such cell.", err=True)
         return
     stop_on_signals()
+    find_launcher(options["launcher"])
     with Display() as display:
-        jobs = [replan(entry, display) for entry in entries]
-        jobs = list({job.cell_id: job for job in jobs}.values())
         launch = LaunchOptions(display, options["slots"], parse_settings(options["launcher_option"]))
-        outcomes = execute(jobs, options["launcher"], launch)
+        jobs: dict[str, Job] = {}
+        refused: list[str] = []
+        for entry in entries:
+            try:
+                job = replan(entry, display)
+                jobs[job.cell_id] = job
+            except UserError as error:  # the cells before it may be others by now, and must be run
+                refused.append(entry.name)
+                display.note(f"{entry.name}: left out: {error}")
+        outcomes = execute(list(jobs.values()), options["launcher"], launch)
     for protocol in sorted({outcome.job.protocol for outcome in outcomes}):
         report(
             [outcome for outcome in outcomes if outcome.job.protocol == protocol], folder, protocol, False, traceback
         )
-    end(outcomes)
+    end(outcomes, refused=refused)
 
 
 @runs.command()
@@ -178,12 +190,12 @@ def work(above: Path | None, /, cell: str, runs: Path | None, quiet: bool, lifel
     """Run one planned cell on this machine; launchers print and submit this command."""
     from anyadbench.cells.job import Job, Outcome
     from anyadbench.cli.output import clean
-    from anyadbench.cli.run import end, stop_on_signals
+    from anyadbench.cli.run import end
     from anyadbench.launch.launchers import LaunchOptions
     from anyadbench.launch.launchers.local import launch
     from anyadbench.launch.progress import Display
     from anyadbench.launch.supervisor import GRACE
-    from anyadbench.processes import ORPHAN_GRACE, end_with_parent
+    from anyadbench.processes import ORPHAN_GRACE, end_with_parent, stop_on_signals
 
     stop_on_signals()
     if lifeline is not None:

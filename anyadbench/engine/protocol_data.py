@@ -234,3 +234,8 @@ def _same_slices(
         for t in (own.slices.iloc[learnt], other.slices.iloc[tested])
     ]
     return sorted((names[0][sha], names[1][sha]) for sha in names[0].keys() & names[1].keys())
+
+
+def spread(indices: Int[ndarray, " N"], most: int) -> Int[ndarray, " n"]:
+    """Return at most so many of the indices, evenly spread."""
+    return indices[np.linspace(0, len(indices) - 1, min(len(indices), most)).round().astype(int)]

@@ -58,7 +58,7 @@ class Reporter:
     def __init__(self, descriptor: int | None = None) -> None:
         self._process = os.getpid()
         self._descriptor = descriptor
-        self._last, self._label = 0.0, ""
+        self._last, self._done, self._label = 0.0, 0, ""
         self._stop = False
         self._record: Path | None = None
         self._phase: dict[str, Any] = {}
@@ -94,17 +94,20 @@ class Reporter:
             os._exit(1)
 
     def progress(self, done: int, total: int, label: str) -> None:
-        """Report ``done`` of ``total`` of a phase: its beginning, its end, and at most ten times a second between."""
+        """Report ``done`` of ``total`` of a phase: its beginning, its end, and at most ten times a second between.
+
+        Where less is done than before, as by the next of several models, the estimate of the time left begins again.
+        """
         now = time.monotonic()
-        if label == self._label and (done < total or not total) and now - self._last < MIN_INTERVAL:
+        begins, again = label != self._label, done < self._done
+        if not (begins or again) and (done < total or not total) and now - self._last < MIN_INTERVAL:
             return
-        begins = label != self._label
-        self._last, self._label = now, label
+        self._last, self._done, self._label = now, done, label
         finite = {name: value for name, value in self.losses.items() if math.isfinite(value)}
         losses = {"losses": finite} if label == TRAINING and finite else {}
         self.send(phase=label, done=done, total=total, **losses)
         if self._record is not None:
-            self._keep(self._record, done, total, begins)
+            self._keep(self._record, done, total, begins, again)
 
     def resumed(self, step: int, total: int) -> None:
         """Report that training resumes from a checkpoint."""
@@ -118,10 +121,11 @@ class Reporter:
             with suppress(OSError, ValueError):  # a full disk, or a method that closed it
                 print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}", file=sys.stdout, flush=True)
 
-    def _keep(self, record: Path, done: int, total: int, begins: bool) -> None:
+    def _keep(self, record: Path, done: int, total: int, begins: bool, again: bool) -> None:
         now = time.time()
-        if begins:
+        if begins or again:
             self._phase = {"phase": self._label, "first": done, "began": now}
+        if begins:
             self.log(f"{self._label}: {done} of {total}" if total else self._label)
         elif abs(now - self._recorded) < RECORD_INTERVAL:
             return

@@ -20,7 +20,7 @@ from anyadbench.engine.compiling import Compiled
 from anyadbench.engine.heights.normaliser import TRAINING_SLICES, HeightNormaliser
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import NotFinite, Policy
-from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.engine.protocol_data import ProtocolData, spread
 from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.settings import EXACT_PIXELS, SCORING_BATCH, VALIDATION_SLICES
 from anyadbench.engine.slice_reader import SliceReader, on_scoring_grid
@@ -62,6 +62,7 @@ class Evaluation(abc.ABC):
         kept: Which maps to keep.
         heights: Normalisation of slice scores; ``None`` where the protocol does not ask for it.
         quantiles: Thresholds by subset label, once `thresholds` was called; boxes are drawn above them.
+        maps: How many maps of normals and test slices have been scored.
     """
 
     data: ProtocolData
@@ -70,6 +71,7 @@ class Evaluation(abc.ABC):
 
     heights: HeightNormaliser | None = field(default=None, init=False)
     quantiles: dict[str, Quantile] = field(default_factory=dict, init=False)
+    maps: int = field(default=0, init=False)
 
     @property
     @abc.abstractmethod
@@ -153,6 +155,7 @@ class Evaluation(abc.ABC):
         names = [f"{entry['scan']} slice {entry['slice']}" for entry in entries]
         self.kept.add_slices(test, indices, values, present, masks)
         rounds = list(self._rounds(present, test))
+        self.maps += sum(len(members) for _, members, _ in rounds)
         for (subset, members, served), (maps, images) in zip(
             rounds, self.score_rounds(values, rounds, names), strict=True
         ):
@@ -189,6 +192,7 @@ class Evaluation(abc.ABC):
             part = indices[start : start + SCORING_BATCH]
             values, present = reader.read(part)
             rounds = list(self._rounds(present))
+            self.maps += sum(len(members) for _, members, _ in rounds)
             yield part, values, zip(rounds, self.score_rounds(values, rounds, self._names(reader, part)), strict=True)
             self.reporter.progress(min(start + SCORING_BATCH, len(indices)), len(indices), label)
 
@@ -326,11 +330,6 @@ class Evaluation(abc.ABC):
             }
             for subject, scan, number, height, lesion, label, brain in zip(*columns, strict=True)
         ]
-
-
-def spread(indices: Int[np.ndarray, " N"], most: int) -> Int[np.ndarray, " n"]:
-    """Return at most so many of the indices, evenly spread."""
-    return indices[np.linspace(0, len(indices) - 1, min(len(indices), most)).round().astype(int)]
 
 
 class Evaluator(Evaluation):

@@ -13,6 +13,8 @@ import numpy as np
 from anyadbench.cells.training_coverage import training_coverage
 from anyadbench.data.slices.rules import HEALTHY
 from anyadbench.data.slices.selection import PARTS
+from anyadbench.engine.heights.normaliser import TRAINING_SLICES
+from anyadbench.engine.protocol_data import spread
 from anyadbench.engine.settings import VALIDATION_SLICES, batch_size, batches_per_epoch, training_steps
 from anyadbench.methods.descriptor import MethodDescriptor
 from anyadbench.methods.params import Value
@@ -60,6 +62,7 @@ class Outlook:
     """What will be trained and tested.
 
     Attributes:
+        normal_maps: Maps of normals, for the threshold and for the normalisation by height.
         notes: Sentences on the subjects that the seed chooses, on who is healthy, and on pixels that differ in size.
     """
 
@@ -68,13 +71,13 @@ class Outlook:
     validation_kind: str
     tests: list[TestOutlook]
     trained_on: TrainingCoverage
+    normal_maps: int
     notes: tuple[str, ...] = ()
 
     @property
     def maps(self) -> int:
-        """Maps that one cell computes, those for the threshold included."""
-        rows = max((len(test.rows) for test in self.tests), default=0)
-        return sum(test.maps for test in self.tests) + rows * min(self.validation.normal, VALIDATION_SLICES)
+        """Maps that one cell computes, those of normals included."""
+        return sum(test.maps for test in self.tests) + self.normal_maps
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Cost:
         steps: Training steps; 0 for a method without gradient training.
         slices: Slices that training passes through the method.
         maps: Maps to score.
+        missing: Policy for missing sequences.
         fit_seconds: Estimate of the training.
         score_seconds: Estimate of the scoring.
         basis: What the seconds are based on, or why there are none.
@@ -97,6 +101,7 @@ class Cost:
     steps: int
     slices: int
     maps: int
+    missing: str
     fit_seconds: float | None = None
     score_seconds: float | None = None
     basis: str = ""
@@ -113,7 +118,7 @@ def look_ahead(data: ProtocolData) -> Outlook:
     )
     tests = [_test(data, test) for test in protocol.tests]
     notes = (*_shots(data), *_healthy(data), *_spacings(data))
-    return Outlook(train, validation, selection.validation, tests, training_coverage(data), notes)
+    return Outlook(train, validation, selection.validation, tests, training_coverage(data), _normal_maps(data), notes)
 
 
 def _shots(data: ProtocolData) -> Iterator[str]:
@@ -160,13 +165,27 @@ def _test(data: ProtocolData, test: TestSet) -> TestOutlook:
     for label in protocol.rows(test):
         kept = [part[_serves(label, has, protocol)] for part, has in zip((normal, abnormal), present, strict=True)]
         rows.append(_count(label, reader.store, *kept))
-    maps = sum(row.normal + row.abnormal for row in rows if row.name != AS_AVAILABLE)
-    if any(row.name == AS_AVAILABLE for row in rows):
-        # Most scans have exactly a subset that is scored anyway; only the others need an extra map.
-        listed = {tuple(name in subset for name in protocol.sequences) for subset in protocol.subsets}
-        maps += sum(tuple(bool(there) for there in slots) not in listed for slots in np.concatenate(present))
+    maps = _maps(protocol, np.concatenate(present), test)
     names = reader.store.slices["subject"].to_numpy()[np.concatenate([normal, abnormal])]
     return TestOutlook(test.name, test.dataset, dict(test.feed), sorted(set(names.tolist())), rows, maps)
+
+
+def _normal_maps(data: ProtocolData) -> int:
+    chosen = [spread(data.validation_indices(), VALIDATION_SLICES)]
+    if data.protocol.scoring.normalise_height:
+        chosen.append(spread(data.train_indices(), TRAINING_SLICES))
+    return _maps(data.protocol, data.reader(data.protocol.train).present(np.concatenate(chosen)))
+
+
+def _maps(protocol: Protocol, present: Bool[np.ndarray, "N S"], test: TestSet | None = None) -> int:
+    """Return how many maps slices with these sequences need, of a test set or of training."""
+    subsets = test.subsets if test and test.subsets else protocol.subsets
+    listed = {tuple(name in subset for name in protocol.sequences) for subset in subsets}
+    maps = sum(int(present[:, np.array(subset)].all(1).sum()) for subset in listed)
+    if protocol.as_available and subsets is protocol.subsets:
+        # Most scans have exactly a subset that is scored anyway; only the others need an extra map.
+        maps += sum(tuple(bool(there) for there in slots) not in listed for slots in present)
+    return maps
 
 
 def _serves(label: str, present: Bool[np.ndarray, "N S"], protocol: Protocol) -> Bool[np.ndarray, " N"]:
@@ -177,9 +196,14 @@ def _serves(label: str, present: Bool[np.ndarray, "N S"], protocol: Protocol) ->
 
 def count_cost(descriptor: MethodDescriptor, params: Mapping[str, Value], budget: str, outlook: Outlook) -> Cost:
     """Return what a cell costs in steps and maps, from the parameters and the counts alone."""
-    size, slices = batch_size(params), outlook.train.normal
-    steps = training_steps(params, batches_per_epoch(slices, size, bool(params.get("drop_last", False))))
-    return Cost(descriptor.name, budget, steps, steps * min(size, slices) or slices, outlook.maps)
+    slices = outlook.train.normal
+    steps = training_steps(params, batches_per_epoch(slices, batch_size(params), bool(params.get("drop_last", False))))
+    return Cost(descriptor.name, budget, steps, _passed(steps, params, slices), outlook.maps, descriptor.missing)
+
+
+def _passed(steps: int, params: Mapping[str, Value], slices: int) -> int:
+    """Return the slices that a training passes through a method; without steps, each once."""
+    return steps * min(batch_size(params), slices) or slices
 
 
 def time_from_cells(cost: Cost, params: Mapping[str, Value], device: str, runs: Path) -> Cost:
@@ -188,9 +212,9 @@ def time_from_cells(cost: Cost, params: Mapping[str, Value], device: str, runs: 
     if not found:
         basis = f"no finished cell with these parameters on {device} in {runs}; --measure times some steps here"
         return replace(cost, basis=basis)
-    passed = [int(cell.train["steps"]) * batch_size(cell.method.params) or int(cell.train["slices"]) for cell in found]
+    passed = [_passed(int(cell.train["steps"]), cell.method.params, int(cell.train["slices"])) for cell in found]
     per_slice = statistics.median(cell.timings["fit_seconds"] / n for cell, n in zip(found, passed, strict=True))
-    per_map = statistics.median(cell.timings["score_seconds"] / cell.timings["scored_slices"] for cell in found)
+    per_map = statistics.median(cell.timings["score_seconds"] / cell.timings["scored_maps"] for cell in found)
     basis = f"median of {len(found)} finished cell{'s' if len(found) > 1 else ''} on {device} in {runs}"
     return replace(cost, fit_seconds=per_slice * cost.slices, score_seconds=per_map * cost.maps, basis=basis)
 
@@ -203,7 +227,8 @@ def _alike(cell: CellResult, cost: Cost, params: Mapping[str, Value], device: st
     return (
         cell.method.name == cost.method
         and dict(cell.method.params) == dict(params)
+        and cell.method.missing == cost.missing
         and cell.numerics.device == device
-        and bool(cell.timings.get("scored_slices"))
+        and bool(cell.timings.get("scored_maps"))
         and "steps" in cell.train
     )

@@ -46,12 +46,13 @@ class Grid:
             self.waiting.remove(label)
         self.begun[label] = now
 
-    def end(self, label: str, now: float) -> None:
-        """Note that a cell has ended."""
+    def end(self, label: str, now: float, *, finished: bool = True) -> None:
+        """Note that a cell has ended; one that did not finish says nothing about how long the others take."""
         if label in self.waiting:
             self.waiting.remove(label)
-        if label in self.begun:
-            self.took[label] = now - self.begun.pop(label)
+        began = self.begun.pop(label, None)
+        if began is not None and finished:
+            self.took[label] = now - began
 
     def left(self, now: float, phases: Mapping[str, float | None]) -> float | None:
         """Return the seconds left; ``None`` until the first cell has finished.
@@ -152,10 +153,10 @@ class Display:
         if self._grid is not None:
             self._grid.begin(job.label, time.monotonic())
 
-    def cell_ended(self, job: Job, done: int, total: int) -> None:
-        """Note that a cell has ended, and show how many of all have."""
+    def cell_ended(self, job: Job, done: int, total: int, *, finished: bool = True) -> None:
+        """Note that a cell has ended, finished or not, and show how many of all have."""
         if self._grid is not None:
-            self._grid.end(job.label, time.monotonic())
+            self._grid.end(job.label, time.monotonic(), finished=finished)
         if total > 1:
             self.progress(done, total, CELLS)
 
@@ -173,7 +174,9 @@ class Display:
         with self._lock:
             known = self._phases.get(owner)
             begins = known is None or known[0] != label
-            pace = Pace(done, now, done, total, now) if known is None or begins else known[1]
+            # Less than before is the next of several models.
+            again = known is None or begins or done < known[1].done
+            pace = Pace(done, now, done, total, now) if known is None or again else known[1]
             pace.done, pace.total, pace.now = done, total, now
             self._phases[owner] = (label, pace)
         if self._quiet:

@@ -95,7 +95,7 @@ class Supervisor:
                 return Outcome(job, "interrupted", "Not started; the same command runs it.")
             code, early, late = ended
             if late:
-                return _failed(job, late)
+                return Outcome(job, "done") if job.cell.done else _failed(job, late)
             if code == AGAIN and not self._stopping and job.cell.state().get("state") == "interrupted":
                 self._note(f"{job.label}: resumes in a new process")
                 continue
@@ -203,10 +203,17 @@ def _end_session(leader: int) -> None:
 
 def _failed(job: Job, error: str) -> Outcome:
     tail = log_tail(job.cell.work / "log.txt")
-    if job.cell.work.is_dir():
-        with suppress(OSError, UserError):  # the disk may still be full
-            job.cell.update(state="failed", error=error, log_tail=tail)
+    with suppress(OSError, UserError):  # the disk may still be full
+        _record(job, state="failed", error=error, log_tail=tail)
     return Outcome(job, "failed", error, tuple(tail))
+
+
+def _record(job: Job, **values: Any) -> None:
+    """Write into a cell's record, unless another process works on the cell, for which this job's worker waited."""
+    if job.cell.work.is_dir():
+        with job.cell.lock(wait=False) as had:
+            if had and not job.cell.done:
+                job.cell.update(**values)
 
 
 def worker_outcome(job: Job, code: int, early: str = "", *, stopping: bool = False, attempts: int = 1) -> Outcome:
@@ -239,7 +246,7 @@ def worker_outcome(job: Job, code: int, early: str = "", *, stopping: bool = Fal
         return _failed(job, early.strip().splitlines()[-1])
     if stopping and code < 0:
         error = "Ended at once on request; the same command resumes it from its last checkpoint."
-        job.cell.update(state="interrupted", error=error)
+        _record(job, state="interrupted", error=error)
         return Outcome(job, "interrupted", error)
     return _failed(job, _how_it_ended(job, code, attempts))
 

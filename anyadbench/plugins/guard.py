@@ -11,13 +11,13 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from types import FrameType
 from typing import NoReturn, TypeVar
 
+from anyadbench.processes import STOPS, stop
+
 LIMIT = 30.0
 """Seconds that a plugin has to be imported, or to answer a hook."""
 
 SECONDS = "ANYADBENCH_PLUGIN_SECONDS"
 """Environment variable with another limit, for slow file systems; 0 for none."""
-
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 T = TypeVar("T")
 
@@ -96,19 +96,25 @@ def _stops() -> Iterator[list[int]]:
         yield stopped
         return
 
+    # A worker only takes note of signals, and stops later: its handlers stay.
+    before = {int(number): signal.getsignal(number) for number in STOPS}
+    ours = [number for number, handler in before.items() if handler in (stop, signal.default_int_handler)]
+
     def note(number: int, frame: FrameType | None) -> NoReturn:
         stopped.append(number)
+        if before[number] is stop:
+            stop(number, frame)
         raise KeyboardInterrupt
 
-    # A worker only takes note of signals, and stops later: its handlers stay.
-    ours = [number for number in _STOPS if signal.getsignal(number) is signal.default_int_handler]
     for number in ours:
         signal.signal(number, note)
     try:
         yield stopped
     finally:
+        ignored = any(before[number] is stop for number in stopped)
         for number in ours:
-            signal.signal(number, signal.default_int_handler)
+            if number == signal.SIGINT or not ignored:
+                signal.signal(number, before[number])
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,15 @@ def moments(count: int, seed: int) -> list[tuple[str, int]]:
     training = sorted(number for phase, number in drawn if phase == "training")
     before = [(phase, number % 4) for phase, number in drawn if phase in ("checkpoint", "seal")]
     first = [moment for moment in drawn if PHASES.index(moment[0]) < 3]
-    last = [moment for moment in drawn if PHASES.index(moment[0]) > PHASES.index("seal")]
-    return [*first, *before, *(("training", number) for number in training), *last]
+    last = [moment for moment in drawn if PHASES.index(moment[0]) > PHASES.index("weights")]
+    weights = fit_endings([number for phase, number in drawn if phase == "weights"])
+    return [*first, *before, *(("training", n) for n in training), *(("weights", n) for n in weights), *last]
+
+
+def fit_endings(numbers: Sequence[int]) -> list[int]:
+    """Return moments of ``weights`` in an order in which each is reached: a fit is completed last, and once."""
+    written, completed = ([n for n in numbers if (n % 3 == 0) == last] for last in (False, True))
+    return [*written, *(0 for _ in completed[1:]), *completed[:1]]
 
 
 @pytest.fixture(scope="module")

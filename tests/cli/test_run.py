@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from grid_fixture import COMMAND, run
+from job_fixture import planned
 
+from anyadbench.cli.run import chosen_here
 from anyadbench.results import CellResult
 
 BASE = [*COMMAND, "run"]
@@ -200,3 +202,18 @@ def test_a_killed_worker_is_started_again_and_reported_when_that_happens_too_oft
     assert process.returncode == code, printed
     assert "ended by signal SIGKILL" in printed if code else "restarted (1 of 1)" in printed
     assert run("run", "--method", "pixelstats", *options, "--runs", str(tmp_path)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("launcher", "device", "precision", "noted"),
+    [
+        ("shell", "auto", "float32", True), ("shell", "cpu", "auto", True), ("shell", "cpu", "float32", False),
+        ("local", "auto", "auto", False), ("slurm", "cpu", "auto", False),
+    ],
+)  # fmt: skip
+def test_commands_for_other_machines_name_what_this_one_chose(
+    launcher: str, device: str, precision: str, noted: bool, tmp_path: Path
+) -> None:
+    job = planned(tmp_path, policy={"device": "cpu", "dtype": "bfloat16"})
+    said = "the commands compute in bfloat16 on cpu, chosen for this machine; give --device and --precision for another"
+    assert chosen_here(launcher, device, precision, job).startswith(said) == noted

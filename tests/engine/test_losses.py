@@ -12,6 +12,7 @@ import pytest
 import torch
 from toy_trainer import StopAt, Toy, trainer
 
+from anyadbench.engine import reporter as reporter_module
 from anyadbench.engine import trainer as training_loop
 from anyadbench.engine.reporter import Interrupted, Reporter
 from anyadbench.methods.contract import Batch, OptimizerSpec
@@ -144,3 +145,17 @@ def test_a_worker_keeps_its_progress_for_others_and_logs_each_phase(
     assert (found["phase"], found["first"], found["total"]) == ("training", 1, 20)
     assert found["began"] <= found["time"]
     assert "Z training: 1 of 20\n" in capsys.readouterr().out
+
+
+def test_the_next_model_of_a_cell_begins_a_record_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reporter_module, "RECORD_INTERVAL", 0.0)
+    reporter = Reporter()
+    reporter.record_in(tmp_path / "progress.json")
+    for done in (1, 9, 2):
+        reporter.progress(done, 9, "training")
+    found = json.loads((tmp_path / "progress.json").read_text())
+    assert (found["first"], found["done"]) == (2, 2)
+    assert found["began"] == found["time"]
+    assert capsys.readouterr().out.count("Z training: ") == 1

@@ -40,6 +40,7 @@ def test_a_forecast_counts_the_steps_of_the_training(params: dict[str, int], dro
             "subjects",
             [],
             TrainingCoverage(slices=slices, sequences={}),
+            0,
         )
         starts = range(0, 4 * feed.batches_per_epoch, 4)
         held = [len(rows[start : start + 4]) for _ in range(3) for start in starts]

@@ -291,7 +291,12 @@ def result_data(method: FakeMethod, seed: int, rows: list[dict[str, Any]], proto
         "metric_version": "1",
         "train": {"subjects": 16, "slices": 128},
         "rows": rows,
-        "timings": {"fit_seconds": 118.0 * method.slow, "score_seconds": 21.5 * method.slow, "scored_slices": 490.0},
+        "timings": {
+            "fit_seconds": 118.0 * method.slow,
+            "score_seconds": 21.5 * method.slow,
+            "scored_slices": 490.0,
+            "scored_maps": 560.0,
+        },
         "memory": {"host_mb": 1100 + 900 * method.slow},
     }
     for path, value in method.changes.items():

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from inprocess import Done, run
 
 from anyadbench.cli import main
+from anyadbench.data.store.store import SliceStore
+from anyadbench.engine.map_sample import MapSample
+from anyadbench.engine.numerics import Policy
+from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.engine.reporter import Reporter
+from anyadbench.engine.scoring import Evaluator
+from anyadbench.errors import UserError
+from anyadbench.launch import forecast
+from anyadbench.launch.forecast import Cost, look_ahead, time_from_cells
+from anyadbench.methods.contract import Scores
+from anyadbench.protocols.model import Protocol, ScoringRules
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +79,41 @@ def test_the_maps_are_counted_as_they_are_scored(
     assert sum(scored) == shown["outlook"]["tests"][0]["maps"]
 
 
+@pytest.mark.parametrize("normalise", [False, True])
+def test_the_maps_of_normals_are_counted_too(normalise: bool, protocol: Protocol, store: SliceStore) -> None:
+    scoring = ScoringRules(normalise_height=normalise)
+    data = ProtocolData(replace(protocol, scoring=scoring), {"phantom": store})
+    method: Any = SimpleNamespace(score=lambda batch: Scores(batch.inputs.sum(1)))
+    evaluator = Evaluator(method, data, Policy(), Reporter(), MapSample("none", protocol.sequences))
+    evaluator.thresholds()
+    evaluator.fit_heights()
+    for test in protocol.tests:
+        evaluator.run_test(test)
+    assert evaluator.maps == look_ahead(data).maps
+
+
 def test_times_come_from_finished_cells_of_the_method(done: Done, shown: dict[str, Any]) -> None:
     statistics, network = shown["costs"]
     assert statistics["basis"].startswith("median of 1 finished cell on cpu in ")
     assert statistics["fit_seconds"] == pytest.approx(done.result.timings["fit_seconds"])
+    assert statistics["score_seconds"] == pytest.approx(done.result.timings["score_seconds"])
     assert network["steps"] == 3 and network["slices"] == 6
     assert network["fit_seconds"] is None and "--measure times some steps here" in network["basis"]
+
+
+def test_a_batch_that_holds_all_slices_is_no_larger_than_they_are(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = {"steps": 10, "batch_size": 1000}
+    method = done.result.method.model_copy(update={"params": params})
+    cell = done.result.model_copy(update={"method": method, "train": {**done.result.train, "steps": 10}})
+    slices = int(cell.train["slices"])
+    cost = Cost(method.name, "tiny", 10, 10 * slices, int(cell.timings["scored_maps"]), method.missing)
+    monkeypatch.setattr(forecast, "_finished", lambda runs: [cell])
+    known = time_from_cells(cost, params, "cpu", tmp_path)
+    assert known.fit_seconds == pytest.approx(cell.timings["fit_seconds"])
+    other = time_from_cells(replace(cost, missing="retrain"), params, "cpu", tmp_path)
+    assert other.fit_seconds is None and "no finished cell" in other.basis
 
 
 def test_times_can_be_measured(
@@ -81,6 +123,25 @@ def test_times_can_be_measured(
     (cost,) = json.loads(show(capsys, tiny_protocol, *options, "--method", "inpformer"))["costs"]
     assert cost["basis"].startswith("2 steps and 16 maps timed now on")
     assert cost["fit_seconds"] > 0 and cost["score_seconds"] > 0
+
+
+def test_a_model_of_a_pattern_that_cannot_run_costs_only_its_own_times(
+    tiny_phantom: Path, tiny_protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def timed(cost: Cost, *rest: Any) -> Cost:
+        if cost.method == "stfpm":
+            raise UserError("stfpm cannot be run: a library is missing.")
+        return replace(cost, fit_seconds=1.0, score_seconds=1.0, basis="timed")
+
+    monkeypatch.setattr("anyadbench.launch.timing.time_here", timed)
+    options = ["--data", tiny_phantom, "--runs", tmp_path, "--budget", "tiny", "--measure", "--json"]
+    costs = json.loads(show(capsys, tiny_protocol, *options, "--method", "stfp*", "--method", "pixelstats"))["costs"]
+    found = {cost["method"]: (cost["fit_seconds"], cost["basis"]) for cost in costs}
+    assert found == {"stfpm": (None, "stfpm cannot be run: a library is missing."), "pixelstats": (1.0, "timed")}
+    with pytest.raises(SystemExit) as ended:
+        main(["protocols", "show", *map(str, [tiny_protocol, *options, "--method", "stfpm"])])
+    assert ended.value.code == 2 and "a library is missing" in capsys.readouterr().err
 
 
 def test_the_default_output_is_tables(

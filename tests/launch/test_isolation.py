@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from job_fixture import planned
 
 from anyadbench.cells.job import Job, Outcome
 from anyadbench.cli.run import last_words
-from anyadbench.launch.supervisor import Supervisor
+from anyadbench.launch.supervisor import Supervisor, worker_outcome
 from anyadbench.launch.worker import log_tail
 
 FAST = ("raise", "exit-zero", "segfault", "fork", "binary")
@@ -249,10 +250,31 @@ def test_a_worker_that_is_stopped_before_it_begins_is_not_started(tmp_path: Path
 
 def test_a_state_that_a_method_did_not_reach_is_not_believed(tmp_path: Path) -> None:
     """A method may end its process with the code that means an interruption."""
-    from anyadbench.launch.supervisor import worker_outcome
-
     asked = planned(tmp_path)
     asked.save()
     asked.cell.update(state="running")
     assert worker_outcome(asked, 75).status == "failed"
     assert asked.cell.state()["state"] == "failed"
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_a_worker_that_waited_leaves_the_record_of_the_cell_alone(stopping: bool, tmp_path: Path) -> None:
+    asked = planned(tmp_path)
+    asked.save()
+    asked.cell.update(state="running")
+    with asked.cell.lock():  # of the process that runs the cell
+        ended = worker_outcome(asked, -signal.SIGKILL, stopping=stopping)
+    assert ended.status == ("interrupted" if stopping else "failed")
+    assert asked.cell.state()["state"] == "running"
+    ended = worker_outcome(asked, -signal.SIGKILL, stopping=stopping)
+    assert asked.cell.state()["state"] == ended.status and asked.cell.state()["error"] == ended.error
+
+
+def test_a_cell_that_finishes_at_its_time_limit_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from anyadbench.launch import supervisor as supervise
+
+    monkeypatch.setattr(supervise, "GRACE", 0.5)
+    asked = planned(tmp_path, time_limit=1.0)
+    asked.save()
+    asked.cell.complete()  # and its worker does not end
+    assert Sleeper(asked).run() == Outcome(asked, "done")

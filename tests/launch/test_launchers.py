@@ -128,7 +128,7 @@ class Silent:
 
     def cell_began(self, job: Job) -> None: ...
 
-    def cell_ended(self, job: Job, done: int, total: int) -> None: ...
+    def cell_ended(self, job: Job, done: int, total: int, *, finished: bool) -> None: ...
 
 
 def jobs(runs: Path, device: str, count: int) -> list[Job]:
@@ -149,6 +149,22 @@ def pinned(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
 
     monkeypatch.setattr(local, "Supervisor", Pinned)
     return seen
+
+
+def test_the_estimate_learns_which_cells_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[int, bool] = {}
+
+    class Half(local.Supervisor):
+        def run(self) -> Outcome:
+            return Outcome(self.job, "failed" if self.job.seed % 2 else "done")
+
+    class Watching(Silent):
+        def cell_ended(self, job: Job, done: int, total: int, *, finished: bool) -> None:
+            seen[job.seed] = finished
+
+    monkeypatch.setattr(local, "Supervisor", Half)
+    local.launch(jobs(tmp_path, "cpu", 4), LaunchOptions(Watching(), settings={"fork": "no"}))  # type: ignore[arg-type]
+    assert seen == {0: True, 1: False, 2: True, 3: False}
 
 
 def test_each_cell_is_pinned_to_a_device_of_its_own(

@@ -5,6 +5,7 @@ There need be no GPU, and no second process: each attempt of the supervisor runs
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,10 +19,12 @@ from toy_trainer import Feed, Toy, trainer
 
 from anyadbench.cells import fitting, scored_cell
 from anyadbench.cells.job import Job
+from anyadbench.engine import trainer as training_loop
 from anyadbench.engine.numerics import Policy
 from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.stepping.optimisers import prepare_optimizers
 from anyadbench.engine.trainer import Trainer
+from anyadbench.files import write_json
 from anyadbench.launch import worker
 from anyadbench.launch.supervisor import Supervisor, worker_outcome
 from anyadbench.methods.contract import OptimizerSpec
@@ -119,6 +122,20 @@ def test_without_a_supervisor_the_same_command_resumes_it(failing: Failing, tmp_
     assert job.fit.state()["graph_reason"] == SAID
     assert worker._run(job, job.cell, Reporter()) == worker.DONE
     assert failing.records == 1
+
+
+def test_the_time_of_a_process_that_was_killed_counts_up_to_its_checkpoint(
+    failing: Failing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = saved(tmp_path / "runs")
+    with monkeypatch.context() as slow:
+        slow.setattr(training_loop, "time", SimpleNamespace(monotonic=itertools.count(0.0, 100.0).__next__))
+        assert worker._run(job, job.cell, Reporter()) == worker.AGAIN
+    record = job.fit.state()
+    del record["seconds"]  # as if it had been killed before it wrote that
+    write_json(job.fit.work / job.fit.record, record)
+    assert worker._run(job, job.cell, Reporter()) == worker.DONE
+    assert 300 <= job.fit.state()["seconds"] < 10_000
 
 
 def test_a_cell_that_was_asked_to_stop_is_not_begun_again(failing: Failing, tmp_path: Path) -> None:

@@ -46,6 +46,18 @@ def mark(tmp_path: Path) -> Iterator[str]:
         os.kill(int(line.partition(" ")[0]), signal.SIGKILL)
 
 
+LEADER = """if True:
+    import os, signal, subprocess, sys, time
+    def resend(number, frame):
+        command.send_signal(signal.SIGHUP)
+        time.sleep(0.1)
+        os._exit(1)
+    signal.signal(signal.SIGHUP, resend)
+    command = subprocess.Popen(sys.argv[1:])
+    command.wait()
+"""
+"""Leads a session as bash does: it passes the SIGHUP of a closed terminal on, and the kernel sends one when it ends."""
+
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
@@ -145,16 +157,20 @@ def test_a_cell_ends_with_the_launcher_at_the_other_end_of_its_lifeline(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("below", ["", LEADER], ids=["alone", "below a shell"])
 def test_a_command_whose_terminal_is_closed_ends_with_its_cells(
-    mark: str, toy_site: Path, options: list[str], tmp_path: Path
+    below: str, mark: str, toy_site: Path, options: list[str], tmp_path: Path
 ) -> None:
+    """The command alone gets one SIGHUP; below a shell, a second one when that has ended."""
     runs = tmp_path / "runs"
     grid = ["--method", "toy", "--seed", "0", "--seed", "1", *options, "--runs", str(runs), "--checkpoint-every", "1s"]
     own = environment(toy_site, **{MARK: mark, "TOY_PAUSE": "1"})
+    command = [*COMMAND, "run", *grid]
+    started = [sys.executable, "-c", below, *command] if below else command
     child, terminal = pty.fork()
     if not child:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup, whose choice is inherited
-        os.execve(COMMAND[0], [*COMMAND, "run", *grid], own)
+        os.execve(started[0], started, own)
     os.set_blocking(terminal, False)
 
     def training() -> bool:
@@ -166,18 +182,49 @@ def test_a_command_whose_terminal_is_closed_ends_with_its_cells(
     before = newest(runs)
     os.close(terminal)
     wait_for(lambda: os.waitpid(child, os.WNOHANG)[0], SECONDS)
-    assert tree(mark) == []
+    wait_for(lambda: not tree(mark), SECONDS)
     assert newest(runs) > before
 
 
 def test_a_signal_that_nohup_ignores_stays_ignored() -> None:
     code = (
         "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "from anyadbench.cli.run import stop_on_signals; stop_on_signals()\n"
+        "from anyadbench.processes import stop_on_signals; stop_on_signals()\n"
         "print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, signal.getsignal(signal.SIGTERM).__name__)"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.split() == ["True", "default_int_handler"]
+    assert said.split() == ["True", "stop"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "asked"),
+    [
+        (("HUP", "HUP", "TERM", "INT"), "HUP INT"),
+        (("USR2", "USR1", "USR2", "INT"), "USR2 INT"),
+        (("INT", "HUP", "TERM", "INT"), "INT INT"),
+    ],
+)
+def test_only_ctrl_c_asks_a_second_time(sent: tuple[str, ...], asked: str) -> None:
+    code = (
+        "import signal\nfrom anyadbench.processes import stop_on_signals\nstop_on_signals()\n"
+        f"for name in {sent}:\n"
+        "    try:\n        signal.raise_signal(getattr(signal, f'SIG{name}'))\n"
+        "    except KeyboardInterrupt:\n        print(name)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert " ".join(said.split()) == asked
+
+
+def test_a_plugin_that_is_stopped_twice_is_named_once() -> None:
+    code = (
+        "import signal, sys\nfrom anyadbench.plugins.guard import guarded\n"
+        "from anyadbench.processes import stop_on_signals\nstop_on_signals()\n"
+        "for name in ('HUP', 'HUP', 'TERM', 'INT'):\n"
+        "    try:\n        guarded(lambda: signal.raise_signal(getattr(signal, f'SIG{name}')), name)\n"
+        "    except KeyboardInterrupt as stopped:\n        print(stopped, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["during HUP", "during INT"]
 
 
 def test_the_processes_that_write_a_phantom_end_with_the_command(start: Start, mark: str, tmp_path: Path) -> None:

@@ -47,6 +47,14 @@ def test_resumed_steps_do_not_count_as_done_now(clock: Clock, capsys: pytest.Cap
     assert lines[1] == "mine · tiny · seed 0: training: 911/1001, cosine 0.1235, kl 2, about 3 min left"
 
 
+def test_the_next_model_of_a_cell_has_an_estimate_of_its_own(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    display, job = Display(), planned(Path("runs"))
+    for seconds, done in ((0, 1), (1000, 100), (5, 1), (20, 11)):
+        clock.now += seconds
+        display.event(job, {"phase": "training", "done": done, "total": 100})
+    assert capsys.readouterr().err.splitlines()[-1].endswith("training: 11/100, about 3 min left")
+
+
 @pytest.mark.parametrize("losses", [None, [], "x", {"a": None}, {"a": [1]}])
 def test_losses_that_are_none_are_left_out(losses: object, capsys: pytest.CaptureFixture[str]) -> None:
     Display().event(planned(Path("runs")), {"phase": "training", "done": 1, "total": 9, "losses": losses})
@@ -82,6 +90,18 @@ def test_a_grid_is_estimated_from_its_finished_cells(clock: Clock, capsys: pytes
     assert lines[0] == "cells: 1/6, about 3 min left"  # running 0 and waiting 4 times 100 s, in 2 slots
     assert lines[-1] == "cells: 4/6, about 16 min left"  # 940 s and 1000 s, at once or in turn
     assert lines[-1] != lines[0]
+
+
+def test_a_cell_that_fails_at_once_does_not_count(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    display = Display()
+    jobs = [planned(Path("runs"), seed=seed) for seed in range(4)]
+    display.watch_cells([job.label for job in jobs], 1)
+    for number, (job, seconds) in enumerate(zip(jobs, (3, 600, 600), strict=False), 1):
+        display.cell_began(job)
+        clock.now += seconds
+        display.cell_ended(job, number, 4, finished=seconds > 3)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["cells: 1/4", "cells: 2/4, about 20 min left", "cells: 3/4, about 10 min left"]
 
 
 def test_a_grid_takes_at_least_its_longest_cell() -> None:

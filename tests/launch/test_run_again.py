@@ -78,6 +78,30 @@ def test_a_cell_that_becomes_one_that_is_being_run_is_left_alone(
     assert not folder.exists() and (job.cell.work / PLAN).is_file()
 
 
+def test_a_cell_that_cannot_be_planned_again_leaves_the_others_to_run(
+    tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from anyadbench.cli import main
+
+    methods = ["pixelstats", "stfpm"]
+    first, last = inprocess.plan(tiny_protocol, {"phantom": tiny_phantom}, tmp_path, methods)
+    changed = replace(first, cell_id="0" * 64)  # becomes another cell, which is pending
+    broken = replace(first, cell_id="f" * 64)
+    for job in (changed, broken, last):
+        (job.save() / "protocol.toml").write_text(tiny_protocol.read_text())
+        job.cell.update(state="failed", error="no luck")
+    (broken.cell.work / "plan.json").write_text("{}")
+    with pytest.raises(SystemExit) as ended:
+        main(["runs", "rerun", "--failed", "--launcher", "shell", "--runs", str(tmp_path)])
+    printed = capsys.readouterr()
+    assert ended.value.code == 2
+    assert f"{broken.cell.final.name}: left out: " in printed.err and "is not the plan of a cell" in printed.err
+    assert f"Left out for the reasons above: {broken.cell.final.name}." in printed.err
+    run_again = [line for line in printed.out.splitlines() if "runs work" in line]
+    assert len(run_again) == 2
+    assert all(job.cell.final.name in printed.out for job in (first, last))
+
+
 @pytest.mark.slow
 def test_a_cell_without_its_maps_says_how_to_get_them(tiny_protocol: Path, tiny_phantom: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
@@ -106,6 +130,7 @@ def test_a_method_of_a_group_that_cannot_run_costs_only_its_own_row(
     assert "pixelstats: left out: --missing black: pixelstats does not follow it; it knows native" in done.stderr
     assert "Left out for the reasons above: dpmm, mmrad, pixelstats." in done.stderr
     assert "anyad_tiny_s0" in done.stdout
+    assert "the commands compute in float32 on " in done.stderr
     assert "pixelstats" not in done.stdout
     alone = run(*command, *options, "--method", "pixel*")
     assert (alone.returncode, alone.stdout) == (2, "")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from grid_fixture import wait_for
 from job_fixture import planned
 
 from anyadbench.cells.job import Outcome
@@ -252,6 +256,33 @@ def test_limits_that_slurm_does_not_say_are_none(fake: Path) -> None:
     assert room(Limits(None, None, 6), 9) == 2
 
 
+@pytest.mark.parametrize("where", ["association", "qos", "refused"])
+def test_a_limit_of_none_is_a_sentence_with_a_fix(where: str, fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (fake / "assoc").write_text(
+        {"association": "lab|normal|0|\n", "qos": "lab|\n", "refused": "lab||0|\na|||9\n"}[where]
+    )
+    (fake / "qos").write_text("normal|0|\n" if where == "qos" else "")
+    executor = Executor(fake, "AssocMaxSubmitJobLimit", arrays=0)
+    waits = SimpleNamespace(sleep=lambda seconds: pytest.fail("it waits for nothing"))
+    monkeypatch.setattr(slurm, "time", waits)
+    with pytest.raises(UserError) as raised:
+        launch(executor, monkeypatch, count=1)
+    assert str(raised.value) == (
+        "SLURM takes no job of yours, since the limit of submitted jobs (MaxSubmitJobs or GrpSubmitJobs) of your "
+        "association or QOS is 0; choose another one that 'sacctmgr show assoc user=$USER' lists with "
+        "--launcher-option account=NAME or qos=NAME."
+    )
+    assert not folders(fake)
+
+
+def test_a_closed_association_beside_an_open_one_does_not_count(fake: Path) -> None:
+    (fake / "assoc").write_text("old|slow|0|\nlab|fast|7|\n")
+    (fake / "qos").write_text("slow|1|\nfast|6|\n")
+    assert read_limits({}).submitted == 6
+    assert read_limits({"account": "old"}).submitted == 0
+    assert read_limits({"account": "lab", "qos": "slow"}).submitted == 1
+
+
 @pytest.mark.parametrize(
     ("reason", "fix"),
     [
@@ -287,3 +318,24 @@ def test_a_task_searches_no_modules_in_its_folder(tmp_path: Path) -> None:
         job = planned(tmp_path, policy={"threads": 1, "device": "cpu"})
         executor, _ = slurm._executor([job], {"time": 5}, tmp_path / "f", LaunchOptions(Notes()))  # type: ignore[arg-type]
     assert " -P -u -m submitit.core._submit" in executor._submitit_command_str
+
+
+def test_a_task_that_slurm_warned_with_its_command_lets_the_command_write_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helpers = SimpleNamespace(DelayedSubmission=lambda task: task)
+    monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(helpers=helpers))
+    monkeypatch.setitem(sys.modules, "submitit.helpers", helpers)
+    ready = tmp_path / "ready"
+    code = (
+        "import pathlib, time\nfrom anyadbench.processes import stop_on_signals\nstop_on_signals()\n"
+        f"try:\n    pathlib.Path({str(ready)!r}).touch()\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    time.sleep(0.5)\n"
+    )
+    task = slurm.CellTask([sys.executable, "-c", code])
+    task._process = process = subprocess.Popen(task.command)
+    wait_for(ready.exists)
+    process.send_signal(signal.SIGUSR2)  # to every process of the task
+    again = task.checkpoint()
+    assert process.returncode == 0
+    assert again.command == task.command

@@ -108,4 +108,6 @@ def recorded_outcome(job: Job, log: str = "") -> Outcome:
         return Outcome(
             job, "failed", "The cell did not start; the scheduler's log follows.", tuple(log.splitlines()[-LOG_LINES:])
         )
+    if state.get("state") == "pending":
+        return Outcome(job, "interrupted", "Not started; the same command runs it.")
     return Outcome(job, "interrupted", error or "It was ended from outside; the same command resumes it.")

@@ -46,12 +46,12 @@ class _Pool:
                 self._options.display.cell_began(supervisor.job)
             return not self.stopping
 
-    def end(self, supervisor: Supervisor) -> None:
+    def end(self, supervisor: Supervisor, *, finished: bool) -> None:
         with self.lock:
             self.running.discard(supervisor)
             self._ended += 1
             with suppress(OSError):  # the terminal may be closed
-                self._options.display.cell_ended(supervisor.job, self._ended, self._total)
+                self._options.display.cell_ended(supervisor.job, self._ended, self._total, finished=finished)
 
 
 def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
@@ -78,16 +78,19 @@ def _launch(jobs: Sequence[Job], options: LaunchOptions, shared: WarmParents) ->
     options.display.watch_cells([job.label for job in jobs], slots.qsize())
     executor = ThreadPoolExecutor(slots.qsize())
     futures = [executor.submit(_run_in_slot, job, slots, pool, options) for job in jobs]
+    asked = passed_on = 0
     while True:
-        try:
+        try:  # all of it, so that a second Ctrl-C is never lost
+            if passed_on < asked:
+                passed_on = asked
+                pool.interrupt(signal.SIGKILL if asked > 1 else signal.SIGINT)
+                later = "stopping: writing checkpoints (Ctrl-C again: at once)"
+                with suppress(OSError):  # the terminal may be closed, which is why the cells end
+                    options.display.note("stopping at once" if asked > 1 else later)
             wait(futures)
             return [future.result() for future in futures]
         except KeyboardInterrupt:
-            again = pool.stopping
-            later = "stopping: writing checkpoints (Ctrl-C again: at once)"
-            pool.interrupt(signal.SIGKILL if again else signal.SIGINT)
-            with suppress(OSError):  # the terminal may be closed, which is why the cells end
-                options.display.note("stopping at once" if again else later)
+            asked += 1
 
 
 def devices(jobs: Sequence[Job], slots: int) -> list[str | None]:
@@ -100,12 +103,13 @@ def _run_in_slot(job: Job, slots: Queue[str | None], pool: _Pool, options: Launc
     gpu = slots.get()
     show = options.display
     supervisor = Supervisor(job, gpu=gpu, on_event=show.event, note=show.note, warm=pool.warm)
+    outcome = Outcome(job, "interrupted", "Not started; the same command runs it.")
     try:
-        if not pool.begin(supervisor):
-            return Outcome(job, "interrupted", "Not started; the same command runs it.")
-        return supervisor.run()
+        if pool.begin(supervisor):
+            outcome = supervisor.run()
+        return outcome
     finally:
-        pool.end(supervisor)
+        pool.end(supervisor, finished=outcome.status == "done")
         slots.put(gpu)
 
 

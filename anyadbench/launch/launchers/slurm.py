@@ -80,7 +80,8 @@ class CellTask:
         from submitit.helpers import DelayedSubmission
 
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            # SLURM may have sent it already, and a command takes only SIGINT as a second request, to end at once.
+            self._process.send_signal(signal.SIGUSR2)
             self._process.wait(STOP_SECONDS)
         return DelayedSubmission(CellTask(self.command))
 
@@ -170,7 +171,13 @@ class _Round:
                 self._stop()
 
     def _submit(self) -> None:
-        """Submit as many cells as SLURM takes now."""
+        """Submit as many cells as SLURM takes now.
+
+        Raises:
+            UserError: If it takes none, however long they wait.
+        """
+        if self.todo and not self.live and self._limits.submitted == 0:
+            raise UserError(queue.CLOSED)
         fits = True
         while self.todo and fits:
             size = min(len(self.todo), ARRAY, self._limits.array or ARRAY)
@@ -194,6 +201,8 @@ class _Round:
                 if size > 1 and (array or (queue.FULL.search(reason) and not self.live)):
                     size //= 2
                 elif queue.FULL.search(reason) and self._limits.submitted is not None:
+                    if not self.live and queue.never(reason):
+                        raise UserError(queue.CLOSED) from None
                     return False  # other jobs took the place in the meantime
                 else:
                     self._give_up(reason)

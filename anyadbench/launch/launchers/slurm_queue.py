@@ -26,6 +26,12 @@ ENDED = (
 FULL = re.compile(r"SubmitJob|temporarily una", re.IGNORECASE)
 """Refusals because too many jobs are submitted, which pass when some have ended."""
 
+CLOSED = (
+    "SLURM takes no job of yours, since the limit of submitted jobs (MaxSubmitJobs or GrpSubmitJobs) of your "
+    "association or QOS is 0; choose another one that 'sacctmgr show assoc user=$USER' lists with "
+    "--launcher-option account=NAME or qos=NAME."
+)
+
 _FIXES = (
     (FULL, "wait until other jobs of yours have ended, or give the number of tasks that SLURM takes at once with "
            "--launcher-option max_submit=N"),
@@ -73,21 +79,31 @@ def read_limits(settings: Mapping[str, object]) -> Limits:
 
 
 def _accounting(settings: Mapping[str, object]) -> list[int]:
-    """Return the limits of submitted jobs in the accounting database, for this user's association and its QOS."""
+    """Return the limits of submitted jobs in the accounting database, for this user's association and its QOS.
+
+    A limit of 0 closes an association. Unless an account is chosen, a user may have several, and SLURM's default may be
+    any; a closed one counts only if all of them are closed.
+    """
     ask = ["sacctmgr", "--noheader", "--parsable2", "show"]
     fields = "format=Account,DefaultQOS,MaxSubmitJobs,GrpSubmitJobs"
-    found: list[int] = []
-    quality = {str(settings.get("qos") or "")} - {""}
+    known: list[tuple[str, list[int]]] = []
     for line in _output([*ask, "assoc", f"user={_user()}", fields]).splitlines():
         account, default, *numbers = [*line.split("|"), "", "", ""][:4]
         if settings.get("account") in (None, account):
-            found += [int(number) for number in numbers if number.isdigit()]
-            quality = quality or {default or "normal"}
+            known.append((default, [int(number) for number in numbers if number.isdigit()]))
+    taken = [one for one in known if 0 not in one[1]] or known
+    found = [number for _, numbers in taken for number in numbers]
+    quality = str(settings.get("qos") or "") or next((default or "normal" for default, _ in taken), "")
     for line in _output([*ask, "qos", "format=Name,MaxSubmitJobsPerUser,GrpSubmitJobs"]).splitlines():
         name, *numbers = line.split("|")
-        if name in quality:
+        if quality and name == quality:
             found += [int(number) for number in numbers if number.isdigit()]
     return found
+
+
+def never(reason: str) -> bool:
+    """Return whether SLURM refuses a single job because of this user's limit while none of theirs is in the queue."""
+    return "MaxSubmit" in reason and not _count(["--user", _user()])
 
 
 def room(limits: Limits, tasks: int) -> int:

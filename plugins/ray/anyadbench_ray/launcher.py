@@ -44,8 +44,8 @@ def launch(jobs: Sequence[Job], options: LaunchOptions) -> list[Outcome]:
     try:
         tasks = {_submit(job): job for job in jobs}
         options.display.note(f"submitted {len(tasks)} cells to Ray")
-        _wait(list(tasks), options)
-        return [recorded_outcome(job, _said(task)) for task, job in tasks.items()]
+        cancelled = _wait(list(tasks), options)
+        return [recorded_outcome(job, "" if task in cancelled else _said(task)) for task, job in tasks.items()]
     finally:
         ray.shutdown()
 
@@ -105,19 +105,21 @@ def _submit(job: Job) -> ray.ObjectRef:
     return task.remote([*cell_command(job), "--quiet"])
 
 
-def _wait(tasks: list[ray.ObjectRef], options: LaunchOptions) -> None:
-    left, stopped = tasks, False
+def _wait(tasks: list[ray.ObjectRef], options: LaunchOptions) -> set[ray.ObjectRef]:
+    """Wait for all tasks; return those that Ctrl-C cancelled."""
+    left, cancelled = tasks, set[ray.ObjectRef]()
     while left:
         try:
             left = ray.wait(left, num_returns=len(left), timeout=POLL)[1]
             options.display.progress(len(tasks) - len(left), len(tasks), "cells")
         except KeyboardInterrupt:
-            if stopped:
+            if cancelled:
                 raise
-            stopped = True
+            cancelled = set(left)
             options.display.note("stopping: writing checkpoints (Ctrl-C again: leave them)")
             for task in left:
                 ray.cancel(task)
+    return cancelled
 
 
 def _said(task: ray.ObjectRef) -> str:

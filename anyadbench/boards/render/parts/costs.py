@@ -92,6 +92,7 @@ def _averages(results: Sequence[CellResult]) -> dict[str, float]:
         timings, train = result.timings, result.train
         found = {**timings, **result.memory}
         slices, seconds = found.pop("scored_slices", 0.0), found.pop("score_seconds", None)
+        found.pop("scored_maps", None)
         if seconds is not None and slices > 0:
             found["score_per_slice_ms"] = 1000 * seconds / slices
         for name, column in _FROM_TRAINING.items():
