@@ -9,7 +9,7 @@ import numpy as np
 
 from anyadbench.boards.verify.findings import CellReport
 from anyadbench.boards.verify.heights import CLOSE, fits_of
-from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.engine.protocol_data import ProtocolData, spread
 from anyadbench.errors import UserError
 from anyadbench.metrics.rows import height
 from anyadbench.metrics.rows.height import HeightFit
@@ -54,7 +54,6 @@ def check_heights(report: CellReport, protocol: Protocol, manifest: Mapping[str,
 def _check_fits(report: CellReport, protocol: Protocol, data: ProtocolData, normaliser: HeightNormaliser) -> None:
     """Check of each fit how many training normals it is of, and their range of heights."""
     from anyadbench.engine.heights.normaliser import TRAINING_SLICES
-    from anyadbench.engine.scoring import spread
 
     reader = data.reader(protocol.train)
     heights: dict[Subset, list[np.ndarray]] = {}
