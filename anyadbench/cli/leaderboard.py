@@ -116,14 +116,22 @@ def check_command(path: Path, runs: Path | None, data: tuple[str, ...], rerun: b
 
 
 def _against_data(report: CheckReport, data: tuple[str, ...], rerun: bool) -> None:
-    """Add what only the data can show, for the cells whose files can be read."""
+    """Add what only the data can show, for the cells whose files can be read.
+
+    A cell whose data, method or weights are missing is a problem of its own, so that the findings of others remain.
+    """
+    from anyadbench.errors import UserError
     from anyadbench.launch.progress import Display
     from anyadbench.launch.recheck import Recheck
 
     with Display() as display:
         recheck = Recheck(data, display)
         for cell in report.cells:
-            if cell.result is not None:
+            if cell.result is None:
+                continue
+            try:
                 recheck.derive(cell)
-            if cell.result is not None and rerun:
-                recheck.rerun(cell)
+                if rerun:
+                    recheck.rerun(cell)
+            except UserError as error:
+                cell.problems.append(f"{cell.folder.name} could not be checked against the data: {error}")

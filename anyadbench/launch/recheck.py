@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from anyadbench.boards.aggregate.recompute import read_statistics
 from anyadbench.boards.verify.findings import CellReport, at
 from anyadbench.cells.identity import method_params
 from anyadbench.cells.stores import locate, open_stores
+from anyadbench.cells.training_coverage import training_coverage
 from anyadbench.data.phantom.embedded import EMBEDDED
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.errors import UserError
+from anyadbench.hashing import sha256_file
 from anyadbench.launch.dispatch import execute
+from anyadbench.launch.heights_again import check_heights
 from anyadbench.launch.launchers import LaunchOptions
 from anyadbench.launch.plan import Request, make_plan
 from anyadbench.launch.progress import Display
@@ -36,6 +40,9 @@ TOLERANCE = 0.02
 """How far a metric may be off when a cell runs again on another type of machine or with other code."""
 
 _PROFILES = ("published", "package", "random")
+_OWN_FILES = ("file", "checkpoint")
+"""Kinds of weights that the user passed as a file."""
+
 _SHOWN = 3
 _DECISIONS = ("dice", "sensitivity", "specificity", "precision")
 _OVERLAPS = ("dice", "dice_best", "dice_common")
@@ -84,12 +91,15 @@ class Recheck:
             report.note("manifest.json", "identity.fit.data is not the hash of the data's training slices.")
         if report.result is not None and report.result.kind != "external":
             _check_rows(report, protocol, data)
+            _check_coverage(report, report.result, data)
+            check_heights(report, protocol, manifest, data)
 
     def rerun(self, report: CellReport) -> None:
         """Run the cell again in a folder of its own, and note where its scores or metrics differ.
 
         Raises:
             UserError: If the method, its weights or the data are missing.
+            KeyboardInterrupt: If the run was stopped.
         """
         folder = report.folder
         result = load_result(read_json(folder, "result.json"), f"{folder.name}/result.json")
@@ -97,10 +107,15 @@ class Recheck:
             report.remarks.append("maps of another program cannot be run again")
             return
         manifest = read_json(folder, "manifest.json")
+        if result.weights.kind in _OWN_FILES and not _weights_file(result, manifest):
+            report.remarks.append("weights from the user's own file, which is not here: the cell cannot be run again")
+            return
         with tempfile.TemporaryDirectory(prefix="anyadbench-rerun-") as place:
             request = _request(result, manifest, folder, Path(place), _folders(self.data))
             plan = make_plan(request, self.display.progress)
             (outcome,) = execute(plan.jobs, "local", LaunchOptions(self.display, 1))
+            if outcome.status == "interrupted":  # by the user: no fault of the cell, and no reason to run the next
+                raise KeyboardInterrupt
             if outcome.status != "done":
                 report.note("result.json", f"the cell cannot be run again: {outcome.error}")
                 return
@@ -156,6 +171,18 @@ def _check_rows(report: CellReport, protocol: Protocol, data: ProtocolData) -> N
                     break
 
 
+def _check_coverage(report: CellReport, result: CellResult, data: ProtocolData) -> None:
+    """Count again the training slices with each sequence and subset, of which boards warn where there are none."""
+    if result.trained_on is None:
+        return  # the check of the cell says whether it must be there
+    wanted, found = training_coverage(data).model_dump(), result.trained_on.model_dump()
+    if not found["subsets"]:  # an earlier result counts sequences alone
+        wanted["subsets"] = {}
+    report.numbers += len(wanted["sequences"]) + len(wanted["subsets"])
+    if found != wanted:
+        report.note("result.json", f"trained_on: {_first(wanted, found)}")
+
+
 def _expected(
     protocol: Protocol, data: ProtocolData, test: TestSet
 ) -> tuple[dict[tuple[str, int], Mapping[str, Any]], dict[str, set[tuple[str, int]]]]:
@@ -198,15 +225,26 @@ def _request(result: CellResult, manifest: dict[str, Any], folder: Path, runs: P
         missing = "native" if result.method.missing == descriptor.missing else result.method.missing
     usual = method_params(descriptor, protocol, budget)
     differing = {name: value for name, value in result.method.params.items() if usual.get(name) != value}
-    numerics = result.numerics
+    numerics, file = result.numerics, _weights_file(result, manifest)
+    profile = result.weights.profile if result.weights.profile in _PROFILES else None
     return Request(
         methods=(result.method.name,), protocol=protocol, runs=runs, data=data, seeds=(result.seed,), budget=budget,
-        weights=result.weights.profile if result.weights.profile in _PROFILES else None, missing=missing,
+        weights=f"file:{file}" if file else profile, missing=missing,
         settings=tuple(f"{result.method.name}.{name}={value}" for name, value in differing.items()),
-        device=numerics.device, precision="tf32" if numerics.tf32 else numerics.dtype,
-        deterministic=numerics.deterministic, compile=numerics.compile != "off", threads=numerics.threads,
-        keep_maps="none",
+        device="cpu" if numerics.device == "cpu" else "auto",  # without a GPU, the tolerance of other machines holds
+        precision="tf32" if numerics.tf32 else numerics.dtype, deterministic=numerics.deterministic,
+        compile=numerics.compile != "off", threads=numerics.threads, keep_maps="none",
     )  # fmt: skip
+
+
+def _weights_file(result: CellResult, manifest: dict[str, Any]) -> str:
+    """Return the path of the user's own weights if the file is still there and the same; empty otherwise."""
+    path = at(manifest, "weights.path")
+    if result.weights.kind in _OWN_FILES and isinstance(path, str):
+        with suppress(OSError, ValueError):  # ValueError: a path that no system allows
+            if Path(path).is_file() and sha256_file(Path(path)) == result.weights.sha256:
+                return path
+    return ""
 
 
 def _compare_runs(report: CellReport, result: CellResult, manifest: dict[str, Any], again: Path) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from cell_fixture import change_json
 from places import ROOT
 
 from anyadbench.boards.verify.findings import CellReport
 from anyadbench.files import write_json
-from anyadbench.launch.recheck import TOLERANCE, _compare_runs, _first, _folders
+from anyadbench.hashing import sha256_file
+from anyadbench.launch import recheck
+from anyadbench.launch.plan import Request
+from anyadbench.launch.progress import Display
+from anyadbench.launch.recheck import TOLERANCE, Recheck, _compare_runs, _first, _folders, _request
 from anyadbench.results.read import load_result, read_json
 
 
@@ -28,6 +34,62 @@ def test_embedded_data_sets_need_no_folder() -> None:
 )
 def test_the_first_difference_is_described(wanted: object, found: object, sentence: str) -> None:
     assert _first(wanted, found) == sentence
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Path:
+    """A copy of the control's published cell."""
+    published = min((ROOT / "leaderboards/results/cells").glob("control*brain*phantom-7subsets*"))
+    return Path(shutil.copytree(published, tmp_path / published.name))
+
+
+def requested(cell: Path, tmp_path: Path) -> Request:
+    result, manifest = load_result(read_json(cell, "result.json"), "result.json"), read_json(cell, "manifest.json")
+    return _request(result, manifest, cell, tmp_path / "runs", ())
+
+
+def own_weights(cell: Path, file: Path | None, sha256: str) -> None:
+    """Let a cell start from the user's own file."""
+    change_json(cell / "result.json", lambda data: data["weights"].update(kind="file", profile="file", sha256=sha256))
+    change_json(cell / "manifest.json", lambda data: data["weights"].update(path=None if file is None else str(file)))
+
+
+def rerun(cell: Path) -> CellReport:
+    report = CellReport(cell)
+    with Display(quiet=True) as display:
+        Recheck((), display).rerun(report)
+    return report
+
+
+def test_the_users_own_weights_are_used_again_if_the_file_is_the_same(cell: Path, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    file.write_bytes(b"weights")
+    own_weights(cell, file, sha256_file(file))
+    assert requested(cell, tmp_path).weights == f"file:{file}"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_cell_with_weights_that_are_not_here_is_a_remark(cell: Path, tmp_path: Path, there: bool) -> None:
+    file = tmp_path / "weights.pt"
+    file.write_bytes(b"others")
+    own_weights(cell, file if there else None, "a" * 64)
+    report = rerun(cell)
+    assert report.problems == []
+    assert report.remarks == ["weights from the user's own file, which is not here: the cell cannot be run again"]
+
+
+@pytest.mark.parametrize(("recorded", "device"), [("cuda", "auto"), ("cpu", "cpu")])
+def test_a_cell_of_a_gpu_runs_on_what_there_is(cell: Path, tmp_path: Path, recorded: str, device: str) -> None:
+    change_json(cell / "result.json", lambda data: data["numerics"].update(device=recorded))
+    assert requested(cell, tmp_path).device == device
+
+
+def test_a_stopped_repetition_is_no_fault_of_the_cell(cell: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recheck, "make_plan", lambda request, progress: SimpleNamespace(jobs=[]))
+    stopped = SimpleNamespace(status="interrupted", error="Stopped on request.")
+    monkeypatch.setattr(recheck, "execute", lambda jobs, launcher, options: [stopped])
+    with pytest.raises(KeyboardInterrupt):
+        rerun(cell)
 
 
 @pytest.mark.parametrize(

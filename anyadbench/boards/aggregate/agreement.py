@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from anyadbench.boards.aggregate.flags import RANDOM
 from anyadbench.boards.aggregate.model import Agreement, Summary, Variant
 from anyadbench.boards.aggregate.reported import NOT_STATED
 from anyadbench.results.read import CellRecord
@@ -13,19 +14,23 @@ LEAST = 5
 
 
 def agreements(
-    variants: Iterable[Variant], summaries: Iterable[Summary], reported: Sequence[CellRecord]
+    variants: Iterable[Variant],
+    summaries: Iterable[Summary],
+    reported: Sequence[CellRecord],
+    strangers: Mapping[str, set[str]],
 ) -> tuple[Agreement, ...]:
-    """Return Spearman's coefficient of measured means and reported values, by table and metric.
+    """Return Spearman's coefficient of measured means and reported values, by table, test set and metric.
 
-    Methods are matched by name; of a method that was run in several ways, the best rank counts. A reported value is the
-    one whose input is not stated, or else the mean over the stated subsets.
+    Methods are matched by name; of a method that was run in several ways, the highest mean counts, whether the metric
+    is ranked or not. A reported value is the one whose input is not stated, or else the mean over the stated subsets.
 
     Args:
-        variants: The board's variants.
+        variants: The board's variants; those with random weights are left out.
         summaries: Their summaries.
         reported: Rows of publications, of any protocol.
+        strangers: Variants that were scored on other data than most, by test set; they are left out.
     """
-    measured = _measured(variants, summaries)
+    measured = _measured(variants, summaries, strangers)
     tables: dict[str, dict[str, dict[str, float]]] = {}
     for record in reported:
         if record.result is not None:
@@ -34,28 +39,31 @@ def agreements(
                 found.setdefault(metric, {})[record.result.method.name] = value
     done = []
     for source, metrics in sorted(tables.items()):
-        for metric, theirs in metrics.items():
-            ours = measured.get(metric, {})
+        for (test, metric), ours in measured.items():
+            theirs = metrics.get(metric, {})
             shared = sorted(ours.keys() & theirs.keys())
             if len(shared) >= LEAST:
                 rho = _spearman([ours[name] for name in shared], [theirs[name] for name in shared])
                 if rho is not None:
-                    done.append(Agreement(source, metric, rho, len(shared)))
+                    done.append(Agreement(source, test, metric, rho, len(shared)))
     return tuple(done)
 
 
-def _measured(variants: Iterable[Variant], summaries: Iterable[Summary]) -> dict[str, dict[str, float]]:
-    names = {variant.key: variant.method.name for variant in variants if variant.kind == "measured"}
-    found: dict[str, dict[str, float]] = {}
-    ranks: dict[tuple[str, str], int] = {}
+def _measured(
+    variants: Iterable[Variant], summaries: Iterable[Summary], strangers: Mapping[str, set[str]]
+) -> dict[tuple[str, str], dict[str, float]]:
+    """Return the highest mean of each method by test set and metric."""
+    names = {
+        variant.key: variant.method.name
+        for variant in variants
+        if variant.kind == "measured" and RANDOM not in variant.flags
+    }
+    found: dict[tuple[str, str], dict[str, float]] = {}
     for item in summaries:
         name = names.get(item.variant)
-        if name is None or item.rank is None or item.mean is None:
-            continue
-        place = (item.metric, name)
-        if item.rank < ranks.get(place, item.rank + 1):
-            ranks[place] = item.rank
-            found.setdefault(item.metric, {})[name] = item.mean
+        if name is not None and item.mean is not None and item.variant not in strangers[item.test]:
+            means = found.setdefault((item.test, item.metric), {})
+            means[name] = max(item.mean, means.get(name, item.mean))
     return found
 
 

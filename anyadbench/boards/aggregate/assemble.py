@@ -139,10 +139,10 @@ def _board(
     summaries, means = summary_intervals(summaries, lines, full, replicated)
     summaries, pairs = add_tests(summaries, variants, means)
     lines = against_controls(lines, variants, replicated)
-    summaries = means_against_controls(summaries, variants, means)
+    summaries = means_against_controls(summaries, lines, variants, means)
     lines, summaries = judged(lines, summaries, headline_metric(metrics))
     required = {(item.test, item.metric): set(item.subsets) for item in summaries}
-    hardest = hardest_subsets(lines, variants, metrics, required)
+    hardest = hardest_subsets(lines, variants, metrics, required, strangers)
     index = {(line.variant, line.test, line.subset): line for line in lines}
     summaries = [_with_hardest(item, index, hardest) for item in summaries]
     notices += [f"No intervals: {problem}" for problem in dict.fromkeys(replicated.problems)]
@@ -160,7 +160,7 @@ def _board(
         summaries=tuple(summaries),
         pairs=pairs,
         hardest=hardest,
-        agreements=agreements(variants, summaries, tables),
+        agreements=agreements(variants, summaries, tables, strangers),
         failures=tuple(failures),
         unreadable=tuple(unreadable),
         notices=tuple(notices),

@@ -81,8 +81,9 @@ def compare(
     replicated, found = Replicated(), []
     for test in board.tests:
         pairs = _pairs(board, test, first, second)
-        counted = [subset for subset in board.protocol.subsets if subset in board.subsets]
         for metric in metrics or board.metrics:
+            item = board.summary(first.key, test, metric)
+            counted = item.subsets if item is not None else ()  # no scan may serve a subset of the protocol
             found += compared_lines(test, metric, pairs, counted, (replicated, replicated))
     if not found:
         raise UserError(f"{first.label} and {second.label} share no subset with a number; run both on one protocol.")

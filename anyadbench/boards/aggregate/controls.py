@@ -23,7 +23,10 @@ NOT_ABOVE = "not above the controls"
 
 
 def against_controls(lines: Sequence[Line], variants: Sequence[Variant], replicated: Replicated) -> list[Line]:
-    """Compare every line with the best control of its test set and subset, metric by metric; `judged` decides."""
+    """Compare every line with the best control of its test set and subset, metric by metric; `judged` decides.
+
+    A control that was scored on other test data is no rival.
+    """
     keys = {variant.key for variant in variants if variant.kind == "control"}
     tested = {variant.key for variant in variants if variant.kind not in ("control", "reported")}
     controls: dict[tuple[str, str], list[Line]] = {}
@@ -32,7 +35,7 @@ def against_controls(lines: Sequence[Line], variants: Sequence[Variant], replica
             controls.setdefault((line.test, line.subset), []).append(line)
     done = []
     for line in lines:
-        rivals = controls.get((line.test, line.subset), [])
+        rivals = [one for one in controls.get((line.test, line.subset), []) if same_data(line, one)]
         if line.variant not in tested or not rivals or not line.covered:
             done.append(line)
             continue
@@ -52,6 +55,7 @@ def against_controls(lines: Sequence[Line], variants: Sequence[Variant], replica
 
 def means_against_controls(
     summaries: Sequence[Summary],
+    lines: Sequence[Line],
     variants: Sequence[Variant],
     means: Means,
 ) -> list[Summary]:
@@ -59,10 +63,12 @@ def means_against_controls(
 
     Args:
         summaries: Of all variants.
+        lines: Of all variants.
         variants: All variants.
         means: Values without a subject of each mean, or why there are none, by variant, test set and metric.
     """
     kinds = {variant.key: variant.kind for variant in variants}
+    index = {(line.variant, line.test, line.subset): line for line in lines}
     controls: dict[tuple[str, str], dict[str, Summary]] = {}
     for item in summaries:
         if kinds[item.variant] == "control" and item.mean is not None:
@@ -70,7 +76,15 @@ def means_against_controls(
     done = []
     for item in summaries:
         rivals = controls.get((item.test, item.metric), {})
-        same = {key: one.mean for key, one in rivals.items() if one.subsets == item.subsets}
+        same = {
+            key: one.mean
+            for key, one in rivals.items()
+            if one.subsets == item.subsets
+            and all(
+                same_data(index[item.variant, item.test, subset], index[key, item.test, subset])
+                for subset in item.subsets
+            )
+        }
         best = _best(same)
         if kinds[item.variant] in ("control", "reported") or item.mean is None or best is None:
             done.append(item)
@@ -79,6 +93,11 @@ def means_against_controls(
         mine, theirs = (_values(means.get((name, item.test, item.metric))) for name in (item.variant, key))
         done.append(replace(item, against=compared(key, item.mean - value, mine, theirs, item.metric)))
     return done
+
+
+def same_data(one: Line, other: Line) -> bool:
+    """Whether two lines have as many subjects, slices and abnormal slices, as they have on the same test data."""
+    return (one.n_subjects, one.n_slices, one.n_abnormal) == (other.n_subjects, other.n_slices, other.n_abnormal)
 
 
 def compared(
@@ -147,6 +166,7 @@ def hardest_subsets(
     variants: Iterable[Variant],
     metrics: Sequence[str],
     required: Mapping[tuple[str, str], set[str]],
+    strangers: Mapping[str, set[str]],
 ) -> dict[tuple[str, str], str]:
     """Return, by test set and metric, the required subset on which the brightness control is lowest.
 
@@ -155,11 +175,12 @@ def hardest_subsets(
         variants: All variants.
         metrics: Names of the metrics.
         required: Required subsets by test set and metric.
+        strangers: Variants that were scored on other data than most, by test set: none of them decides.
     """
     keys = {variant.key for variant in variants if variant.method.name == BRIGHTNESS}
     found: dict[tuple[str, str], dict[str, float]] = {}
     for line in lines:
-        for metric in metrics if line.variant in keys else ():
+        for metric in metrics if line.variant in keys - strangers[line.test] else ():
             value = line.value(metric)
             if value is not None and line.subset in required.get((line.test, metric), ()):
                 found.setdefault((line.test, metric), {})[line.subset] = value

@@ -27,6 +27,20 @@ def shown_metrics(row: Row) -> list[str]:
     return [name for name, value in row.metrics.items() if row.boxes is None or value is not None or name == kept]
 
 
+def counted_results(variant: Variant) -> list[CellResult]:
+    """Return the results that lines use: all but those of whose rows newer cells of the same seed have every one."""
+    taken: set[tuple[int, str, str]] = set()
+    kept = []
+    for cell in variant.cells:  # newest first within a seed
+        if cell.result is None:
+            continue
+        places = {(cell.result.seed, row.test, row.subset) for row in cell.result.rows if has_numbers(row)}
+        if not places or not places <= taken:
+            kept.append(cell.result)
+        taken |= places
+    return kept
+
+
 def variant_lines(variant: Variant, tests: Iterable[str], subsets: Iterable[str]) -> tuple[list[Line], int]:
     """Return a line for each test set and subset, and the number of repeated rows (same seed) left out."""
     by_place: dict[tuple[str, str], dict[int, Found]] = {}

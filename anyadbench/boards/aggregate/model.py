@@ -33,6 +33,7 @@ class Estimate:
         seed_max: Largest value over seeds.
         reason: Why there is no value.
         no_interval: Why there is a value but no interval.
+        remark: What is not in the interval, and whether the value is not; parts are separated by a semicolon.
     """
 
     value: float | None
@@ -42,6 +43,7 @@ class Estimate:
     seed_max: float | None = None
     reason: str = ""
     no_interval: str = ""
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class PairTable:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Rank correlation of the methods here with those of a publication's table.
+    """Rank correlation of the methods here, on one test set, with those of a publication's table.
 
     Attributes:
         source: Protocol that the table reports.
@@ -106,6 +108,7 @@ class Agreement:
     """
 
     source: str
+    test: str
     metric: str
     rho: float
     n: int
@@ -166,6 +169,7 @@ class Variant:
     Attributes:
         key: Short stable hash of everything that defines the variant.
         label: Name on this board; variants that share a title also show how they differ.
+        dtype: Precision by its name in ``--precision``.
         cells: Its finished cells, by seed.
         flags: Warnings that apply to every number of the variant.
     """
@@ -262,8 +266,7 @@ class Summary:
             difference is what was seen; ``None`` if no number would, or there is no test.
         mean_interval: 95 % interval of the mean over subjects, and over seeds if there are several.
         no_interval: Why the mean has no interval.
-        hardest: Value and interval on the subset that is hardest for the brightness control: a fixed subset, chosen
-            without looking at any method.
+        hardest: Value and interval on the subset on which the brightness control is lowest, the same for all methods.
         drop_intervals: 95 % interval of each drop.
         against: Comparison of the mean with that of the best control.
     """

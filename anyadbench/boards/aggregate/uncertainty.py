@@ -107,7 +107,7 @@ def _estimate(estimate: Estimate, found: Interval | None, unreliable: str) -> Es
         return replace(estimate, low=None, high=None, no_interval=unreliable or _NONE_STORED)
     if found.reason:
         return replace(estimate, low=None, high=None, no_interval=found.reason)
-    return replace(estimate, low=found.low, high=found.high)
+    return replace(estimate, low=found.low, high=found.high, remark=found.remark)
 
 
 def summary_intervals(
@@ -159,7 +159,10 @@ def _with_drops(item: Summary, mine: Mapping[str, Line], full: str, replicated: 
 
     whole = replicated.own(mine[full]) if full in mine and item.drops else None
     if whole is None or item.metric not in whole.metrics:
-        return item
+        # Without values of single subjects a drop is known only where both subsets have the same ones.
+        count = mine[full].n_subjects if full in mine else None
+        same = {subset: drop for subset, drop in item.drops.items() if mine[subset].n_subjects == count}
+        return replace(item, drops=same)
     drops, ends = {}, {}
     for subset in item.drops:
         part = replicated.of(mine[subset])

@@ -12,12 +12,17 @@ from itertools import chain
 from anyadbench.boards.aggregate.flags import variant_flags
 from anyadbench.boards.aggregate.model import Variant
 from anyadbench.results.read import CellRecord
-from anyadbench.results.schema import CellResult
+from anyadbench.results.schema import CellResult, Numerics
 
 
 def kind_of(result: CellResult) -> str:
     """Return the kind of a result's rows; a protocol that selects on test data makes every cell an oracle."""
     return "oracle" if result.protocol.oracle and result.kind == "measured" else result.kind
+
+
+def precision(numerics: Numerics) -> str:
+    """Return the precision by its name in ``--precision``."""
+    return "tf32" if numerics.tf32 else numerics.dtype
 
 
 def variant_key(result: CellResult) -> str:
@@ -26,7 +31,7 @@ def variant_key(result: CellResult) -> str:
     parts = [
         kind_of(result), method.name, method.distribution, method.version, method.code_hash, method.budget,
         method.training_mask, method.missing, method.params, weights.name, weights.kind, weights.sha256,
-        result.numerics.dtype,
+        precision(result.numerics),
     ]  # fmt: skip
     return _short_hash(parts)
 
@@ -55,7 +60,7 @@ def group_variants(cells: Iterable[CellRecord]) -> tuple[Variant, ...]:
                 kind=kind_of(first),
                 method=first.method,
                 weights=first.weights,
-                dtype=first.numerics.dtype,
+                dtype=precision(first.numerics),
                 cells=tuple(members),
                 flags=variant_flags(first, [cell.result for cell in members if cell.result is not None]),
             )

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from anyadbench.boards.aggregate.model import Against, Board, Line, Variant
 from anyadbench.boards.aggregate.reported import NOT_STATED
 from anyadbench.boards.encoders.table import variant_encoder
-from anyadbench.boards.render.parts.costs import COUNTS, columns, variant_costs
+from anyadbench.boards.render.parts.costs import COUNTS, columns, devices, variant_costs
 from anyadbench.boards.render.parts.prevalence import abnormal_share, lesion_share
+from anyadbench.boards.render.parts.remarks import own_remark, shared_remark
 from anyadbench.boards.render.text import clean, six
 from anyadbench.boards.scans.csvfile import line_columns
 from anyadbench.sequences import AS_AVAILABLE
@@ -20,7 +21,7 @@ _TEXT_LIMIT = 4000
 _COUNTS = ("n_subjects", "n_scans", "n_slices", "n_normal", "n_abnormal")
 _METHOD = (
     "kind", "method", "title", "variant", "distribution", "version", "code_hash", "params", "budget", "encoder",
-    "weights", "weights_kind", "weights_sha256", "weights_marked", "missing", "training_mask", "dtype",
+    "weights", "weights_kind", "weights_sha256", "weights_marked", "missing", "training_mask", "dtype", "device",
 )  # fmt: skip
 _PROTOCOL = ("protocol", "protocol_version", "protocol_hash", "metric_version")
 _ESTIMATE = ("low", "high", "seed_min", "seed_max")
@@ -112,6 +113,7 @@ def _method_cells(variant: Variant) -> dict[str, str]:
         "missing": safe_text(method.missing),
         "training_mask": safe_text(method.training_mask),
         "dtype": variant.dtype,
+        "device": safe_text(" ".join(devices(variant))),
         "source": safe_text(variant.source),
     }
 
@@ -182,8 +184,13 @@ def _size_cells(line: Line) -> dict[str, str]:
 def _reasons(board: Board, line: Line) -> str:
     if not line.covered:
         return line.reason or "; ".join(dict.fromkeys(e.reason for e in line.metrics.values() if e.reason))
-    found = {name: estimate.reason or estimate.no_interval for name, estimate in line.metrics.items()}
-    return "; ".join(f"{name}: {found[name]}" for name in board.metrics if found.get(name))
+    shared = shared_remark(line)
+    found = {
+        name: estimate.reason or estimate.no_interval or own_remark(estimate, shared)
+        for name, estimate in line.metrics.items()
+    }
+    listed = [f"{name}: {found[name]}" for name in board.metrics if found.get(name)]
+    return "; ".join([*([f"intervals: {shared}"] if shared else []), *listed])
 
 
 def _summary_cells(board: Board, variant: Variant, test: str, metric: str) -> dict[str, str]:

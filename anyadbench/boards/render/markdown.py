@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from anyadbench.boards.aggregate.model import KINDS, Board, Line, Summary, Variant
 from anyadbench.boards.encoders.table import encoder_tables
 from anyadbench.boards.render.page_tables import compared_with, largest_lines
-from anyadbench.boards.render.parts.costs import cost_label, cost_text, ordered, variant_costs
+from anyadbench.boards.render.parts.costs import cost_label, cost_rows, cost_text, ordered
 from anyadbench.boards.render.parts.notices import grouped_notices, missing
 from anyadbench.boards.render.parts.prevalence import prevalence_text
 from anyadbench.boards.render.parts.references import MARK_MEANINGS, comparison, mark
@@ -185,11 +185,14 @@ def _added_tables(board: Board) -> list[str]:
 
 
 def _cost_table(board: Board) -> list[str]:
-    table = [(variant, found) for variant in board.variants if (found := variant_costs(variant))]
-    names = ordered(name for _, found in table for name in found)
-    rows = [[_name(variant), *(cost_text(found.get(name)) for name in names)] for variant, found in table]
-    heads = ["Method", *(escape(cost_label(name)) for name in names)]
-    return ["## Costs\n\n" + _grid(heads, rows)] if rows else []
+    """Return what methods cost, with a row for each kind of device."""
+    table = cost_rows(board)
+    names = ordered(name for one in table for name in one.costs)
+    rows = [
+        [_name(one.variant), escape(one.place), *(cost_text(one.costs.get(name)) for name in names)] for one in table
+    ]
+    heads = ["Method", "Device", *(escape(cost_label(name)) for name in names)]
+    return ["## Costs\n\n" + _grid(heads, rows, left=2)] if rows else []
 
 
 def _decision_table(board: Board, group: Sequence[Variant], test: str) -> list[str]:

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from anyadbench.boards.aggregate.lines import counted_results
 from anyadbench.boards.aggregate.model import KINDS, Board, Line, Summary, Variant
 from anyadbench.boards.render.cell_details import read_manifest
 from anyadbench.boards.render.csvfile import leaderboard_csv, summary_csv
 from anyadbench.boards.render.parts.prevalence import prevalence_text
 from anyadbench.boards.render.parts.references import comparison, mark, verdict_text
-from anyadbench.boards.render.text import DASH, clean, decimal, metric_label, plural, seed_text
+from anyadbench.boards.render.parts.remarks import own_remark, shared_remark
+from anyadbench.boards.render.text import DASH, clean, decimal, metric_label, named_seeds, plural, seed_text
 from anyadbench.sequences import AS_AVAILABLE
 
 
@@ -95,9 +97,10 @@ def cards(board: Board) -> list[Card]:
             item = board.summary(best.variant, test, other)
             if item is not None and other != metric:
                 found.append(Card(f"{metric_label(other)}, mean", decimal(item.mean), name))
-    done = sum(len(variant.cells) for variant in board.variants)
+    done = sum(len(variant.cells) for variant in board.variants if variant.kind != "reported")
     problems = len(board.failures) + len(board.unreadable)
-    found.append(Card("Finished cells", str(done), f"{problems} without a result" if problems else "none missing"))
+    if done or problems:  # rows of publications have no cells
+        found.append(Card("Finished cells", str(done), f"{problems} without a result" if problems else "none missing"))
     return found
 
 
@@ -152,13 +155,20 @@ def _largest_drop(item: Summary) -> tuple[str, float] | None:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One row of the results: a line, its flags, how common lesions are, and marks against the best control."""
+    """One row of the results: a line, its flags, how common lesions are, and marks against the best control.
+
+    Attributes:
+        remark: What none of its intervals holds.
+        remarks: What is remarkable about single intervals, by metric.
+    """
 
     label: str
     line: Line
     flags: tuple[str, ...]
     prevalence: str
     marks: Mapping[str, tuple[str, str]]
+    remark: str
+    remarks: Mapping[str, str]
 
 
 def results(board: Board) -> list[dict[str, Any]]:
@@ -176,8 +186,11 @@ def results(board: Board) -> list[dict[str, Any]]:
                             for metric, one in line.against.items()
                             if mark(one)
                         }
-                        flags = (*variant.flags, *line.flags)
-                        rows.append(ResultRow(variant.label, line, flags, prevalence_text(line), marks))
+                        flags, remark = (*variant.flags, *line.flags), shared_remark(line)
+                        remarks = {name: own_remark(one, remark) for name, one in line.metrics.items()}
+                        rows.append(
+                            ResultRow(variant.label, line, flags, prevalence_text(line), marks, remark, remarks)
+                        )
         found.append({"kind": kind, "rows": rows})
     return found
 
@@ -226,7 +239,7 @@ def methods(board: Board) -> list[dict[str, Any]]:
         first = next(cell for cell in variant.cells if cell.result is not None)
         result = first.result
         assert result is not None
-        weights, numerics = variant.weights, result.numerics
+        weights = variant.weights
         entries: Mapping[str, str] = {
             "Distribution": f"{variant.method.distribution} {variant.method.version}",
             "Code hash": variant.method.code_hash,
@@ -237,15 +250,29 @@ def methods(board: Board) -> list[dict[str, Any]]:
             "Weights sha256": weights.sha256 or DASH,
             "Weights licence": weights.licence or DASH,
             "Weights from": weights.provenance or DASH,
-            "Numerics": f"{numerics.device}, {numerics.dtype}, TF32 {'on' if numerics.tf32 else 'off'}, "
-            f"{'deterministic' if numerics.deterministic else 'not forced deterministic'}, "
-            f"{plural(numerics.threads, 'thread')}",
+            "Numerics": _numerics(variant),
             "Seeds": seed_text(variant.seeds),
             "Cells": ", ".join(dict.fromkeys(cell.result.cell_id for cell in variant.cells if cell.result)),
             "Fits": ", ".join(dict.fromkeys(cell.result.fit_id for cell in variant.cells if cell.result)),
         }
         found.append({"variant": variant, "entries": entries, "manifest": read_manifest(first.folder)})
     return found
+
+
+def _numerics(variant: Variant) -> str:
+    """Return the numeric policy of a variant's results; of several, each with its seeds."""
+    found: dict[str, list[int]] = {}
+    for result in counted_results(variant):
+        numerics = result.numerics
+        text = (
+            f"{numerics.device}, {numerics.dtype}, TF32 {'on' if numerics.tf32 else 'off'}, "
+            f"{'deterministic' if numerics.deterministic else 'not forced deterministic'}, "
+            f"{plural(numerics.threads, 'thread')}"
+        )
+        found.setdefault(text, []).append(result.seed)
+    if len(found) < 2:
+        return "".join(found)
+    return "; ".join(f"{named_seeds(seeds)}: {text}" for text, seeds in found.items())
 
 
 def tables(board: Board) -> dict[str, str]:

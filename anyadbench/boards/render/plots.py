@@ -12,7 +12,7 @@ from anyadbench.boards.aggregate.model import Board, Variant
 from anyadbench.boards.render import svg
 from anyadbench.boards.render.cell_details import CURVES, CurvePoints, read_curves
 from anyadbench.boards.render.page_tables import compared_with, kinds
-from anyadbench.boards.render.parts.costs import COMPARED, cost_label, cost_text, ordered, variant_costs
+from anyadbench.boards.render.parts.costs import COMPARED, COUNTS, CostRow, cost_label, cost_rows, cost_text, ordered
 from anyadbench.boards.render.parts.pareto import Method, pareto_plot
 from anyadbench.boards.render.parts.references import best_control, best_mean
 from anyadbench.boards.render.text import decimal, metric_label
@@ -134,26 +134,44 @@ def _curve_plots(
 
 
 def costs(board: Board) -> dict[str, Any]:
-    """Return the costs of each variant as a numbered table, and quality against cost on the first test set."""
-    table = [(variant, found) for variant in board.variants if (found := variant_costs(variant))]
-    names = ordered(name for _, values in table for name in values)
-    metric = board.headline
-    plots = []
-    for name in COMPARED if board.tests else ():
-        test = board.tests[0]
-        methods = []
-        for number, (variant, values) in enumerate(table, 1):
-            item = board.summary(variant.key, test, metric)
-            if name in values and item is not None and item.mean is not None and variant.kind == "measured":
-                methods.append(Method(number, variant.label, values[name], item.mean))
-        if len(methods) > 1:
-            best = best_mean(board, test, metric)
-            control = None if best is None else (best[0].label, best[1])
-            axes = (cost_label(name), f"{metric_label(metric)}, mean of the subsets")
-            spoken = f"{axes[1]} against {axes[0]} on {test}, {len(methods)} methods"
-            plots.append(pareto_plot(methods, spoken, axes, control))
+    """Return the costs of each variant as a numbered table, and quality against cost on the first test set.
+
+    A plot of seconds or memory has the methods of one kind of device.
+    """
+    table = cost_rows(board)
+    names = ordered(name for one in table for name in one.costs)
+    kinds = list(dict.fromkeys(one.device for one in table if one.variant.kind == "measured"))
+    plots = [
+        plot
+        for name in (COMPARED if board.tests else ())
+        for device in ([""] if name in COUNTS or len(kinds) < 2 else kinds)
+        if (plot := _cost_plot(board, table, name, device)) is not None
+    ]
     rows = []
-    for variant, values in table:
-        item = board.summary(variant.key, board.tests[0], metric) if board.tests else None
-        rows.append((variant, decimal(item.mean if item else None), [cost_text(values.get(name)) for name in names]))
+    for one in table:
+        item = board.summary(one.variant.key, board.tests[0], board.headline) if board.tests else None
+        texts = [cost_text(one.costs.get(name)) for name in names]
+        rows.append((one.variant, decimal(item.mean if item else None), one.place, texts))
     return {"names": [cost_label(name) for name in names], "rows": rows, "plots": plots}
+
+
+def _cost_plot(board: Board, table: Sequence[CostRow], name: str, device: str) -> Markup | None:
+    """Draw quality against a cost on one kind of device, or on any if it is empty; ``None`` for less than two methods.
+
+    Methods have the number of their row in the table, the first if they have several.
+    """
+    test, metric = board.tests[0], board.headline
+    methods: dict[str, Method] = {}
+    for number, one in enumerate(table, 1):
+        item = board.summary(one.variant.key, test, metric)
+        drawn = one.variant.kind == "measured" and device in ("", one.device) and name in one.costs
+        if drawn and item is not None and item.mean is not None:
+            methods.setdefault(one.variant.key, Method(number, one.variant.label, one.costs[name], item.mean))
+    if len(methods) < 2:
+        return None
+    best = best_mean(board, test, metric)
+    control = None if best is None else (best[0].label, best[1])
+    cost = f"{cost_label(name)} on {device}" if device else cost_label(name)
+    axes = (cost, f"{metric_label(metric)}, mean of the subsets")
+    spoken = f"{axes[1]} against {axes[0]} on {test}, {len(methods)} methods"
+    return pareto_plot(list(methods.values()), spoken, axes, control)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 DASH = "\N{EM DASH}"
 """Shown for an undefined number; the reason is given below the table."""
@@ -135,3 +136,9 @@ def plural(count: int, noun: str) -> str:
 def seed_text(seeds: tuple[int, ...]) -> str:
     """Return the seeds, e.g. ``"0, 1, 2"``."""
     return ", ".join(map(str, seeds))
+
+
+def named_seeds(seeds: Iterable[int]) -> str:
+    """Return ``"seed 1"`` or ``"seeds 1, 2"``, sorted and without repetition."""
+    found = tuple(sorted(set(seeds)))
+    return f"seed{'' if len(found) == 1 else 's'} {seed_text(found)}"

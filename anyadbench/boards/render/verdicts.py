@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
-from anyadbench.boards.aggregate.model import Board
+from anyadbench.boards.aggregate.model import Agreement, Board, Variant
 from anyadbench.boards.render.text import decimal, metric_label, plural
 
 CORRECTED = "paired tests, p at most .05 after Holm's correction for all methods and subsets of the board"
@@ -22,7 +23,10 @@ def _normals(board: Board) -> list[str]:
     """Return what is trained on, where that is not lesion-free slices of patients."""
     if board.protocol.normals == "lesion-free":
         return []
-    return ["Every row was trained on healthy subjects, and its thresholds come from healthy validation subjects."]
+    return [
+        "Every method trained here was trained on healthy subjects, and its thresholds come from healthy validation "
+        "subjects."
+    ]
 
 
 def _controls(board: Board) -> list[str]:
@@ -31,7 +35,7 @@ def _controls(board: Board) -> list[str]:
     methods = [variant for variant in board.variants if variant.kind in _TRAINED]
     for test in board.tests:
         where = f" on {test}" if len(board.tests) > 1 else ""
-        subsets = [subset for subset in board.subsets if subset in board.protocol.subsets]
+        subsets = _compared_subsets(board, test)
         by_method = {
             variant.key: [
                 line.against[metric]
@@ -42,11 +46,13 @@ def _controls(board: Board) -> list[str]:
         }
         compared = {key: said for key, said in by_method.items() if said}
         if not compared:
-            if methods:
-                found.append(f"No control was run{where}, so nothing says what brightness alone reaches.")
+            found += [_uncompared(board, methods, test, where)] if methods else []
             continue
         some = sum(any(one.verdict == "better" for one in said) for said in compared.values())
-        every = sum(all(one.verdict == "better" for one in said) for said in compared.values())
+        # A method without a number on some subset beats no control there.
+        every = sum(
+            len(said) == len(subsets) and all(one.verdict == "better" for one in said) for said in compared.values()
+        )
         verb = "beats" if len(compared) == 1 else "beat"
         sentence = (
             f"{metric_label(metric)}{where}: {some} of {plural(len(compared), 'method')} {verb} the better of brain "
@@ -58,6 +64,29 @@ def _controls(board: Board) -> list[str]:
             sentence += f" {plural(count, 'number')} above a control could not be tested: {why}"
         found.append(sentence)
     return found
+
+
+def _compared_subsets(board: Board, test: str) -> list[str]:
+    """Return the subsets on which some control has the headline metric: a test set may have fewer than the protocol."""
+    return [
+        subset
+        for subset in board.subsets
+        if subset in board.protocol.subsets
+        and any(
+            (line := board.line(control.key, test, subset)) is not None and line.value(board.headline) is not None
+            for control in board.controls
+        )
+    ]
+
+
+def _uncompared(board: Board, methods: Sequence[Variant], test: str, where: str) -> str:
+    """Return why no number of a test set is compared with a control."""
+    if not board.controls:
+        return f"No control was run{where}, so nothing says what brightness alone reaches."
+    lines = [line for line in board.lines if line.test == test and line.variant in {one.key for one in methods}]
+    if all(line.value(board.headline) is None for line in lines):
+        return f"{metric_label(board.headline)}{where} is undefined for every method, so none is compared in it."
+    return f"No control was scored on the slices of a method{where}, so nothing says what brightness alone reaches."
 
 
 def _groups(board: Board) -> list[str]:
@@ -81,13 +110,18 @@ def _groups(board: Board) -> list[str]:
 
 
 def _agreement(board: Board) -> list[str]:
-    by_source: dict[str, list[str]] = {}
-    counts: dict[str, int] = {}
+    by_table: dict[tuple[str, str], list[Agreement]] = {}
     for item in board.agreements:
-        by_source.setdefault(item.source, []).append(f"{metric_label(item.metric)} {decimal(item.rho, 2)}")
-        counts[item.source] = item.n
-    return [
-        f"Rank correlation (Spearman) with the methods reported for {source}, {counts[source]} in common: "
-        f"{', '.join(parts)}."
-        for source, parts in by_source.items()
-    ]
+        by_table.setdefault((item.source, item.test), []).append(item)
+    found = []
+    for (source, test), items in by_table.items():
+        where = f" on {test}" if len(board.tests) > 1 else ""
+        alike = len({item.n for item in items}) == 1
+        parts = [
+            f"{metric_label(item.metric)} {decimal(item.rho, 2)}" + ("" if alike else f" ({item.n} in common)")
+            for item in items
+        ]
+        common = f", {items[0].n} in common" if alike else ""
+        whom = f"with the methods reported for {source}{common}"
+        found.append(f"Rank correlation (Spearman){where} {whom}: {', '.join(parts)}.")
+    return found

@@ -10,6 +10,7 @@ from anyadbench.boards.aggregate.recompute import Statistics, read_statistics
 from anyadbench.boards.verify.claims import check_claims
 from anyadbench.boards.verify.counts import check_counts
 from anyadbench.boards.verify.findings import CellReport, at, compare
+from anyadbench.boards.verify.heights import check_heights
 from anyadbench.boards.verify.labels import check_labels
 from anyadbench.boards.verify.replicates import GROUPED, check_replicates
 from anyadbench.boards.verify.twins import fingerprints
@@ -89,6 +90,7 @@ def _check_origin(
         check_claims(report, result, protocol, manifest, head)
         if statistics is not None:
             check_counts(report, result, protocol, manifest, statistics)
+            check_heights(report, result, protocol, manifest, statistics)
             check_whole_scans(report, result, protocol, manifest, statistics)
     except ODD:
         report.note("manifest.json", "does not have the form that a run gives it; run the cell again.")

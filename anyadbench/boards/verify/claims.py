@@ -12,7 +12,7 @@ from anyadbench.data.slices.rules import HEALTHY
 from anyadbench.data.slices.shots import check_choice
 from anyadbench.errors import UserError
 from anyadbench.hashing import stable_hash
-from anyadbench.methods.descriptor import BUDGETS, RETRAIN
+from anyadbench.methods.descriptor import BUDGETS
 from anyadbench.plugins import find_method
 from anyadbench.protocols.model import Protocol
 from anyadbench.results.schema import CellResult
@@ -22,6 +22,9 @@ CLOCK = 2.0
 
 _HASHED = ("missing", "harness", "harness_code", "data", "files", "selected_on", "selected_by")
 """What a fit's id hashes besides what the result and the manifest say anyway."""
+
+_WITHOUT_IDENTITY = ("1", "2")
+"""Versions of the metrics under which cells were made before manifests listed what ids hash."""
 
 _BATCH = 16
 """Slices per step of a method without the parameter ``batch_size``."""
@@ -106,10 +109,13 @@ def _check_ids(report: CellReport, result: CellResult, protocol: Protocol, manif
         if not str(name).endswith(wanted[:16]):
             report.note("manifest.json", f"fit.folders.{label} is {name!r}, which is not of the fit {wanted[:16]}.")
     safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in result.method.name)
-    if at(manifest, "identity") is None:
+    said = at(manifest, "identity")
+    if said is None and result.metric_version in _WITHOUT_IDENTITY:
         report.remarks.append("ids are not recomputed, because manifest.json does not store what else they hash")
         return
-    said = manifest["identity"]
+    if said is None:
+        report.note("manifest.json", "has no entry 'identity', without which the ids cannot be recomputed.")
+        return
     try:
         identity = {
             "method": result.method.name, "params": result.method.params, "budget": result.method.budget,
@@ -192,8 +198,6 @@ def _per_epoch(params: Mapping[str, Any], slices: int) -> int:
 
 def _check_budget(report: CellReport, result: CellResult) -> None:
     """Where the method is installed, check that its parameters exist and are not those of another budget."""
-    if result.method.missing == RETRAIN:
-        return
     try:
         descriptor, _ = find_method(result.method.name)
         sets = {name: descriptor.portable(descriptor.resolve(name)) for name in BUDGETS}

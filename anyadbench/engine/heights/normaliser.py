@@ -50,7 +50,7 @@ class HeightNormaliser:
         scores: Float64[np.ndarray, " B"],
     ) -> None:
         """Take scores of training normals, shown a subset."""
-        self._scores.setdefault(subset, []).append((scores, *self._places(reader, indices, values, subset)))
+        self._scores.setdefault(subset, []).append((scores, *self.places(reader, indices, values, subset)))
 
     def fit(self) -> None:
         """Fit each subset to the scores that were taken."""
@@ -71,10 +71,10 @@ class HeightNormaliser:
         found = self.fits.get(subset)
         if found is None:
             return [None] * len(scores)
-        places = self._places(reader, indices, values, subset)
+        places = self.places(reader, indices, values, subset)
         return [float(score) for score in found.normalised(np.asarray(scores, dtype=np.float64), *places)]
 
-    def _places(
+    def places(
         self, reader: SliceReader, indices: Int[np.ndarray, " B"], values: Float[np.ndarray, "B S H W"], subset: Subset
     ) -> Places:
         """Return relative heights and brain areas in cm^2 of slices, from a subset of their sequences."""

@@ -80,7 +80,7 @@ MEAN_RULES = {"image_f1_balanced": Rule(0.5, True)}
 
 FEW = 8
 _AREAS = ("aupro", "brain_aupro_05", "brain_aupro_30")
-FEW_RULES = {name: Rule(0.5) for name, rule in RULES.items() if rule == _PIXELS} | dict.fromkeys(_AREAS, Rule(0.6))
+FEW_RULES = {name: Rule(0.5) for name, rule in RULES.items() if rule is _PIXELS} | dict.fromkeys(_AREAS, Rule(0.6))
 """Rules below `FEW` subjects, where those above made the intervals of pixel metrics too short."""
 
 SMALLEST = (

@@ -99,8 +99,8 @@ def test_summary_holds_mean_worst_and_drops(tmp_path: Path) -> None:
     assert item is not None
     assert item.mean == pytest.approx(sum(values.values()) / 7)
     assert (item.worst, item.worst_subset, item.full) == (0.2, "T1", 0.8)
-    assert item.drops["F+T2"] == pytest.approx(0.1)
-    assert "F+T1+T2" not in item.drops
+    # Without values of single subjects, only subsets with the same subjects as all sequences have a drop.
+    assert item.drops == {"T1": pytest.approx(0.6), "F+T1": pytest.approx(0.15), "T1+T2": pytest.approx(0.25)}
 
 
 def test_as_available_is_shown_but_not_averaged(tmp_path: Path) -> None:
@@ -200,6 +200,15 @@ def test_variants_differ_by_parameters_and_say_so(tmp_path: Path) -> None:
     cells(tmp_path, FakeMethod("good", "Good", 2.0, maps=False, budget="paper", changes={"method.params.steps": 9}))
     labels = sorted(variant.label for variant in board_of(tmp_path).variants)
     assert labels == ["Good (steps=150)", "Good (steps=9)"]
+
+
+def test_tf32_and_float32_are_not_averaged_and_devices_are(tmp_path: Path) -> None:
+    _, second = cells(tmp_path, FakeMethod("good", "Good", 2.0, (0, 1), maps=False, budget="paper"))
+    change(second, lambda data: data["numerics"].update(device="cuda"))
+    assert [(one.seeds, one.dtype) for one in board_of(tmp_path).variants] == [((0, 1), "float32")]
+    change(second, lambda data: data["numerics"].update(tf32=True))
+    found = {variant.label: (variant.seeds, variant.dtype) for variant in board_of(tmp_path).variants}
+    assert found == {"Good (float32)": ((0,), "float32"), "Good (tf32)": ((1,), "tf32")}
 
 
 def test_seeds_that_were_scored_on_other_data_are_not_averaged(tmp_path: Path) -> None:

@@ -6,12 +6,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from boards_fixture import SUBSETS, FakeMethod, write_cell
+from cell_fixture import change_json
 
 from anyadbench.boards.aggregate.compare import MEAN, compare
 from anyadbench.errors import UserError
+from anyadbench.metrics.rows.replicates import from_arrays, to_arrays
+from anyadbench.results.arrays import load_arrays, save_arrays
 
 
 def method(name: str, skill: float, seeds: tuple[int, ...] = (0,), replicates: bool = True) -> FakeMethod:
@@ -44,6 +48,26 @@ def test_each_subset_and_their_mean_are_compared_with_holm(runs: Path) -> None:
     smallest = min(tested, key=lambda row: row.p_value or 1)
     assert smallest.p_holm == pytest.approx(len(tested) * (smallest.p_value or 0))
     assert rows[-1].effect == pytest.approx(sum(row.effect for row in rows[:-1]) / 7)
+
+
+def test_the_mean_leaves_out_a_subset_that_no_scan_can_serve(tmp_path: Path) -> None:
+    """The mean of a comparison is over the subsets of the board's mean."""
+    for one in (method("good", 2.6), method("poor", 1.0)):
+        cell = write_cell(tmp_path / "cells", one, 0)
+
+        def edit(data: dict[str, Any]) -> None:
+            row = next(row for row in data["rows"] if row["subset"] == "T1")
+            row |= {name: 0 for name in row if name.startswith("n_")}
+            row |= {"metrics": dict.fromkeys(row["metrics"]), "reasons": {"row": "No scan has T1."}, "intervals": {}}
+
+        change_json(cell / "result.json", edit)
+        path = cell / "scores/jackknife.npz"
+        kept = {place: row for place, row in from_arrays(load_arrays(path, path.name)).items() if place[1] != "T1"}
+        save_arrays(path, to_arrays(kept))
+    board, (first, second), rows = compare(tmp_path, ("good", "poor"), metrics=["pixel_ap"])
+    assert [row.subset for row in rows] == [*(subset for subset in SUBSETS if subset != "T1"), MEAN]
+    means = [board.summary(one.key, "phantom", "pixel_ap") for one in (first, second)]
+    assert [rows[-1].first, rows[-1].second] == pytest.approx([item.mean for item in means if item is not None])
 
 
 def test_the_other_way_round_is_the_negative(runs: Path) -> None:

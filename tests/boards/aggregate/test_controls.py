@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from boards_fixture import SUBSETS, FakeMethod, write_cell
+from cell_fixture import change_json
 
 from anyadbench.boards.aggregate.assemble import make_boards
 from anyadbench.boards.aggregate.controls import NOT_ABOVE
@@ -127,8 +129,76 @@ def test_the_first_sentence_counts_who_beats_the_controls(tmp_path: Path) -> Non
     assert "p at most .05 after Holm's correction for all methods and subsets of the board" in verdicts(board)[0]
 
 
+def keep(cell: Path, *subsets: str) -> None:
+    """Leave only some rows in a cell."""
+    change_json(
+        cell / "result.json",
+        lambda data: data.update(rows=[row for row in data["rows"] if row["subset"] in subsets]),
+    )
+
+
+def test_a_method_that_lacks_subsets_does_not_beat_the_controls_on_all(tmp_path: Path) -> None:
+    keep(write_cell(tmp_path / "cells", method("part", 2.8), 0, subjects=12), "F")
+    board = board_of(tmp_path, method("poor", 0.6))
+    assert line_of(board, "part", "F").against["pixel_ap"].verdict == "better"
+    assert verdicts(board)[0].startswith(
+        "Pixel AP: 1 of 2 methods beat the better of brain mask and brightness on at least one of 7 subsets, 0 on all "
+    )
+
+
+def test_subsets_that_a_test_set_does_not_have_are_not_counted(tmp_path: Path) -> None:
+    names = ("good", "control:intensity", "control:brain")
+    skills = {"good": 2.8, "control:intensity": 1.6, "control:brain": 0.3}
+    for name in names:
+        changes = {} if name == "good" else {"kind": "control"}
+        keep(write_cell(tmp_path / "cells", method(name, skills[name], **changes), 0, subjects=12), "F", "T2", "F+T2")
+    (board,) = make_boards(read_cells(tmp_path))
+    assert verdicts(board)[0].startswith(
+        "Pixel AP: 1 of 1 method beats the better of brain mask and brightness on at least one of 3 subsets, 1 on all "
+    )
+
+
+def test_an_undefined_headline_is_not_a_missing_control(tmp_path: Path) -> None:
+    for name in ("good", "control:intensity"):
+        cell = write_cell(tmp_path / "cells", method(name, 2.0, **({"kind": "control"} if ":" in name else {})), 0)
+        change_json(cell / "result.json", lambda data: [row["metrics"].update(pixel_ap=None) for row in data["rows"]])
+    (board,) = make_boards(read_cells(tmp_path))
+    assert verdicts(board)[0] == "Pixel AP is undefined for every method, so none is compared in it."
+
+
+def test_a_control_without_a_row_of_any_method_is_not_a_missing_control(tmp_path: Path) -> None:
+    keep(write_cell(tmp_path / "cells", method("good", 2.8), 0), "F")
+    keep(write_cell(tmp_path / "cells", method("control:intensity", 1.6, kind="control"), 0), "T1")
+    (board,) = make_boards(read_cells(tmp_path))
+    assert verdicts(board)[0].startswith("No control was scored on the slices of a method, so nothing says what")
+
+
 def test_a_board_without_controls_says_so(tmp_path: Path) -> None:
     write_cell(tmp_path / "cells", method("good", 2.8), 0)
     (board,) = make_boards(read_cells(tmp_path))
     assert verdicts(board)[0] == "No control was run, so nothing says what brightness alone reaches."
     assert line_of(board, "good", "F").against == {} and board.hardest == {}
+
+
+def test_a_control_of_other_test_data_is_no_rival(tmp_path: Path) -> None:
+    """A brightness control on fewer subjects, with better numbers, changes nothing."""
+    control = method("control:intensity", 2.9, kind="control")
+    elsewhere = write_cell(tmp_path / "cells", control, 0, subjects=9)
+    elsewhere.rename(elsewhere.with_name("elsewhere"))
+    board = board_of(tmp_path, method("good", 2.8))
+    brightness = {one.cells[0].folder.name: one.key for one in board.variants if one.method.name == "control:intensity"}
+    assert len(brightness) == 2
+    compared = [line.against["pixel_ap"].control for line in board.lines if "pixel_ap" in line.against]
+    compared += [item.against.control for item in board.summaries if item.against is not None]
+    assert len(compared) > 7 and brightness["elsewhere"] not in compared
+    alone = board_of(tmp_path / "alone", method("good", 2.8))
+    assert board.hardest == alone.hardest
+    ours, theirs = item_of(board, "good").against, item_of(alone, "good").against
+    assert ours is not None and theirs is not None and replace(ours, control=theirs.control) == theirs
+
+
+def test_a_method_that_shares_no_data_with_a_control_is_not_compared(tmp_path: Path) -> None:
+    write_cell(tmp_path / "cells", method("other", 2.8), 0, subjects=9)
+    board = board_of(tmp_path)
+    assert line_of(board, "other", "F").against == {} and item_of(board, "other").against is None
+    assert verdicts(board)[0].startswith("No control was scored on the slices of a method")

@@ -70,7 +70,7 @@ def test_the_interval_is_paired_and_has_the_noise_of_seeds(gap: Gap) -> None:
 
 def test_a_board_says_that_it_was_trained_on_healthy_subjects(runs: Path) -> None:
     said = {board.slug: verdicts(board) for board in load_boards(runs)}
-    assert said["phantom-healthy"][0].startswith("Every row was trained on healthy subjects")
+    assert said["phantom-healthy"][0].startswith("Every method trained here was trained on healthy subjects")
     assert not any("healthy" in text for text in said["phantom-7subsets"])
     flags = {board.slug: {flag for variant in board.variants for flag in variant.flags} for board in load_boards(runs)}
     assert "healthy normals" in flags["phantom-healthy"] and "healthy normals" not in flags["phantom-7subsets"]
@@ -84,6 +84,9 @@ def test_rows_of_other_slices_or_other_parameters_are_not_compared(tmp_path: Pat
     ):
         compare_normals(tmp_path, "good")
     write(tmp_path, replace(GOOD, changes={"method.params.steps": 7}), "phantom-7subsets", subjects=12)
+    with pytest.raises(UserError, match="with the same parameters"):
+        compare_normals(tmp_path, "good")
+    write(tmp_path, replace(GOOD, changes={"numerics.tf32": True}), "phantom-15subsets", subjects=12)
     with pytest.raises(UserError, match="with the same parameters"):
         compare_normals(tmp_path, "good")
 

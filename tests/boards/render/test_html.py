@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
 import re
@@ -12,13 +13,17 @@ import numpy as np
 import pytest
 from boards_fixture import DEFAULT_METHODS, SUBSETS, FakeMethod, write_cell, write_head, write_runs
 from PIL import Image
+from places import ROOT
 from synthetic_board import synthetic_board
 
 from anyadbench.boards import load_boards
+from anyadbench.boards.aggregate.model import Estimate
 from anyadbench.boards.render import gallery, tiles
 from anyadbench.boards.render.cell_details import read_curves, read_manifest, thin
+from anyadbench.boards.render.csvfile import leaderboard_csv
 from anyadbench.boards.render.heat_colours import contrast, shade
 from anyadbench.boards.render.html import board_html
+from anyadbench.boards.render.page_tables import cards
 from anyadbench.boards.render.svg import nice_ticks
 from anyadbench.results.kept_maps import KeptMaps, read_maps
 
@@ -26,6 +31,7 @@ CONTROLS = (
     FakeMethod("control:intensity", "Brightness (control)", 1.2, maps=False, changes={"kind": "control"}),
     FakeMethod("control:brain", "Brain mask (control)", 0.2, maps=False, changes={"kind": "control"}),
 )
+REPORTED = ROOT / "leaderboards/reported"
 METHODS = (*DEFAULT_METHODS, *CONTROLS)
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)> {{ 7*7 }}'
 
@@ -164,6 +170,44 @@ def test_controls_are_in_every_plot_with_numbers(text: str) -> None:
     assert (
         section(text, "heat").count('<tr class="control">') == 2 * 9
     )  # the metrics of the fixture and two balanced ones
+
+
+def test_only_compared_numbers_without_a_mark_are_better(text: str) -> None:
+    """Controls and reported rows have no mark either, because nothing compares them."""
+    legend = "A compared number without a mark is significantly better; controls and reported rows are not compared."
+    assert text.count("Against the best control: <i>") == text.count(legend) > 2
+
+
+def test_what_intervals_leave_out_is_said_of_the_row(tmp_path: Path) -> None:
+    """The noise of seeds of one seed; a value outside its own interval is said of the number."""
+    one = FakeMethod("one", "One", 2.0, (0,), maps=False, replicates=True)
+    two = FakeMethod("two", "Two", 2.0, (0, 1), maps=False, replicates=True)
+    for method in (one, two):
+        for seed in method.seeds:
+            write_cell(tmp_path / "cells", method, seed)
+    (board,) = load_boards(tmp_path)
+    results = section(board_html(board), "results")
+    said = "one seed: its noise is not in the interval"
+    assert results.count(f'title="{said}"') == len(SUBSETS)
+    rows = {row["variant"]: row["reasons"] for row in csv.DictReader(io.StringIO(leaderboard_csv(board)))}
+    assert f"intervals: {said}" in rows["One"] and said not in rows["Two"]
+    outside = Estimate(0.5, 0.6, 0.7, remark=f"{said}; the centre is corrected for bias, and the value lies outside")
+    lines = [replace(line, metrics=line.metrics | {"aupro": outside}) for line in board.lines]
+    marked = replace(board, lines=tuple(lines))
+    results = section(board_html(marked), "results")
+    title = "the centre is corrected for bias, and the value lies outside"
+    assert results.count(f'<small title="{title}">.600 to .700</small>') == len(SUBSETS)
+    rows = {row["variant"]: row["reasons"] for row in csv.DictReader(io.StringIO(leaderboard_csv(marked)))}
+    assert f"aupro: {title}" in rows["One"]
+
+
+def test_rows_of_publications_are_no_finished_cells(tmp_path: Path) -> None:
+    board = {one.slug: one for one in load_boards(write_runs(tmp_path / "runs"), reported=REPORTED)}["bmad-brain"]
+    assert {variant.kind for variant in board.variants} == {"reported"}
+    clean = replace(board, failures=(), unreadable=())
+    assert "Finished cells" not in [card.label for card in cards(clean)]
+    cell = board.variants[0].cells[0]
+    assert {card.label: card.value for card in cards(replace(clean, failures=(cell,)))}["Finished cells"] == "0"
 
 
 def test_page_without_controls_says_so(tmp_path: Path) -> None:

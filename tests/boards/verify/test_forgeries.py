@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cell_fixture import change_json, reseal
-from places import ROOT
+from places import FIXTURES, ROOT
 
 from anyadbench.boards.aggregate.recompute import read_statistics
 from anyadbench.boards.verify.cell import check_cell
@@ -173,6 +173,11 @@ def hidden_claims_in_the_identity(forger: Forger) -> None:
     forger.set("tiny", "manifest:identity.fit.budget")
 
 
+def a_manifest_without_identity(forger: Forger) -> None:
+    forger.result(lambda data: data["method"].update(budget="paper"))
+    forger.manifest(lambda data: data.pop("identity"))
+
+
 def unmarked_random_weights(forger: Forger) -> None:
     forger.set("random", "result:weights.kind", "manifest:weights.kind")
 
@@ -269,6 +274,26 @@ def another_kind(forger: Forger) -> None:
     forger.result(lambda data: data.update(kind="oracle"))
 
 
+def a_control_of_a_trained_method(forger: Forger) -> None:
+    forger.result(lambda data: data.update(kind="control"))
+
+
+def another_title(forger: Forger) -> None:
+    forger.result(lambda data: data["method"].update(title="Published method"))
+
+
+def a_hidden_departure(forger: Forger) -> None:
+    forger.result(lambda data: data["method"].update(departures=["Nothing of note."]))
+
+
+def a_choice_that_is_not_declared(forger: Forger) -> None:
+    forger.result(lambda data: data["method"].update(chosen_on="phantom-7subsets"))
+
+
+def no_training_coverage(forger: Forger) -> None:
+    forger.result(lambda data: data.update(trained_on=None))
+
+
 def a_sequence_that_no_training_slice_has(forger: Forger) -> None:
     forger.result(lambda data: data["trained_on"]["sequences"].update(flair=0))
 
@@ -281,6 +306,11 @@ FORGERIES: dict[Callable[[Forger], None], str] = {
     other_sequences: "phantom, F: sequences[0] is 't1', but protocol.toml gives 'flair'",
     another_feed: "phantom, F: feed.flair is 't1', but protocol.toml gives nothing",
     another_kind: "kind is 'oracle', but tiny is no oracle by protocol.toml",
+    a_control_of_a_trained_method: "kind is 'control', but pixelstats is no control",
+    another_title: "method.title is 'Published method', but the installed method gives",
+    a_hidden_departure: "method.departures",
+    a_choice_that_is_not_declared: "method.chosen_on is 'phantom-7subsets', but the installed method gives ''",
+    no_training_coverage: "trained_on is missing",
     a_sequence_that_no_training_slice_has: "training slices have F, but only 0 each of its sequences",
     more_training_slices_with_a_sequence: "trained_on: 1000000 of",
     a_better_metric: "metrics.pixel_ap is 0.9, but slices and pixel statistics give",
@@ -295,6 +325,7 @@ FORGERIES: dict[Callable[[Forger], None], str] = {
     another_device: "but the hash of its method, parameters, budget",
     other_training_data: "but the hash of its method, parameters, budget",
     hidden_claims_in_the_identity: "but the hash of its method, parameters, budget",
+    a_manifest_without_identity: "manifest.json: has no entry 'identity', without which the ids cannot be recomputed",
     unmarked_random_weights: "the weights are random but not marked as such",
     a_slice_left_out: "the hash of the selection of",
     a_slice_left_out_with_its_hash: "slices in the slice table have",
@@ -360,12 +391,14 @@ def test_a_training_that_saw_more_slices_than_its_steps_hold_is_named(trained: P
     assert "train.seen_slices is 1000000, but 150 steps over 743 slices hold 1200." in problem
 
 
-def test_a_budget_with_the_parameters_of_another_is_named(trained: Path) -> None:
+@pytest.mark.parametrize("missing", ["native", "retrain"])
+def test_a_budget_with_the_parameters_of_another_is_named(trained: Path, missing: str) -> None:
     from anyadbench.plugins import find_method
 
     descriptor, _ = find_method("anyad")
     forger = Forger(trained)
-    forger.result(lambda data: data["method"].update(budget="paper", params=descriptor.resolve("demo")))
+    claims = {"budget": "paper", "params": descriptor.resolve("demo"), "missing": missing}
+    forger.result(lambda data: data["method"].update(claims))
     reseal(trained)
     found = "\n".join(check_cell(trained).problems)
     assert "method.budget is 'paper', but the parameters are those of 'demo'" in found
@@ -384,6 +417,28 @@ def a_little_changed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         low["image_score"], next_one["image_score"] = next_one["image_score"], low["image_score"]
         changed += [one | {"image_score": one["image_score"] + 2e-12} for one in own]
     return changed
+
+
+@pytest.mark.parametrize("name", ["control:brain", "control:of-elsewhere"])
+def test_a_control_that_competes_is_named(runs: Path, name: str) -> None:
+    (cell,) = (runs / "cells").iterdir()
+    Forger(cell).set(name, "result:method.name", "cell:method")
+    reseal(cell)
+    assert any(f"kind is 'measured', but {name} is a control." in text for text in check_cell(cell).problems)
+
+
+def test_what_boards_say_of_a_method_of_other_code_is_not_compared(runs: Path) -> None:
+    (cell,) = (runs / "cells").iterdir()
+    another_title(Forger(cell))
+    other_code(Forger(cell))
+    reseal(cell)
+    assert not any("method.title" in text for text in check_cell(cell).problems)
+
+
+def test_an_early_cell_without_identity_is_a_remark() -> None:
+    report = check_cell(min((FIXTURES / "results/v2/cells").iterdir()))
+    assert report.problems == []
+    assert report.remarks == ["ids are not recomputed, because manifest.json does not store what else they hash"]
 
 
 @pytest.mark.parametrize("change", [None, scaled, a_little_changed])
@@ -542,11 +597,21 @@ def other_heights(forger: Forger) -> None:
     forger.slices(lambda rows: [one | {"height_mm": one["height_mm"] + 1} for one in rows])
 
 
+def fewer_training_slices_with_a_sequence(forger: Forger) -> None:
+    def edit(data: dict[str, Any]) -> None:
+        found = data["trained_on"]
+        found["sequences"]["t2"] = 1
+        found["subsets"] = {name: min(count, 1) if "T2" in name else count for name, count in found["subsets"].items()}
+
+    forger.result(edit)
+
+
 @pytest.mark.parametrize(
     ("forge", "named"),
     [
         (a_whole_slice_left_out, "is not that of the data: slices.test_normals."),
         (other_heights, "height_mm of slice"),
+        (fewer_training_slices_with_a_sequence, "result.json: trained_on: sequences.t2 is 1, and the data give"),
     ],
 )
 def test_what_only_the_data_show_is_named(
@@ -579,6 +644,11 @@ def test_invented_scores_do_not_survive_a_rerun(runs: Path, tiny_phantom: Path) 
     assert "running the cell again on the same type of machine does not repeat it: image_" in done.stdout
 
 
-def test_data_of_another_protocol_are_refused(runs: Path, tmp_path: Path) -> None:
+def test_missing_data_hide_no_other_finding(runs: Path, tmp_path: Path) -> None:
+    (cell,) = (runs / "cells").iterdir()
+    a_better_metric(Forger(cell))
+    reseal(cell)
     done = against_data(runs, tmp_path / "nowhere")
-    assert done.returncode == 2 and "there is no such folder" in done.stderr
+    assert done.returncode == 1
+    assert f"{cell.name} could not be checked against the data: " in done.stdout
+    assert "there is no such folder" in done.stdout and FORGERIES[a_better_metric] in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -50,7 +51,7 @@ def problems(runs: Path, resealed: bool = False) -> str:
 def test_an_unchanged_cell_and_its_boards_have_no_problems(runs: Path) -> None:
     report = check(runs)
     assert report.problems == []
-    assert len(report.cells) == 1 and len(report.boards) == 4
+    assert len(report.cells) == 1 and len(report.boards) == 5
     assert report.numbers > 10_000
     assert check(cell_of(runs) / "result.json").problems == []
 
@@ -238,6 +239,46 @@ def test_a_changed_digit_of_a_page_is_named(runs: Path, name: str) -> None:
     change_digit(path, "Pixel statistics")
     (problem,) = check(runs).problems
     assert f"tiny/{name}, line" in problem
+
+
+def test_a_changed_digit_of_an_index_is_named(runs: Path) -> None:
+    path = runs / "boards/index.html"
+    assert check(path).problems == [] and check(path).boards == [path]
+    change_digit(path, '<td class="text">')
+    for place in (runs, path):
+        (problem,) = check(place).problems
+        assert problem.startswith("boards/index.html, line ") and "but the results give" in problem
+
+
+def test_an_index_names_boards_of_its_results_alone(runs: Path) -> None:
+    path = runs / "boards/index.html"
+    path.write_text(path.read_text().replace('href="tiny/report.html"', 'href="other/report.html"'))
+    (problem,) = check(path).problems
+    assert problem == "boards/index.html: there are no results of other, which it links."
+
+
+def test_a_table_that_the_results_do_not_give_is_named(runs: Path) -> None:
+    (runs / "boards/tiny/scans.csv").write_text("variant,test\nPixel statistics,phantom\n")
+    (problem,) = check(runs).problems
+    assert problem == "tiny/scans.csv: the results give no such file; build the board again."
+
+
+def test_a_changed_digit_of_a_scan_is_named(volume_cell: Path, tmp_path: Path) -> None:
+    cell = tmp_path / "runs/cells" / volume_cell.name
+    shutil.copytree(volume_cell, cell)
+    build_boards(tmp_path / "runs", tmp_path / "runs/boards")
+    path = tmp_path / "runs/boards/tiny/scans.csv"
+    assert check(path).problems == []
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    rows[0]["truth_ml"] = "77.000000"
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    (problem,) = check(tmp_path / "runs/boards/tiny", tmp_path / "runs").problems
+    who = f"{rows[0]['subject']}, {rows[0]['scan']}, 0"
+    assert problem.startswith(f"tiny/scans.csv: Pixel statistics, phantom, {rows[0]['subset']}, {who}: truth_ml is '77")
 
 
 def test_a_removed_row_is_named(runs: Path) -> None:

@@ -69,7 +69,7 @@ def test_heights_run_from_the_first_to_the_last_slice_with_brain(protocol: Proto
     values, present = reader.read(rows)
     normaliser = HeightNormaliser(protocol.sequences)
     shown = protocol.sequences[int(np.flatnonzero(present[0])[0])]
-    heights, areas = normaliser._places(reader, rows, values, (shown,))
+    heights, areas = normaliser.places(reader, rows, values, (shown,))
     brain = (values[:, protocol.sequences.index(shown)] > 0).mean((1, 2))
     inside = np.flatnonzero(brain >= 0.01)
     order = inside[np.argsort(store.slices["height_mm"].to_numpy()[rows[inside]])]

@@ -231,6 +231,12 @@ def test_below_eight_subjects_pixel_metrics_have_fewer_degrees_of_freedom() -> N
     assert rule_of("image_ap", 7) == rule_of("image_ap", 8)
 
 
+def test_below_eight_subjects_balanced_f1_keeps_its_rules() -> None:
+    for mean in (False, True):
+        assert rule_of("image_f1_balanced", 7, mean=mean) == rule_of("image_f1_balanced", 8, mean=mean)
+    assert rule_of("image_f1_balanced", 7, mean=True).unbiased
+
+
 def test_balanced_f1_is_corrected_for_bias_only_in_a_mean_over_subsets() -> None:
     assert not rule_of("image_f1_balanced", 57).unbiased and rule_of("image_f1_balanced", 57, mean=True).unbiased
     values = line(np.random.default_rng(7).uniform(0.4, 0.8, 12), "image_f1_balanced")

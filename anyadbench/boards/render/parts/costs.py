@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+from anyadbench.boards.aggregate.lines import counted_results
 from anyadbench.boards.aggregate.model import Board, Variant
-from anyadbench.boards.render.text import decimal
+from anyadbench.boards.render.text import decimal, named_seeds
+from anyadbench.results.schema import CellResult
 
 LABELS: Mapping[str, str] = {
     "fit_seconds": "training (s)",
@@ -32,14 +35,62 @@ COUNTS = ("parameters", "train_slices", "seen_slices")
 _FROM_TRAINING = {"parameters": "parameters", "slices": "train_slices", "seen_slices": "seen_slices"}
 
 
+@dataclass(frozen=True)
+class CostRow:
+    """What a variant costs on one kind of device.
+
+    Attributes:
+        device: Such as ``cpu`` or ``cuda``; ``unknown`` where it is not recorded.
+        place: The device and, of a variant that ran on several, the seeds that ran on this one.
+        costs: Averages over its cells on the device, by name.
+    """
+
+    variant: Variant
+    device: str
+    place: str
+    costs: Mapping[str, float]
+
+
+def cost_rows(board: Board) -> list[CostRow]:
+    """Return the costs of each variant that has any, a row for each kind of device that it ran on."""
+    found = []
+    for variant in board.variants:
+        groups = _by_device(variant)
+        for device, results in groups.items():
+            place = f"{device}, {named_seeds(result.seed for result in results)}" if len(groups) > 1 else device
+            if costs := _averages(results):
+                found.append(CostRow(variant, device, place, costs))
+    return found
+
+
+def devices(variant: Variant) -> tuple[str, ...]:
+    """Return the kinds of device that a variant ran on, in the order of its seeds; none where it is not recorded."""
+    return tuple(device for device in _by_device(variant) if device != "unknown")
+
+
 def variant_costs(variant: Variant) -> dict[str, float]:
-    """Return the costs of a variant, averaged over its cells; empty if none is recorded."""
+    """Return the costs of a variant, averaged over its cells; empty if none is recorded.
+
+    Of a variant that ran on several kinds of device only counts are returned: an average of seconds on a GPU and on a
+    processor describes neither.
+    """
+    groups = _by_device(variant)
+    found = _averages([result for results in groups.values() for result in results])
+    return found if len(groups) < 2 else {name: value for name, value in found.items() if name in COUNTS}
+
+
+def _by_device(variant: Variant) -> dict[str, list[CellResult]]:
+    found: dict[str, list[CellResult]] = defaultdict(list)
+    for result in counted_results(variant):
+        found[result.numerics.device].append(result)
+    return found
+
+
+def _averages(results: Sequence[CellResult]) -> dict[str, float]:
     sums: dict[str, list[float]] = defaultdict(list)
-    for cell in variant.cells:
-        if cell.result is None:
-            continue
-        timings, train = cell.result.timings, cell.result.train
-        found = {**timings, **cell.result.memory}
+    for result in results:
+        timings, train = result.timings, result.train
+        found = {**timings, **result.memory}
         slices, seconds = found.pop("scored_slices", 0.0), found.pop("score_seconds", None)
         found.pop("scored_maps", None)
         if seconds is not None and slices > 0:
@@ -61,7 +112,7 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 def columns(board: Board) -> list[str]:
     """Return the columns of a CSV file: the usual ones, and others that a result of this board has."""
-    found = {name for variant in board.variants for name in variant_costs(variant)}
+    found = {name for row in cost_rows(board) for name in row.costs}
     return [name for name in LABELS if name in ALWAYS or name in found]
 
 

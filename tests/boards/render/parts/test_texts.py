@@ -123,7 +123,7 @@ def test_markdown_has_ranks_left_open_costs_and_robustness(board: Board) -> None
         "2 sequences",
         "3 sequences",
     ]
-    assert table(text, "## Costs")[2][:3] == ["Method 0", "118", "43.9"]
+    assert table(text, "## Costs")[2][:4] == ["Method 0", "cpu", "118", "43.9"]
     assert "prevalence: 55 % of slices, 1 % of pixels" in text
     assert text.count("not above the controls (9 methods, 63 rows)") == 1
 
