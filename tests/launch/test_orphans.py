@@ -196,6 +196,10 @@ def test_a_signal_that_nohup_ignores_stays_ignored() -> None:
     assert said.split() == ["True", "stop"]
 
 
+LISTENING = "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+"""Undoes that the tests themselves may run under ``nohup``."""
+
+
 @pytest.mark.parametrize(
     ("sent", "asked"),
     [
@@ -206,7 +210,8 @@ def test_a_signal_that_nohup_ignores_stays_ignored() -> None:
 )
 def test_only_ctrl_c_asks_a_second_time(sent: tuple[str, ...], asked: str) -> None:
     code = (
-        "import signal\nfrom anyadbench.processes import stop_on_signals\nstop_on_signals()\n"
+        "import signal\nfrom anyadbench.processes import stop_on_signals\n"
+        f"{LISTENING}stop_on_signals()\n"
         f"for name in {sent}:\n"
         "    try:\n        signal.raise_signal(getattr(signal, f'SIG{name}'))\n"
         "    except KeyboardInterrupt:\n        print(name)\n"
@@ -218,7 +223,8 @@ def test_only_ctrl_c_asks_a_second_time(sent: tuple[str, ...], asked: str) -> No
 def test_a_plugin_that_is_stopped_twice_is_named_once() -> None:
     code = (
         "import signal, sys\nfrom anyadbench.plugins.guard import guarded\n"
-        "from anyadbench.processes import stop_on_signals\nstop_on_signals()\n"
+        "from anyadbench.processes import stop_on_signals\n"
+        f"{LISTENING}stop_on_signals()\n"
         "for name in ('HUP', 'HUP', 'TERM', 'INT'):\n"
         "    try:\n        guarded(lambda: signal.raise_signal(getattr(signal, f'SIG{name}')), name)\n"
         "    except KeyboardInterrupt as stopped:\n        print(stopped, file=sys.stderr)\n"
