@@ -180,14 +180,24 @@ def _unranked(info: ProtocolInfo) -> dict[str, str]:
 
 
 def _untested(labels: Mapping[str, str], pairs: Mapping[tuple[str, str, str], PairTable]) -> list[str]:
-    """Return which ranked methods are in no test, and why, one sentence for each method and test set."""
-    found = {
-        f"{labels[key]} is in no test on {test}: {why}"
-        for (_, test, _), table in pairs.items()
-        if len({*table.keys, *table.left_out}) > 1
-        for key, why in table.left_out.items()
-    }
-    return sorted(found)
+    """Return which ranked methods are in no test, and why, one sentence for each method and test set.
+
+    Where all methods are left out of a metric for one reason, it is named instead.
+    """
+    found: set[str] = set()
+    metrics: dict[tuple[str, str], list[str]] = {}
+    for (_, test, metric), table in pairs.items():
+        if len({*table.keys, *table.left_out}) < 2:
+            continue
+        reasons = set(table.left_out.values())
+        if table.left_out.keys() >= set(table.keys) and len(reasons) == 1:
+            metrics.setdefault((test, *reasons), []).append(metric)
+        else:
+            found |= {f"{labels[key]} is in no test on {test}: {why}" for key, why in table.left_out.items()}
+    grouped = [
+        f"No method is in a test of {', '.join(names)} on {test}: {why}" for (test, why), names in metrics.items()
+    ]
+    return [*grouped, *sorted(found)]
 
 
 def _marked(line: Line, strangers: dict[str, set[str]]) -> Line:

@@ -10,9 +10,9 @@ import pytest
 from boards_fixture import SUBSETS, FakeMethod, write_cell, write_head
 from cell_fixture import change_json
 
-from anyadbench.boards.aggregate.assemble import make_boards
+from anyadbench.boards.aggregate.assemble import _untested, make_boards
 from anyadbench.boards.aggregate.flags import trivial_f1
-from anyadbench.boards.aggregate.model import Board
+from anyadbench.boards.aggregate.model import Board, PairTable
 from anyadbench.errors import UserError
 from anyadbench.results.cellfiles import read_slice_table
 from anyadbench.results.read import read_cells
@@ -360,3 +360,14 @@ def test_one_fit_per_subset_becomes_one_variant(tmp_path: Path) -> None:
     item = board.summary(board.variants[0].key, "phantom", "aupro")
     assert len(board.variants) == 1 and item is not None and item.covered == 7
     assert board.notices == ()
+
+
+def test_a_metric_in_which_no_method_is_tested_has_one_notice() -> None:
+    why = "the result stores no values of this metric without each subject."
+    none = PairTable(("a", "b"), reason="x", left_out={"a": why, "b": why})
+    some = PairTable(("a", "b"), left_out={"c": "c is damaged."})
+    pairs = {("measured", "t", "aupimo"): none, ("measured", "t", "other"): none, ("measured", "t", "aupro"): some}
+    assert _untested({"a": "A", "b": "B", "c": "C"}, pairs) == [
+        f"No method is in a test of aupimo, other on t: {why}",
+        "C is in no test on t: c is damaged.",
+    ]
