@@ -32,13 +32,27 @@ def test_every_published_file_is_built_again_from_the_results(tmp_path: Path) ->
     assert [str(name) for name in ours if ours[name] != again[name]] == []
 
 
-def test_every_method_that_can_run_has_a_row_on_the_phantoms_board() -> None:
+NOT_MEASURED = {
+    "dpmm",
+    *(
+        f"anomalib:{name}"
+        for name in (
+            "cfa", "cflow", "foundad", "fre", "ganomaly", "general_ad", "glass", "inp_former", "l2bt", "mh_patchcore",
+            "padim", "patchcore", "patchflow", "rad", "reverse_distillation", "stfpm", "super_add", "supersimplenet",
+            "uflow", "uninet",
+        )
+    ),
+}  # fmt: skip
+"""Methods without a row on version 3 of the protocol yet (``docs/phantom.md``)."""
+
+
+def test_every_other_method_that_can_run_has_a_row_on_the_phantoms_board() -> None:
     methods = load_methods()
     compared = {name for name, one in methods.items() if set(one.families) & {"table", "anomalib"}}
     cannot = {name for name in compared if methods[name].unavailable or methods[name].files}
     with open(HOME / "boards/phantom-7subsets/summary.csv", newline="") as table:
         on_board = {row["method"] for row in csv.DictReader(table)}
-    assert compared - cannot <= on_board
+    assert compared - cannot - on_board == NOT_MEASURED
 
 
 @pytest.mark.slow
