@@ -103,15 +103,20 @@ def test_ids_are_kept_only_on_request(pydicom: Any, tiny_phantom: Path, tmp_path
     assert not [text for text in TEXTS.values() if text.encode() in data]
 
 
+def check_frames(pydicom: Any, prediction: Any, *, step: float) -> None:
+    """Check that each frame of a segmentation is the mask at its place, in slices ``step`` mm apart."""
+    frames = positions(pydicom.dcmread(BytesIO(dicom_seg.segmentations(prediction)["flair"])))
+    assert len(frames) > 3
+    for k in range(prediction.mask.shape[2]):
+        wanted = prediction.mask[:, :, k].T
+        np.testing.assert_array_equal(frames.get((-20.0, -30.0, step * k), np.zeros_like(wanted)), wanted)
+
+
 def test_frames_of_an_enhanced_file_keep_their_order(pydicom: Any, tmp_path: Path) -> None:
     stack = np.random.default_rng(0).integers(1, 1000, (7, 6, 5))
     write_enhanced(tmp_path / "e.dcm", stack, [3, 0, 6, 2, 5, 1, 4], reference="1.2.9")
     prediction = predicted(tmp_path)
-    frames = positions(pydicom.dcmread(BytesIO(dicom_seg.segmentations(prediction)["flair"])))
-    assert len(frames) > 3
-    for k in range(7):
-        wanted = prediction.mask[:, :, k].T
-        np.testing.assert_array_equal(frames.get((-20.0, -30.0, 2.0 * k), np.zeros_like(wanted)), wanted)
+    check_frames(pydicom, prediction, step=2.0)
 
 
 @pytest.mark.parametrize("implicit", [True, False])
@@ -121,11 +126,7 @@ def test_a_series_without_preambles_gets_its_segmentation(pydicom: Any, tmp_path
         path, more = tmp_path / f"{k}.dcm", {0x00200052: (b"UI", b"1.2.9\0")}
         write_slice(path, stack[k], 4.0 * k, more, preamble=False, implicit=implicit)
     prediction = predicted(tmp_path)
-    frames = positions(pydicom.dcmread(BytesIO(dicom_seg.segmentations(prediction)["flair"])))
-    assert len(frames) > 3
-    for k in range(5):
-        wanted = prediction.mask[:, :, k].T
-        np.testing.assert_array_equal(frames.get((-20.0, -30.0, 4.0 * k), np.zeros_like(wanted)), wanted)
+    check_frames(pydicom, prediction, step=4.0)
 
 
 def test_a_series_without_a_frame_of_reference_is_one_sentence(pydicom: Any, tmp_path: Path) -> None:
