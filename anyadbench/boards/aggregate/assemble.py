@@ -191,7 +191,7 @@ def _untested(labels: Mapping[str, str], pairs: Mapping[tuple[str, str, str], Pa
             continue
         reasons = set(table.left_out.values())
         if table.left_out.keys() >= set(table.keys) and len(reasons) == 1:
-            metrics.setdefault((test, *reasons), []).append(metric)
+            metrics.setdefault((test, reasons.pop()), []).append(metric)
         else:
             found |= {f"{labels[key]} is in no test on {test}: {why}" for key, why in table.left_out.items()}
     grouped = [
