@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from jaxtyping import Int32, Int64
+    from jaxtyping import Bool, Int32, Int64
 
 OCTAVE_BITS = 9
 """Bits of sign and exponent of a float32: one page per octave of scores."""
@@ -26,9 +26,18 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self.bins, self.positions = np.empty(_BLOCK, dtype=np.int32), np.empty(_BLOCK, dtype=np.intp)
+        self.ones = np.empty(_BLOCK, dtype=np.int64)
 
 
 _scratch = _Scratch()
+
+
+def _packed_ones(marked: Bool[np.ndarray, " p"]) -> Int64[np.ndarray, " p"]:
+    ones = _scratch.ones[: len(marked)]
+    np.copyto(ones, marked)
+    np.left_shift(ones, 32, out=ones)
+    np.bitwise_or(ones, 1, out=ones)
+    return ones
 
 
 class PagedTable:
@@ -51,13 +60,13 @@ class PagedTable:
         """Bytes of the table."""
         return self._table.nbytes
 
-    def count_keys(self, keys: Int32[np.ndarray, " p"], even: Int32[np.ndarray, " p"] | None = None) -> None:
+    def count_keys(self, keys: Int32[np.ndarray, " p"], marked: Bool[np.ndarray, " p"] | None = None) -> None:
         """Add one for each key.
 
         Args:
             keys: Ordered keys.
-            even: If given, the lowest bit of a key's bin is not the key's own but 0 where this is 1, and 1 where it
-                is 0: one table then counts two kinds of pixels.
+            marked: Keys that add 2^32 besides, so that the upper half of a sum counts them: one memory access for two
+                counts.
         """
         bins, positions = _scratch.bins, _scratch.positions
         # Blocks that fit the processor's cache: the passes below then cost little compared with the counting.
@@ -65,12 +74,10 @@ class PagedTable:
             block = keys[start : start + _BLOCK]
             size = len(block)
             np.right_shift(block, self._shift, out=bins[:size])
-            if even is not None:
-                np.bitwise_or(bins[:size], 1, out=bins[:size])
-                np.subtract(bins[:size], even[start : start + size], out=bins[:size])
             offset = self._offset(bins[:size])
             np.add(bins[:size], offset, out=positions[:size])
-            np.add.at(self._table, positions[:size], 1)
+            values = 1 if marked is None else _packed_ones(marked[start : start + size])
+            np.add.at(self._table, positions[:size], values)
 
     def add(self, bins: Int64[np.ndarray, " b"], values: Int64[np.ndarray, " b"]) -> None:
         """Add a value to each bin; bins may repeat."""
@@ -82,20 +89,21 @@ class PagedTable:
         """Set all sums to 0; the table keeps its room."""
         self._table.fill(0)
 
-    def halves(self) -> tuple[PagedTable, PagedTable]:
-        """Return the sums of the even and of the odd bins, as tables of one bit less."""
-        found = []
-        for lowest in (0, 1):
-            half = PagedTable(31 - self._shift)
-            half._offsets = np.where(self._offsets == _MISSING, _MISSING, self._offsets >> 1)
-            half._pages, half._table = self._pages.copy(), self._table[lowest::2].copy()
-            found.append(half)
-        return found[0], found[1]
+    def lower(self) -> PagedTable:
+        """Return the lower 32 bits of all sums, which must not be negative."""
+        return self._twin(self._table & 0xFFFFFFFF)
+
+    def upper(self) -> PagedTable:
+        """Return the upper 32 bits of all sums, which must not be negative."""
+        return self._twin(self._table >> 32)
 
     def copy(self) -> PagedTable:
         """Return a table of the same sums that shares nothing with this one."""
+        return self._twin(self._table.copy())
+
+    def _twin(self, table: Int64[np.ndarray, " bins"]) -> PagedTable:
         twin = PagedTable(32 - self._shift)
-        twin._offsets, twin._pages, twin._table = self._offsets.copy(), self._pages.copy(), self._table.copy()
+        twin._offsets, twin._pages, twin._table = self._offsets.copy(), self._pages.copy(), table
         return twin
 
     def add_table(self, other: PagedTable) -> None:
@@ -118,6 +126,20 @@ class PagedTable:
         result = np.zeros(len(bins), dtype=np.int64)
         result[held] = self._table[bins[held] + offsets[held]]
         return result
+
+    def above(self, bins: Int64[np.ndarray, " b"]) -> Int64[np.ndarray, " b"]:
+        """Return, for each of the given bins, the sum of all bins above it.
+
+        Args:
+            bins: Bins that are not zero, so that there is room for them.
+        """
+        summed = np.cumsum(self._table)
+        result: Int64[np.ndarray, " b"] = summed[-1:] - summed[bins + self._offsets[self._page(bins)]]
+        return result
+
+    def total(self) -> int:
+        """Return the sum of all bins."""
+        return int(self._table.sum())
 
     def _page(self, bins: np.ndarray) -> np.ndarray:
         return (bins >> self._page_bits) + _PAGES // 2

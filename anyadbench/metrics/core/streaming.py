@@ -99,17 +99,15 @@ class PixelState:
         occupied = torch.nonzero(counts).ravel()
         self._total.add((occupied + first).cpu().numpy(), counts[occupied].cpu().numpy())
 
-    def with_pixels(self, *counted: PagedTable) -> PixelState:
+    def with_pixels(self, counted: PagedTable) -> PixelState:
         """Return the state with the lesion pixels of this one, and pixels that were counted elsewhere.
 
         Args:
-            counted: All pixels, those of lesions among them, by bins of as many bits.
+            counted: All pixels, those of lesions among them, by bins of as many bits; the state takes the table over.
         """
         result = PixelState(self.bits)
         result.components = self.components
-        result._lesion, result._weight, result._total = self._lesion.copy(), self._weight.copy(), counted[0].copy()
-        for table in counted[1:]:
-            result._total.add_table(table)
+        result._lesion, result._weight, result._total = self._lesion.copy(), self._weight.copy(), counted
         return result
 
     def add_lesions(self, keys: Int32[np.ndarray, " p"], lesions: LesionPixels) -> None:
@@ -127,7 +125,9 @@ class PixelState:
         self.components += lesions.count
         bins = keys.astype(np.int64) >> (32 - self.bits)
         self._lesion.add(bins, np.ones(len(bins), dtype=np.int64))
-        self._weight.add(bins, (UNIT + lesions.areas // 2) // np.maximum(lesions.areas, 1))
+        # A float64 quotient is never rounded up to the next integer here: that is 1 / area away, and its last bit less.
+        weights = (UNIT + (lesions.areas >> 1)) / np.maximum(lesions.areas, 1)
+        self._weight.add(bins, weights.astype(np.int64))
 
     def merge(self, other: PixelState) -> None:
         """Add the counts of another state, which stays unchanged.
@@ -213,17 +213,16 @@ class PixelState:
 
     def steps(self) -> Steps:
         """Return the bins of lesion pixels as integers from which every metric follows."""
-        arrays = self.to_arrays()
-        normal, lesion, weight = (arrays[name][::-1] for name in ("normal", "lesion", "weight"))
-        places = np.flatnonzero(lesion)
-        reached = np.cumsum(normal)
-        above, total = (reached - normal)[places], int(reached[-1]) if len(reached) else 0
+        bins, lesions = (np.ascontiguousarray(values[::-1]) for values in self._lesion.items())
+        found, tied = np.cumsum(lesions), self._total.at(bins) - lesions
+        above = self._total.above(bins) - (found - lesions)
+        normals = self._total.total() - int(found[-1] if len(found) else 0)
         return Steps(
-            gaps=np.append(above, total) - np.append(0, reached[places]),
-            tied=normal[places],
-            lesions=lesion[places],
+            gaps=np.append(above, normals) - np.append(0, above + tied),
+            tied=tied,
+            lesions=lesions,
             areas=np.empty(0, dtype=np.int64),
-            weights=weight[places],
+            weights=self._weight.at(bins),
             components=self.components,
         )
 

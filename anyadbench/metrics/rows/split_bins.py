@@ -1,7 +1,6 @@
 """Histograms of the whole field and of the brain, of a row and of each of its subjects, from one count of each pixel.
 
-The lowest bit of a bin separates the brain from its surroundings, and the coarser histogram of a subject follows from
-its part of the row's.
+Both counts of a bin are one integer, and the coarser histogram of a subject follows from its part of the row's.
 """
 
 from __future__ import annotations
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anyadbench.metrics.core.arrays import as_maps
+from anyadbench.metrics.core.components import LesionPixels
 from anyadbench.metrics.core.ordered_bits import float32_keys
-from anyadbench.metrics.core.sparse_histogram import PagedTable
 from anyadbench.metrics.core.streaming import DEFAULT_BITS, PixelState
+from anyadbench.metrics.rows.paired_table import PairedTable
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Int32, Int64
+    from jaxtyping import Float32, Int32
 
     from anyadbench.metrics.rows.split_counts import SlicePixels
 
@@ -25,8 +25,31 @@ SUBJECT_BITS = 20
 """Bits of the subjects' histograms (see ``docs/metrics.md``)."""
 
 
+class _Lesions:
+    """Keys of lesion pixels of several slices: adding those of all at once is faster than slice by slice."""
+
+    def __init__(self) -> None:
+        self._held: tuple[list[tuple[Int32[np.ndarray, " p"], LesionPixels]], ...] = ([], [])  # of field and brain
+
+    def take(self, keys: Int32[np.ndarray, " p"], places: SlicePixels) -> None:
+        """Keep the lesion pixels among the keys of one slice."""
+        for held, lesions in zip(self._held, (places.field_lesions, places.brain_lesions), strict=True):
+            if lesions.count:
+                held.append((keys[lesions.index], lesions))
+
+    def add_to(self, *pairs: tuple[PixelState, PixelState]) -> None:
+        """Add what was kept to states of the field and of the brain, and forget it."""
+        for number, held in enumerate(self._held):
+            if held:
+                keys = np.concatenate([keys for keys, _ in held])
+                areas, count = np.concatenate([one.areas for _, one in held]), sum(one.count for _, one in held)
+                for pair in pairs:
+                    pair[number].add_lesions(keys, LesionPixels(np.arange(len(keys)), areas, count))
+            held.clear()
+
+
 class SplitBins:
-    """Counts per bin of scores, of the brain and of its surroundings.
+    """Counts per bin of scores, of the whole field and of the brain.
 
     Args:
         bits: Leading bits of a score's ordered pattern that form a bin, 12 to 24.
@@ -34,8 +57,8 @@ class SplitBins:
 
     def __init__(self, bits: int = DEFAULT_BITS) -> None:
         self.bits = bits
-        self._counts = PagedTable(bits + 1)
-        self._lesions = PixelState(bits), PixelState(bits)  # of the field and of the brain
+        self.counts = PairedTable(bits)
+        self.lesions = PixelState(bits), PixelState(bits)  # of the field and of the brain, without other pixels
 
     def add(self, maps: Float32[np.ndarray, "n h w"], slices: Sequence[SlicePixels]) -> None:
         """Count the pixels of slices.
@@ -44,36 +67,21 @@ class SplitBins:
             UserError: If the maps are not slices x height x width.
             ScoreError: If a score is NaN or infinite; the state is unchanged.
         """
+        lesions = _Lesions()
         for scores, places in zip(as_maps(maps).reshape(len(maps), -1), slices, strict=True):
             keys = float32_keys(scores)
-            _count(self._counts, keys, places)
-            self.add_lesions(keys, places)
-
-    def add_lesions(self, keys: Int32[np.ndarray, " p"], places: SlicePixels) -> None:
-        """Add the lesion pixels among the keys of one slice, without counting them among all pixels."""
-        for state, lesions in zip(self._lesions, (places.field_lesions, places.brain_lesions), strict=True):
-            if lesions.count:
-                state.add_lesions(keys[lesions.index], lesions)
-
-    def add_counts(self, bins: Int64[np.ndarray, " b"], counts: Int64[np.ndarray, " b"], bits: int) -> None:
-        """Add pixels that were counted in bins of as many bits or more.
-
-        Args:
-            bins: Twice the bin of the score, and 1 more inside the brain.
-            counts: Pixels in each.
-            bits: Bits of the score's bin.
-        """
-        shift = bits - self.bits
-        self._counts.add(((bins >> (shift + 1)) << 1) | (bins & 1) if shift else bins, counts)
+            _count(self.counts, keys, places)
+            lesions.take(keys, places)
+        lesions.add_to(self.lesions)
 
     def field(self) -> PixelState:
         """Return the state of the whole field."""
-        return self._lesions[0].with_pixels(*self._counts.halves())
+        return self.lesions[0].with_pixels(self.counts.field())
 
     @property
     def inside(self) -> PixelState:
         """The state of the brain's pixels; computed at each call."""
-        return self._lesions[1].with_pixels(self._counts.halves()[1])
+        return self.lesions[1].with_pixels(self.counts.brain())
 
 
 class RowBins:
@@ -88,25 +96,27 @@ class RowBins:
         self._pooled = SplitBins()
         # Pixels of the last subject, not yet in the other two: they are counted once and added to both as bins.
         self._subject = ""
-        self._counts = PagedTable(DEFAULT_BITS + 1)
+        self._counts, self._lesions = PairedTable(DEFAULT_BITS), _Lesions()
 
     def add(self, subject: str, scores: Float32[np.ndarray, " p"], places: SlicePixels) -> None:
         """Add the finite scores of one slice; slices of one subject in a row are fastest."""
-        if subject != self._subject:
+        if subject != self._subject or subject not in self.subjects:
             self.close()
             self._subject = subject
+            self.subjects.setdefault(subject, SplitBins(SUBJECT_BITS))
         keys = float32_keys(scores)
         _count(self._counts, keys, places)
-        for state in (self._pooled, self.subjects.setdefault(subject, SplitBins(SUBJECT_BITS))):
-            state.add_lesions(keys, places)
+        self._lesions.take(keys, places)
 
     def close(self) -> None:
         """Add what was counted of the last subject to the histograms."""
-        bins, counts = self._counts.items()
-        if len(bins):
-            for state in (self._pooled, self.subjects[self._subject]):
-                state.add_counts(bins, counts, DEFAULT_BITS)
-            self._counts.clear()
+        if self._subject not in self.subjects:
+            return
+        states = self._pooled, self.subjects[self._subject]
+        for state in states:
+            state.counts.add_table(self._counts)
+        self._lesions.add_to(*(state.lesions for state in states))
+        self._counts.clear()
 
     @property
     def pooled(self) -> SplitBins:
@@ -115,8 +125,8 @@ class RowBins:
         return self._pooled
 
 
-def _count(table: PagedTable, keys: Int32[np.ndarray, " p"], places: SlicePixels) -> None:
-    surroundings = places.surroundings
-    if places.counted is not None:
-        keys, surroundings = keys[places.counted], surroundings[places.counted]
-    table.count_keys(keys, surroundings)
+def _count(table: PairedTable, keys: Int32[np.ndarray, " p"], places: SlicePixels) -> None:
+    if places.counted is None:
+        table.count_keys(keys, places.brain)
+    else:
+        table.count_keys(keys[places.counted], places.brain[places.counted])

@@ -19,7 +19,7 @@ from anyadbench.metrics.core.components import LesionPixels, lesions_by_slice
 from anyadbench.metrics.core.exact import PixelStats
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, Int32, Int64
+    from jaxtyping import Bool, Float32, Int64
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +43,6 @@ class SlicePixels:
     def brain_pixels(self) -> int:
         """Number of pixels of the brain."""
         return int(np.count_nonzero(self.brain))
-
-    @cached_property
-    def surroundings(self) -> Int32[np.ndarray, " p"]:
-        """1 outside the brain, 0 inside."""
-        return (~self.brain).astype(np.int32)
 
     @cached_property
     def inside(self) -> tuple[Int64[np.ndarray, " m"], LesionPixels]:
