@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,31 +74,64 @@ def lesion_pixels(masks: Bool[np.ndarray, "n h w"], labels: Any | None = None) -
     if labels is not None:
         ids = _checked_ids(masks, index, labels)
     else:
-        found, total = [np.empty(0, dtype=np.int64)], 0
-        for where, box_labels, count in _label_boxes(masks, index):
-            found.append(box_labels[masks[where]].astype(np.int64) + (total - 1))
-            total += count
-        ids = np.concatenate(found)
+        ids = component_ids(index, masks.shape[1:])
     sizes = np.bincount(ids) if len(ids) else np.empty(0, dtype=np.int64)
     return LesionPixels(index, sizes[ids].astype(np.int64), int(np.count_nonzero(sizes)))
 
 
-def lesions_by_slice(masks: Bool[np.ndarray, "n h w"]) -> list[LesionPixels]:
-    """Find the lesion pixels of each slice; their indices are those of the flattened slice.
+def lesions_by_slice(index: Int64[np.ndarray, " p"], shape: tuple[int, ...]) -> list[LesionPixels]:
+    """Return the lesion pixels of each slice; their indices are those of the flattened slice.
 
     Args:
-        masks: Lesion masks.
+        index: Indices of all lesion pixels into the flattened stack, ascending.
+        shape: Slices, height and width of the stack.
     """
-    nothing = np.empty(0, dtype=np.int64)
-    found, pixels = [LesionPixels(nothing, nothing, 0)] * len(masks), masks[0].size if len(masks) else 0
-    index = np.flatnonzero(masks)
-    ends = np.searchsorted(index, np.arange(1, len(masks) + 1) * pixels)
-    for where, labels, count in _label_boxes(masks, index):
-        number = where[0]
-        own = index[ends[number - 1] if number else 0 : ends[number]] - number * pixels
-        ids = labels[masks[where]]
-        found[number] = LesionPixels(own, np.bincount(ids)[ids], count)
-    return found
+    ids, pixels = component_ids(index, shape[1:]), shape[1] * shape[2]
+    # Components are numbered in the order of their first pixels, so those of a slice follow each other.
+    areas, ends = np.bincount(ids)[ids], np.searchsorted(index, np.arange(shape[0] + 1) * pixels)
+    reached = np.append(0, np.maximum.accumulate(ids) + 1)[ends].tolist()
+    return [
+        LesionPixels(index[first:last] - number * pixels, areas[first:last], reached[number + 1] - reached[number])
+        for number, (first, last) in enumerate(pairwise(ends.tolist()))
+    ]
+
+
+def component_ids(index: Int64[np.ndarray, " p"], shape: tuple[int, ...]) -> Int64[np.ndarray, " p"]:
+    """Return the 8-connected component of each lesion pixel, from 0 up in the order of their first pixels.
+
+    Runs of pixels in a row are connected to the runs that they touch in the next row, for a whole stack at once: this
+    takes time in proportion to the lesions, not to the slices.
+
+    Args:
+        index: Indices of the lesion pixels into the flattened stack, ascending.
+        shape: Height and width of a slice.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    if len(index) == 0:
+        return np.empty(0, dtype=np.int64)
+    height, width = shape
+    first = np.diff(index, prepend=-2) != 1
+    first |= index % width == 0
+    places = np.flatnonzero(first)
+    lengths = np.diff(places, append=len(index))
+    rows, columns = np.divmod(index[places], width)
+    # An empty column on each side and an empty row between slices: what is next to each other there is connected.
+    line = width + 2
+    starts = (rows + rows // height) * line + columns
+    ends = starts + lengths - 1
+    low = np.searchsorted(ends, starts + (line - 1))
+    degrees = np.searchsorted(starts, ends + (line + 1), side="right") - low
+    pointers = np.append(0, np.cumsum(degrees))
+    touched = np.arange(pointers[-1]) + np.repeat(low - pointers[:-1], degrees)
+    graph = csr_array((np.ones(len(touched), dtype=np.int8), touched, pointers), shape=(len(places), len(places)))
+    found = connected_components(graph, directed=False)[1]
+    _, heads, numbers = np.unique(found, return_index=True, return_inverse=True)
+    order = np.empty(len(heads), dtype=np.int64)
+    order[np.argsort(heads)] = np.arange(len(heads))
+    ids: Int64[np.ndarray, " p"] = np.repeat(order[numbers], lengths)
+    return ids
 
 
 def _checked_ids(masks: np.ndarray, index: np.ndarray, labels: Any) -> Int64[np.ndarray, " p"]:

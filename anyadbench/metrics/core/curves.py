@@ -21,6 +21,8 @@ FPR_LIMIT = 0.3
 
 PLOT_POINTS = 500
 
+_LEAST = 2.0**-800
+
 
 @dataclass(frozen=True)
 class Region:
@@ -216,7 +218,26 @@ def _thin(points: Float64[np.ndarray, "q 2"]) -> Float64[np.ndarray, "p 2"]:
 
 def _total(terms: Float64[np.ndarray, "*batch k"]) -> Float64[np.ndarray, "*batch"]:
     """Sum along the last axis; a single curve's sum is rounded once, so that it is the same on every processor."""
-    return np.asarray(math.fsum(terms.tolist()) if terms.ndim == 1 else terms.sum(axis=-1))
+    return np.asarray(exact_sum(terms) if terms.ndim == 1 else terms.sum(axis=-1))
+
+
+def exact_sum(terms: Float64[np.ndarray, " k"]) -> float:
+    """Return the sum of terms, rounded once, as `math.fsum` does but faster for many terms.
+
+    The leading bits of all terms are multiples of one power of two that add up without rounding, in any order; then
+    those of what is left of the terms. Source: Rump, Ogita and Oishi, Accurate floating-point summation, part I, SIAM
+    J. Sci. Comput. 2008, algorithm 3.2 (ExtractVector).
+    """
+    sums, rest = [], terms
+    room = 2.0 ** (len(terms) + 2).bit_length()
+    while len(rest) and (top := float(np.abs(rest).max())) != 0:
+        if not _LEAST <= top <= 1 / _LEAST:  # infinite or NaN too: what is extracted might not be exact
+            return math.fsum([*sums, *rest.tolist()])
+        unit = room * 2.0 ** math.frexp(top)[1]
+        leading = (unit + rest) - unit
+        sums.append(float(leading.sum()))
+        rest = rest - leading
+    return math.fsum(sums)
 
 
 def _shifted(values: np.ndarray) -> np.ndarray:

@@ -77,12 +77,14 @@ def slice_pixels(masks: Any, brains: Any, ignored: Any = None) -> list[SlicePixe
     if ignored is not None:
         counted = ~as_masks(ignored, truth.shape) | truth
         whole, around = whole & counted, counted.reshape(len(truth), -1)
-    lesions, lines = lesions_by_slice(truth), whole.reshape(len(whole), -1)
-    crossing = [i for i, one in enumerate(lesions) if not lines[i][one.index].all()]
-    within = dict(zip(crossing, lesions_by_slice(truth[crossing] & whole[crossing]), strict=True))
+    index, lines = np.flatnonzero(truth), whole.reshape(len(whole), -1)
+    inside = whole.ravel()[index]
+    lesions = within = lesions_by_slice(index, truth.shape)
+    if not inside.all():
+        within = lesions_by_slice(index[inside], truth.shape)
     return [
-        SlicePixels(lines[i], within.get(i, own), own, None if around is None or around[i].all() else around[i])
-        for i, own in enumerate(lesions)
+        SlicePixels(line, inner, own, None if around is None or around[i].all() else around[i])
+        for i, (line, inner, own) in enumerate(zip(lines, within, lesions, strict=True))
     ]
 
 
