@@ -137,6 +137,10 @@ def aupro(curve: Curve, limit: float = FPR_LIMIT) -> Float64[np.ndarray, "*batch
     FPR counts the defect-free pixels of all slices. Source: evaluation script of MVTec AD, at every threshold.
     """
     end = limit * curve.normals[..., None]
+    if curve.above.ndim == 1:
+        # Steps from the second on at or beyond the limit add exactly zero.
+        kept = slice(int(np.searchsorted(curve.above, end[0])) + 1)
+        curve = replace(curve, above=curve.above[kept], reached=curve.reached[kept], covered=curve.covered[kept])
     before = _shifted(curve.covered)
     left, right = np.minimum(curve.above, end), np.minimum(curve.reached, end)
     level = (left - np.minimum(_shifted(curve.reached), end)) * before

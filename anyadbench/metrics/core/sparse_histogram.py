@@ -56,6 +56,11 @@ class PagedTable:
         self._table: Int64[np.ndarray, " bins"] = np.empty(0, dtype=np.int64)
 
     @property
+    def bits(self) -> int:
+        """Leading bits of a key that form a bin."""
+        return 32 - self._shift
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the table."""
         return self._table.nbytes
@@ -101,8 +106,12 @@ class PagedTable:
         """Return a table of the same sums that shares nothing with this one."""
         return self._twin(self._table.copy())
 
+    def negative(self) -> PagedTable:
+        """Return the table of all sums times -1."""
+        return self._twin(-self._table)
+
     def _twin(self, table: Int64[np.ndarray, " bins"]) -> PagedTable:
-        twin = PagedTable(32 - self._shift)
+        twin = PagedTable(self.bits)
         twin._offsets, twin._pages, twin._table = self._offsets.copy(), self._pages.copy(), table
         return twin
 

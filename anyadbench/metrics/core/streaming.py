@@ -32,6 +32,28 @@ _MOST_COMPONENTS = 1 << 22
 _BLOCK_PIXELS = 1 << 21
 
 
+def checked_components(count: int) -> int:
+    """Return the number of components of a state.
+
+    Raises:
+        UserError: If there are too many.
+    """
+    if count > _MOST_COMPONENTS:
+        raise UserError(f"One pixel state holds at most {_MOST_COMPONENTS} lesions; use one state per part.")
+    return count
+
+
+def component_weights(areas: Int64[np.ndarray, " p"]) -> Int64[np.ndarray, " p"]:
+    """Return the share of its component that each lesion pixel is, as a rounded integer in units of 1 / `UNIT`.
+
+    Args:
+        areas: Area of each pixel's component; that of 0 counts nothing.
+    """
+    # The float64 quotient is never rounded up to the next integer: that is 1 / area away, and its last bit is less.
+    shares = (UNIT + (areas >> 1)) / np.maximum(areas, 1)
+    return shares.astype(np.int64) * (areas > 0)
+
+
 class PixelState:
     """Counts of normal and lesion pixels and region weights per bin of scores.
 
@@ -62,7 +84,7 @@ class PixelState:
 
     def add_pixels(self, flat: Float32[np.ndarray, " n"], lesions: LesionPixels) -> None:
         """Add finite scores, of which those at the lesions' places are lesion pixels."""
-        self.add_lesions(float32_keys(flat[lesions.index]), lesions)
+        self._add_lesions(float32_keys(flat[lesions.index]), lesions)
         for start in range(0, flat.size, _BLOCK_PIXELS):
             self._total.count_keys(float32_keys(flat[start : start + _BLOCK_PIXELS]))
 
@@ -90,7 +112,7 @@ class PixelState:
         flat = maps.detach().contiguous().view(torch.int32).ravel()
         keys = torch.where(flat < 0, -(2**31) - flat, flat)
         index = torch.from_numpy(lesions.index).to(maps.device)
-        self.add_lesions(keys[index].cpu().numpy(), lesions)
+        self._add_lesions(keys[index].cpu().numpy(), lesions)
         if keys.numel() == 0:
             return
         bins = (keys >> (32 - self.bits)).long()
@@ -99,35 +121,24 @@ class PixelState:
         occupied = torch.nonzero(counts).ravel()
         self._total.add((occupied + first).cpu().numpy(), counts[occupied].cpu().numpy())
 
-    def with_pixels(self, counted: PagedTable) -> PixelState:
-        """Return the state with the lesion pixels of this one, and pixels that were counted elsewhere.
+    @classmethod
+    def of_tables(cls, components: int, total: PagedTable, lesion: PagedTable, weight: PagedTable) -> PixelState:
+        """Return the state of pixels that were counted elsewhere; it takes the tables over.
 
         Args:
-            counted: All pixels, those of lesions among them, by bins of as many bits; the state takes the table over.
+            components: Number of lesion components.
+            total: All pixels, by bins.
+            lesion: Lesion pixels.
+            weight: Sums of `component_weights`.
         """
-        result = PixelState(self.bits)
-        result.components = self.components
-        result._lesion, result._weight, result._total = self._lesion.copy(), self._weight.copy(), counted
-        return result
+        state = cls(total.bits)
+        state.components, state._total, state._lesion, state._weight = components, total, lesion, weight
+        return state
 
-    def add_lesions(self, keys: Int32[np.ndarray, " p"], lesions: LesionPixels) -> None:
-        """Add lesion pixels without counting them among all pixels (see `with_pixels`).
-
-        Args:
-            keys: Their ordered keys.
-            lesions: Areas of their components; where the pixels lie does not matter.
-
-        Raises:
-            UserError: If there are too many components.
-        """
-        if self.components + lesions.count > _MOST_COMPONENTS:
-            raise UserError(f"One pixel state holds at most {_MOST_COMPONENTS} lesions; use one state per part.")
-        self.components += lesions.count
-        bins = keys.astype(np.int64) >> (32 - self.bits)
-        self._lesion.add(bins, np.ones(len(bins), dtype=np.int64))
-        # A float64 quotient is never rounded up to the next integer here: that is 1 / area away, and its last bit less.
-        weights = (UNIT + (lesions.areas >> 1)) / np.maximum(lesions.areas, 1)
-        self._weight.add(bins, weights.astype(np.int64))
+    def _add_lesions(self, keys: Int32[np.ndarray, " p"], lesions: LesionPixels) -> None:
+        self.components = checked_components(self.components + lesions.count)
+        self._lesion.count_keys(keys)
+        self._weight.add(keys >> (32 - self.bits), component_weights(lesions.areas))
 
     def merge(self, other: PixelState) -> None:
         """Add the counts of another state, which stays unchanged.
@@ -137,9 +148,7 @@ class PixelState:
         """
         if other.bits != self.bits:
             raise UserError(f"States of {self.bits} and {other.bits} bits cannot be merged; coarsen one of them first.")
-        if self.components + other.components > _MOST_COMPONENTS:
-            raise UserError(f"One pixel state holds at most {_MOST_COMPONENTS} lesions; use one state per part.")
-        self.components += other.components
+        self.components = checked_components(self.components + other.components)
         for mine, theirs in zip(self._tables(), other._tables(), strict=True):
             mine.add(*theirs.items())
 

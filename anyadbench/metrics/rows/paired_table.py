@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from anyadbench.metrics.core.sparse_histogram import PagedTable
+from anyadbench.metrics.core.streaming import checked_components, component_weights
 
 if TYPE_CHECKING:
-    import numpy as np
     from jaxtyping import Bool, Int32, Int64
 
 _MOST_PACKED = (1 << 31) - 1
@@ -81,6 +83,57 @@ class PairedTable:
         if self._wide is None:
             self._wide = PagedTable(self.bits), PagedTable(self.bits)
         return self._wide
+
+
+class PairedLesions:
+    """Lesion pixels of the field and of the brain per bin, and the weights of their components.
+
+    A component that ends at the brain's edge has another area inside, so its pixels another weight. Only those weights
+    are added a second time, as the difference.
+
+    Args:
+        bits: Leading bits of a score's ordered pattern that form a bin.
+    """
+
+    def __init__(self, bits: int) -> None:
+        self._pixels, self._weights, self._excess = PairedTable(bits), PagedTable(bits), PagedTable(bits)
+        self.components = 0, 0  # of the field and of the brain
+
+    def add(
+        self,
+        keys: Int32[np.ndarray, " p"],
+        areas: Int64[np.ndarray, " p"],
+        brain_areas: Int64[np.ndarray, " p"],
+        components: tuple[int, int],
+    ) -> None:
+        """Add lesion pixels.
+
+        Args:
+            keys: Ordered keys of those of the field.
+            areas: Areas of their components.
+            brain_areas: The same inside the brain; 0 for pixels outside.
+            components: Number of components of the field and of the brain.
+
+        Raises:
+            UserError: If there are too many components.
+        """
+        field, brain = (checked_components(a + b) for a, b in zip(self.components, components, strict=True))
+        self.components = field, brain
+        self._pixels.count_keys(keys, brain_areas > 0)
+        bins, weights = keys >> (32 - self._pixels.bits), component_weights(areas)
+        self._weights.add(bins, weights)
+        other = np.flatnonzero(areas != brain_areas)
+        self._excess.add(bins[other], weights[other] - component_weights(brain_areas[other]))
+
+    def field(self) -> tuple[PagedTable, PagedTable]:
+        """Return pixels and weights of the field, in tables of their own."""
+        return self._pixels.field(), self._weights.copy()
+
+    def brain(self) -> tuple[PagedTable, PagedTable]:
+        """Return pixels and weights of the brain, in tables of their own."""
+        weights = self._weights.copy()
+        weights.add_table(self._excess.negative())
+        return self._pixels.brain(), weights
 
 
 def _add(mine: PagedTable, theirs: PagedTable, shift: int) -> None:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anyadbench.metrics.core.arrays import as_maps
-from anyadbench.metrics.core.components import LesionPixels
 from anyadbench.metrics.core.ordered_bits import float32_keys
 from anyadbench.metrics.core.streaming import DEFAULT_BITS, PixelState
-from anyadbench.metrics.rows.paired_table import PairedTable
+from anyadbench.metrics.rows.paired_table import PairedLesions, PairedTable
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int32
@@ -29,23 +28,24 @@ class _Lesions:
     """Keys of lesion pixels of several slices: adding those of all at once is faster than slice by slice."""
 
     def __init__(self) -> None:
-        self._held: tuple[list[tuple[Int32[np.ndarray, " p"], LesionPixels]], ...] = ([], [])  # of field and brain
+        self._held: list[tuple[Int32[np.ndarray, " p"], SlicePixels]] = []
 
     def take(self, keys: Int32[np.ndarray, " p"], places: SlicePixels) -> None:
         """Keep the lesion pixels among the keys of one slice."""
-        for held, lesions in zip(self._held, (places.field_lesions, places.brain_lesions), strict=True):
-            if lesions.count:
-                held.append((keys[lesions.index], lesions))
+        if places.field_lesions.count:
+            self._held.append((keys[places.field_lesions.index], places))
 
-    def add_to(self, *pairs: tuple[PixelState, PixelState]) -> None:
-        """Add what was kept to states of the field and of the brain, and forget it."""
-        for number, held in enumerate(self._held):
-            if held:
-                keys = np.concatenate([keys for keys, _ in held])
-                areas, count = np.concatenate([one.areas for _, one in held]), sum(one.count for _, one in held)
-                for pair in pairs:
-                    pair[number].add_lesions(keys, LesionPixels(np.arange(len(keys)), areas, count))
-            held.clear()
+    def add_to(self, *states: PairedLesions) -> None:
+        """Add what was kept to each state, and forget it."""
+        if not self._held:
+            return
+        keys, slices = np.concatenate([keys for keys, _ in self._held]), [places for _, places in self._held]
+        areas = np.concatenate([places.field_lesions.areas for places in slices])
+        brain_areas = np.concatenate([places.brain_areas for places in slices])
+        counts = sum(one.field_lesions.count for one in slices), sum(one.brain_lesions.count for one in slices)
+        for state in states:
+            state.add(keys, areas, brain_areas, counts)
+        self._held.clear()
 
 
 class SplitBins:
@@ -57,8 +57,7 @@ class SplitBins:
 
     def __init__(self, bits: int = DEFAULT_BITS) -> None:
         self.bits = bits
-        self.counts = PairedTable(bits)
-        self.lesions = PixelState(bits), PixelState(bits)  # of the field and of the brain, without other pixels
+        self.counts, self.lesions = PairedTable(bits), PairedLesions(bits)
 
     def add(self, maps: Float32[np.ndarray, "n h w"], slices: Sequence[SlicePixels]) -> None:
         """Count the pixels of slices.
@@ -76,12 +75,12 @@ class SplitBins:
 
     def field(self) -> PixelState:
         """Return the state of the whole field."""
-        return self.lesions[0].with_pixels(self.counts.field())
+        return PixelState.of_tables(self.lesions.components[0], self.counts.field(), *self.lesions.field())
 
     @property
     def inside(self) -> PixelState:
         """The state of the brain's pixels; computed at each call."""
-        return self.lesions[1].with_pixels(self.counts.brain())
+        return PixelState.of_tables(self.lesions.components[1], self.counts.brain(), *self.lesions.brain())
 
 
 class RowBins:

@@ -45,6 +45,15 @@ class SlicePixels:
         return int(np.count_nonzero(self.brain))
 
     @cached_property
+    def brain_areas(self) -> Int64[np.ndarray, " l"]:
+        """Area, inside the brain, of the component of each lesion pixel of the field; 0 for pixels outside."""
+        if self.brain_lesions is self.field_lesions:
+            return self.field_lesions.areas
+        areas = np.zeros_like(self.field_lesions.areas)
+        areas[self.brain[self.field_lesions.index]] = self.brain_lesions.areas
+        return areas
+
+    @cached_property
     def inside(self) -> tuple[Int64[np.ndarray, " m"], LesionPixels]:
         """Indices of the brain's pixels, and its lesion pixels as places among these."""
         index = np.flatnonzero(self.brain)
@@ -79,9 +88,13 @@ def slice_pixels(masks: Any, brains: Any, ignored: Any = None) -> list[SlicePixe
         whole, around = whole & counted, counted.reshape(len(truth), -1)
     index, lines = np.flatnonzero(truth), whole.reshape(len(whole), -1)
     inside = whole.ravel()[index]
-    lesions = within = lesions_by_slice(index, truth.shape)
-    if not inside.all():
-        within = lesions_by_slice(index[inside], truth.shape)
+    count, height, width = truth.shape
+    if inside.all():
+        lesions = within = lesions_by_slice(index, truth.shape)
+    else:  # both in one call, as slices that follow each other
+        index = np.append(index, index[inside] + truth.size)
+        both = lesions_by_slice(index, (2 * count, height, width))
+        lesions, within = both[:count], both[count:]
     return [
         SlicePixels(line, inner, own, None if around is None or around[i].all() else around[i])
         for i, (line, inner, own) in enumerate(zip(lines, within, lesions, strict=True))
