@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-SIZE = 256
+SIZE = 256  # as in metric_maps, which loads numpy
 BATCH = 32
 SHOWN = ("pixel_auroc", "pixel_ap", "pixel_f1", "aupro")
 
@@ -40,52 +40,6 @@ class Clock:
     def __exit__(self, *exception: object) -> None:
         self.wall += time.perf_counter() - self._begin[0]
         self.cpu += time.process_time() - self._begin[1]
-
-
-def make_data(folder: Path, count: int) -> None:
-    """Write ``maps.bin`` (float32 in 0..1) and ``masks.bin`` (bytes): every second slice has 2 % lesion pixels."""
-    import numpy as np
-    from scipy.ndimage import gaussian_filter
-
-    rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[:SIZE, :SIZE]
-    with open(folder / "maps.bin", "wb") as maps, open(folder / "masks.bin", "wb") as masks:
-        for number in range(count):
-            noise = gaussian_filter(rng.standard_normal((SIZE, SIZE), dtype=np.float32), 6)
-            field = noise / noise.std() * 0.5 + rng.normal(0, 0.2)
-            mask = np.zeros((SIZE, SIZE), dtype=bool)
-            for _ in range(rng.integers(0, 4)):
-                field += rng.uniform(0.5, 1.5) * _bump(rng, rows, columns)
-            if number % 2:
-                mask = _lesions(rng, rows, columns)
-                field += rng.uniform(0.4, 4.0) * gaussian_filter(mask.astype(np.float32), 4)
-            np.minimum(np.exp(field) / 40, 1).astype(np.float32).tofile(maps)
-            mask.astype(np.uint8).tofile(masks)
-
-
-def _bump(rng: Any, rows: Any, columns: Any) -> Any:
-    import numpy as np
-
-    row, column, width = rng.uniform(0, SIZE), rng.uniform(0, SIZE), rng.uniform(4, 14)
-    return np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * width**2))
-
-
-def _lesions(rng: Any, rows: Any, columns: Any) -> Any:
-    import numpy as np
-
-    mask = np.zeros((SIZE, SIZE), dtype=bool)
-    blobs = int(rng.integers(1, 5))
-    for _ in range(blobs):
-        row, column = rng.uniform(25, SIZE - 25, size=2)
-        stretch = rng.uniform(0.6, 1.6)
-        radius = np.sqrt(0.02 * SIZE * SIZE / blobs / np.pi)
-        wobble = 1 + 0.2 * np.sin(3 * np.arctan2(rows - row, columns - column) + rng.uniform(0, 6))
-        mask |= ((rows - row) * stretch) ** 2 + ((columns - column) / stretch) ** 2 < (radius * wobble) ** 2
-    for _ in range(rng.integers(0, 3)):
-        row, column = rng.integers(2, SIZE - 6, size=2)
-        height, width = rng.integers(1, 4), rng.integers(1, 5)
-        mask[row : row + height, column : column + width] = True
-    return mask
 
 
 def ours_exact(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]:
@@ -148,7 +102,7 @@ def _brains(count: int) -> Any:
     import numpy as np
 
     rows, columns = np.mgrid[:SIZE, :SIZE] / (SIZE - 1) - 0.5
-    return np.broadcast_to((rows / 0.4) ** 2 + (columns / 0.3) ** 2 < 1, (count, SIZE, SIZE))
+    return np.tile((rows / 0.4) ** 2 + (columns / 0.3) ** 2 < 1, (count, 1, 1))  # in memory of its own, as masks are
 
 
 def _fed(state: Any, batches: Batches, clock: Clock) -> dict[str, float]:
@@ -239,11 +193,14 @@ def adeval_200(load: Loader, batches: Batches, clock: Clock) -> dict[str, float]
 
 
 IMPLEMENTATIONS: dict[str, tuple[Callable[[Loader, Batches, Clock], dict[str, float]], tuple[str, ...]]] = {
-    "ours exact": (ours_exact, ("anyadbench.metrics.core.exact", "scipy.ndimage")),
-    "ours exact, batches": (ours_exact_batches, ("anyadbench.metrics.core.exact", "scipy.ndimage")),
-    "ours streaming": (ours_streaming, ("anyadbench.metrics.core.streaming", "scipy.ndimage")),
-    "ours exact, with brain": (ours_exact_brain, ("anyadbench.metrics.rows.split_counts", "scipy.ndimage")),
-    "ours streaming, with brain": (ours_streaming_brain, ("anyadbench.metrics.rows.split_bins", "scipy.ndimage")),
+    "ours exact": (ours_exact, ("anyadbench.metrics.core.exact", "scipy.sparse.csgraph")),
+    "ours exact, batches": (ours_exact_batches, ("anyadbench.metrics.core.exact", "scipy.sparse.csgraph")),
+    "ours streaming": (ours_streaming, ("anyadbench.metrics.core.streaming", "scipy.sparse.csgraph")),
+    "ours exact, with brain": (ours_exact_brain, ("anyadbench.metrics.rows.split_counts", "scipy.sparse.csgraph")),
+    "ours streaming, with brain": (
+        ours_streaming_brain,
+        ("anyadbench.metrics.rows.split_bins", "scipy.sparse.csgraph"),
+    ),
     "scikit-learn": (scikit_learn, ("sklearn.metrics",)),
     "torchmetrics exact": (torchmetrics_exact, ("torch", "torchmetrics.functional.classification")),
     "anomalib": (anomalib_four, ("anomalib.metrics.aupro", "anomalib.metrics.f1_score")),
@@ -390,6 +347,8 @@ def main() -> None:
         print(json.dumps(child(arguments.child, arguments.folder, arguments.n)))
         return
     with tempfile.TemporaryDirectory() as name:
+        from metric_maps import make_data
+
         make_data(Path(name), arguments.n)
         chosen = arguments.only or list(IMPLEMENTATIONS)
         rows = {implementation: run_child(implementation, Path(name), arguments) for implementation in chosen}

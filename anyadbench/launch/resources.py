@@ -27,10 +27,13 @@ FINISHING = 8
 LESION = 96
 """Bytes of a lesion pixel in a row: score and component twice, for field and brain, as scored and as ranked."""
 
-HISTOGRAM = 0.9e6
+HISTOGRAM = 0.6e6
 """Bytes of one subject's pixel histograms in one row, for scores that span eleven octaves: it holds occupied ones."""
 
-POOLED = 24e6
+STORED = 0.225e6
+"""Bytes of one subject's pixel statistics in one row on disk, for the same scores."""
+
+POOLED = 11.5e6
 """Bytes of a row's own pixel histograms, for the same scores."""
 
 RECORD = 800
@@ -85,7 +88,7 @@ def estimate(job: Job, data: ProtocolData) -> Needs:
         memory += rows_memory(slices, area, lesions, distinct, rows)
         memory += 2 * maps  # once as collected, once as written
         memory += batch * store.shape[0] * store.shape[1] * len(protocol.sequences) * 4 * 4
-        disk += maps + rows * (distinct * HISTOGRAM / 4 + slices * 120)
+        disk += maps + rows * (distinct * STORED + slices * 120)
         tested += slices
     return Needs(memory, disk, len(data.train_indices()), tested)
 

@@ -146,14 +146,11 @@ def test_a_lesion_stays_and_pixels_are_counted_once() -> None:
     rng = np.random.default_rng(0)
     masks, brains, ignored = (rng.random((3, 9, 9)) < share for share in (0.2, 0.6, 0.3))
     for one, mask, brain, hole in zip(slice_pixels(masks, brains, ignored), masks, brains, ignored, strict=True):
-        counts = ~hole | mask
-        for found, expected, lesions in (
-            (one.inside, brain & counts, mask & brain),
-            (one.outside, (~brain & counts) | mask, mask),
-        ):
-            index, placed = found
-            np.testing.assert_array_equal(index, np.flatnonzero(expected))
-            np.testing.assert_array_equal(index[placed.index], np.flatnonzero(lesions))
+        normal = ~hole & ~mask
+        for found, expected in zip(one.normals, (brain & normal, ~brain & normal), strict=True):
+            np.testing.assert_array_equal(found, expected.ravel())
+        np.testing.assert_array_equal(one.brain_lesions.index, np.flatnonzero(mask & brain))
+        np.testing.assert_array_equal(one.field_lesions.index, np.flatnonzero(mask))
 
 
 def test_a_slice_of_ignored_pixels_alone_is_not_selected(rules: Protocol, wmh: SliceStore) -> None:

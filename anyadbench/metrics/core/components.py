@@ -71,10 +71,7 @@ def lesion_pixels(masks: Bool[np.ndarray, "n h w"], labels: Any | None = None) -
         UserError: If ``labels`` does not belong to these masks.
     """
     index = np.flatnonzero(masks)
-    if labels is not None:
-        ids = _checked_ids(masks, index, labels)
-    else:
-        ids = component_ids(index, masks.shape[1:])
+    ids = component_ids(index, masks.shape[1:]) if labels is None else _checked_ids(masks, index, labels)
     sizes = np.bincount(ids) if len(ids) else np.empty(0, dtype=np.int64)
     return LesionPixels(index, sizes[ids].astype(np.int64), int(np.count_nonzero(sizes)))
 

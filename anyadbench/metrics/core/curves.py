@@ -232,7 +232,8 @@ def exact_sum(terms: Float64[np.ndarray, " k"]) -> float:
     those of what is left of the terms. Source: Rump, Ogita and Oishi, Accurate floating-point summation, part I, SIAM
     J. Sci. Comput. 2008, algorithm 3.2 (ExtractVector).
     """
-    sums, rest = [], terms
+    sums: list[float] = []
+    rest = terms
     room = 2.0 ** (len(terms) + 2).bit_length()
     while len(rest) and (top := float(np.abs(rest).max())) != 0:
         if not _LEAST <= top <= 1 / _LEAST:  # infinite or NaN too: what is extracted might not be exact

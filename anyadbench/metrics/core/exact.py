@@ -6,6 +6,7 @@ cost. The state holds 4 bytes per pixel; use `anyadbench.metrics.PixelState` whe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from anyadbench.metrics.core.ordered_bits import float32_keys
 from anyadbench.metrics.core.ranking import Steps
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Float64, Int32, Int64
+    from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
     from anyadbench.metrics.core.components import LesionPixels
 
@@ -67,24 +68,45 @@ class PixelStats:
 
     def add_pixels(self, flat: Float32[np.ndarray, " n"], lesions: LesionPixels) -> None:
         """Add finite scores, of which those at the lesions' places are lesion pixels."""
-        self._steps, self._lesions_sorted = None, False
-        self._lesion_parts.append(_pack(float32_keys(flat[lesions.index]), lesions.areas))
-        self.components += lesions.count
-        self.lesion_pixels += len(lesions.index)
+        self._add_lesions(float32_keys(flat[lesions.index]), lesions)
         self.normal_pixels += flat.size - len(lesions.index)
-        start = 0
-        while start < flat.size:
-            if self._buffer is None:
-                self._buffer, self._filled, self._lesions_in_buffer = np.empty(self._chunk, dtype=np.int32), 0, 0
-            stop = min(flat.size, start + self._chunk - self._filled)
-            first, last = np.searchsorted(lesions.index, [start, stop])
-            part = self._buffer[self._filled : self._filled + stop - start]
-            part[:] = float32_keys(flat[start:stop])
+        for start, part in self._room(flat.size):
+            first, last = np.searchsorted(lesions.index, [start, start + len(part)])
+            part[:] = float32_keys(flat[start : start + len(part)])
             # Overwriting the few lesion pixels and dropping them after the sort is cheaper than a boolean selection.
             part[lesions.index[first:last] - start] = _ABOVE_ALL
-            self._filled += stop - start
             self._lesions_in_buffer += int(last - first)
-            start = stop
+
+    def add_keys(self, keys: Int32[np.ndarray, " n"], normals: Bool[np.ndarray, " n"], lesions: LesionPixels) -> None:
+        """Add some of the ordered keys of a slice.
+
+        Args:
+            keys: Those of all its pixels.
+            normals: Which normal pixels to add.
+            lesions: The lesion pixels to add.
+        """
+        self._add_lesions(keys[lesions.index], lesions)
+        chosen = keys[normals]
+        self.normal_pixels += len(chosen)
+        for start, part in self._room(len(chosen)):
+            part[:] = chosen[start : start + len(part)]
+
+    def _add_lesions(self, keys: Int32[np.ndarray, " p"], lesions: LesionPixels) -> None:
+        self._steps, self._lesions_sorted = None, False
+        self._lesion_parts.append(_pack(keys, lesions.areas))
+        self.components += lesions.count
+        self.lesion_pixels += len(lesions.index)
+
+    def _room(self, count: int) -> Iterator[tuple[int, Int32[np.ndarray, " m"]]]:
+        """Yield the parts of buffers that take so many keys, each with the number of keys before it, to be filled."""
+        start = 0
+        while start < count:
+            if self._buffer is None:
+                self._buffer, self._filled, self._lesions_in_buffer = np.empty(self._chunk, dtype=np.int32), 0, 0
+            size = min(count - start, self._chunk - self._filled)
+            self._filled += size
+            yield start, self._buffer[self._filled - size : self._filled]
+            start += size
             if self._filled == self._chunk:
                 self._sort_buffer()
 

@@ -26,18 +26,17 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self.bins, self.positions = np.empty(_BLOCK, dtype=np.int32), np.empty(_BLOCK, dtype=np.intp)
-        self.ones = np.empty(_BLOCK, dtype=np.int64)
+        self.ones = np.ones(_BLOCK, dtype=np.int64)
+        self.marks = self.ones.view(np.bool_)[np.int64(1 << 32).tobytes().index(1) :: 8]
 
 
 _scratch = _Scratch()
 
 
 def _packed_ones(marked: Bool[np.ndarray, " p"]) -> Int64[np.ndarray, " p"]:
-    ones = _scratch.ones[: len(marked)]
-    np.copyto(ones, marked)
-    np.left_shift(ones, 32, out=ones)
-    np.bitwise_or(ones, 1, out=ones)
-    return ones
+    # Only the lowest byte of the upper half changes from call to call.
+    _scratch.marks[: len(marked)] = marked
+    return _scratch.ones[: len(marked)]
 
 
 class PagedTable:

@@ -21,7 +21,7 @@ from anyadbench.metrics.core.sparse_histogram import PagedTable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jaxtyping import Float32, Float64, Int32
+    from jaxtyping import Float32, Float64, Int32, Int64
 
     from anyadbench.metrics.core.components import LesionPixels
 
@@ -51,7 +51,8 @@ def component_weights(areas: Int64[np.ndarray, " p"]) -> Int64[np.ndarray, " p"]
     """
     # The float64 quotient is never rounded up to the next integer: that is 1 / area away, and its last bit is less.
     shares = (UNIT + (areas >> 1)) / np.maximum(areas, 1)
-    return shares.astype(np.int64) * (areas > 0)
+    weights: Int64[np.ndarray, " p"] = shares.astype(np.int64) * (areas > 0)
+    return weights
 
 
 class PixelState:

@@ -17,6 +17,7 @@ import numpy as np
 from anyadbench.metrics.core.arrays import as_maps, as_masks
 from anyadbench.metrics.core.components import LesionPixels, lesions_by_slice
 from anyadbench.metrics.core.exact import PixelStats
+from anyadbench.metrics.core.ordered_bits import float32_keys
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Int64
@@ -31,12 +32,14 @@ class SlicePixels:
         brain_lesions: Lesion pixels of the brain, as places in the flattened slice; their components end at the brain's
             edge.
         field_lesions: Lesion pixels of the field, as places in the flattened slice.
+        brain_areas: Area, inside the brain, of the component of each lesion pixel of the field; 0 for pixels outside.
         counted: Where pixels count at all, flattened; ``None`` if all do.
     """
 
     brain: Bool[np.ndarray, " p"]
     brain_lesions: LesionPixels
     field_lesions: LesionPixels
+    brain_areas: Int64[np.ndarray, " l"]
     counted: Bool[np.ndarray, " p"] | None = None
 
     @cached_property
@@ -45,29 +48,12 @@ class SlicePixels:
         return int(np.count_nonzero(self.brain))
 
     @cached_property
-    def brain_areas(self) -> Int64[np.ndarray, " l"]:
-        """Area, inside the brain, of the component of each lesion pixel of the field; 0 for pixels outside."""
-        if self.brain_lesions is self.field_lesions:
-            return self.field_lesions.areas
-        areas = np.zeros_like(self.field_lesions.areas)
-        areas[self.brain[self.field_lesions.index]] = self.brain_lesions.areas
-        return areas
-
-    @cached_property
-    def inside(self) -> tuple[Int64[np.ndarray, " m"], LesionPixels]:
-        """Indices of the brain's pixels, and its lesion pixels as places among these."""
-        index = np.flatnonzero(self.brain)
-        return index, _placed(self.brain_lesions, index)
-
-    @cached_property
-    def outside(self) -> tuple[Int64[np.ndarray, " k"], LesionPixels]:
-        """Indices of the normal pixels outside the brain and of every lesion pixel of the field, and the latter's
-        places among these.
-        """
-        lesion = np.zeros(len(self.brain), dtype=bool)
-        lesion[self.field_lesions.index] = True
-        index = np.flatnonzero((~self.brain if self.counted is None else ~self.brain & self.counted) | lesion)
-        return index, _placed(self.field_lesions, index)
+    def normals(self) -> tuple[Bool[np.ndarray, " p"], Bool[np.ndarray, " p"]]:
+        """Where the normal pixels inside the brain are, and those outside that count, flattened."""
+        brain = self.brain.copy()
+        outside = ~brain if self.counted is None else ~brain & self.counted
+        brain[self.field_lesions.index] = outside[self.field_lesions.index] = False
+        return brain, outside
 
 
 def slice_pixels(masks: Any, brains: Any, ignored: Any = None) -> list[SlicePixels]:
@@ -91,29 +77,17 @@ def slice_pixels(masks: Any, brains: Any, ignored: Any = None) -> list[SlicePixe
     count, height, width = truth.shape
     if inside.all():
         lesions = within = lesions_by_slice(index, truth.shape)
+        areas = [one.areas for one in lesions]
     else:  # both in one call, as slices that follow each other
-        index = np.append(index, index[inside] + truth.size)
-        both = lesions_by_slice(index, (2 * count, height, width))
+        both = lesions_by_slice(np.append(index, index[inside] + truth.size), (2 * count, height, width))
         lesions, within = both[:count], both[count:]
+        line = np.zeros(len(index), dtype=np.int64)
+        line[inside] = np.concatenate([one.areas for one in within])
+        areas = np.split(line, np.cumsum([len(one.areas) for one in lesions])[:-1])
     return [
-        SlicePixels(line, inner, own, None if around is None or around[i].all() else around[i])
-        for i, (line, inner, own) in enumerate(zip(lines, within, lesions, strict=True))
+        SlicePixels(lines[i], within[i], lesions[i], areas[i], None if around is None or around[i].all() else around[i])
+        for i in range(count)
     ]
-
-
-def _placed(lesions: LesionPixels, line: Int64[np.ndarray, " m"]) -> LesionPixels:
-    return LesionPixels(np.searchsorted(line, lesions.index), lesions.areas, lesions.count)
-
-
-def _in_line(
-    parts: Sequence[tuple[Float32[np.ndarray, " m"], LesionPixels]],
-) -> tuple[Float32[np.ndarray, " k"], LesionPixels]:
-    """Lay the pixels of slices out in one line: one call for all is faster than one for each."""
-    starts = np.cumsum([0, *(len(scores) for scores, _ in parts)])
-    index = [lesions.index + start for (_, lesions), start in zip(parts, starts, strict=False)]
-    areas, count = [lesions.areas for _, lesions in parts], sum(lesions.count for _, lesions in parts)
-    line = np.concatenate([scores for scores, _ in parts])
-    return line, LesionPixels(np.concatenate(index), np.concatenate(areas), count)
 
 
 @dataclass(frozen=True)
@@ -136,11 +110,11 @@ class SplitCounts:
             ScoreError: If a score is NaN or infinite; the state is unchanged.
         """
         flat = as_maps(maps).reshape(len(maps), -1)
-        both = list(zip(flat, slices, strict=True))
-        if not both:
-            return
-        self.inside.add_pixels(*_in_line([(scores[one.inside[0]], one.inside[1]) for scores, one in both]))
-        self.outside.add_pixels(*_in_line([(scores[one.outside[0]], one.outside[1]) for scores, one in both]))
+        for scores, one in zip(flat, slices, strict=True):
+            keys = float32_keys(scores)
+            states, lesions = (self.inside, self.outside), (one.brain_lesions, one.field_lesions)
+            for state, normals, held in zip(states, one.normals, lesions, strict=True):
+                state.add_keys(keys, normals, held)
 
     def merge(self, other: SplitCounts) -> None:
         """Add the counts of another state, which stays unchanged."""

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from anyadbench.errors import UserError
 from anyadbench.metrics import component_areas, components
-from anyadbench.metrics.core.components import lesion_pixels
+from anyadbench.metrics.core.components import component_ids, lesion_pixels, lesions_by_slice
 from anyadbench.metrics.core.ordered_bits import float32_keys, key_values, threshold_key
 
 
@@ -43,6 +43,28 @@ def test_lesion_pixels_know_the_area_of_their_component() -> None:
     assert found.index.tolist() == np.flatnonzero(stack).tolist()
     assert found.areas.tolist() == component_areas(labels)[labels[stack] - 1].tolist()
     assert found.count == labels.max()
+
+
+@pytest.mark.parametrize("shape", [(12, 20, 17), (5, 1, 30), (5, 30, 1), (40, 2, 2), (0, 4, 4)])
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.4, 0.9, 1.0])
+def test_runs_are_connected_as_pixels_are(shape: tuple[int, int, int], density: float) -> None:
+    stack = np.random.default_rng(1).random(shape) < density
+    index = np.flatnonzero(stack)
+    expected = components(stack)[stack] - 1
+    assert component_ids(index, shape[1:]).tolist() == expected.tolist()
+    by_slice = lesions_by_slice(index, shape)
+    assert len(by_slice) == len(stack)
+    for mask, found in zip(stack, by_slice, strict=True):
+        labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        assert found.count == count
+        assert found.index.tolist() == np.flatnonzero(mask).tolist()
+        assert found.areas.tolist() == np.bincount(labels.ravel())[labels[mask]].tolist()
+
+
+def test_the_end_of_a_row_does_not_touch_the_start_of_the_next_nor_a_slice_the_next() -> None:
+    stack = np.zeros((2, 4, 5), dtype=bool)
+    stack[0, 0, 4] = stack[0, 1, 0] = stack[0, 3, :] = stack[1, 0, :] = True
+    assert component_ids(np.flatnonzero(stack), (4, 5)).tolist() == [0, 1, *[2] * 5, *[3] * 5]
 
 
 def test_labels_that_restart_in_each_slice_are_made_distinct() -> None:
