@@ -87,7 +87,7 @@ def test_histograms_are_those_of_a_plain_count(name: str, bits: int) -> None:
 def test_full_halves_move_to_tables_of_their_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     maps, masks, brains = case(name)
     states = []
-    for most in (1 << 31, 500, 7):
+    for most in (1 << 31, 500, 150):
         monkeypatch.setattr(paired_table, "_MOST_PACKED", most)
         both, pooled = SplitBins(), SplitBins(20)
         for number in range(len(maps)):
