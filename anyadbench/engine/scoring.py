@@ -352,7 +352,7 @@ class Evaluator(Evaluation):
 
     @cached_property
     def _network(self) -> Network:
-        return Network(self.compiled, self.protocol, self.policy, self.name, self.overlapped)
+        return Network(self.compiled, self.protocol, self.policy, self.name)
 
     def score(self, values: Float[np.ndarray, "B S H W"], subset: Subset, names: list[str]) -> Scored:
         """Return maps on the scoring grid and image scores, showing the method ``subset`` only.

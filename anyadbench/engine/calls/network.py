@@ -48,14 +48,12 @@ class Network:
         protocol: The protocol.
         policy: Numeric policy.
         name: What makes the scores, for sentences about them.
-        own: Whether the next call may be launched before a call's maps are used.
     """
 
     scoring: Compiled
     protocol: Protocol
     policy: Policy
     name: str
-    own: bool = False
 
     def launch(self, batch: Batch, names: list[str]) -> Pending:
         """Launch a call; on a GPU, neither this nor the copies to the host wait for it.
@@ -77,7 +75,7 @@ class Network:
             found["finite"] = finite_slices(maps)
             if rules.top_fraction or scores.images is None:
                 found["highest"] = highest(maps, rules.top_fraction or TOP_FRACTION)
-        return partial(self._complete, HostCopy(found, self.own), batch.shown, names)
+        return partial(self._complete, HostCopy(found), batch.shown, names)
 
     def _complete(self, copy: HostCopy, shown: Bool[Tensor, "B S"], names: list[str]) -> Scored:
         found, rules = copy.arrays(), self.protocol.scoring

@@ -29,22 +29,23 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 class HostCopy:
-    """Tensors that are copied to the host once the device has computed them.
+    """Copies on the host of tensors that a device may still compute; what the tensors hold later does not matter.
+
+    Those on a GPU are copied to pinned memory in the order of the stream. Those on the host are copied at once, because
+    a method may return the same memory from its next call.
 
     Args:
-        tensors: Tensors by name. Those on a GPU are copied to pinned memory in the order of the stream, so what their
-            memory holds later does not matter.
-        own: Whether those on the host are copied as well, because a method may write to them at its next call.
+        tensors: Tensors by name.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], own: bool = False) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._held: dict[str, Tensor] = {}
         for name, tensor in tensors.items():
             if tensor.is_cuda:
                 self._held[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
                 self._held[name].copy_(tensor, non_blocking=True)
             else:
-                self._held[name] = tensor.clone() if own else tensor
+                self._held[name] = tensor.clone()
         self._copied: torch.cuda.Event | None = None
         if any(tensor.is_cuda for tensor in tensors.values()):
             # The thread that waits sleeps, and leaves its core to others.
