@@ -121,8 +121,8 @@ def overlap(slices: int, idle: float, repeat: int) -> None:
     between, beside_them = (count / statistics.median(times) for times in seconds.values())
     ratio = statistics.median(a / b for a, b in zip(seconds[False], seconds[True], strict=True))
     print(
-        f"{count} slice-subsets, a call idle {idle * 1e3:g} ms a slice: counted between the calls {between:.0f} a second, "
-        f"beside them {beside_them:.0f}, ratio {ratio:.2f}"
+        f"{count} slice-subsets, a call idle {idle * 1e3:g} ms a slice: counted between the calls {between:.0f} a "
+        f"second, beside them {beside_them:.0f}, ratio {ratio:.2f}"
     )
 
 
