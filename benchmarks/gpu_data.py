@@ -24,9 +24,9 @@ from anyadbench.engine.batches import TrainingFeed
 from anyadbench.engine.calls.pending import Pending
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import Policy
-from anyadbench.engine.protocol_data import ProtocolData
+from anyadbench.engine.protocol_data import ProtocolData, spread
 from anyadbench.engine.reporter import Reporter
-from anyadbench.engine.scoring import Evaluator, Round, spread
+from anyadbench.engine.scoring import Evaluator, Round
 from anyadbench.engine.stepping.prefetch import Feed, Prefetcher
 from anyadbench.methods.contract import Batch
 from anyadbench.protocols import find_protocol

@@ -40,7 +40,7 @@ class InOrder:
         self._added: deque[Future[None]] = deque()
         self._failed = False
 
-    def add(self, job: Callable[[], None]) -> None:
+    def add(self, job: Callable[[], object]) -> None:
         """Run a job after all those before; wait while too many do."""
         self._check()
         if self._pool is None:
@@ -50,7 +50,7 @@ class InOrder:
             self._settle()
         self._added.append(self._pool.submit(self._run, job))
 
-    def _run(self, job: Callable[[], None]) -> None:
+    def _run(self, job: Callable[[], object]) -> None:
         if self._failed:
             return
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -38,12 +39,17 @@ def test_jobs_run_in_the_order_in_which_they_are_added(beside: bool) -> None:
 
 
 def test_at_most_two_jobs_wait_or_run() -> None:
-    release, added, finished = threading.Event(), threading.Event(), []
+    release, added = threading.Event(), threading.Event()
+    finished: list[int] = []
+
+    def job(number: int) -> None:
+        release.wait(PATIENCE)
+        finished.append(number)
 
     def caller() -> None:
         with InOrder(True, nothing) as counting:
             for number in range(AHEAD + 1):
-                counting.add(lambda number=number: (release.wait(PATIENCE), finished.append(number)))  # type: ignore[misc]
+                counting.add(partial(job, number))
                 if number == AHEAD - 1:
                     added.set()
             assert finished, "a third job was added before the first had ended"
@@ -68,7 +74,7 @@ def test_the_error_of_a_job_is_raised_once_with_its_own_traceback_and_nothing_ru
             counting.add(lambda: ran.append(0))
             counting.add(failing)
             for number in range(1, 5):
-                counting.add(lambda number=number: ran.append(number))  # type: ignore[misc]
+                counting.add(partial(ran.append, number))
     assert ran == [0] and caught.value.__context__ is None
     assert "failing" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
     assert not threads()
@@ -81,8 +87,13 @@ def test_the_error_of_the_last_job_is_raised_at_the_end() -> None:
 
 def test_the_earliest_error_is_raised_as_without_a_thread() -> None:
     reached = threading.Event()
+
+    def late() -> None:
+        reached.wait(PATIENCE)
+        failing()
+
     with pytest.raises(UserError, match="damaged"), InOrder(True, nothing) as counting:
-        counting.add(lambda: (reached.wait(PATIENCE), failing())[0])  # type: ignore[func-returns-value]
+        counting.add(late)
         reached.set()
         raise RuntimeError("the next call of the network fails")
     assert not threads()

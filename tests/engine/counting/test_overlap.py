@@ -6,6 +6,7 @@ import pickle
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,7 @@ from anyadbench.engine.numerics import NotFinite, Policy
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Interrupted, Reporter
 from anyadbench.engine.scans.scoring import ScanScoring
-from anyadbench.engine.scoring import Evaluator
+from anyadbench.engine.scoring import Evaluator, ScanPending
 from anyadbench.methods.contract import Batch, Scores
 from anyadbench.metrics import top_fraction_mean
 from anyadbench.metrics.rows.row_numbers import row_numbers
@@ -213,7 +214,11 @@ def test_scans_are_counted_beside_the_next_call(volumes: Protocol, store: SliceS
     class Named(Evaluator):
         def scan_maps(self, *given: Any) -> Any:
             for labels, pending in super().scan_maps(*given):
-                yield labels, lambda pending=pending: (names.add(threading.current_thread().name), pending())[1]
+                yield labels, partial(self.named, pending)
+
+        def named(self, pending: ScanPending) -> Any:
+            names.add(threading.current_thread().name)
+            return pending()
 
     volumes = replace(volumes, scoring=ScoringRules(volumes=True))
     data = ProtocolData(volumes, {"phantom": store})
