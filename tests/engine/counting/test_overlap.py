@@ -176,6 +176,12 @@ def test_an_error_in_counting_is_the_same_as_without_a_thread(
     assert not threads()
 
 
+def test_scores_are_counted_beside_the_next_call_on_a_gpu(protocol: Protocol, store: SliceStore) -> None:
+    given = (ProtocolData(protocol, {"phantom": store}), Policy("cuda"), Reporter(), MapSample("none", ()))
+    method: Any = Reused()
+    assert Evaluator(method, *given).overlapped
+
+
 def test_an_interrupt_leaves_no_thread(protocol: Protocol, store: SliceStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "SCORING_BATCH", 4)
 
