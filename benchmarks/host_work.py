@@ -22,6 +22,7 @@ from torch import Tensor
 
 from anyadbench.engine.batches import evaluation_batch
 from anyadbench.engine.calls.joint import JointCalls
+from anyadbench.engine.calls.pending import Pending
 from anyadbench.engine.checkpoints import generator_states
 from anyadbench.engine.compiling import Compiled
 from anyadbench.engine.numerics import Policy
@@ -111,21 +112,23 @@ def scoring(rounds: int) -> None:
     values = np.random.default_rng(0).random((16, 3, 240, 240)).astype(np.float32)
     names, cpu = [""] * len(values), torch.device("cpu")
 
-    def call(batch: Batch, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def call(batch: Batch, names: list[str]) -> Pending:
         maps = batch.inputs[:, 0].numpy()
-        return maps, np.zeros(len(maps))
+        return lambda: (maps, np.zeros(len(maps)))
 
-    def one(part: np.ndarray, subset: Subset, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def one(part: np.ndarray, subset: Subset, names: list[str]) -> Pending:
         return call(evaluation_batch(part, subset, SEQUENCES, cpu), names)
 
     wanted = [(subset, np.arange(len(values))) for subset in all_subsets(SEQUENCES)]
     apart, shared = (JointCalls(one, call, SEQUENCES, cpu, allowed=allowed) for allowed in (False, True))
     pairs = zip(apart.score(values, wanted, names), shared.score(values, wanted, names), strict=True)
-    assert all(np.array_equal(a, b) for pair in pairs for a, b in zip(*pair, strict=True)), "scores differ"
+    assert all(np.array_equal(a, b) for pair in pairs for a, b in zip(*(side() for side in pair), strict=True)), (
+        "scores differ"
+    )
     compare(
         "feeding 16 slices x 7 subsets: apart -> shared",
-        lambda: list(apart.score(values, wanted, names)),
-        lambda: list(shared.score(values, wanted, names)),
+        lambda: [scored() for scored in apart.score(values, wanted, names)],
+        lambda: [scored() for scored in shared.score(values, wanted, names)],
         rounds,
     )
     print("    maps equal to the bit")

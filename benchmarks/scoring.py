@@ -4,11 +4,15 @@ Run ``python benchmarks/scoring.py``. Slices of 240 x 240 pixels and four sequen
 method that does nearly nothing (the mean of its inputs), and counted in seven rows, exact or in histograms. What is
 timed is what the harness adds: masking, checks, image scores, records and counters. Then the rows' numbers and
 intervals are computed. To compare two versions, run it with each on ``PYTHONPATH``, in turn; seconds are CPU seconds.
+
+``--overlap`` compares counting beside the next call, as on a GPU, with counting between two calls, in turn and by the
+clock; ``--idle`` adds what the network waits for a device at each call, during which the host is free.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,17 +60,26 @@ class Memory:
         )  # fmt: skip
 
 
+@dataclass
 class Mean:
-    """The free network."""
+    """The free network.
+
+    Attributes:
+        idle: Seconds that a call of one slice waits.
+    """
+
+    idle: float = 0.0
 
     def score(self, batch: Any) -> Any:
         """Return the mean of all inputs as the map."""
         from anyadbench.methods.contract import Scores
 
+        if self.idle:
+            time.sleep(self.idle * len(batch))
         return Scores(batch.inputs.mean(1))
 
 
-def evaluator(count: int) -> tuple[Any, Any]:
+def evaluator(count: int, idle: float = 0.0) -> tuple[Any, Any]:
     """Return an evaluator of slices in memory, and its test set."""
     from anyadbench.engine.map_sample import MapSample
     from anyadbench.engine.numerics import Policy
@@ -89,9 +102,28 @@ def evaluator(count: int) -> tuple[Any, Any]:
         test_indices=lambda test: (np.flatnonzero(~abnormal), np.flatnonzero(abnormal)),
     )  # fmt: skip
     test: Any = protocol.tests[0]
-    method: Any = Mean()
+    method: Any = Mean(idle)
     given: Any = data
     return Evaluator(method, given, Policy(), Reporter(), MapSample("none", names)), test
+
+
+def overlap(slices: int, idle: float, repeat: int) -> None:
+    """Print the rate of both ways of counting, in turn, and the median of their ratios."""
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    count = 0
+    for _ in range(repeat):
+        for beside, times in seconds.items():
+            scorer, test = evaluator(slices, idle)
+            scorer.overlapped = beside
+            begin = time.perf_counter()
+            count = slices * len(scorer.run_test(test))
+            times.append(time.perf_counter() - begin)
+    between, beside_them = (count / statistics.median(times) for times in seconds.values())
+    ratio = statistics.median(a / b for a, b in zip(seconds[False], seconds[True], strict=True))
+    print(
+        f"{count} slice-subsets, a call idle {idle * 1e3:g} ms a slice: counted between the calls {between:.0f} a "
+        f"second, beside them {beside_them:.0f}, ratio {ratio:.2f}"
+    )
 
 
 def peak_megabytes() -> float:
@@ -109,15 +141,20 @@ def main() -> None:
     parser.add_argument("--exact", action="store_true", help="exact rows, not histograms")
     parser.add_argument("--repeat", type=int, default=1, help="runs of the scoring; the fastest counts")
     parser.add_argument("--finish", action="store_true", help="also compute the rows' numbers and intervals")
+    parser.add_argument("--overlap", action="store_true", help="compare counting beside the next call and between two")
+    parser.add_argument("--idle", type=float, default=0.0, help="ms that the network waits for each slice it is given")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     from anyadbench.engine import scoring
     from anyadbench.metrics.rows.row_numbers import row_numbers
 
     vars(scoring)["EXACT_PIXELS"] = 2**62 if arguments.exact else 0
+    if arguments.overlap:
+        overlap(arguments.slices, arguments.idle / 1e3, arguments.repeat)
+        return
     best, states = float("inf"), {}
     for _ in range(arguments.repeat):
-        scorer, test = evaluator(arguments.slices)
+        scorer, test = evaluator(arguments.slices, arguments.idle / 1e3)
         base, begin = peak_megabytes(), time.process_time()
         states = scorer.run_test(test)
         best = min(best, time.process_time() - begin)

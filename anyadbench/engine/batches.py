@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from anyadbench.engine.calls.pending import to_device
 from anyadbench.engine.masking import draw_shown, epoch_order
 from anyadbench.engine.settings import batches_per_epoch, slices_seen
 from anyadbench.engine.stepping.stored import Staging, Stored, stored_slices
@@ -94,17 +94,13 @@ class TrainingFeed:
     ) -> Batch:
         if stored is None:
             values, present = self.reader.read(indices)
-            targets = self._moved(torch.from_numpy(values))
+            targets = to_device(torch.from_numpy(values), self.device)
         else:
             targets, present = self._staging.scaled(stored), stored.present
         keys = self.reader.store.slices["key"].to_numpy()[indices] & KEY_BITS
         shown = draw_shown(training_mask, self.seed, epoch, keys, present)
-        moved = [self._moved(torch.from_numpy(array)) for array in (shown, present, keys)]
+        moved = [to_device(torch.from_numpy(array), self.device) for array in (shown, present, keys)]
         return Batch(targets * moved[0][:, :, None, None], moved[0], targets, *moved[1:])
-
-    def _moved(self, tensor: Tensor) -> Tensor:
-        """Return a tensor on the device; from pinned memory, the copy overlaps with the device's work."""
-        return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
 
 
 def evaluation_batch(
@@ -115,4 +111,5 @@ def evaluation_batch(
     inputs = np.zeros(values.shape, dtype=np.float32)  # faster than a selection over all pixels
     for slot in np.flatnonzero(shown):
         inputs[:, slot] = values[:, slot]
-    return Batch(torch.from_numpy(inputs), torch.from_numpy(np.tile(shown, (len(values), 1)))).to(device)
+    flags = torch.from_numpy(np.tile(shown, (len(values), 1)))
+    return Batch(to_device(torch.from_numpy(inputs), device), to_device(flags, device))

@@ -6,27 +6,29 @@ import abc
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from anyadbench.engine.batches import evaluation_batch
 from anyadbench.engine.boxes.collect import add_boxes
-from anyadbench.engine.calls.grid import to_grid
-from anyadbench.engine.calls.joint import JointCalls, Scored
+from anyadbench.engine.calls.joint import JointCalls
+from anyadbench.engine.calls.network import Network
+from anyadbench.engine.calls.pending import Pending, Scored
 from anyadbench.engine.compiling import Compiled
+from anyadbench.engine.counting.in_order import InOrder
+from anyadbench.engine.counting.slices import slice_entries, slice_names
 from anyadbench.engine.heights.normaliser import TRAINING_SLICES, HeightNormaliser
 from anyadbench.engine.map_sample import MapSample
-from anyadbench.engine.numerics import NotFinite, Policy
+from anyadbench.engine.numerics import Policy
 from anyadbench.engine.protocol_data import ProtocolData, spread
 from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.settings import EXACT_PIXELS, SCORING_BATCH, VALIDATION_SLICES
 from anyadbench.engine.slice_reader import SliceReader, on_scoring_grid
 from anyadbench.engine.stepping.frozen import hold_frozen
 from anyadbench.methods.contract import Batch, Method, Scores
-from anyadbench.metrics import PixelState, top_fraction_mean
+from anyadbench.metrics import PixelState
 from anyadbench.metrics.core.inside import brain_pixels
 from anyadbench.metrics.core.thresholds import Quantile, quantile_of_state
 from anyadbench.metrics.rows.row_numbers import HEIGHT_SCORE, IGNORED_PX
@@ -43,6 +45,10 @@ SeenSlices = Callable[[str, "Int[np.ndarray, ' B']", np.ndarray, np.ndarray, np.
 
 Round = tuple[Subset, "Int[np.ndarray, ' M']", list[tuple[str, "Int[np.ndarray, ' K']"]]]
 """A subset to score, the slices that have it, and the rows that the scores count in with those of its slices."""
+
+
+ScanPending = Callable[[], "Float32[np.ndarray, 'N h w']"]
+"""Waits for the maps of a scan's slices, and returns them."""
 
 
 class Scorer(typing.Protocol):
@@ -63,6 +69,8 @@ class Evaluation(abc.ABC):
         heights: Normalisation of slice scores; ``None`` where the protocol does not ask for it.
         quantiles: Thresholds by subset label, once `thresholds` was called; boxes are drawn above them.
         maps: How many maps of normals and test slices have been scored.
+        overlapped: Whether scores are counted in a thread beside the next call. On a GPU they are; on a CPU, network
+            and counters would compete for the same cores. Results are equal to the bit.
     """
 
     data: ProtocolData
@@ -72,6 +80,7 @@ class Evaluation(abc.ABC):
     heights: HeightNormaliser | None = field(default=None, init=False)
     quantiles: dict[str, Quantile] = field(default_factory=dict, init=False)
     maps: int = field(default=0, init=False)
+    overlapped: bool = field(default=False, init=False)
 
     @property
     @abc.abstractmethod
@@ -79,17 +88,20 @@ class Evaluation(abc.ABC):
         """What made the scores, for sentences about them."""
 
     @abc.abstractmethod
-    def score(
-        self, values: Float[np.ndarray, "B S H W"], subset: Subset, names: list[str]
-    ) -> tuple[Float32[np.ndarray, "B h w"], Float64[np.ndarray, " B"]]:
+    def score(self, values: Float[np.ndarray, "B S H W"], subset: Subset, names: list[str]) -> Scored:
         """Return maps on the scoring grid and image scores of the named slices, from ``subset`` alone."""
 
     def score_rounds(
         self, values: Float[np.ndarray, "B S H W"], rounds: Sequence[Round], names: list[str]
-    ) -> Iterator[Scored]:
+    ) -> Iterator[Pending]:
         """Yield maps and image scores of each round of ``_rounds``; ``names`` are those of all slices."""
         for subset, members, _ in rounds:
-            yield self.score(values[members], subset, [names[i] for i in members])
+            yield self.launch(values[members], subset, [names[i] for i in members])
+
+    def launch(self, values: Float[np.ndarray, "B S H W"], subset: Subset, names: list[str]) -> Pending:
+        """Return what waits for the scores of ``score``, if they can be computed while the caller goes on."""
+        scored = self.score(values, subset, names)
+        return lambda: scored
 
     @property
     def protocol(self) -> Protocol:
@@ -108,11 +120,12 @@ class Evaluation(abc.ABC):
         states = {label: RowState(label, exact, slices=len(indices)) for label in labels}
         if reader.store.boxes is None:  # a kept slice is shown with its mask
             self.kept.choose(test, reader.store, indices, abnormal, reader.present(indices))
-        for start in range(0, len(indices), SCORING_BATCH):
-            self.reporter.check()
-            end = min(start + SCORING_BATCH, len(indices))
-            self._score_slices(test, reader, indices[start:end], abnormal[start:end], states)
-            self.reporter.progress(end, len(indices), f"scoring {test.name}")
+        with InOrder(self.overlapped, self.reporter.check) as counting:
+            for start in range(0, len(indices), SCORING_BATCH):
+                self.reporter.check()
+                end = min(start + SCORING_BATCH, len(indices))
+                self._score_slices(test, reader, indices[start:end], abnormal[start:end], states, counting)
+                self.reporter.progress(end, len(indices), f"scoring {test.name}")
         for state in states.values():
             state.finish()
             if reader.store.boxes is not None:
@@ -132,7 +145,7 @@ class Evaluation(abc.ABC):
             own = [tuple(np.array(self.protocol.sequences)[has]) for has in present]
             for subset in dict.fromkeys(own):
                 members = np.flatnonzero([has == subset for has in own])
-                names = self._names(reader, part[members])
+                names = slice_names(reader, part[members])
                 scores[start + members] = self.score(values[members], subset, names)[1]
         return scores, np.isin(indices, abnormals)
 
@@ -143,34 +156,39 @@ class Evaluation(abc.ABC):
         indices: Int[np.ndarray, " B"],
         abnormal: Bool[np.ndarray, " B"],
         states: dict[str, RowState],
+        counting: InOrder,
     ) -> None:
+        """Launch the calls of a batch of slices, and have their scores counted."""
         values, present = reader.read(indices)
+        rounds = list(self._rounds(present, test))
+        self.maps += sum(len(members) for _, members, _ in rounds)
+        launched = self.score_rounds(values, rounds, slice_names(reader, indices))
+        if counting.beside:  # what follows is computed while the device computes the scores
+            launched = iter(list(launched))
         masks = self._masks(reader, indices, abnormal)
         ignored = self.ignored(reader, indices)
         pixels = slice_pixels(masks, self.brains(values), ignored)
-        entries = self._entries(reader, test, indices, abnormal)
+        entries = slice_entries(reader, test.name, indices, abnormal, self.protocol.slices.cavity)
         if ignored is not None:
-            for entry, count in zip(entries, ignored.sum(axis=(1, 2)).tolist(), strict=True):
-                entry[IGNORED_PX] = count
-        names = [f"{entry['scan']} slice {entry['slice']}" for entry in entries]
+            for entry, left_out in zip(entries, ignored.sum(axis=(1, 2)).tolist(), strict=True):
+                entry[IGNORED_PX] = left_out
         self.kept.add_slices(test, indices, values, present, masks)
-        rounds = list(self._rounds(present, test))
-        self.maps += sum(len(members) for _, members, _ in rounds)
-        for (subset, members, served), (maps, images) in zip(
-            rounds, self.score_rounds(values, rounds, names), strict=True
-        ):
-            normalised = self._normalised(reader, indices[members], values[members], subset, images)
-            for label, chosen in served:
-                records = [
-                    {**entries[members[i]], "subset": label, "image_score": float(images[i]), **normalised[i]}
-                    for i in chosen
-                ]
-                states[label].add(maps[chosen], [pixels[i] for i in members[chosen]], records)
-                add_boxes(
-                    states[label], reader, self.protocol, indices[members[chosen]], maps[chosen],
-                    self.quantiles.get(label),
-                )  # fmt: skip
-                self.kept.add_maps(test, label, indices[members[chosen]], maps[chosen], images[chosen])
+
+        def count() -> None:
+            for (subset, members, served), pending in zip(rounds, launched, strict=True):
+                maps, images = pending()
+                normalised = self._normalised(reader, indices, values, members, subset, images)
+                for label, chosen in served:
+                    records = [
+                        {**entries[members[i]], "subset": label, "image_score": float(images[i]), **normalised[i]}
+                        for i in chosen
+                    ]
+                    rows, own = members[chosen], maps if len(chosen) == len(maps) else maps[chosen]
+                    states[label].add(own, [pixels[i] for i in rows], records)
+                    add_boxes(states[label], reader, self.protocol, indices[rows], own, self.quantiles.get(label))
+                    self.kept.add_maps(test, label, indices[rows], own, images[chosen])
+
+        counting.add(count)
 
     def fit_heights(self) -> None:
         """Fit the normalisation of slice scores on training normals, if the protocol asks for one."""
@@ -179,13 +197,13 @@ class Evaluation(abc.ABC):
         self.heights = HeightNormaliser(self.protocol.sequences)
         reader = self.data.reader(self.protocol.train)
         for part, values, scored in self._scored_normals(reader, self.height_slices(), "scoring training normals"):
-            for (subset, members, _), (_, images) in scored:
-                self.heights.learn(reader, part[members], values[members], subset, images)
+            for (subset, members, _), pending in scored:
+                self.heights.learn(reader, part[members], values[members], subset, pending()[1])
         self.heights.fit()
 
     def _scored_normals(
         self, reader: SliceReader, indices: Int[np.ndarray, " N"], label: str
-    ) -> Iterator[tuple[Int[np.ndarray, " B"], Float[np.ndarray, "B S H W"], Iterator[tuple[Round, Scored]]]]:
+    ) -> Iterator[tuple[Int[np.ndarray, " B"], Float[np.ndarray, "B S H W"], Iterator[tuple[Round, Pending]]]]:
         """Yield slices of the training set batch by batch: indices, values, and each round with its scores."""
         for start in range(0, len(indices), SCORING_BATCH):
             self.reporter.check()
@@ -193,7 +211,7 @@ class Evaluation(abc.ABC):
             values, present = reader.read(part)
             rounds = list(self._rounds(present))
             self.maps += sum(len(members) for _, members, _ in rounds)
-            yield part, values, zip(rounds, self.score_rounds(values, rounds, self._names(reader, part)), strict=True)
+            yield part, values, zip(rounds, self.score_rounds(values, rounds, slice_names(reader, part)), strict=True)
             self.reporter.progress(min(start + SCORING_BATCH, len(indices)), len(indices), label)
 
     def height_slices(self) -> Int[np.ndarray, " T"]:
@@ -205,13 +223,15 @@ class Evaluation(abc.ABC):
         reader: SliceReader,
         indices: Int[np.ndarray, " B"],
         values: Float[np.ndarray, "B S H W"],
+        members: Int[np.ndarray, " M"],
         subset: Subset,
-        images: Float64[np.ndarray, " B"],
+        images: Float64[np.ndarray, " M"],
     ) -> list[dict[str, float | None]]:
         """Return the entries of the normalised slice scores in the slice table; empty ones without normalisation."""
         if self.heights is None:
-            return [{} for _ in indices]
-        return [{HEIGHT_SCORE: score} for score in self.heights.normalised(reader, indices, values, subset, images)]
+            return [{} for _ in members]
+        found = self.heights.normalised(reader, indices[members], values[members], subset, images)
+        return [{HEIGHT_SCORE: score} for score in found]
 
     def _rounds(self, present: Bool[np.ndarray, "B S"], test: TestSet | None = None) -> Iterator[Round]:
         """Yield each subset to score, the slices that have it, and the rows that the scores count in."""
@@ -239,15 +259,15 @@ class Evaluation(abc.ABC):
         present: Bool[np.ndarray, "N S"],
         names: list[str],
         test: TestSet | None = None,
-    ) -> Iterator[tuple[list[str], Float32[np.ndarray, "N h w"]]]:
-        """Yield the maps of all given slices of one scan, subset by subset, with the rows that they count in."""
+    ) -> Iterator[tuple[list[str], ScanPending]]:
+        """Yield what waits for the maps of all given slices of one scan, by subset, with the rows they count in."""
         for subset, members, served in self._rounds(present, test):
             parts = []
             for start in range(0, len(members), SCORING_BATCH):
                 self.reporter.check()
                 part = members[start : start + SCORING_BATCH]
-                parts.append(self.score(values[part], subset, [names[i] for i in part])[0])
-            yield [label for label, chosen in served if len(chosen)], np.concatenate(parts)
+                parts.append(self.launch(values[part], subset, [names[i] for i in part]))
+            yield [label for label, chosen in served if len(chosen)], partial(_joined, parts)
 
     def lesions(self, reader: SliceReader, indices: Int[np.ndarray, " N"]) -> Bool[np.ndarray, "N h w"]:
         """Return the lesion masks of slices on the scoring grid, of lesions of any size."""
@@ -271,7 +291,8 @@ class Evaluation(abc.ABC):
         indices = self.validation_slices()
         for part, values, scored in self._scored_normals(reader, indices, "scoring validation normals"):
             brains = self.brains(values)
-            for (_, members, served), (maps, images) in scored:
+            for (_, members, served), pending in scored:
+                maps, images = pending()
                 for label, chosen in served:
                     if seen is not None:
                         seen(label, part[members[chosen]], values[members[chosen]], maps[chosen], images[chosen])
@@ -299,38 +320,6 @@ class Evaluation(abc.ABC):
         """
         return on_scoring_grid(np.asarray((values > 0).any(axis=1)), self.protocol)
 
-    def _names(self, reader: SliceReader, indices: Int[np.ndarray, " B"]) -> list[str]:
-        table = reader.store.slices.iloc[indices]
-        return [f"{scan} slice {number}" for scan, number in zip(table["scan"], table["slice"], strict=True)]
-
-    def _entries(
-        self, reader: SliceReader, test: TestSet, indices: Int[np.ndarray, " B"], abnormal: Bool[np.ndarray, " B"]
-    ) -> list[dict[str, str | int | float | None]]:
-        """Return what the slice table holds of slices in every row; subset and score are yet to be filled in."""
-        table = reader.store.slices.iloc[indices]
-        lesions = table["lesion_px"].to_numpy(np.int64)
-        if not self.protocol.slices.cavity:
-            lesions = lesions - table["cavity_px"].to_numpy(np.int64)
-        columns = (
-            table["subject"].astype(str), table["scan"].astype(str), table["slice"].astype(int).tolist(),
-            table["height_mm"].astype(float).tolist(), np.where(abnormal, lesions, 0).tolist(), abnormal.tolist(),
-            table["brain"].astype(float).tolist(),
-        )  # fmt: skip
-        return [
-            {
-                "test": test.name,
-                "subset": "",
-                "subject": subject,
-                "scan": scan,
-                "slice": number,
-                "height_mm": height,
-                "label": int(label),
-                "lesion_px": lesion,
-                "brain": brain,
-            }
-            for subject, scan, number, height, lesion, label, brain in zip(*columns, strict=True)
-        ]
-
 
 class Evaluator(Evaluation):
     """Scores one method.
@@ -346,6 +335,7 @@ class Evaluator(Evaluation):
     def __init__(self, method: Scorer, data: ProtocolData, policy: Policy, reporter: Reporter, kept: MapSample) -> None:
         super().__init__(data, reporter, kept)
         self.method, self.policy = method, policy
+        self.overlapped = policy.device == "cuda"
         if isinstance(method, Method):
             hold_frozen(method, policy)
 
@@ -360,22 +350,28 @@ class Evaluator(Evaluation):
         method = self.method if isinstance(self.method, Method) else None
         return Compiled(self.method.score, method, self.reporter, enabled=self.policy.compile)
 
-    def score(
-        self, values: Float[np.ndarray, "B S H W"], subset: Subset, names: list[str]
-    ) -> tuple[Float32[np.ndarray, "B h w"], Float64[np.ndarray, " B"]]:
+    @cached_property
+    def _network(self) -> Network:
+        return Network(self.compiled, self.protocol, self.policy, self.name)
+
+    def score(self, values: Float[np.ndarray, "B S H W"], subset: Subset, names: list[str]) -> Scored:
         """Return maps on the scoring grid and image scores, showing the method ``subset`` only.
 
         Raises:
             NotFinite: If a score is NaN or infinite; the slice is named.
             TypeError: If the method returns another shape or type than it should.
         """
+        return self.launch(values, subset, names)()
+
+    def launch(self, values: Float[np.ndarray, "B S H W"], subset: Subset, names: list[str]) -> Pending:
+        """Launch the call that ``score`` waits for."""
         batch = evaluation_batch(values, subset, self.protocol.sequences, self.policy.torch_device())
-        return self._call(batch, names)
+        return self._network.launch(batch, names)
 
     def score_rounds(
         self, values: Float[np.ndarray, "B S H W"], rounds: Sequence[Round], names: list[str]
-    ) -> Iterator[Scored]:
-        """Yield the scores of each round, of several in one call of the method if it allows that."""
+    ) -> Iterator[Pending]:
+        """Launch the rounds, several in one call of the method if it allows that."""
         return self._joint.score(values, [(subset, members) for subset, members, _ in rounds], names)
 
     @cached_property
@@ -384,23 +380,10 @@ class Evaluator(Evaluation):
         # On a CPU shared calls save next to nothing, and the last bits of a score depend on the size of its batch.
         allowed = None if device.type == "cuda" and isinstance(self.method, Method) else False
         return JointCalls(
-            self.score, self._call, self.protocol.sequences, device, padded, allowed,
+            self.launch, self._network.launch, self.protocol.sequences, device, padded, allowed,
             lambda said: self.reporter.send(note=said),
         )  # fmt: skip
 
-    def _call(self, batch: Batch, names: list[str]) -> tuple[Float32[np.ndarray, "B h w"], Float64[np.ndarray, " B"]]:
-        with torch.inference_mode(), self.policy.autocast():
-            scores = self.compiled(batch)
-        shape = (batch.inputs.shape[2], batch.inputs.shape[3])
-        maps = to_grid(scores, len(batch), shape, self.protocol, self.name)
-        images = None if scores.images is None else scores.images.detach().double().cpu().numpy()
-        finite = np.isfinite(maps).all(axis=(1, 2)) & (True if images is None else np.isfinite(images))
-        if not finite.all():
-            where = int(np.flatnonzero(~finite)[0])
-            own = zip(self.protocol.sequences, batch.shown[where].tolist(), strict=True)
-            subset = tuple(name for name, shown in own if shown)
-            raise NotFinite(f"the scores of {names[where]}, shown {format_subset(subset)}, hold NaN or infinity")
-        top = self.protocol.scoring.top_fraction
-        if top:
-            images = top_fraction_mean(maps, top)
-        return maps, top_fraction_mean(maps) if images is None else images
+
+def _joined(parts: list[Pending]) -> Float32[np.ndarray, "N h w"]:
+    return np.concatenate([pending()[0] for pending in parts])

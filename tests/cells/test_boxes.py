@@ -63,12 +63,14 @@ def bright(batch: Batch) -> Scores:
     return Scores(batch.inputs.sum(1) / batch.shown.sum(1)[:, None, None])
 
 
-def test_rows_have_the_numbers_of_plain_boxes(trees: dict[str, Path], file: Path) -> None:
+@pytest.mark.parametrize("overlapped", [False, True])
+def test_rows_have_the_numbers_of_plain_boxes(trees: dict[str, Path], file: Path, overlapped: bool) -> None:
     protocol = read_protocol(file)
     data = ProtocolData(protocol, {name: find_or_prepare(tree, name) for name, tree in trees.items()})
     data.check_apart()
     method: Any = SimpleNamespace(score=bright)
     evaluator = Evaluator(method, data, Policy(), Reporter(), MapSample("sample", protocol.sequences, ["T1", "T2"]))
+    evaluator.overlapped = overlapped
     threshold = evaluator.thresholds()["T2"].value
     state = evaluator.run_test(protocol.tests[0])["T2"]
     store = data.stores["nova"]

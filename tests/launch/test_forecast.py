@@ -71,9 +71,9 @@ def test_the_maps_are_counted_as_they_are_scored(
     kept = MapSample("none", protocol.sequences)
     evaluator = Evaluator(method, data, done.job.numerics, Reporter(), kept)
     scored: list[int] = []
-    original = Evaluator.score
+    original = Evaluator.launch
     monkeypatch.setattr(
-        Evaluator, "score", lambda self, v, *a, **k: (scored.append(len(v)), original(self, v, *a, **k))[1]
+        Evaluator, "launch", lambda self, v, *a, **k: (scored.append(len(v)), original(self, v, *a, **k))[1]
     )
     evaluator.run_test(protocol.tests[0])
     assert sum(scored) == shown["outlook"]["tests"][0]["maps"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from anyadbench.metrics.core.smoothing import apply_separable, gaussian_matrix
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32
+    from jaxtyping import Float32, Float64
 
     from anyadbench.methods.contract import Scores
     from anyadbench.protocols.model import Protocol
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
 def to_grid(
     scores: Scores, count: int, shape: tuple[int, int], protocol: Protocol, name: str
 ) -> Float32[np.ndarray, "B h w"]:
-    """Return maps on a protocol's scoring grid, smoothed if the protocol says so.
+    """Return maps on a protocol's scoring grid, smoothed if the protocol says so; see `on_grid`."""
+    maps = on_grid(scores, count, shape, protocol, name)
+    return smoothed(np.ascontiguousarray(maps.cpu().numpy()), protocol)
+
+
+def on_grid(
+    scores: Scores, count: int, shape: tuple[int, int], protocol: Protocol, name: str
+) -> Float32[torch.Tensor, "B h w"]:
+    """Return maps on a protocol's scoring grid, not smoothed, on the device where they were computed.
 
     Args:
         scores: What a method returned.
@@ -43,8 +52,17 @@ def to_grid(
     maps = maps.detach().float()
     if tuple(maps.shape[1:]) != grid:
         maps = F.interpolate(maps[:, None], grid, mode="bilinear", align_corners=False)[:, 0]
+    return maps
+
+
+def smoothed(maps: Float32[np.ndarray, "B h w"], protocol: Protocol) -> Float32[np.ndarray, "B h w"]:
+    """Return maps smoothed as a protocol says, or the maps themselves."""
     rules = protocol.scoring
-    if rules.smoothing_size:
-        blur = [gaussian_matrix(n, rules.smoothing_sigma, "zero", rules.smoothing_size // 2) for n in grid]
-        return apply_separable(maps.cpu().numpy(), *blur)
-    return np.ascontiguousarray(maps.cpu().numpy())
+    if not rules.smoothing_size:
+        return maps
+    return apply_separable(maps, *(_blur(n, rules.smoothing_sigma, rules.smoothing_size // 2) for n in maps.shape[1:]))
+
+
+@lru_cache(maxsize=8)
+def _blur(n: int, sigma: float, radius: int) -> Float64[np.ndarray, "n n"]:
+    return gaussian_matrix(n, sigma, "zero", radius)

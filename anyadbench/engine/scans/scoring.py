@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from anyadbench.engine.counting.in_order import InOrder
 from anyadbench.engine.scans.common_thresholds import common_thresholds
 from anyadbench.engine.scans.healthy import healthy_parts, subject_facts, subject_score, test_subjects
 from anyadbench.engine.scans.whole_scan import WholeScan, whole_scans
-from anyadbench.engine.scoring import Evaluation
+from anyadbench.engine.scoring import Evaluation, ScanPending
 from anyadbench.metrics.core.thresholds import Quantile
 from anyadbench.metrics.lesions import Rule, ScanRecord, score_scan
 from anyadbench.metrics.lesions.compact import snap_alarms
@@ -33,7 +35,7 @@ class ScanMaps:
     Attributes:
         whole: The scan.
         labels: Rows that the maps count in.
-        scores: Maps as a volume, zero in gaps.
+        pending: Waits for the maps of its slices.
         brain: True where any of the scan's sequences that the protocol has shows tissue, except pathology that the
             release excludes from its evaluation; the same for all subsets.
         lesions: Lesion mask.
@@ -41,9 +43,14 @@ class ScanMaps:
 
     whole: WholeScan
     labels: list[str]
-    scores: Float32[np.ndarray, "d h w"]
+    pending: ScanPending
     brain: Bool[np.ndarray, "d h w"]
     lesions: Bool[np.ndarray, "d h w"]
+
+    @cached_property
+    def scores(self) -> Float32[np.ndarray, "d h w"]:
+        """Maps as a volume, zero in gaps."""
+        return self.whole.volume(self.pending())
 
 
 @dataclass
@@ -86,7 +93,8 @@ class ScanScoring:
         rule = data.protocol.scoring.rule()
         found: dict[str, list[tuple[WholeScan, ScanRecord]]] = {label: [] for label in states}
         subjects = test_subjects(data.selections[test.dataset])
-        for maps in self._maps(data.reader(test.dataset, test.feed), subjects, test):
+
+        def count(maps: ScanMaps) -> None:
             for label in maps.labels:
                 threshold = self.thresholds.get(label)
                 record = score_scan(
@@ -95,6 +103,8 @@ class ScanScoring:
                 )  # fmt: skip
                 found[label].append((maps.whole, record))
                 self._note(test.name, label, "test", maps)
+
+        self._count(self._maps(data.reader(test.dataset, test.feed), subjects, test), count)
         return {
             (test.name, label): self._row(test.name, label, rule, grids[label], records)
             for label, records in found.items()
@@ -116,12 +126,24 @@ class ScanScoring:
         data = self.evaluation.data
         subjects = healthy_parts(data.selections[data.protocol.train]).get("val", [])
         if subjects and any(healthy_parts(data.selections[test.dataset]).get("test") for test in data.protocol.tests):
-            for maps in self._maps(data.reader(data.protocol.train), set(subjects)):
+
+            def count(maps: ScanMaps) -> None:
                 for label in maps.labels:
                     self._note("", label, "val", maps)
 
+            self._count(self._maps(data.reader(data.protocol.train), set(subjects)), count)
+
+    def _count(self, scored: Iterator[ScanMaps], count: Callable[[ScanMaps], None]) -> None:
+        """Count scans in turn, beside the calls of the next ones where the evaluation does."""
+        with InOrder(self.evaluation.overlapped, self.evaluation.reporter.check) as counting:
+            for maps in scored:
+                counting.add(partial(count, maps))
+
     def _maps(self, reader: SliceReader, subjects: Collection[str], test: TestSet | None = None) -> Iterator[ScanMaps]:
-        """Yield one scan and subset at a time: in memory are the slices of one scan and the maps of one subset."""
+        """Yield one scan and subset at a time: in memory are the slices of one scan and the maps of one subset.
+
+        Where they are counted beside the next call, those of two more subsets may wait.
+        """
         evaluation = self.evaluation
         scans = whole_scans(reader.store, reader, evaluation.protocol, subjects)
         for number, whole in enumerate(scans, 1):
@@ -132,9 +154,9 @@ class ScanScoring:
             lesions = whole.volume(evaluation.lesions(reader, whole.rows))
             numbers = reader.store.slices["slice"].to_numpy()[whole.rows]
             names = [f"{whole.scan} slice {index}" for index in numbers]
-            for labels, maps in evaluation.scan_maps(values, present, names, test):
+            for labels, pending in evaluation.scan_maps(values, present, names, test):
                 self.scored += 1
-                yield ScanMaps(whole, labels, whole.volume(maps), brain, lesions)
+                yield ScanMaps(whole, labels, pending, brain, lesions)
             what = "healthy validation subjects" if test is None else f"whole scans of {test.name}"
             evaluation.reporter.progress(number, len(scans), f"scoring {what}")
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from anyadbench.data.store.store import SliceStore
 from anyadbench.engine.calls.joint import JointCalls
+from anyadbench.engine.calls.pending import Pending
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import NotFinite, Policy
 from anyadbench.engine.per_subset import PerSubset
@@ -90,11 +91,11 @@ def test_every_call_holds_at_most_a_batch_and_several_subsets(store: SliceStore,
 def test_models_for_single_subsets_are_asked_one_by_one(protocol: Protocol) -> None:
     method = PerSubset(context(("flair", "t1")), {("flair",): Each(("flair",)), ("t1",): Each(("t1",))})
 
-    def call(batch: Batch, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def call(batch: Batch, names: list[str]) -> Pending:
         maps = method.score(batch).maps.detach().numpy()
-        return maps, maps.max((1, 2)).astype(float)
+        return lambda: (maps, maps.max((1, 2)).astype(float))
 
-    def one(values: np.ndarray, subset: tuple[str, ...], names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def one(values: np.ndarray, subset: tuple[str, ...], names: list[str]) -> Pending:
         shown = np.array([name in subset for name in ("flair", "t1")])
         masked = values * shown[None, :, None, None].astype(np.float32)
         return call(Batch(torch.from_numpy(masked), torch.from_numpy(np.tile(shown, (len(values), 1)))), names)
@@ -102,7 +103,7 @@ def test_models_for_single_subsets_are_asked_one_by_one(protocol: Protocol) -> N
     joint = JointCalls(one, call, ("flair", "t1"), torch.device("cpu"))
     values, members = np.random.default_rng(0).random((16, 2, 8, 8)).astype(np.float32), np.arange(16)
     wanted = [(("flair",), members), (("t1",), members)]
-    found = list(joint.score(values, wanted, [""] * 16))
+    found = [pending() for pending in joint.score(values, wanted, [""] * 16)]
     assert joint.allowed is False
     assert len(found) == 2
 
@@ -110,15 +111,15 @@ def test_models_for_single_subsets_are_asked_one_by_one(protocol: Protocol) -> N
 def test_padded_calls_have_one_size_and_return_no_padding() -> None:
     sizes: list[int] = []
 
-    def call(batch: Batch, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def call(batch: Batch, names: list[str]) -> Pending:
         assert len(names) == len(batch)
         sizes.append(len(batch))
-        return batch.inputs.sum(1).numpy(), batch.inputs.sum((1, 2, 3)).double().numpy()
+        return lambda: (batch.inputs.sum(1).numpy(), batch.inputs.sum((1, 2, 3)).double().numpy())
 
     joint = JointCalls(lambda *_: pytest.fail("one by one"), call, ("flair", "t1"), torch.device("cpu"), True, True)
     values = np.random.default_rng(0).random((9, 2, 4, 4)).astype(np.float32)
     wanted = [(("flair",), np.arange(9)), (("flair", "t1"), np.array([1, 4, 7]))]
-    first, second = joint.score(values, wanted, [str(i) for i in range(9)])
+    first, second = (pending() for pending in joint.score(values, wanted, [str(i) for i in range(9)]))
     assert sizes == [16]
     np.testing.assert_array_equal(first[0], values[:, 0])
     np.testing.assert_array_equal(second[0], values[[1, 4, 7]].sum(1))

@@ -1,0 +1,1 @@
+"""Counting scores, at once or beside the next call of the network."""
