@@ -276,7 +276,7 @@ def _warnings(cell: TrainedCell) -> list[str]:
 
 
 def _seconds_before(prepare: Any) -> float:
-    return sum(step.seconds for step in prepare.steps) if isinstance(prepare, Prepared) else 0.0
+    return prepare.seconds if isinstance(prepare, Prepared) else 0.0
 
 
 def _in_order(inputs: list[Input]) -> list[Input]:

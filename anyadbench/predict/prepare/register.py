@@ -64,7 +64,7 @@ def find_rigid(
     Args:
         fixed: The reference.
         moving: What is laid on it.
-        threads: CPU threads; with more than one, the last digits may differ between runs.
+        threads: CPU threads; the last digits may differ between runs.
         start: A known approximate move; the search for one is skipped.
         fine: Whether to end at the voxels of the views and not at twice their size, which is faster.
         details: Both scans at smaller voxels, on which the move is refined; nothing is refined if one is missing.
