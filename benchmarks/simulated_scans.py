@@ -14,7 +14,7 @@ import numpy as np
 from anyadbench.metrics.lesions import ScanRecord
 from anyadbench.metrics.lesions.cohort import cohort_numbers
 from anyadbench.metrics.lesions.volumes import volume_bins
-from anyadbench.metrics.scans.scan_numbers import AMOUNTS, SHARES, patients_of, scan_intervals, scan_replicates
+from anyadbench.metrics.scans.scan_numbers import AMOUNTS, SHARES, scan_intervals, scan_replicates
 from anyadbench.metrics.scans.whole_scans import RowScans
 
 VOXEL_ML = 0.004
@@ -100,7 +100,7 @@ def scan_coverage(setting: ScanSetting, n: int, simulations: int) -> dict[str, t
     held: dict[str, list[bool]] = {name: [] for name in SCAN_METRICS}
     for _ in range(simulations):
         row = draw_cohort(rng, setting, n)
-        for name, one in scan_intervals(scan_replicates(row), patients_of(row)).items():
+        for name, one in scan_intervals(scan_replicates(row), [row]).items():
             if not one.reason:
                 held[name].append(one.low <= true[name] <= one.high)
     return {

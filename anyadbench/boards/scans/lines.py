@@ -85,7 +85,7 @@ def _ends(found: Sequence[Found], parts: Sequence[Scans]) -> tuple[dict[str, End
     """Return intervals by name, and why the others lack one: of one seed as stored, of several from their records."""
     from anyadbench.metrics.intervals.interval import WHOLE_SCANS, reliable
     from anyadbench.metrics.intervals.jackknife import over_seeds
-    from anyadbench.metrics.scans.scan_numbers import interval_key, patients_of, scan_intervals, scan_replicates
+    from anyadbench.metrics.scans.scan_numbers import interval_key, scan_intervals, scan_replicates
 
     first = parts[0]
     if len(parts) == 1:
@@ -100,8 +100,7 @@ def _ends(found: Sequence[Found], parts: Sequence[Scans]) -> tuple[dict[str, End
     lines = [scan_replicates(one) for one in stored if one is not None]
     if len(lines) < len(parts) or len({line.subjects for line in lines}) > 1:
         return {}, dict.fromkeys(first.metrics, "No interval: the scans of a seed cannot be read, or are of others.")
-    patients = min(patients_of(one) for one in stored if one is not None)
-    made = scan_intervals(over_seeds(lines), patients)
+    made = scan_intervals(over_seeds(lines), [one for one in stored if one is not None])
     ends: dict[str, Ends] = {name: (one.low, one.high) for name, one in made.items() if not one.reason}
     return ends, {name: one.reason for name, one in made.items() if one.reason}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from anyadbench.metrics.intervals.interval import METHOD, Interval, interval, too_few
 from anyadbench.metrics.intervals.jackknife import Replicates
 from anyadbench.metrics.intervals.plain import amount_interval
-from anyadbench.metrics.lesions.cohort import FROC_NAMES, cohort_numbers
+from anyadbench.metrics.lesions.cohort import FALSE_POSITIVES, FROC_NAMES, cohort_numbers
 from anyadbench.metrics.lesions.volumes import BIN_NAMES, VOLUME_BINS, volume_bins
 from anyadbench.metrics.names import MIN_SUBJECTS
 from anyadbench.metrics.scans.whole_scans import RowScans
@@ -28,6 +29,9 @@ LIMITS = ("volume_low_ml", "volume_high_ml")
 """Limits of agreement, which are an interval themselves."""
 
 SCAN_METRICS = (*SHARES, *AMOUNTS, *LIMITS)
+
+NEAR = 2.0
+"""Standard errors by which a point of the FROC must lie away from the end of the curve to have an interval."""
 
 _AT_THRESHOLD = ("dice", "lesion_f1", "lesion_sensitivity", "lesion_precision", *AMOUNTS, *LIMITS)
 
@@ -52,7 +56,7 @@ def scan_numbers(row: RowScans) -> dict[str, Any]:
     point = dict(zip(SCAN_METRICS, line.point[0].tolist(), strict=True))
     reasons = {name: _reason(name, row, lesions) for name, value in point.items() if math.isnan(value)}
     patients = patients_of(row)
-    ends = scan_intervals(line, patients)
+    ends = scan_intervals(line, [row])
     if few := too_few(len(line.subjects)):
         reasons["intervals"] = few
     elif patients < MIN_SUBJECTS:
@@ -88,22 +92,62 @@ def _few_patients(patients: int) -> str:
     return f"No interval but of volume and alarms: {have}, and one needs {MIN_SUBJECTS}."
 
 
-def scan_intervals(line: Replicates, patients: int) -> dict[str, Interval]:
+def scan_intervals(line: Replicates, rows: Sequence[RowScans]) -> dict[str, Interval]:
     """Return the 95 % interval of each number by name, or why there is none.
 
     Shares have the interval of `anyadbench.metrics.intervals.interval`, amounts that of `amount_interval`. Healthy
     subjects say nothing about overlap and lesions, so shares need as many subjects with a lesion as other metrics need
-    subjects.
+    subjects, and the F1 of a volume as many with a lesion of that volume. A point of the FROC has none where the maps
+    raise about as many alarms in all: the curve bends there, and the jackknife needs it to be smooth.
 
     Args:
         line: What `scan_replicates` gives, of one or several seeds.
-        patients: Subjects with a lesion.
+        rows: The row of each seed.
     """
-    lacking = Interval(math.nan, math.nan, METHOD, math.nan, _few_patients(patients))
-    found = {name: interval(line, name) if patients >= MIN_SUBJECTS else lacking for name in SHARES}
+    found = {}
+    for name in SHARES:
+        why = next((why for row in rows if (why := _too_little(name, row))), "")
+        found[name] = Interval(math.nan, math.nan, METHOD, math.nan, why) if why else interval(line, name)
     for name in AMOUNTS:
         found[name] = amount_interval(*line.metric(name), counted=name == "alarms_per_scan")
     return found
+
+
+def _too_little(name: str, row: RowScans) -> str:
+    """Return why the scans of a row allow no interval of a share; empty if they do."""
+    if (patients := patients_of(row)) < MIN_SUBJECTS:
+        return _few_patients(patients)
+    if name.startswith("lesion_f1_"):
+        place = BIN_NAMES.index(name.removeprefix("lesion_f1_"))
+        count = sum(place in found for found in _volumes_by_subject(row).values())
+        if count < MIN_SUBJECTS:
+            have = f"{count} test subject{'s have' if count != 1 else ' has'} a lesion of this volume"
+            return f"No interval: {have}, and one needs {MIN_SUBJECTS}."
+    if name in FROC_NAMES:
+        raised, error = _alarms_in_all(row)
+        if abs(FALSE_POSITIVES[FROC_NAMES.index(name)] - raised) <= NEAR * error:
+            return f"No interval: the maps raise {raised:.3g} false alarms per scan in all: the curve ends near here."
+    return ""
+
+
+def _volumes_by_subject(row: RowScans) -> dict[str, set[int]]:
+    """Return the volume bins of each subject's lesions."""
+    found: dict[str, set[int]] = {}
+    for name, record in zip(row.subjects, row.records, strict=True):
+        found.setdefault(name, set()).update(volume_bins(record.lesion_voxels * record.voxel_ml).tolist())
+    return found
+
+
+def _alarms_in_all(row: RowScans) -> tuple[float, float]:
+    """Return false alarms per scan at the lowest threshold, and their standard error over subjects (jackknife)."""
+    names, owner = np.unique(row.subjects, return_inverse=True)
+    alarms = np.bincount(owner, [len(record.alarm_scores) for record in row.records])
+    scans = np.bincount(owner)
+    raised = float(alarms.sum() / scans.sum())
+    if len(names) == 1:
+        return raised, math.inf
+    left = (alarms.sum() - alarms) / (scans.sum() - scans)
+    return raised, float(np.sqrt((len(names) - 1) * np.mean((left - left.mean()) ** 2)))
 
 
 def _common_threshold(row: RowScans) -> float | None:

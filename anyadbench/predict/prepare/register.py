@@ -54,7 +54,6 @@ def find_rigid(
     fixed: View,
     moving: View,
     threads: int = 1,
-    start: Float[np.ndarray, "4 4"] | None = None,
     *,
     fine: bool = True,
     details: tuple[Detail | None, Detail | None] = (None, None),
@@ -65,7 +64,6 @@ def find_rigid(
         fixed: The reference.
         moving: What is laid on it.
         threads: CPU threads; the last digits may differ between runs.
-        start: A known approximate move; the search for one is skipped.
         fine: Whether to end at the voxels of the views and not at twice their size, which is faster.
         details: Both scans at smaller voxels, on which the move is refined; nothing is refined if one is missing.
 
@@ -76,10 +74,7 @@ def find_rigid(
     pictures = [to_itk(itk, view.values, view.grid) for view in (fixed, moving)]
     mask = itk.BinaryDilate(to_itk(itk, fixed.brain.astype(np.uint8), fixed.grid), [RIM] * 3)
     here, there = (RAS_TO_LPS[:3, :3] @ centroid(view) for view in (fixed, moving))
-    if start is None:
-        begun = _search(itk, pictures, mask, here, there - here, threads)
-    else:
-        begun = _transform(itk, here, matrix=RAS_TO_LPS @ np.linalg.inv(start) @ RAS_TO_LPS)
+    begun = _search(itk, pictures, mask, here, there - here, threads)
     method = _method(itk, mask, threads, step=1.0, least=2e-3, rounds=80)
     method.SetMetricSamplingStrategy(method.REGULAR)
     method.SetMetricSamplingPercentage(0.5, 1)
@@ -160,14 +155,9 @@ def _transform(
     centre: np.ndarray,
     turn: tuple[int, ...] = (0, 0, 0),
     offset: np.ndarray | None = None,
-    matrix: np.ndarray | None = None,
 ) -> Any:
     found = itk.Euler3DTransform()
     found.SetCenter(centre.tolist())
-    if matrix is not None:
-        found.SetMatrix(matrix[:3, :3].ravel().tolist(), 1e-4)
-        found.SetTranslation((matrix[:3, :3] @ centre + matrix[:3, 3] - centre).tolist())
-        return found
     found.SetRotation(*np.radians(turn).tolist())
     found.SetTranslation([0.0, 0.0, 0.0] if offset is None else offset.tolist())
     return found

@@ -54,7 +54,7 @@ def test_the_interval_of_the_volume_bias_leans_to_the_side_of_its_large_differen
     row = row_of()
     difference = np.array([(one.predicted - one.truth) * one.voxel_ml for one in row.records])
     error = stats.sem(difference)
-    found = scan_intervals(scan_replicates(row), patients_of(row))["volume_bias_ml"]
+    found = scan_intervals(scan_replicates(row), [row])["volume_bias_ml"]
     below, above = difference.mean() - found.low, found.high - difference.mean()
     assert min(below, above) > error and max(below, above) > stats.t.ppf(0.975, len(difference) - 1) * error
     assert (below > above) == (stats.skew(difference) < 0)
@@ -169,3 +169,31 @@ def test_healthy_subjects_do_not_stand_for_patients() -> None:
         "No interval but of volume and alarms: 4 test subjects have a lesion, and one needs 5."
     )
     assert found["metrics"]["dice"] == scan_numbers(patients)["metrics"]["dice"]
+
+
+def test_a_point_where_the_curve_ends_has_no_interval() -> None:
+    row, rng = row_of(), np.random.default_rng(4)
+
+    def with_alarms(counts: list[int]) -> dict[str, str]:
+        records = [
+            replace(record, alarm_scores=np.sort(rng.standard_normal(count).astype(np.float32))[::-1])
+            for record, count in zip(row.records, counts, strict=True)
+        ]
+        return scan_numbers(replace(row, records=tuple(records)))["reasons"]
+
+    ends = "No interval: the maps raise {} false alarms per scan in all: the curve ends near here."
+    found = with_alarms([7, 9, 8, 8, 6, 10, 8, 7])
+    assert found[interval_key("froc_8")] == ends.format("7.88")
+    assert ends.format("7.88") not in [found.get(interval_key(name)) for name in ("froc_2", "froc_4", "froc")]
+    assert not any("ends near here" in why for why in with_alarms([30, 28, 31, 29, 30, 32, 27, 30]).values())
+    assert with_alarms([4, 4, 4, 4, 4, 4, 4, 4])[interval_key("froc_4")] == ends.format("4")
+
+
+def test_the_f1_of_a_volume_needs_five_subjects_with_such_a_lesion() -> None:
+    row = row_of()
+    volumes = [(record.lesion_voxels * record.voxel_ml).max() for record in row.records]
+    count = sum(0.1 <= volume < 1.0 for volume in volumes)
+    assert 0 < count < 5
+    why = scan_numbers(row)["reasons"][interval_key("lesion_f1_100ul_to_1ml")]
+    have = f"{count} test subject{'s have' if count != 1 else ' has'} a lesion of this volume"
+    assert why == f"No interval: {have}, and one needs 5."

@@ -14,7 +14,7 @@ from anyadbench.data.trees.volume import read_volume
 from anyadbench.errors import UserError
 from anyadbench.predict.geometry import Grid, grid_of, resample
 from anyadbench.predict.inputs import read_inputs
-from anyadbench.predict.prepare.extract import OUTLINER, model_file
+from anyadbench.predict.prepare.extract import OUTLINER, find_brain, model_file
 from anyadbench.predict.prepare.flip import fit_and_mirrored
 from anyadbench.predict.prepare.pipeline import prepare_inputs
 from anyadbench.predict.prepare.plan import parse_plan
@@ -108,3 +108,18 @@ def test_a_raw_head_of_two_grids_is_laid_together_and_stripped() -> None:
     flipped = replace(inputs[1], volume=replace(inputs[1].volume, array=inputs[1].volume.array[::-1].copy()))
     wrong = prepare_inputs([inputs[0], flipped], parse_plan("auto"))
     assert any("left-right flip of" in warning for warning in wrong.warnings)
+
+
+@raw
+@pytest.mark.slow
+def test_a_flip_is_found_in_a_head_that_lies_turned() -> None:
+    try:
+        model_file(OUTLINER)
+    except UserError as error:
+        pytest.skip(str(error))
+    t1, flair = (read_volume(SHARED / "raw-heads" / f"Subj11_{name}.nii.gz") for name in ("T1", "FL"))
+    fixed, brain = view_of(t1, find_brain(t1)), find_brain(flair)
+    for way, suspected in ((1, False), (-1, True)):
+        moving = view_of(replace(flair, array=flair.array[::way].copy()), brain[::way].copy())
+        fit = fit_and_mirrored(fixed, moving.moved(find_rigid(fixed, moving)))
+        assert (fit.mirrored > fit.nmi) == suspected
