@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from anyadbench.predict.prepare.extract import find_brain, outline_brain
 from anyadbench.predict.prepare.flip import fit_and_mirrored
 from anyadbench.predict.prepare.prepared import OwnGrid, Prepared, Step, unchanged
 from anyadbench.predict.prepare.quality import Fit, fit_of
-from anyadbench.predict.prepare.register import find_rigid
+from anyadbench.predict.prepare.register import default_threads, find_rigid
 from anyadbench.predict.prepare.views import detail_of, view_of
 from anyadbench.sequences import SHORT
 
@@ -127,13 +127,12 @@ class _Work:
         A registration hardly gains from a second thread, so several run at once.
         """
         others, begun = self.inputs[1:], len(self.steps)
-        at_once = min(self.threads, len(others))
-        if at_once < 2:
-            for item in others:
-                self._align(item, self.threads)
+        if not others:
             return
-        with ThreadPoolExecutor(at_once) as pool:
-            list(pool.map(lambda item: self._align(item, self.threads // at_once), others))
+        at_once = min(max(self.threads, 1), len(others))
+        share = max(1, self.threads // at_once)
+        with nullcontext() if self.plan.idle else default_threads(share), ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(lambda item: self._align(item, share), others))
         order = [item.sequence for item in others]
         self.steps[begun:] = sorted(self.steps[begun:], key=lambda step: order.index(step.sequence))
 
