@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from anyadbench.data.interpolation import Box, box_of
 from anyadbench.data.slices.geometry import grid_after
 from anyadbench.data.trees.resampling import resample_array
 from anyadbench.data.trees.volume import TOLERANCE_MM, Volume
@@ -133,7 +134,12 @@ def same_grid(first: Grid, second: Grid) -> bool:
 
 
 def resample(
-    array: Shaped[np.ndarray, "x y z"], source: Grid, target: Grid, *, keep_background: bool = True
+    array: Shaped[np.ndarray, "x y z"],
+    source: Grid,
+    target: Grid,
+    *,
+    keep_background: bool = True,
+    within: Box | None = None,
 ) -> Float32[np.ndarray, "X Y Z"]:
     """Resample linearly; values outside the source are 0, and its outermost voxels extend by half a voxel.
 
@@ -145,8 +151,11 @@ def resample(
         source: Their grid.
         target: Grid to resample to.
         keep_background: Whether voxels that are mostly background (0) in the source stay exactly 0.
+        within: Part of the target grid that is wanted; the rest is 0.
     """
-    return resample_array(array, source.affine, target.affine, target.shape, keep_background=keep_background)
+    return resample_array(
+        array, source.affine, target.affine, target.shape, keep_background=keep_background, within=within
+    )
 
 
 def to_volume(volume: Volume, target: Grid) -> Volume:
@@ -171,7 +180,7 @@ def covered(volume: Volume, seen: Bool[np.ndarray, "x y z"], grid: Grid) -> Bool
     if same_grid(grid_of(volume), grid):
         return np.ones(grid.shape[2], bool)
     field = np.ones(volume.shape, np.float32)
-    inside = resample(field, grid_of(volume), grid, keep_background=False) >= 0.5
+    inside = resample(field, grid_of(volume), grid, keep_background=False, within=box_of(seen)) >= 0.5
     return np.asarray((seen & inside).sum((0, 1)) * 2 >= seen.sum((0, 1)))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anyadbench.data.interpolation import box_of
 from anyadbench.data.trees.background import below_background, not_stripped
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import Policy
@@ -51,6 +52,7 @@ from anyadbench.sequences import SHORT, Subset
 if TYPE_CHECKING:
     from jaxtyping import Float32
 
+    from anyadbench.data.interpolation import Box
     from anyadbench.data.trees.volume import Volume
     from anyadbench.predict.findings.calibration import Calibration
 
@@ -141,8 +143,9 @@ class Predictor:
         scored = score_slices(evaluator, slices, subsets, progress)
         own, origin = settings.limit(self.cell, shown, self.own)
         limits = {subset: settings.limit(self.cell, subset, self.own)[0] for subset in {*subsets}}
-        found, limit = self._back(scored.maps, slices, placement, reference, [limits[subset] for subset in subsets])
         brain = brain_of([item.volume for item in used], reference)
+        own_limits = [limits[subset] for subset in subsets]
+        found, limit = self._back(scored.maps, slices, placement, reference, own_limits, box_of(brain))
         counts = ~np.isnan(limit) & brain
         above = found > np.where(counts, limit, np.inf)
         if own is None:
@@ -225,8 +228,12 @@ class Predictor:
         placement: Placement,
         reference: Any,
         limits: list[float | None],
+        within: Box | None,
     ) -> tuple[Float32[np.ndarray, "x y z"], Float32[np.ndarray, "x y z"]]:
-        """Return maps and thresholds on the reference's grid in LPS order; a threshold is NaN where no slice counts."""
+        """Return maps and thresholds on the reference's grid in LPS order, where they are wanted.
+
+        A threshold is NaN where no slice counts.
+        """
         out = np.zeros(placement.grid.shape, np.float32)
         limit = np.zeros(placement.grid.shape, np.float32)
         counts = np.zeros(placement.grid.shape, np.float32)
@@ -238,7 +245,8 @@ class Predictor:
         target = grid_of(reference)
         if not same_grid(placement.grid, target):
             out, limit, counts = (
-                resample(values, placement.grid, target, keep_background=False) for values in (out, limit, counts)
+                resample(values, placement.grid, target, keep_background=False, within=within)
+                for values in (out, limit, counts)
             )
         return out, np.where(counts >= 0.5, limit, np.float32(np.nan))
 
@@ -268,7 +276,7 @@ def _warnings(cell: TrainedCell) -> list[str]:
 
 
 def _seconds_before(prepare: Any) -> float:
-    return sum(step.seconds for step in prepare.steps) if isinstance(prepare, Prepared) else 0.0
+    return prepare.seconds if isinstance(prepare, Prepared) else 0.0
 
 
 def _in_order(inputs: list[Input]) -> list[Input]:

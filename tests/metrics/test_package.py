@@ -29,6 +29,12 @@ def test_evaluating_loads_no_torch() -> None:
     assert not loaded & {"torch", "pandas", "sklearn"}
 
 
+def test_what_prediction_imports_loads_no_statistics() -> None:
+    loaded = loaded_after("import anyadbench.metrics.boxes.row, anyadbench.metrics.intervals.interval")
+    assert "scipy.special" in loaded
+    assert not loaded & {"torch", "scipy.stats"}  # every prediction would wait for them
+
+
 def test_every_exported_name_is_there() -> None:
     for name in metrics.__all__:
         assert getattr(metrics, name) is not None

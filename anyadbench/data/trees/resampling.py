@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from anyadbench.data.interpolation import Box, box_of, common, default_threads, grown, interpolate, reach
 from anyadbench.data.trees.volume import TOLERANCE_MM, Volume, orientations
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32, Shaped
+
+TRUNCATE = 4.0
+"""Standard deviations at which the Gaussian ends, scipy's default."""
 
 
 def resample_array(
@@ -20,6 +24,8 @@ def resample_array(
     shape: tuple[int, int, int],
     *,
     keep_background: bool = True,
+    within: Box | None = None,
+    threads: int | None = None,
 ) -> Float32[np.ndarray, "X Y Z"]:
     """Resample linearly; values outside the source are 0, and its outermost voxels extend by half a voxel.
 
@@ -32,23 +38,39 @@ def resample_array(
         target: From indices of the target grid to mm.
         shape: Lengths of the target grid's axes.
         keep_background: Whether voxels that are mostly background (0) in the source stay exactly 0.
+        within: Part of the target grid that is wanted; the rest is 0.
+        threads: CPU threads, by default ``default_threads``; they do not change the result.
     """
-    from scipy.ndimage import affine_transform, gaussian_filter
-
     matrix = np.linalg.inv(affine) @ target
-    options: dict[str, Any] = {"output_shape": shape, "order": 1, "mode": "grid-constant", "cval": 0.0}
-
-    def bring(values: np.ndarray) -> np.ndarray:
-        return np.asarray(affine_transform(values, matrix[:3, :3], matrix[:3, 3], **options))
-
     ratio = np.abs(matrix[:3, :3]).max(axis=1)
-    values = array.astype(np.float32)
-    if ratio.max() > 1.01:
-        values = gaussian_filter(values, np.maximum((ratio - 1) / 2, 0))
-    out = bring(values)
+    sigma = np.maximum((ratio - 1) / 2, 0) if ratio.max() > 1.01 else np.zeros(3)
+    seen = box_of(array)
+    if seen is None:
+        return np.zeros(shape, np.float32)
+    x, y, z = (int(TRUNCATE * step + 0.5) for step in sigma)
+    blurred = grown(seen, (x, y, z), array.shape)
+    wanted = reach(seen if keep_background else blurred, matrix, shape)
+    wanted = wanted if within is None or wanted is None else common(wanted, within)
+    if wanted is None:
+        return np.zeros(shape, np.float32)
+    count = threads or default_threads()
+    out = interpolate(_averaged(array, sigma, blurred), matrix, shape, wanted, count)
     if keep_background:
-        out[bring((array != 0).astype(np.float32)) < 0.5] = 0
-    return np.asarray(out, dtype=np.float32)
+        share = interpolate((array != 0).astype(np.float32), matrix, shape, wanted, count)
+        out[wanted][share[wanted] < 0.5] = 0
+    return out
+
+
+def _averaged(
+    array: Shaped[np.ndarray, "x y z"], sigma: Float[np.ndarray, " 3"], blurred: Box
+) -> Float32[np.ndarray, "x y z"]:
+    """Return the Gaussian average of values that reach no further than a box."""
+    from scipy.ndimage import gaussian_filter
+
+    values = array.astype(np.float32)
+    if sigma.any():
+        values[blurred] = gaussian_filter(values[blurred], sigma, truncate=TRUNCATE)
+    return values
 
 
 def on_grid(volume: Volume, grid: Volume) -> Volume:

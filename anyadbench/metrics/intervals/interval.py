@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from anyadbench.metrics.intervals.scales import (
     LOGIT,
@@ -239,6 +238,8 @@ def ends(
         rule: That of the metric.
         scale: Scale on which the interval is made.
     """
+    from scipy import stats  # importing it takes most of a second, and prediction imports this module
+
     mean, left_out, count = point.mean(axis=0), jack.mean(axis=0), jack.shape[-1]
     shares = influences(mean, left_out, scale)
     subject, added = variance(shares), seed_variance(point, jack, scale, interaction=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +19,7 @@ from anyadbench.predict.prepare.extract import find_brain, outline_brain
 from anyadbench.predict.prepare.flip import fit_and_mirrored
 from anyadbench.predict.prepare.prepared import OwnGrid, Prepared, Step, unchanged
 from anyadbench.predict.prepare.quality import Fit, fit_of
-from anyadbench.predict.prepare.register import find_rigid
+from anyadbench.predict.prepare.register import default_threads, find_rigid
 from anyadbench.predict.prepare.views import detail_of, view_of
 from anyadbench.sequences import SHORT
 
@@ -47,7 +49,7 @@ def prepare_inputs(
         inputs: The scans as read; the first one defines the world into which the others are moved.
         plan: Which steps to take.
         device: Where the networks of brain extraction run.
-        threads: CPU threads of registration and bias-field correction.
+        threads: CPU threads of registration and bias-field correction; with several, scans are registered at once.
         said: Called with the name of each step before it starts.
 
     Raises:
@@ -55,14 +57,15 @@ def prepare_inputs(
     """
     if plan.idle and len(inputs) == 1:
         return unchanged(inputs, plan)
+    began = time.monotonic()
     work = _Work(inputs, plan, device, threads, said)
     work.look()
     work.register()
     if plan.idle:
-        return unchanged(inputs, plan, tuple(work.steps))
+        return replace(unchanged(inputs, plan, tuple(work.steps)), seconds=time.monotonic() - began)
     work.strip()
     work.correct()
-    return work.result()
+    return replace(work.result(), seconds=time.monotonic() - began)
 
 
 @dataclass
@@ -81,6 +84,7 @@ class _Work:
     moves: dict[str, Float[np.ndarray, "4 4"]] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     kept: list[Detail | None] = field(default_factory=list)
+    lock: Lock = field(default_factory=Lock)
 
     @property
     def first(self) -> Input:
@@ -93,7 +97,8 @@ class _Work:
     @contextmanager
     def step(self, name: str, sequence: str) -> Iterator[_Note]:
         """Time a step and record what its body notes."""
-        self.said(f"{name} {SHORT[sequence]}")
+        with self.lock:
+            self.said(f"{name} {SHORT[sequence]}")
         began, note = time.monotonic(), _Note()
         yield note
         seconds = round(time.monotonic() - began, 2)
@@ -117,30 +122,43 @@ class _Work:
                 self.views[name] = view_of(volume, self.masks[name])
 
     def register(self) -> None:
-        """Measure how well each scan fits the first, and move those that should be."""
-        for item in self.inputs[1:]:
-            with self.step("check", item.sequence) as note:
-                fit = _fit(self.first, item, self.views)
-                note.figures, note.text = fit.figures, f"{SHORT[item.sequence]} was compared as given"
-                moving = self._moves(item, fit)
-                if not moving:
-                    note.warning = fit.warning(item.sequence, self.first.sequence, False)
-            if moving:
-                self._lay(item)
-            if not self.plan.idle:
-                self._mirror(item)
+        """Measure how well each scan fits the first, and move those that should be.
+
+        A registration hardly gains from a second thread, so several run at once.
+        """
+        others, begun = self.inputs[1:], len(self.steps)
+        if not others:
+            return
+        at_once = min(max(self.threads, 1), len(others))
+        share = max(1, self.threads // at_once)
+        with nullcontext() if self.plan.idle else default_threads(share), ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(lambda item: self._align(item, share), others))
+        order = [item.sequence for item in others]
+        self.steps[begun:] = sorted(self.steps[begun:], key=lambda step: order.index(step.sequence))
+
+    def _align(self, item: Input, threads: int) -> None:
+        with self.step("check", item.sequence) as note:
+            fit = _fit(self.first, item, self.views)
+            note.figures, note.text = fit.figures, f"{SHORT[item.sequence]} was compared as given"
+            moving = self._moves(item, fit)
+            if not moving:
+                note.warning = fit.warning(item.sequence, self.first.sequence, False)
+        if moving:
+            self._lay(item, threads)
+        if not self.plan.idle:
+            self._mirror(item, threads)
 
     def _moves(self, item: Input, fit: Fit) -> bool:
         if "register" in self.plan.steps:
             return True
         return self.plan.auto and (fit.poor or not same_grid(grid_of(item.volume), grid_of(self.first.volume)))
 
-    def _lay(self, item: Input) -> None:
+    def _lay(self, item: Input, threads: int) -> None:
         name = item.sequence
         with self.step("register", name) as note:
             fixed, moving = self.views[self.first.sequence], self.views[name]
             details = self._detail(self.first), self._detail(item)
-            self.moves[name] = find_rigid(fixed, moving, self.threads, details=details)
+            self.moves[name] = find_rigid(fixed, moving, threads, details=details)
             fit = fit_of(fixed, moving.moved(self.moves[name]))
             if fit.apart:
                 raise UserError(
@@ -159,16 +177,17 @@ class _Work:
         """Return a scan at small voxels; that of the first scan is kept for the others."""
         if item is not self.first:
             return detail_of(item.volume, self.masks[item.sequence])
-        if not self.kept:
-            self.kept.append(detail_of(item.volume, self.masks[item.sequence]))
+        with self.lock:
+            if not self.kept:
+                self.kept.append(detail_of(item.volume, self.masks[item.sequence]))
         return self.kept[0]
 
-    def _mirror(self, item: Input) -> None:
+    def _mirror(self, item: Input, threads: int) -> None:
         """Compare the scan with its own mirror image: a flipped one fits better that way."""
         name = item.sequence
         with self.step("check left and right", name) as note:
             fixed, moved = self.views[self.first.sequence], self.views[name].moved(self.moves[name])
-            fit = fit_and_mirrored(fixed, moved, self.threads)
+            fit = fit_and_mirrored(fixed, moved, threads)
             note.figures = {"as_given": round(fit.nmi, 4), "mirrored": round(fit.mirrored, 4)}
             note.text = f"{SHORT[name]} was compared with its mirror image"
             if fit.mirrored > fit.nmi:

@@ -27,7 +27,7 @@ class Step:
         name: ``find brain``, ``check``, ``register``, ``check left and right``, ``strip`` or ``bias``.
         sequence: The scan that it worked on.
         text: What was done, as a sentence.
-        seconds: Wall time.
+        seconds: Wall time; steps of several scans may overlap.
         figures: What was measured.
         warning: What the reader should distrust, as a sentence; empty if nothing.
     """
@@ -80,6 +80,7 @@ class Prepared:
         own: Every input's own grid.
         steps: What was done and measured, in order.
         plan: What was asked for.
+        seconds: Wall time of all steps.
     """
 
     inputs: list[Input]
@@ -87,6 +88,7 @@ class Prepared:
     own: Mapping[str, OwnGrid]
     steps: tuple[Step, ...]
     plan: Plan
+    seconds: float = 0.0
 
     @property
     def warnings(self) -> list[str]:

@@ -6,6 +6,8 @@ coordinates and from the two brains laid on each other in 125 directions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,26 @@ def load_itk(what: str) -> Any:
     return itk
 
 
+@contextmanager
+def default_threads(threads: int) -> Iterator[None]:
+    """Let the filters that SimpleITK starts by itself have as many threads as those of this module.
+
+    On their own they take every core: a registration then costs a quarter more, and its last digits change from run to
+    run. The setting is the whole process's, so it is changed around all registrations and not in each.
+    """
+    try:
+        itk: Any = import_module("SimpleITK")
+    except ImportError:  # whoever needs it raises the error
+        yield
+        return
+    before = itk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    itk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    try:
+        yield
+    finally:
+        itk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
 def find_rigid(
     fixed: View,
     moving: View,
@@ -63,7 +85,7 @@ def find_rigid(
     Args:
         fixed: The reference.
         moving: What is laid on it.
-        threads: CPU threads; with more than one, the last digits may differ between runs.
+        threads: CPU threads; the last digits may differ between runs, except with one within ``default_threads(1)``.
         fine: Whether to end at the voxels of the views and not at twice their size, which is faster.
         details: Both scans at smaller voxels, on which the move is refined; nothing is refined if one is missing.
 

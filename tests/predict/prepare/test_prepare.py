@@ -6,6 +6,7 @@ import gzip
 import json
 import sys
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import nibabel
@@ -17,8 +18,12 @@ from scipy.spatial.transform import Rotation
 import anyadbench
 from anyadbench.cli import main
 from anyadbench.errors import UserError
+from anyadbench.predict.inputs import read_inputs
 from anyadbench.predict.prepare import pipeline
+from anyadbench.predict.prepare.pipeline import prepare_inputs
 from anyadbench.predict.prepare.plan import parse_plan
+from anyadbench.predict.prepare.quality import fit_of
+from anyadbench.predict.prepare.views import View
 
 pytest.importorskip("SimpleITK", reason="needs the extra prepare (SimpleITK)")
 
@@ -74,6 +79,41 @@ def test_a_moved_scan_is_noticed_and_with_auto_laid_back(predictor: Any, scans: 
     scores = json.loads((tmp_path / "prediction.json").read_text())
     assert [step["name"] for step in scores["prepared"]] == names
     assert scores["prepared"][1]["figures"]["turned_degrees"] == pytest.approx(8, abs=2)
+
+
+def test_scans_are_registered_at_once_and_reported_in_order(
+    tiny_phantom: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_phantom / "HGG" / "Phantom_001_1"
+    images = {name: nibabel.load(folder / f"Phantom_001_1_{name}.nii.gz") for name in ("flair", "t1", "t2")}
+    moved, truth = move(images["t1"])
+    inputs = read_inputs({"flair": images["flair"], "t1": moved, "t2": move(images["t2"])[0]}, None)
+    said, both = list[str](), Barrier(2)
+    process: Any = pytest.importorskip("SimpleITK").ProcessObject
+    own = process.GetGlobalDefaultNumberOfThreads()
+
+    def find(fixed: View, moving: View, threads: int, **options: Any) -> np.ndarray:
+        both.wait(60)  # fails unless two are here at once
+        assert threads == process.GetGlobalDefaultNumberOfThreads() == 1
+        return np.linalg.inv(truth)
+
+    monkeypatch.setattr(pipeline, "find_rigid", find)
+    monkeypatch.setattr(pipeline, "fit_and_mirrored", lambda fixed, moved, threads: fit_of(fixed, moved))
+    found = prepare_inputs(inputs, parse_plan("auto"), threads=2, said=said.append)
+    each = ["check", "register", "check left and right"]
+    wanted = [(scan, name) for scan in ("t1", "t2") for name in each]
+    assert [(step.sequence, step.name) for step in found.steps] == [*wanted, ("flair", "strip")]
+    assert sorted(said) == sorted(f"{name} {scan}" for scan in ("T1", "T2") for name in each)
+    assert found.seconds >= max(step.seconds for step in found.steps) - 0.01
+    np.testing.assert_allclose(found.transforms["t2"] @ truth, np.eye(4), atol=1e-9)
+
+    def apart(*views: Any, **options: Any) -> np.ndarray:
+        raise UserError("No position was found.")
+
+    monkeypatch.setattr(pipeline, "find_rigid", apart)
+    with pytest.raises(UserError, match="No position was found"):
+        prepare_inputs(inputs, parse_plan("auto"), threads=2)
+    assert process.GetGlobalDefaultNumberOfThreads() == own
 
 
 @pytest.mark.slow
