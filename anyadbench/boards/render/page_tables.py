@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,14 @@ class Card:
     label: str
     value: str
     note: str = ""
+
+
+_THRESHOLDS = {
+    "subjects": "thresholds from other subjects",
+    "slice block": "thresholds from slices of the same subjects",
+    "none": "no thresholds",
+}
+"""Where validation normals come from, as a selection records it."""
 
 
 def kinds(board: Board) -> list[tuple[str, list[Variant]]]:
@@ -53,9 +61,8 @@ def facts(board: Board) -> list[tuple[str, str]]:
     info = board.protocol
     train = [cell.result.train for variant in board.variants for cell in variant.cells if cell.result is not None]
     values = {name: list(dict.fromkeys(one[name] for one in train if name in one)) for one in train for name in one}
-    # Methods share the slices but differ in their steps.
     trained = [
-        f"{name}: {', '.join(map(str, found)) if len(found) < 4 else 'differ by method'}"
+        _trained(name, found)
         for name, found in values.items()
         if name not in ("parameters", "seen_slices")  # they are in the table of costs
     ]
@@ -75,6 +82,16 @@ def facts(board: Board) -> list[tuple[str, str]]:
         ("Protocol hash", clean(info.hash, 16)),
         ("Metrics version", board.metric_version),
     ]
+
+
+def _trained(name: str, found: Sequence[object]) -> str:
+    """Return a fact on training as a phrase; methods share the slices but differ in their steps."""
+    if name == "validation" and all(one in _THRESHOLDS for one in found):
+        return " or ".join(_THRESHOLDS[str(one)] for one in found)
+    if len(found) > 3:
+        return f"{name} differ by method"
+    listed = ", ".join(map(str, found))
+    return f"{listed} {name}" if name in ("subjects", "slices", "steps") else f"{name.replace('_', ' ')}: {listed}"
 
 
 def cards(board: Board) -> list[Card]:

@@ -23,7 +23,7 @@ from anyadbench.boards.render.cell_details import read_curves, read_manifest, th
 from anyadbench.boards.render.csvfile import leaderboard_csv
 from anyadbench.boards.render.heat_colours import contrast, shade
 from anyadbench.boards.render.html import board_html
-from anyadbench.boards.render.page_tables import cards
+from anyadbench.boards.render.page_tables import cards, facts
 from anyadbench.boards.render.svg import nice_ticks
 from anyadbench.results.kept_maps import KeptMaps, read_maps
 
@@ -422,3 +422,23 @@ def test_several_test_sets_can_be_chosen(tmp_path: Path) -> None:
     assert any(select.get("id") == "pick-test" for select in page.all("select"))
     shown = [block for block in page.all("div") if "data-block-metric" in block and "hidden" not in block]
     assert {block["data-block-test"] for block in shown} == {"mu"}
+
+
+def test_what_methods_were_trained_on_is_said_in_phrases(tmp_path: Path) -> None:
+    board = load_boards(write_runs(tmp_path / "runs"))[0]
+    assert dict(facts(board))["Trained on"] == "16 subjects; 128 slices"
+
+    def trained(*steps: int, **more: str) -> str:
+        (cell, *_), result = board.variants[0].cells, board.variants[0].cells[0].result
+        assert result is not None
+        cells = tuple(
+            replace(cell, result=result.model_copy(update={"train": {"slices": 386, "steps": count} | more}))
+            for count in steps
+        )
+        return dict(facts(replace(board, variants=(replace(board.variants[0], cells=cells),))))["Trained on"]
+
+    assert trained(9, 9, validation="subjects") == "386 slices; 9 steps; thresholds from other subjects"
+    assert trained(1, 2, 3, 4) == "386 slices; steps differ by method"
+    assert trained(0, source="published checkpoint, not trained") == (
+        "386 slices; 0 steps; source: published checkpoint, not trained"
+    )
