@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from anyadbench.boards.aggregate.recompute import Statistics, read_statistics
 from anyadbench.boards.verify.claims import check_claims
+from anyadbench.boards.verify.condense import GROUPED
 from anyadbench.boards.verify.counts import check_counts
 from anyadbench.boards.verify.findings import CellReport, at, compare
 from anyadbench.boards.verify.heights import check_heights
 from anyadbench.boards.verify.labels import check_labels
-from anyadbench.boards.verify.replicates import GROUPED, check_replicates
+from anyadbench.boards.verify.replicates import check_replicates
 from anyadbench.boards.verify.twins import fingerprints
 from anyadbench.boards.verify.whole_scans import check_whole_scans, take_close_sites
 from anyadbench.errors import UserError

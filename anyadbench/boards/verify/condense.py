@@ -10,7 +10,7 @@ import numpy as np
 
 from anyadbench.metrics.core.cohort import Cohort
 from anyadbench.metrics.core.curves import FIELD, Curve
-from anyadbench.metrics.intervals.jackknife import pixels_left_out
+from anyadbench.metrics.intervals.jackknife import pixels_drawn, pixels_left_out
 from anyadbench.metrics.rows.brain_pixels import Ranked, same_lesions
 from anyadbench.metrics.rows.grouped import (
     COVERAGE_UNIT,
@@ -24,7 +24,7 @@ from anyadbench.metrics.rows.grouped_storage import WEIGHT_BITS
 from anyadbench.metrics.rows.row_pixels import RowPixels
 
 if TYPE_CHECKING:
-    from jaxtyping import Float64, Int64
+    from jaxtyping import Bool, Float64, Int64
 
     from anyadbench.metrics.core.ranking import Steps
 
@@ -35,6 +35,9 @@ LEAST_GROUPS, MOST_GROUPS = 64, 1024
 
 NEAR = 2e-3
 """How far metrics without a subject, by the published counts, may be from those of the run."""
+
+GROUPED = 5e-3
+"""How far metrics on the subjects with every sequence may be."""
 
 WIDTH = 2e-5
 """Groups are split until the ends of every metric are this close, or until a row has `MOST_STEPS`."""
@@ -47,20 +50,28 @@ BRAIN_WIDTH = 2e-4
 """The same for metrics inside the brain."""
 
 
-def condense(rows: Sequence[RowPixels], scale: float = 1.0) -> list[RowPixels]:
+def condense(
+    rows: Sequence[RowPixels], scale: float = 1.0, common: Sequence[Sequence[str]] | None = None
+) -> list[RowPixels]:
     """Return the rows of a cell with grouped steps and fewer groups of subjects' counts; grouped rows stay as they are.
 
     Every value is that of the given rows: `GroupedSteps.compute` returns it, and its ends contain it. So are the values
-    without each subject, which the subjects' counts give to within `NEAR`.
+    without each subject, which the subjects' counts give to within `NEAR`, and those on the common subjects to within
+    `GROUPED`.
 
     Args:
         rows: The rows.
         scale: Factor on the numbers of groups, for cells with so many rows that they would take too much space. Ends
             that grow with the square of the groups' size may then be wider.
+        common: For each row, the subjects that have every sequence; by default all of the row's.
     """
     counts = sum(len(row.subjects) for row in rows)
     groups = int(np.clip(scale * COUNTS // max(counts, 1), LEAST_GROUPS, MOST_GROUPS))
-    return [row if isinstance(row.steps, GroupedSteps) else _condensed(row, groups, scale) for row in rows]
+    shared = [row.subjects for row in rows] if common is None else common
+    return [
+        row if isinstance(row.steps, GroupedSteps) else _condensed(row, groups, scale, names)
+        for row, names in zip(rows, shared, strict=True)
+    ]
 
 
 def left_out(ranked: Ranked, cohort: Cohort) -> Float64[np.ndarray, "s m"]:
@@ -68,19 +79,23 @@ def left_out(ranked: Ranked, cohort: Cohort) -> Float64[np.ndarray, "s m"]:
     return pixels_left_out(cohort, ranked.steps.compute(), ranked.steps.region)
 
 
-def _condensed(row: RowPixels, groups: int, scale: float) -> RowPixels:
+def _condensed(row: RowPixels, groups: int, scale: float, common: Sequence[str]) -> RowPixels:
+    among = np.isin(row.subjects, common)
     flagged = 0 if row.decision is None else row.decision.tp
     if row.brain is None:
-        (field,), brain = _grouped([row.field], groups, scale, flagged), None
+        (field,), brain = _grouped([row.field], groups, scale, flagged, among), None
     elif same_lesions(row.field, row.brain):
         # The same groups serve both, and only the normal pixels outside the brain have to be stored.
-        field, brain = _grouped([row.field, row.brain], groups, scale, flagged)
+        field, brain = _grouped([row.field, row.brain], groups, scale, flagged, among)
     else:
-        (field,), (brain,) = _grouped([row.field], groups, scale, 0), _grouped([row.brain], groups, scale, flagged)
+        (field,) = _grouped([row.field], groups, scale, 0, among)
+        (brain,) = _grouped([row.brain], groups, scale, flagged, among)
     return replace(row, steps=field.steps, owners=field.owners, cohort=field.cohort, brain=brain)
 
 
-def _grouped(ranked: Sequence[Ranked], groups: int, scale: float, flagged: int) -> list[Ranked]:
+def _grouped(
+    ranked: Sequence[Ranked], groups: int, scale: float, flagged: int, among: Bool[np.ndarray, " s"]
+) -> list[Ranked]:
     """Return rankings of the same lesion pixels by the same groups.
 
     Args:
@@ -88,14 +103,16 @@ def _grouped(ranked: Sequence[Ranked], groups: int, scale: float, flagged: int) 
         groups: Groups of the subjects' counts to begin with.
         scale: Factor on the number of groups of the pooled ranking.
         flagged: Lesion pixels above the threshold, after which a group must end.
+        among: Which subjects have every sequence.
     """
     wanted, count = [left_out(one, one.cohort) for one in ranked], ranked[0].cohort.tied.shape[1]
+    shared = [_on_common(one, one.cohort, among) for one in ranked]
     while True:
         ends = _kept(ranked, groups) if count > groups else np.arange(count)
         cohorts = [_joined(one.cohort, ends) for one in ranked]
         found = [left_out(one, cohort) for one, cohort in zip(ranked, cohorts, strict=True)]
-        apart = [np.abs(ours - exact) for ours, exact in zip(found, wanted, strict=True)]
-        if groups >= count or not any((each > 0.9 * NEAR).any() for each in apart):
+        fewer = [_on_common(one, cohort, among) for one, cohort in zip(ranked, cohorts, strict=True)]
+        if groups >= count or (_close(found, wanted, NEAR) and _close(fewer, shared, GROUPED)):
             break
         groups *= 2
     cohorts = [replace(cohort, left_out=exact) for cohort, exact in zip(cohorts, wanted, strict=True)]
@@ -111,6 +128,21 @@ def _grouped(ranked: Sequence[Ranked], groups: int, scale: float, flagged: int) 
         ends = _refined(prefixes, np.unique(np.concatenate([held, np.array(needed, dtype=np.int64)])), scale)
     nobody = np.empty(0, dtype=np.int64)
     return [Ranked(prefix.grouped(ends), nobody, cohort) for prefix, cohort in zip(prefixes, cohorts, strict=True)]
+
+
+def _on_common(ranked: Ranked, cohort: Cohort, among: Bool[np.ndarray, " s"]) -> Float64[np.ndarray, "k m"]:
+    """Return the pixel metrics on the common subjects, and without each of them; nothing where all are common."""
+    chosen = np.flatnonzero(among)
+    draws = among - np.concatenate([np.zeros((1, len(among))), np.eye(len(among))[chosen]])
+    draws = draws[:0] if among.all() else draws
+    return pixels_drawn(cohort, ranked.steps.compute(), ranked.steps.region, draws)
+
+
+def _close(
+    ours: Sequence[Float64[np.ndarray, "k m"]], exact: Sequence[Float64[np.ndarray, "k m"]], limit: float
+) -> bool:
+    """Return whether no value differs by more than nine tenths of a limit; NaN differs from nothing."""
+    return not any((np.abs(one - other) > 0.9 * limit).any() for one, other in zip(ours, exact, strict=True))
 
 
 @dataclass(frozen=True)

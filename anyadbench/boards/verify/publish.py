@@ -19,7 +19,7 @@ from anyadbench.metrics.rows.grouped import GroupedSteps
 from anyadbench.metrics.rows.replicates import to_arrays as replicate_arrays
 from anyadbench.metrics.rows.row_pixels import RowPixels, to_grouped_arrays
 from anyadbench.results.arrays import save_arrays
-from anyadbench.results.cellfiles import HASHED, NEEDED, SLICE_TABLES, WHOLE_SCANS
+from anyadbench.results.cellfiles import HASHED, NEEDED, SLICE_TABLES, WHOLE_SCANS, RowKey
 from anyadbench.results.read import load_result, read_cells, read_json
 from anyadbench.results.slice_arrays import save_slices
 from anyadbench.sequences import format_subset
@@ -83,7 +83,10 @@ def _copy(cell: Path, target: Path, maps: bool) -> Path:
         if (copy / "scores/pixels.npz").stat().st_size > EXACT_BYTES:
             replicates = {place: replace(row, common=row.common.rounded()) for place, row in replicates.items()}
         save_arrays(copy / "scores/jackknife.npz", replicate_arrays(replicates))
-        changed = ["scores/jackknife.npz", *_shorten(copy)]
+        changed = [
+            "scores/jackknife.npz",
+            *_shorten(copy, {place: row.common.subjects for place, row in replicates.items()}),
+        ]
         for name in changed:
             result["files"].pop(name, None)
             if (copy / name).is_file():
@@ -116,8 +119,13 @@ def _renewed(cell: Path, data: dict[str, Any]) -> dict[str, Any]:
     return dict(json.loads(result.model_copy(update={"rows": rows}).model_dump_json()))
 
 
-def _shorten(copy: Path) -> list[str]:
-    """Bring the files of a copied cell into their short form, and return the names of those that changed."""
+def _shorten(copy: Path, common: Mapping[RowKey, Sequence[str]]) -> list[str]:
+    """Bring the files of a copied cell into their short form, and return the names of those that changed.
+
+    Args:
+        copy: The cell.
+        common: The subjects with every sequence, by row.
+    """
     changed = ["manifest.json"]
     statistics = read_statistics(copy)
     manifest = read_json(copy, "manifest.json")
@@ -131,12 +139,15 @@ def _shorten(copy: Path) -> list[str]:
     rows = list(statistics.pixels.values())
     long = (copy / "scores/pixels.npz").stat().st_size > EXACT_BYTES
     if long and any(not isinstance(row.steps, GroupedSteps) for row in rows):
-        _group_pixels(copy, rows, statistics.subjects)
+        shared = [common.get(place, row.subjects) for place, row in statistics.pixels.items()]
+        _group_pixels(copy, rows, shared, statistics.subjects)
         changed.append("scores/pixels.npz")
     return changed
 
 
-def _group_pixels(copy: Path, rows: Sequence[RowPixels], subjects: Mapping[str, Sequence[str]]) -> None:
+def _group_pixels(
+    copy: Path, rows: Sequence[RowPixels], common: Sequence[Sequence[str]], subjects: Mapping[str, Sequence[str]]
+) -> None:
     """Write pixel statistics by groups, as fine as the size of a published cell allows."""
     path = copy / "scores/pixels.npz"
     others = [one for one in copy.rglob("*") if one.is_file() and one.name not in (path.name, Path(_MAPS).name)]
@@ -144,7 +155,7 @@ def _group_pixels(copy: Path, rows: Sequence[RowPixels], subjects: Mapping[str, 
     for scale in SCALES:
         if scale > fits and scale != SCALES[-1]:
             continue
-        save_arrays(path, to_grouped_arrays(condense(rows, scale), subjects))
+        save_arrays(path, to_grouped_arrays(condense(rows, scale, common), subjects))
         if path.stat().st_size <= room:
             return
         fits = scale * max(room, 0) / path.stat().st_size

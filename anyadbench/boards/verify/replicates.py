@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anyadbench.boards.aggregate.recompute import Statistics, read_replicates
+from anyadbench.boards.verify.condense import GROUPED
 from anyadbench.boards.verify.findings import RESAMPLED, CellReport
 from anyadbench.errors import UserError
 from anyadbench.metrics.core.curves import FIELD, INSIDE
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from anyadbench.metrics.rows.replicates import RowReplicates
 
 _NAME = "scores/jackknife.npz"
-
-GROUPED = 5e-3
-"""How far a published row's values on fewer subjects may lie from those of its groups of steps."""
 
 _ROUNDED = 1e-7
 """How far those of image metrics may: published cells store them as float32."""

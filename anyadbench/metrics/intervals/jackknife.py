@@ -130,8 +130,14 @@ def jackknife_values(
 
 def pixels_left_out(cohort: Cohort, points: Mapping[str, float], region: Region) -> Float64[np.ndarray, "n m"]:
     """Return the pixel metrics of a region without each subject, moved as in `jackknife_values`."""
-    draws = np.concatenate([np.ones((1, len(cohort))), 1.0 - np.eye(len(cohort))])
-    found = resample_pixels(cohort, region, draws)
+    return pixels_drawn(cohort, points, region, 1.0 - np.eye(len(cohort)))
+
+
+def pixels_drawn(
+    cohort: Cohort, points: Mapping[str, float], region: Region, draws: Float64[np.ndarray, "r n"]
+) -> Float64[np.ndarray, "r m"]:
+    """Return the pixel metrics of a region for each row of weights of the subjects, moved as in `jackknife_values`."""
+    found = resample_pixels(cohort, region, np.concatenate([np.ones((1, len(cohort))), draws]))
     values = np.stack([found[name] for name in region.names], axis=1)
     point = np.array([points[name] for name in region.names], dtype=np.float64)
     return np.asarray(np.clip(values[1:] + (point - values[0]), 0.0, 1.0))

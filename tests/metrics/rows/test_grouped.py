@@ -17,6 +17,7 @@ from anyadbench.errors import UserError
 from anyadbench.metrics import PixelState, PixelStats
 from anyadbench.metrics.core.curves import FIELD
 from anyadbench.metrics.core.thresholds import quantile_of_state
+from anyadbench.metrics.intervals.jackknife import pixels_drawn
 from anyadbench.metrics.rows.grouped import GroupedSteps
 from anyadbench.metrics.rows.row_numbers import row_numbers
 from anyadbench.metrics.rows.row_pixels import (
@@ -153,6 +154,29 @@ def test_the_brain_is_published_beside_the_field(kind: type[Any], cut: bool, tmp
     changed = {**again.brain.steps.values, "brain_aupro_05": again.brain.steps.values["brain_aupro_05"] + 0.01}
     with pytest.raises(UserError, match="brain_aupro_05 is .*, but the pixel statistics allow"):
         replace(again.brain.steps, values=changed).check()
+
+
+@pytest.mark.usefixtures("coarse")
+@pytest.mark.parametrize("brains", [False, True])
+def test_groups_are_fine_enough_for_the_subjects_with_every_sequence(
+    brains: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(condensing, "GROUPED", 1e-3)
+    maps, masks = blobs(1, grid=96)
+    inside = masks | (np.arange(96) < 60)
+    row, among = row_of(maps, masks, brains=inside if brains else None), ["s1", "s4"]
+
+    def apart(found: RowPixels) -> float:
+        assert row.brain is not None and found.brain is not None
+        draws = np.isin(row.subjects, among)[None].astype(float)
+        pairs = [(row.field, found.field), (row.brain, found.brain)] if brains else [(row.field, found.field)]
+        values = [
+            [pixels_drawn(one.cohort, one.steps.compute(), one.steps.region, draws) for one in pair] for pair in pairs
+        ]
+        return max(float(np.nanmax(np.abs(exact - close))) for exact, close in values)
+
+    assert apart(condensed(row)) > condensing.GROUPED
+    assert apart(condense([row], common=[among])[0]) <= 0.9 * condensing.GROUPED
 
 
 def test_a_smaller_scale_takes_less_space(tmp_path: Path) -> None:
