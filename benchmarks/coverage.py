@@ -9,6 +9,7 @@ coverage over the settings only.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -111,17 +112,33 @@ def fixed_block(rng: np.random.Generator, setting: Setting, n: int, trials: int,
         found.setdefault(("subset", metric, "jackknife"), []).append(held)
 
 
+def drawn_table(
+    title: str, names: Sequence[str], settings: Sequence[str], found: Sequence[Mapping[str, tuple[float, float]]]
+) -> None:
+    """Print the coverage by setting, and the share of cohorts without an interval."""
+    print(f"\n{title}: coverage (share of cohorts without an interval)\n")
+    print("| number | " + " | ".join(settings) + " |")
+    print("|---" * (len(settings) + 1) + "|")
+    for name in names:
+        cells = [f"{values[name][0]:.3f} ({values[name][1]:.2f})" for values in found]
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
 def scans_table(n: int, simulations: int) -> None:
-    """Print the coverage for the numbers of whole scans, by setting, and the share of cohorts without an interval."""
+    """Print the coverage for the numbers of whole scans."""
     from simulated_scans import SCAN_METRICS, SCAN_SETTINGS, scan_coverage
 
     found = [scan_coverage(setting, n, simulations) for setting in SCAN_SETTINGS]
-    print(f"\nN = {n}, whole scans, {simulations} simulations each: coverage (share of cohorts without an interval)\n")
-    print("| number | " + " | ".join(setting.name for setting in SCAN_SETTINGS) + " |")
-    print("|---" * (len(SCAN_SETTINGS) + 1) + "|")
-    for name in SCAN_METRICS:
-        cells = [f"{values[name][0]:.3f} ({values[name][1]:.2f})" for values in found]
-        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+    title = f"N = {n}, whole scans, {simulations} simulations each"
+    drawn_table(title, SCAN_METRICS, [setting.name for setting in SCAN_SETTINGS], found)
+
+
+def boxes_table(n: int, simulations: int) -> None:
+    """Print the coverage for the numbers of boxes."""
+    from simulated_boxes import BOX_SETTINGS, NAMES, box_coverage
+
+    found = [box_coverage(setting, n, simulations) for setting in BOX_SETTINGS]
+    drawn_table(f"N = {n}, boxes, {simulations} simulations each", NAMES, [one.name for one in BOX_SETTINGS], found)
 
 
 def seeds_block(rng: np.random.Generator, setting: Setting, n: int, trials: int, true: Truths, found: Found) -> None:
@@ -178,12 +195,13 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="only the range over the settings")
     parser.add_argument("--fixed", action="store_true", help="one fixed subset only, without percentiles")
     parser.add_argument("--scans", action="store_true", help="the numbers of whole scans")
+    parser.add_argument("--boxes", action="store_true", help="the numbers of boxes")
     arguments = parser.parse_args()
     kinds = KINDS[:1] if arguments.fixed else KINDS
     head = f"| {' | '.join(COLUMNS[: len(kinds)])} |"
     for n in arguments.subjects:
-        if arguments.scans:
-            scans_table(n, arguments.simulations)
+        if arguments.scans or arguments.boxes:
+            (scans_table if arguments.scans else boxes_table)(n, arguments.simulations)
             continue
         rows: dict[tuple[str, str, str], list[float]] = {}
         for setting in (*SETTINGS, *FURTHER):

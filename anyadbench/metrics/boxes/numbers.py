@@ -18,7 +18,7 @@ import numpy as np
 from anyadbench.metrics.boxes.detections import Detection, box_overlap, detections_above, peak_inside
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Float64
+    from jaxtyping import Bool, Float, Float64, Int64
 
 LIMITS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """Overlaps over which ``ap`` is averaged, as in COCO."""
@@ -63,74 +63,82 @@ def box_metrics(images: Sequence[BoxImage], froc_overlap: float = 0.3) -> dict[s
         ``froc``: mean sensitivity at ``ALARMS``; ``sensitivity``, ``alarms_per_image``: of all detections together.
         NaN where there is no box.
     """
-    return numbers_of([counted(image, froc_overlap) for image in images])
-
-
-@dataclass(frozen=True, eq=False)
-class Counted:
-    """What one image adds to every number, matched once: images do not share boxes, so that any set of them can be
-    counted from these.
-
-    Attributes:
-        boxes: Number of its boxes.
-        hit: Whether its map's highest pixel lies in a box.
-        reaches: Whether a detection overlaps a box by at least .5.
-        matches: Scores of its detections, and which of them find a box, by the overlap that it takes.
-        froc: The same at the overlap of FROC.
-    """
-
-    boxes: int
-    hit: bool
-    reaches: bool
-    matches: Mapping[float, Matches]
-    froc: Matches
+    return pooled(images, froc_overlap).numbers()
 
 
 Matches = tuple["Float64[np.ndarray, ' d']", "Bool[np.ndarray, ' d']"]
+"""Scores of detections, the highest first, and which of them find a box."""
 
 
-def counted(image: BoxImage, froc_overlap: float = 0.3) -> Counted:
-    """Match the detections of one image at every overlap."""
-    matches = {limit: matched([image], limit) for limit in dict.fromkeys((0.3, *LIMITS, froc_overlap))}
-    reaches = _reaches(image, 0.5)
-    return Counted(len(image.boxes), image.hit, reaches, matches, matches[froc_overlap])
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """Images whose detections are matched once: images do not share boxes, so the numbers of a part of them follow.
+
+    Attributes:
+        boxes: Number of boxes of each image.
+        hits: Whether its map's highest pixel lies in a box.
+        reaches: Whether a detection overlaps a box by at least .5.
+        matches: By the overlap that finding a box takes, the matches of all images together.
+        owners: By the same, the image of each detection.
+        froc_overlap: That of FROC.
+    """
+
+    boxes: Int64[np.ndarray, " n"]
+    hits: Bool[np.ndarray, " n"]
+    reaches: Bool[np.ndarray, " n"]
+    matches: Mapping[float, Matches]
+    owners: Mapping[float, Int64[np.ndarray, " d"]]
+    froc_overlap: float
+
+    def numbers(self, kept: Bool[np.ndarray, " n"] | None = None) -> dict[str, float]:
+        """Return every number of the images that are kept, as `box_metrics` does; by default of all."""
+        chosen = np.ones(len(self.boxes), bool) if kept is None else kept
+        count, total = int(chosen.sum()), int(self.boxes[chosen].sum())
+        taken = {}
+        for limit, (scores, correct) in self.matches.items():
+            own = chosen[self.owners[limit]]
+            taken[limit] = scores[own], correct[own]
+        froc = taken[self.froc_overlap]
+        each = int((~froc[1]).sum()) / count if count else math.nan
+        if not total:
+            return {**dict.fromkeys(NAMES, math.nan), "alarms_per_image": each}
+        with_boxes = chosen & (self.boxes > 0)
+        precise = {limit: _precision(taken[limit], total) for limit in (0.3, *LIMITS)}
+        return {
+            "hit_rate": float(np.mean(self.hits[with_boxes])),
+            "acc50": float(np.mean(self.reaches[with_boxes])),
+            "ap30": precise[0.3],
+            "ap50": precise[0.5],
+            "ap": float(np.mean([precise[limit] for limit in LIMITS])),
+            "froc": float(np.mean(list(_sensitivities(froc, total, count).values()))),
+            "sensitivity": float(froc[1].sum() / total),
+            "alarms_per_image": each,
+        }
 
 
-def numbers_of(images: Sequence[Counted]) -> dict[str, float]:
-    """Return every number of a set of images, as `box_metrics` does."""
-    total = sum(image.boxes for image in images)
-    alarms = sum(int((~image.froc[1]).sum()) for image in images)
-    each = alarms / len(images) if images else math.nan
-    if not total:
-        return {**dict.fromkeys(NAMES, math.nan), "alarms_per_image": each}
-    with_boxes = [image for image in images if image.boxes]
-    precise = {
-        limit: _precision(_pooled([image.matches[limit] for image in images]), total) for limit in (0.3, *LIMITS)
-    }
-    pooled = _pooled([image.froc for image in images])
-    return {
-        "hit_rate": float(np.mean([image.hit for image in with_boxes])),
-        "acc50": float(np.mean([image.reaches for image in with_boxes])),
-        "ap30": precise[0.3],
-        "ap50": precise[0.5],
-        "ap": float(np.mean([precise[limit] for limit in LIMITS])),
-        "froc": float(np.mean(list(_sensitivities(pooled, total, len(images)).values()))),
-        "sensitivity": float(pooled[1].sum() / total),
-        "alarms_per_image": each,
-    }
+def pooled(images: Sequence[BoxImage], froc_overlap: float = 0.3) -> Pooled:
+    """Match the detections of images at every overlap."""
+    matches, owners = {}, {}
+    for limit in dict.fromkeys((0.3, *LIMITS, froc_overlap)):
+        matches[limit], owners[limit] = _pooled([_matched(image, limit) for image in images])
+    boxes = np.array([len(image.boxes) for image in images], dtype=np.int64)
+    hits = np.array([image.hit for image in images], dtype=bool)
+    reaches = np.array([_reaches(image, 0.5) for image in images], dtype=bool)
+    return Pooled(boxes, hits, reaches, matches, owners, froc_overlap)
 
 
-def _pooled(parts: Sequence[Matches]) -> Matches:
-    """Put the detections of images together, the highest score first."""
+def _pooled(parts: Sequence[Matches]) -> tuple[Matches, Int64[np.ndarray, " d"]]:
+    """Put the detections of images together, the highest score first, and return the image of each."""
     scores = np.concatenate([np.empty(0), *(scores for scores, _ in parts)])
     correct = np.concatenate([np.empty(0, bool), *(correct for _, correct in parts)])
+    owner = np.repeat(np.arange(len(parts)), [len(scores) for scores, _ in parts])
     order = np.argsort(-scores, kind="stable")
-    return scores[order], correct[order]
+    return (scores[order], correct[order]), owner[order]
 
 
 def matched(images: Sequence[BoxImage], limit: float) -> Matches:
     """Return the scores of all detections, highest first, and which of them find a box."""
-    return _pooled([_matched(image, limit) for image in images])
+    return _pooled([_matched(image, limit) for image in images])[0]
 
 
 def _matched(image: BoxImage, limit: float) -> Matches:

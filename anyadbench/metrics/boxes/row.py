@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from anyadbench.metrics.boxes.numbers import NAMES, BoxImage, counted, numbers_of
+from anyadbench.metrics.boxes.numbers import NAMES, BoxImage, pooled
 from anyadbench.metrics.intervals.interval import interval, too_few
 from anyadbench.metrics.intervals.jackknife import Replicates
 from anyadbench.metrics.intervals.plain import amount_interval
@@ -54,12 +54,9 @@ def row_boxes(
 def box_replicates(row: RowBoxes) -> Replicates:
     """Return every number of a row, and each without one subject and all its pictures."""
     names = tuple(sorted(set(row.subjects)))
-    parts = [counted(image) for image in row.images]
-    point = _values(numbers_of(parts))
-    jack = [
-        _values(numbers_of([part for part, owner in zip(parts, row.subjects, strict=True) if owner != name]))
-        for name in names
-    ]
+    images, owners = pooled(row.images), np.array(row.subjects)
+    point = _values(images.numbers())
+    jack = [_values(images.numbers(owners != name)) for name in names]
     return Replicates(names, NAMES, point[None], np.stack(jack)[None])
 
 
