@@ -90,7 +90,7 @@ def _trained(name: str, found: Sequence[object]) -> str:
         return " or ".join(_THRESHOLDS[str(one)] for one in found)
     if len(found) > 3:
         return f"{name} differ by method"
-    listed = ", ".join(map(str, found))
+    listed = " or ".join(map(str, found))
     return f"{listed} {name}" if name in ("subjects", "slices", "steps") else f"{name.replace('_', ' ')}: {listed}"
 
 

@@ -16,7 +16,7 @@ _TRAINED = ("measured", "oracle", "external")
 
 def verdicts(board: Board) -> list[str]:
     """Return the sentences that a reader needs first, most important first."""
-    return [*_normals(board), *_controls(board), *_groups(board), *_agreement(board)]
+    return [*_controls(board), *_normals(board), *_groups(board), *_agreement(board)]
 
 
 def _normals(board: Board) -> list[str]:
