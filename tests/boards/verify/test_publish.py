@@ -78,7 +78,7 @@ def test_a_short_form_that_fails_the_check_is_not_published(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "EXACT_BYTES", 0)
-    monkeypatch.setattr(publishing, "condense", lambda rows, scale: condense(rows, scale)[:-1])
+    monkeypatch.setattr(publishing, "condense", lambda rows, scale, common: condense(rows, scale, common)[:-1])
     with pytest.raises(UserError, match="cannot be published: its short form fails the check"):
         publish_cells(runs, tmp_path / "results")
     assert not list((tmp_path / "results").rglob("result.json"))
