@@ -14,7 +14,7 @@ SHARED = (
 """Files with long, independent slow tests, which are distributed one by one."""
 
 HEAVY = "_at_the_authors_size"
-"""End of the names of tests that start a process of up to ten gigabytes; no two of them run at once."""
+"""End of the names of tests that start a process of ten gigabytes or so; no two of them run at once."""
 
 
 def is_heavy(nodeid: str) -> bool:
