@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-import sys
 from pathlib import Path
 
 MUCH = 3 << 29
@@ -22,17 +21,9 @@ def give_back(much: int = MUCH) -> None:
     """Free what a test left behind and return it to the system, if the process holds more than so many bytes.
 
     A network and its optimiser or hooks refer to each other, and Python looks for such circles among old objects only
-    once these have become a quarter more. Freed blocks of up to 32 MB stay with the C library for the next ones. What
-    is left then is in the caches of torch, which keep exported and compiled networks.
+    once these have become a quarter more. Freed blocks of up to 32 MB stay with the C library for the next ones.
     """
     if resident() > much:
-        _free()
-    if resident() > much and "torch._dynamo" in sys.modules:
-        sys.modules["torch._dynamo"].reset()
-        _free()
-
-
-def _free() -> None:
-    gc.collect()
-    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)
+        gc.collect()
+        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+            libc.malloc_trim(0)
