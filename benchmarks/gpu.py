@@ -46,7 +46,7 @@ def measure(part: str, tiny: bool, work: Path) -> None:
     gpu = torch.cuda.is_available()
     sizes = TINY if tiny else Sizes()
     policy = Policy("cuda" if gpu else "cpu", "bfloat16", threads=torch.get_num_threads() if gpu else 1)
-    policy = replace(policy, deterministic=part == "resuming")
+    policy = replace(policy, deterministic=part == "resuming", blocks=gpu and part != "resuming")
     apply_policy(policy)
     device = torch.cuda.get_device_name() if gpu else "CPU"
     print(f"{part} on {device}, torch {torch.__version__}, {sizes.architecture}")

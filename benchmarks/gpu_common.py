@@ -47,7 +47,7 @@ class Sizes:
     scans: int = 0
     shape: tuple[int, int, int] = (240, 240, 155)
     slices: int = 592
-    rounds: int = 3
+    rounds: int = 2
 
 
 TINY = Sizes("vit_small_patch14_reg4_dinov2.lvd142m", 28, (2,), 16, 256, 4, (64, 64, 40), 16, 1)

@@ -20,6 +20,9 @@ from anyadbench.methods.contract import Batch
 SHARES = {16: 0.35, 64: 0.4}
 """Goal of the share of the card's peak by batch size, for a step as a graph."""
 
+WAYS = ((False, False), (True, False), (True, True))
+"""Whether steps are captured, and whether transformer blocks are compiled."""
+
 READY = 20
 """Goal in seconds from the beginning of a training to the first step at full speed."""
 
@@ -73,7 +76,7 @@ def starting(trainer: Trainer, watch: Watch) -> str:
 
 
 def steps(sizes: Sizes, policy: Policy, work: Path) -> None:
-    """Print the time of a step: plain float32, eager, and as a graph."""
+    """Print the time of a step: plain float32, and in each of ``WAYS``, of which the last is the default on a GPU."""
     limit = peak(sizes, policy)
     print(f"bfloat16 matrix product: {limit:.1f} TFLOP/s")
     for count in sizes.batches:
@@ -83,17 +86,19 @@ def steps(sizes: Sizes, policy: Policy, work: Path) -> None:
         if count == sizes.batches[0]:
             plain = plain_seconds(sizes, policy, feed)
             print(f"step, batch {count}: plain float32 {plain * 1e3:.1f} ms")
-        for graph in (False, True):
-            trainer, watch = trained(sizes, policy, feed, work / f"{count}-{graph}", graph=graph)
+        for graph, blocks in WAYS:
+            own = replace(policy, blocks=blocks and policy.device == "cuda")
+            trainer, watch = trained(sizes, own, feed, work / f"{count}-{graph}-{blocks}", graph=graph)
             took = watch.step_seconds()
+            eager = eager or took
             ratios = f", {plain / took:.1f} times plain (goal 10)" if plain else ""
-            ratios += f", {eager / took:.2f} times eager" if graph else ""
-            goal = f" (goal {SHARES[count]:.0%})" if graph and count in SHARES else ""
+            goal = f" (goal {SHARES[count]:.0%})" if blocks and count in SHARES else ""
+            losses = ", ".join(f"{name} {value:.4f}" for name, value in trainer.history[-1]["losses"].items())
             print(
-                f"step, batch {count}, graph {graph_of(trainer)}: {took * 1e3:.1f} ms{ratios}, "
-                f"{cost / took / limit:.0%} of peak{goal}, {starting(trainer, watch)}"
+                f"step, batch {count}, graph {graph_of(trainer)}, compiled {trainer.compile_state}: {took * 1e3:.1f} ms"
+                f"{ratios}, {eager / took:.2f} times eager, {cost / took / limit:.0%} of peak{goal}, "
+                f"{starting(trainer, watch)}; last losses {losses}"
             )
-            eager = took
 
 
 def resuming(sizes: Sizes, policy: Policy, work: Path) -> None:

@@ -76,7 +76,11 @@ STATUSES = ("done", "cached", "failed", "interrupted")
     show_default=True,
 )
 @click.option("--deterministic", is_flag=True, help="Allow only deterministic algorithms.")
-@click.option("--compile", is_flag=True, help="Use torch.compile; a failure is reported and recorded.")
+@click.option(
+    "--compile/--no-compile",
+    default=None,
+    help="Compile whole steps, or nothing; by default, transformer blocks on a GPU.",
+)
 @click.option("--no-graph", is_flag=True, help="Run training steps on a GPU kernel by kernel, not as a CUDA graph.")
 @click.option("--threads", type=THREADS, help="CPU threads per cell; the protocol's by default.")
 @keep_maps_option

@@ -34,6 +34,7 @@ class Policy:
         deterministic: Whether only deterministic algorithms are allowed.
         threads: CPU threads.
         compile: Whether training steps and scoring go through ``torch.compile``.
+        blocks: Whether transformer blocks are compiled one by one, in captured steps and in calls of the full size.
     """
 
     device: str = "cpu"
@@ -42,14 +43,18 @@ class Policy:
     deterministic: bool = False
     threads: int = 2
     compile: bool = False
+    blocks: bool = False
 
     def __post_init__(self) -> None:
         if self.device not in ("cpu", "cuda") or self.dtype not in ("float32", "bfloat16", "float16"):
             raise TypeError(f"a numeric policy cannot have device {self.device!r} and dtype {self.dtype!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
-        return asdict(self)
+        """Return the fields as plain values; ``blocks`` only if it is set, so that ids without it stay as they were."""
+        plain = asdict(self)
+        if not self.blocks:
+            del plain["blocks"]
+        return plain
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the autocast context of this policy; a null context for float32."""
@@ -68,7 +73,13 @@ class Policy:
 
 
 def resolve_policy(
-    device: str, precision: str, deterministic: bool, threads: int, *, compile: bool = False, elsewhere: bool = False
+    device: str,
+    precision: str,
+    deterministic: bool,
+    threads: int,
+    *,
+    compile: bool | None = None,
+    elsewhere: bool = False,
 ) -> Policy:
     """Turn the command line's options into a policy for this machine.
 
@@ -79,7 +90,8 @@ def resolve_policy(
         precision: One of ``PRECISIONS``.
         deterministic: Whether only deterministic algorithms are allowed.
         threads: CPU threads of a cell.
-        compile: Whether to use ``torch.compile``.
+        compile: Whether to use ``torch.compile``; ``None`` compiles transformer blocks on a GPU, one by one, unless
+            only deterministic algorithms are allowed.
         elsewhere: Whether cells run on other machines, which cannot be queried; ``auto`` is then refused wherever it
             depends on the device.
 
@@ -101,7 +113,8 @@ def resolve_policy(
     tf32 = precision == "tf32"
     if tf32 and kind == "cpu":
         raise UserError("--precision tf32 needs a GPU; use --precision float32 or bfloat16 on the CPU.")
-    return Policy(kind, "float32" if tf32 else precision, tf32, deterministic, threads, compile)
+    blocks = compile is None and kind == "cuda" and not deterministic
+    return Policy(kind, "float32" if tf32 else precision, tf32, deterministic, threads, bool(compile), blocks)
 
 
 def _cuda_available() -> bool:
@@ -155,10 +168,11 @@ def numerics_record(policy: Policy, compiled: str) -> dict[str, Any]:
 
     Args:
         policy: The policy of the cell.
-        compiled: Outcome of ``compile``: ``off``, ``on`` or ``fell back``.
+        compiled: Outcome of compiling: ``off``, ``blocks``, ``on`` or ``fell back``.
     """
     products = {"products": "oneDNN" if fast_products() else "default"} if policy.device == "cpu" else {}
-    return {**policy.to_dict(), "compile": compiled, **products}
+    settings = {name: value for name, value in policy.to_dict().items() if name != "blocks"}
+    return {**settings, "compile": compiled, **products}
 
 
 def prefer_fast_products() -> bool:

@@ -18,8 +18,9 @@ from anyadbench.engine.compiling import Compiled
 from anyadbench.engine.numerics import NotFinite, Policy
 from anyadbench.engine.reporter import TRAINING, Interrupted, Reporter
 from anyadbench.engine.settings import training_steps
+from anyadbench.engine.stepping.blocks import CompiledBlocks
 from anyadbench.engine.stepping.frozen import hold_frozen
-from anyadbench.engine.stepping.graph import OFF, WATCHING, CudaRecorder, Recorder, StepGraph
+from anyadbench.engine.stepping.graph import FELL_BACK, OFF, ON, WATCHING, CudaRecorder, Recorder, StepGraph
 from anyadbench.engine.stepping.modes import TrainingMode
 from anyadbench.engine.stepping.optimisers import optimised_tensors, prepare_optimizers, set_rate, uncapturable
 from anyadbench.engine.stepping.prefetch import Prefetcher
@@ -150,7 +151,9 @@ class Trainer:
 
     @property
     def compile_state(self) -> str:
-        """Outcome of ``compile``: ``off``, ``on`` or ``fell back``."""
+        """Outcome of compiling: ``off``, ``blocks``, ``on`` or ``fell back``."""
+        if hasattr(self, "_blocks") and self._blocks.state != "off":
+            return self._blocks.state if self.graph_state == ON or self._blocks.state == FELL_BACK else "off"
         return self.compiled.state if hasattr(self, "compiled") else "off"
 
     @property
@@ -220,6 +223,7 @@ class Trainer:
     def _graphed(self, recorder: Recorder | None) -> StepGraph:
         """Return what runs the steps of this training, as a graph where that is wanted and possible."""
         automatic = self.method.manual_step is None and bool(self.optimizers) and not self.policy.compile
+        self._blocks = CompiledBlocks(self.method, self.policy.blocks and automatic, self.reporter)
         step_graph = StepGraph(
             self.method,
             self._whole_step,
@@ -230,6 +234,7 @@ class Trainer:
             exact=self.policy.deterministic,
             pause=self._batches.settle,
             save=self._save,
+            blocks=self._blocks,
         )
         if self.graph_refused:
             step_graph.refuse(self.graph_refused)

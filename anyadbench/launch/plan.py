@@ -46,7 +46,7 @@ class Request:
     device: str = "auto"
     precision: str = "auto"
     deterministic: bool = False
-    compile: bool = False
+    compile: bool | None = None
     no_graph: bool = False
     threads: int | None = None
     keep_maps: str = "sample"
@@ -127,7 +127,7 @@ def make_plan(request: Request, progress: Progress) -> Plan:
         for seed in request.seeds
     ]
     # A control has one row whatever the seed, the budget and the precision of the methods beside it.
-    plain = replace(policy, dtype="float32", tf32=False, compile=False)
+    plain = replace(policy, dtype="float32", tf32=False, compile=False, blocks=False)
     by_control = by_seed[_CONTROL_SEED]
     jobs += [
         _job(request, control, Training(control.params, "paper", "native", _CONTROL_SEED, plain), by_control, profile)

@@ -233,7 +233,8 @@ def _request(result: CellResult, manifest: dict[str, Any], folder: Path, runs: P
         settings=tuple(f"{result.method.name}.{name}={value}" for name, value in differing.items()),
         device="cpu" if numerics.device == "cpu" else "auto",  # without a GPU, the tolerance of other machines holds
         precision="tf32" if numerics.tf32 else numerics.dtype, deterministic=numerics.deterministic,
-        compile=numerics.compile != "off", threads=numerics.threads, keep_maps="none",
+        compile=None if at(manifest, "policy.blocks") else numerics.compile != "off",
+        threads=numerics.threads, keep_maps="none",
     )  # fmt: skip
 
 

@@ -81,8 +81,9 @@ class WeightsInfo(_Strict):
 class Numerics(_Strict):
     """The numeric policy; byte-identity is promised for one policy on one type of machine.
 
-    ``compile`` records whether ``torch.compile`` was used, or failed and was left out; ``products`` names the library
-    of the CPU's float32 matrix products, empty on a GPU.
+    ``compile`` records whether ``torch.compile`` was used, for transformer blocks alone (``blocks``) or for everything
+    (``on``), or failed and was left out; ``products`` names the library of the CPU's float32 matrix products, empty on
+    a GPU.
     """
 
     device: str
@@ -90,7 +91,7 @@ class Numerics(_Strict):
     tf32: bool = False
     deterministic: bool = False
     threads: int = 2
-    compile: Literal["off", "on", "fell back"] = "off"
+    compile: Literal["off", "blocks", "on", "fell back"] = "off"
     products: Literal["", "default", "oneDNN"] = ""
 
 

@@ -125,3 +125,16 @@ def test_random_weights_take_the_architecture_of_their_name() -> None:
     weights = TinyWeights(kind="random", architecture="vit_tiny_patch14_reg4_dinov2")
     config = build_network(weights, prototypes=6, registers=True).encoder.config  # type: ignore[arg-type]
     assert (config.width, config.heads, config.registers) == (192, 3, 4)
+
+
+def test_the_resized_position_table_is_kept_until_the_weights_or_the_size_change() -> None:
+    encoder = Encoder(ViTConfig.of("vit_small_patch14_dinov2.lvd142m"))
+    with torch.inference_mode():
+        first = encoder.positions(4, 5)
+    assert encoder.positions(4, 5) is first
+    assert not first.is_inference()  # training may use what scoring has made
+    assert encoder.positions(4, 6).shape[1] == 24
+    state = encoder.vit.state_dict()
+    encoder.vit.load_state_dict(state | {"pos_embed": state["pos_embed"] + 1})
+    assert torch.allclose(encoder.positions(4, 5), first + 1, atol=1e-5)
+    assert "_resized" not in encoder.state_dict()

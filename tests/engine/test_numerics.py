@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from captured_training import can_compile
 from grid_fixture import cells, run
 from toy_trainer import Toy, trainer
 
@@ -210,12 +208,6 @@ def test_a_cell_planned_for_a_gpu_is_refused_where_there_is_none() -> None:
 
     with pytest.raises(UserError, match="planned for a GPU, but torch finds none"):
         apply_policy(Policy(device="cuda"))
-
-
-def can_compile() -> bool:
-    """Whether torch.compile's requirements on the CPU are met: a C++ compiler and the interpreter's headers."""
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    return compiler is not None and Path(sysconfig.get_path("include"), "Python.h").is_file()
 
 
 @pytest.mark.slow

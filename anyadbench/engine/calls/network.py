@@ -17,11 +17,12 @@ from anyadbench.metrics.core.image import TOP_FRACTION
 from anyadbench.sequences import format_subset
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Bool, Float32
     from torch import Tensor
 
-    from anyadbench.engine.compiling import Compiled
-    from anyadbench.methods.contract import Batch
+    from anyadbench.methods.contract import Batch, Scores
     from anyadbench.protocols.model import Protocol
 
 
@@ -44,13 +45,13 @@ class Network:
     """A method's scoring under one protocol.
 
     Attributes:
-        scoring: The method's function.
+        scoring: Scores a batch.
         protocol: The protocol.
         policy: Numeric policy.
         name: What makes the scores, for sentences about them.
     """
 
-    scoring: Compiled
+    scoring: Callable[[Batch], Scores]
     protocol: Protocol
     policy: Policy
     name: str

@@ -3,9 +3,10 @@
 Starting some 1,800 kernels one by one takes the host longer than a GPU needs to run them. A graph starts them at once,
 on fixed addresses: each batch is copied into the graph's own input, and learning rates are tensors. The first steps run
 eagerly and are watched (``inspection``), the last of them where waiting for the device is an error; then a step is
-captured, and compared with eager steps before it is trusted. Whatever speaks against a graph is reported, and the
-training goes on without one. A capture that fails can leave torch's allocator and generators in a capture for good, so
-the training then resumes from a checkpoint in a new process.
+captured, and compared with eager steps before it is trusted. For it, transformer blocks may be compiled, if the losses
+are then those of the blocks as they are. Whatever speaks against a graph is reported, and the training goes on without
+one. A capture that fails can leave torch's allocator and generators in a capture for good, so the training then resumes
+from a checkpoint in a new process.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from anyadbench.engine.reporter import NewProcess
+from anyadbench.engine.stepping.blocks import BLOCKS, CompiledBlocks
 from anyadbench.engine.stepping.inspection import Inspection
 from anyadbench.engine.stepping.moments import Groups, Moment, groups_of
 from anyadbench.methods.contract import Batch
@@ -114,6 +116,7 @@ class StepGraph:
         exact: Whether captured and eager steps must agree to the bit.
         pause: Lets other threads finish what they do with the device.
         save: Writes a checkpoint, before a step is captured.
+        blocks: The method's transformer blocks, compiled for the captured step; ``None`` to leave them as they are.
 
     Attributes:
         state: ``off``, ``watching``, ``on`` or ``fell back``.
@@ -132,9 +135,11 @@ class StepGraph:
         exact: bool = False,
         pause: Callable[[], None] = lambda: None,
         save: Callable[[], None] = lambda: None,
+        blocks: CompiledBlocks | None = None,
     ) -> None:
         self._method, self._step, self._kept, self._full, self._exact = method, step, kept, full, exact
         self._recorder, self._reporter, self._pause, self._save = recorder, reporter, pause, save
+        self._blocks = blocks or CompiledBlocks(method, False, reporter)
         self._inspection = Inspection(method, apart=isinstance(recorder, CudaRecorder))
         self._watched = 0
         self._input: Batch | None = None
@@ -196,7 +201,7 @@ class StepGraph:
         fixed, before = self._input, self._moment()
         _fill(fixed, batch)
         try:
-            eager = [self._recorder.warm(lambda: _copies(self._step(fixed, step, total))) for _ in range(2)]
+            eager = self._eager(lambda: self._step(fixed, step, total), before)
             after = self._moment()
         except RuntimeError as error:  # most likely memory, of which the copies need more
             before.restore()
@@ -206,7 +211,8 @@ class StepGraph:
         self._pause()
         self._save()
         try:
-            self._recorder.record(lambda: self._step(fixed, step, total))
+            with self._blocks.used():
+                self._recorder.record(lambda: self._step(fixed, step, total))
             captured = [_copies(self._recorder.replay()) for _ in range(2)]
         except Exception as error:
             self.refuse(f"capturing it failed ({_said(error)})")
@@ -218,6 +224,25 @@ class StepGraph:
             return self._step(batch, step, total)
         self.state = ON
         return self._replayed(batch)
+
+    def _eager(self, once: Callable[[], dict[str, Tensor]], before: Moment) -> list[dict[str, Tensor]]:
+        """Take two eager steps, with compiled blocks unless they do not compute what the blocks do."""
+        recorder = self._recorder
+        assert recorder is not None
+
+        def twice() -> list[dict[str, Tensor]]:
+            return [recorder.warm(lambda: _copies(once())) for _ in range(2)]
+
+        plain = twice()
+        if self._blocks.state != BLOCKS:
+            return plain
+        before.restore()
+        compiled = self._blocks.attempt(twice, before.restore)
+        if gap := self._gap(plain, compiled):
+            self._blocks.give_up(f"with them, {gap}")
+            before.restore()
+            return twice()
+        return compiled
 
     def _moment(self) -> Moment:
         return Moment(groups_of(self._method, self._kept()))

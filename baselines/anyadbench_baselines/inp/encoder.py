@@ -109,6 +109,7 @@ class Encoder(nn.Module):
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
         )
         freeze(self)
+        self._resized: tuple[tuple[int, ...], Tensor] | None = None
 
     def train(self, mode: bool = True) -> Encoder:
         """Stay in eval mode: the encoder is frozen."""
@@ -119,11 +120,22 @@ class Encoder(nn.Module):
         """Return the position table at ``height`` times ``width`` patches.
 
         Bicubic with the scale factor (n + 0.1) / table side, as in DINOv2; resizing to exactly n patches, as in timm,
-        gives visibly different features. Single precision, as in DINOv2.
+        gives visibly different features. Single precision, as in DINOv2. The table of the last size is kept: on a GPU,
+        resizing it takes as long as two blocks.
         """
         table, side = self.vit.get_parameter("pos_embed"), self.config.grid
         if (height, width) == (side, side):
             return table
+        if torch.compiler.is_compiling():  # a traced tensor is none that could be kept
+            return self._resize(table, height, width)
+        key = (height, width, table.data_ptr(), table._version)  # moving and loading weights change it
+        if self._resized is None or self._resized[0] != key:
+            with torch.inference_mode(False):  # a tensor made in inference mode could not be used in training
+                self._resized = key, self._resize(table, height, width)
+        return self._resized[1]
+
+    def _resize(self, table: Tensor, height: int, width: int) -> Float[Tensor, "1 N D"]:
+        side = self.config.grid
         image = table.float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
         scale = ((height + 0.1) / side, (width + 0.1) / side)
         resized = F.interpolate(image, scale_factor=scale, mode="bicubic", antialias=False)

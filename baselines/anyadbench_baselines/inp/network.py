@@ -86,7 +86,10 @@ class InpNetwork(nn.Module):
         """Extract prototypes and reconstruct the encoder's groups."""
         tokens = encoded.tokens
         prototypes = self.aggregation[0](self.prototype_token, tokens)
-        x = bottleneck = self.bottleneck[0](tokens)
+        bottleneck = self.bottleneck[0](tokens)
+        # Under autocast, blocks get single precision from one another; with one type, they share what is compiled. On a
+        # GPU, the norm at their beginning would widen it anyway.
+        x = bottleneck.to(torch.promote_types(bottleneck.dtype, torch.float32))
         outputs = []
         for block in self.decoder:
             x = block(x, prototypes)

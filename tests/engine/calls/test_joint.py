@@ -116,7 +116,8 @@ def test_padded_calls_have_one_size_and_return_no_padding() -> None:
         sizes.append(len(batch))
         return lambda: (batch.inputs.sum(1).numpy(), batch.inputs.sum((1, 2, 3)).double().numpy())
 
-    joint = JointCalls(lambda *_: pytest.fail("one by one"), call, ("flair", "t1"), torch.device("cpu"), True, True)
+    cpu = torch.device("cpu")
+    joint = JointCalls(lambda *_: pytest.fail("one by one"), call, ("flair", "t1"), cpu, padded=True, allowed=True)
     values = np.random.default_rng(0).random((9, 2, 4, 4)).astype(np.float32)
     wanted = [(("flair",), np.arange(9)), (("flair", "t1"), np.array([1, 4, 7]))]
     first, second = (pending() for pending in joint.score(values, wanted, [str(i) for i in range(9)]))
