@@ -33,7 +33,9 @@ print(before, left, unasked, resident())
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has the resident memory of a process in a file")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="only Linux has the resident memory of a process in a file"
+)
 def test_what_a_test_left_behind_is_given_back_above_a_limit() -> None:
     assert resident() > 1 << 20
     done = subprocess.run([sys.executable, "-c", LEAVING], cwd=HELPERS, capture_output=True, text=True, check=True)
