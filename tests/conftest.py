@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import locale
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -27,8 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from dealt_out import DealtOut, is_heavy
+from process_memory import give_back
 from tiny import TINY_PROTOCOL
-from xdist.scheduler import LoadScopeScheduling
 
 from anyadbench.processes import STOPS
 
@@ -39,36 +38,20 @@ if TYPE_CHECKING:
     from anyadbench.protocols.model import Protocol
 
 
-SHARED = (
-    "baselines/test_all",
-    "testing/test_conformance",
-    "engine/test_leak",
-    "protocols/test_runs",
-    "anomalib/test_models",
-)
-"""Files with long, independent slow tests; ``make test-all`` distributes them one by one."""
-
 COSTLY = {"options", "tiny_phantom", "toys", "toy_site", "trained_cells", "tiny_protocol"}
 """Fixtures of tests that train or start processes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files with the most work first: the number of tests, times ten if they train.
+    """Put the heavy tests first, then the files with the most work: the number of tests, times ten if they train.
 
-    The two pytest processes take whole files; a long file that comes last would keep the other process waiting.
+    One process takes all the heavy tests, and each takes whole files: what is long and comes last would keep the other
+    process waiting.
     """
     work: dict[Path, int] = {}
     for item in items:
         work[item.path] = work.get(item.path, 0) + (10 if COSTLY & set(getattr(item, "fixturenames", ())) else 1)
-    items.sort(key=lambda item: -work[item.path])
-
-
-class DealtOut(LoadScopeScheduling):
-    """Keeps the tests of a file together, except for those of the shared files."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return nodeid if file.removeprefix("tests/").removesuffix(".py") in SHARED else file
+    items.sort(key=lambda item: (not is_heavy(item.nodeid), -work[item.path]))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -93,24 +76,12 @@ def process_as_before() -> Iterator[None]:
         sys.modules["torch"].set_flush_denormal(False)
 
 
-MUCH = 2 << 30
-"""Resident bytes of a pytest process from which its memory is given back after a file of tests."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def memory_given_back() -> Iterator[None]:
-    """Free what the tests of a file leave behind, if it is much: exported and compiled networks stay in torch's caches.
-
-    Two processes that keep them would need more memory than the machine has for the networks at their authors' size.
-    """
-    yield
-    statm = Path("/proc/self/statm")  # Linux alone has it; elsewhere nothing is freed early
-    if statm.is_file() and int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > MUCH:
-        if "torch._dynamo" in sys.modules:
-            sys.modules["torch._dynamo"].reset()
-        gc.collect()
-        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-            libc.malloc_trim(0)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Give memory back after a test that leaves much behind: two processes that keep it need more than there is."""
+    done = yield
+    give_back()
+    return done
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ CLASSES: dict[str, Any] = {
     if isinstance(one, type) and (dataclasses.is_dataclass(one) or issubclass(one, BaseModel))
 }
 """What boards consist of, by name."""
+
+_PLAIN = frozenset({type(None), str, int, float, bool})
 
 
 def to_json(value: Any) -> str:
@@ -46,7 +49,7 @@ def from_json(text: str) -> Any:
 
 
 def _plain(value: Any, cells: list[Any], known: dict[int, int]) -> Any:
-    if value is None or type(value) in (str, int, float, bool):
+    if type(value) in _PLAIN:
         return value
     if isinstance(value, read.CellRecord):
         if id(value) not in known:
@@ -57,14 +60,20 @@ def _plain(value: Any, cells: list[Any], known: dict[int, int]) -> Any:
     if isinstance(value, Path):
         return {"path": str(value)}
     if isinstance(value, (tuple, list)):
-        return {type(value).__name__: [_plain(item, cells, known) for item in value]}
+        return {type(value).__name__: _each(value, cells, known)}
     if isinstance(value, dict):
-        return {"dict": [[_plain(k, cells, known), _plain(v, cells, known)] for k, v in value.items()]}
+        pairs = zip(_each(value, cells, known), _each(value.values(), cells, known), strict=True)
+        return {"dict": list(pairs)}
     if isinstance(value, BaseModel):
         return {"class": type(value).__name__, "of": _plain(value.model_dump(), cells, known)}
     if dataclasses.is_dataclass(value):
         return _fields(value, cells, known)
     raise TypeError(f"{type(value).__name__} is no part of a board")
+
+
+def _each(values: Iterable[Any], cells: list[Any], known: dict[int, int]) -> list[Any]:
+    # Most of a board is numbers and text, which need no call of their own.
+    return [value if type(value) in _PLAIN else _plain(value, cells, known) for value in values]
 
 
 def _fields(value: Any, cells: list[Any], known: dict[int, int]) -> Any:

@@ -13,6 +13,7 @@ from trees import anatomy, make_tree, path_of, save, values_of
 from anyadbench.boards.verify.submission import check
 from anyadbench.cli import main
 from anyadbench.errors import UserError
+from anyadbench.plugins import find_method
 from anyadbench.protocols import find_protocol, protocol_files
 
 SETS = (
@@ -196,10 +197,16 @@ def test_lesions_that_the_crop_loses_are_counted_and_flagged(trees: dict[str, Pa
     assert "lesions out of view" in (tmp_path / "boards" / "brats-7subsets-released" / "leaderboard.csv").read_text()
 
 
+LARGE = [("inpformer", name) for name in ("brats-7subsets", "ixi-nova", "phantom-7subsets")]
+"""INP-Former takes gigabytes in training: once with each profile of weights, and once on a test set of boxes."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(protocol_files()))
-def test_a_trained_method_runs_on_every_protocol(name: str, trees: dict[str, Path], tmp_path: Path) -> None:
-    (done,) = run(name, data_of(name, trees), tmp_path, ["inpformer"])
-    assert done.result.train["steps"] == 3
+@pytest.mark.parametrize(("method", "name"), [*(("stfpm", name) for name in sorted(protocol_files())), *LARGE])
+def test_a_trained_method_runs_on_every_protocol(
+    method: str, name: str, trees: dict[str, Path], tmp_path: Path
+) -> None:
+    (done,) = run(name, data_of(name, trees), tmp_path, [method])
+    assert done.result.train["steps"] == find_method(method)[0].resolve("tiny")["steps"] > 0
     assert all((row.metrics["image_ap"] is None) == (row.boxes is not None) for row in done.result.rows)
     assert all(row.boxes is None or row.boxes.metrics["hit_rate"] is not None for row in done.result.rows)

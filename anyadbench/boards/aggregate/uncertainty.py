@@ -84,12 +84,13 @@ class Replicated:
 
 def with_intervals(lines: Sequence[Line], replicated: Replicated) -> list[Line]:
     """Return the lines with the interval of every number, or the reason why it has none."""
-    from anyadbench.metrics.intervals.interval import intervals, reliable
+    from anyadbench.metrics.intervals.interval import intervals_of, reliable
 
+    values = [replicated.own(line) if line.covered and line.sources else None for line in lines]
+    known = iter(intervals_of([own for own in values if own is not None]))
     done = []
-    for line in lines:
-        own = replicated.own(line) if line.covered and line.sources else None
-        found = {} if own is None else intervals(own)
+    for line, own in zip(lines, values, strict=True):
+        found = {} if own is None else next(known)
         metrics = {
             name: _estimate(estimate, found.get(name), reliable(name, line.n_subjects))
             for name, estimate in line.metrics.items()
@@ -114,13 +115,10 @@ def summary_intervals(
     summaries: Sequence[Summary], lines: Sequence[Line], full: str, replicated: Replicated
 ) -> tuple[list[Summary], Means]:
     """Return the summaries with intervals of means and drops, and the values without a subject of each mean."""
-    from anyadbench.metrics.intervals.interval import intervals
-    from anyadbench.metrics.intervals.jackknife import mean_of
-
     by_place: dict[tuple[str, str], dict[str, Line]] = {}
     for line in lines:
         by_place.setdefault((line.variant, line.test), {})[line.subset] = line
-    joined: dict[tuple[str, str, tuple[str, ...]], tuple[Replicates, dict[str, Interval]] | str] = {}
+    joined = _means(summaries, by_place, replicated)
     done, means = [], Means()
     for item in summaries:
         mine = by_place[item.variant, item.test]
@@ -128,17 +126,7 @@ def summary_intervals(
         if item.mean is None:
             done.append(item)
             continue
-        place = (item.variant, item.test, item.subsets)
-        if place not in joined:
-            parts = [replicated.own(mine[subset]) for subset in item.subsets]
-            try:
-                if None in parts:
-                    raise UserError(next(why for subset in item.subsets if (why := replicated.reason(mine[subset]))))
-                mean = mean_of([part for part in parts if part is not None])
-                joined[place] = mean, intervals(mean, mean=True)
-            except UserError as error:
-                joined[place] = str(error)
-        entry = joined[place]
+        entry = joined[item.variant, item.test, item.subsets]
         if isinstance(entry, str) or item.metric not in entry[0].metrics:
             why = (
                 entry if isinstance(entry, str) else "the result stores no values of this metric without each subject."
@@ -151,6 +139,31 @@ def summary_intervals(
         pair: Ends = (None, None) if ends.reason else (ends.low, ends.high)
         done.append(replace(item, mean_interval=pair, no_interval=ends.reason))
     return done, means
+
+
+def _means(
+    summaries: Sequence[Summary], by_place: Mapping[tuple[str, str], Mapping[str, Line]], replicated: Replicated
+) -> dict[tuple[str, str, tuple[str, ...]], tuple[Replicates, dict[str, Interval]] | str]:
+    """Return every mean and its intervals, or why there are none, by variant, test set and subsets."""
+    from anyadbench.metrics.intervals.interval import intervals_of
+    from anyadbench.metrics.intervals.jackknife import mean_of
+
+    found: dict[tuple[str, str, tuple[str, ...]], Replicates | str] = {}
+    for item in summaries:
+        place = (item.variant, item.test, item.subsets)
+        if item.mean is None or place in found:
+            continue
+        mine = by_place[item.variant, item.test]
+        parts = [replicated.own(mine[subset]) for subset in item.subsets]
+        try:
+            if None in parts:
+                raise UserError(next(why for subset in item.subsets if (why := replicated.reason(mine[subset]))))
+            found[place] = mean_of([part for part in parts if part is not None])
+        except UserError as error:
+            found[place] = str(error)
+    means = [one for one in found.values() if not isinstance(one, str)]
+    known = iter(intervals_of(means, mean=True))
+    return {place: one if isinstance(one, str) else (one, next(known)) for place, one in found.items()}
 
 
 def _with_drops(item: Summary, mine: Mapping[str, Line], full: str, replicated: Replicated) -> Summary:

@@ -3,7 +3,8 @@
 A detection finds a box if their intersection over union reaches a limit. Detections are matched in the order of their
 scores over all images, each with the free box of its image that it overlaps most; what is left over is a false alarm
 (Everingham et al., IJCV 2010, section 4.2). AP is the area under the precision envelope at all recalls (same source).
-NOVA (Bercea et al., arXiv:2505.14064) reports AP at overlaps of .3, .5 and .5 to .95, and accuracy at .5.
+As far as its rule is known, NOVA (Bercea et al., arXiv:2505.14064) reports counts at .3 and a share of pictures at .5,
+and what it calls mAP is not this AP (docs/datasets.md, "Boxes").
 """
 
 from __future__ import annotations

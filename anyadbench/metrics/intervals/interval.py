@@ -5,6 +5,7 @@ The rule was chosen by simulation; docs/statistics.md holds the figures, and ``b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,11 @@ from anyadbench.metrics.intervals.scales import (
     variance,
 )
 from anyadbench.metrics.intervals.seeds import satterthwaite, seed_variance
+from anyadbench.metrics.intervals.student import quantile
 from anyadbench.metrics.names import BALANCED, BRAIN, HEIGHT, METRICS, MIN_SUBJECTS
 
 if TYPE_CHECKING:
-    from jaxtyping import Float64
+    from jaxtyping import Bool, Float64
 
     from anyadbench.metrics.intervals.jackknife import Replicates
 
@@ -96,6 +98,9 @@ SMALLEST = (
 simulated cohorts, less the simulation's own error (docs/statistics.md)."""
 
 _TINY = 1e-12
+_SAME = "No interval: the value is the same without any of the subjects."
+_AT_ONCE = 2**20
+"""Values without a subject that are taken together: 8 MB, and several times as much on the way."""
 
 
 @dataclass(frozen=True)
@@ -159,12 +164,11 @@ def interval(line: Replicates, metric: str) -> Interval:
         metric: Name of the metric.
     """
     point, jack = line.metric(metric)
-    reason = reliable(metric, len(line.subjects)) or _degenerate(point, jack)
+    reason = reliable(metric, len(line.subjects)) or _degenerate(point[None, None], jack[None, None])[0][0]
     if reason:
-        return Interval(np.nan, np.nan, METHOD, np.nan, reason)
-    low, high, degrees = ends(point, jack, rule_of(metric, len(line.subjects)))
-    remark = _remark(line.seeds, float(point.mean()), float(low), float(high))
-    return Interval(float(low), float(high), METHOD, float(degrees), "", remark)
+        return _none(reason)
+    low, high, degrees = (float(part) for part in ends(point, jack, rule_of(metric, len(line.subjects))))
+    return Interval(low, high, METHOD, degrees, "", _remark(line.seeds, float(point.mean()), low, high))
 
 
 def intervals(line: Replicates, *, mean: bool = False) -> dict[str, Interval]:
@@ -174,23 +178,57 @@ def intervals(line: Replicates, *, mean: bool = False) -> dict[str, Interval]:
         line: Values, and values without each subject, of each seed.
         mean: Whether the line is a mean over subsets.
     """
-    found: dict[str, Interval] = {}
-    pending: dict[Rule, list[str]] = {}
-    count = len(line.subjects)
-    for name in line.metrics:
-        reason = reliable(name, count) or _degenerate(*line.metric(name))
-        if reason:
-            found[name] = Interval(np.nan, np.nan, METHOD, np.nan, reason)
-        else:
-            pending.setdefault(rule_of(name, count, mean=mean), []).append(name)
-    for rule, names in pending.items():
-        places = [line.metrics.index(name) for name in names]
-        low, high, degrees = ends(line.point[:, places], np.moveaxis(line.jack[:, :, places], 1, 2), rule)
-        points = line.point[:, places].mean(axis=0)
-        for name, at, *values in zip(names, *(part.tolist() for part in (points, low, high, degrees)), strict=True):
-            remark = _remark(line.seeds, at, values[0], values[1])
-            found[name] = Interval(values[0], values[1], METHOD, values[2], "", remark)
-    return {name: found[name] for name in line.metrics}
+    return intervals_of([line], mean=mean)[0]
+
+
+def intervals_of(lines: Sequence[Replicates], *, mean: bool = False) -> list[dict[str, Interval]]:
+    """Return what `intervals` does of each line, in a few calls for all lines of the same shape.
+
+    Args:
+        lines: Values, and values without each subject, of each seed.
+        mean: Whether the lines are means over subsets.
+    """
+    shapes: dict[tuple[int, int, tuple[str, ...]], list[int]] = {}
+    for number, line in enumerate(lines):
+        shapes.setdefault((line.seeds, len(line.subjects), line.metrics), []).append(number)
+    found: dict[int, dict[str, Interval]] = {}
+    for (seeds, count, names), numbers in shapes.items():
+        step = max(1, _AT_ONCE // max(seeds * count * len(names), 1))
+        for start in range(0, len(numbers), step):
+            part = numbers[start : start + step]
+            found |= zip(part, _of_one_shape([lines[number] for number in part], mean), strict=True)
+    return [found[number] for number in range(len(lines))]
+
+
+def _of_one_shape(lines: Sequence[Replicates], mean: bool) -> list[dict[str, Interval]]:
+    """Return the intervals of lines with as many seeds and subjects, and the same metrics."""
+    names, seeds, count = lines[0].metrics, lines[0].seeds, len(lines[0].subjects)
+    unreliable = [reliable(name, count) for name in names]
+    if all(unreliable):
+        return [{name: _none(reason) for name, reason in zip(names, unreliable, strict=True)} for _ in lines]
+    point = np.stack([line.point.T for line in lines])
+    jack = np.stack([np.moveaxis(line.jack, 2, 0) for line in lines])
+    found: list[dict[str, Interval]] = [{} for _ in lines]
+    pending: dict[Rule, list[tuple[int, int]]] = {}
+    for row, degenerate in enumerate(_degenerate(point, jack)):
+        for column, name in enumerate(names):
+            reason = unreliable[column] or degenerate[column]
+            # Every metric has its place now, so that all stay in the order of the line.
+            found[row][name] = _none(reason)
+            if not reason:
+                pending.setdefault(rule_of(name, count, mean=mean), []).append((row, column))
+    for rule, places in pending.items():
+        rows, columns = (np.array(side) for side in zip(*places, strict=True))
+        values = point[rows, columns]
+        ranges = ends(values.T, np.moveaxis(jack[rows, columns], 1, 0), rule)
+        numbers = (part.tolist() for part in (values.mean(axis=1), *ranges))
+        for (row, column), at, low, high, degrees in zip(places, *numbers, strict=True):
+            found[row][names[column]] = Interval(low, high, METHOD, degrees, "", _remark(seeds, at, low, high))
+    return found
+
+
+def _none(reason: str) -> Interval:
+    return Interval(np.nan, np.nan, METHOD, np.nan, reason)
 
 
 def _remark(seeds: int, value: float, low: float, high: float) -> str:
@@ -200,15 +238,24 @@ def _remark(seeds: int, value: float, low: float, high: float) -> str:
     return "; ".join(remarks)
 
 
-def _degenerate(point: Float64[np.ndarray, " seeds"], jack: Float64[np.ndarray, "seeds n"]) -> str:
-    if np.isnan(point).any():
-        return "No interval: the metric is undefined."
-    if np.isnan(jack).any():
-        return "No interval: without one of the subjects there is no lesion, or no normal, left."
-    value = point.mean()
-    if value in (0.0, 1.0):
-        return f"No interval: the value is exactly {value:.0f}, and the subjects show no variation."
-    return without_spread(point, jack)
+def _degenerate(
+    point: Float64[np.ndarray, "lines m seeds"], jack: Float64[np.ndarray, "lines m seeds n"]
+) -> list[list[str]]:
+    """Return why each metric of each line has no interval; empty where it has one."""
+    value, exactly = point.mean(axis=-1), "No interval: the value is exactly {}, and the subjects show no variation."
+    cases = {
+        "No interval: the metric is undefined.": np.isnan(point).any(axis=-1),
+        "No interval: without one of the subjects there is no lesion, or no normal, left.": (
+            np.isnan(jack).any(axis=(-2, -1))
+        ),
+        exactly.format(0): value == 0.0,
+        exactly.format(1): value == 1.0,
+        _SAME: _flat(point, jack),
+    }
+    found = np.full(value.shape, "", dtype=object)
+    for reason, here in reversed(cases.items()):  # the first of several reasons counts
+        found[here] = reason
+    return list(found.tolist())
 
 
 def without_spread(point: Float64[np.ndarray, " seeds"], jack: Float64[np.ndarray, "seeds n"]) -> str:
@@ -218,10 +265,12 @@ def without_spread(point: Float64[np.ndarray, " seeds"], jack: Float64[np.ndarra
         point: Values by seed.
         jack: Values without each subject, by seed.
     """
-    noise = _TINY * max(1.0, float(np.abs(point).max()))
-    if np.ptp(jack.mean(axis=0)) < noise and np.ptp(point) < noise:
-        return "No interval: the value is the same without any of the subjects."
-    return ""
+    return _SAME if _flat(point, jack) else ""
+
+
+def _flat(point: Float64[np.ndarray, "*b seeds"], jack: Float64[np.ndarray, "*b seeds n"]) -> Bool[np.ndarray, "*b"]:
+    noise = _TINY * np.maximum(1.0, np.abs(point).max(axis=-1))
+    return np.asarray((np.ptp(jack.mean(axis=-2), axis=-1) < noise) & (np.ptp(point, axis=-1) < noise))
 
 
 def ends(
@@ -241,15 +290,13 @@ def ends(
         rule: That of the metric.
         scale: Scale on which the interval is made.
     """
-    from scipy import stats  # importing it takes most of a second, and prediction imports this module
-
     mean, left_out, count = point.mean(axis=0), jack.mean(axis=0), jack.shape[-1]
     shares = influences(mean, left_out, scale)
     subject, added = variance(shares), seed_variance(point, jack, scale, interaction=True)
     own = freedom(np.where(subject > 0, effective_subjects(shares), 1.0), count, rule.factor)
     total = subject + added
     degrees = satterthwaite(subject, own, (added, len(point) - 1))
-    t, error = stats.t.ppf((1.0 + LEVEL) / 2.0, degrees), np.sqrt(total)
+    t, error = quantile((1.0 + LEVEL) / 2.0, degrees), np.sqrt(total)
     # Seeds are taken as symmetric: their variance takes part of the skewness away.
     with np.errstate(divide="ignore", invalid="ignore"):
         skew = np.where(subject > 0, skewness(shares) * (subject / total) ** 1.5, 0.0)

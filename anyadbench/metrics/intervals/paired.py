@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from anyadbench.errors import UserError
 from anyadbench.metrics.intervals.scales import ARCSINE, PLAIN, effective_subjects, freedom, influences, variance
 from anyadbench.metrics.intervals.seeds import satterthwaite, seed_variance
+from anyadbench.metrics.intervals.student import quantile, two_sided
 
 if TYPE_CHECKING:
     from jaxtyping import Float64
@@ -154,7 +154,7 @@ def _tested(
         reason = "No test: the difference is the same without any of the subjects."
         return Paired(difference, 0.0, claim=claim, n=n, reason=reason)
     error, t = float(np.sqrt(total)), float(gap / np.sqrt(total))
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, df)) * error
+    reach = float(quantile((1 + LEVEL) / 2, df)) * error
     # The chord of the scale between the two values takes the interval back, so it agrees with the p-value.
     chord = difference / float(gap) if abs(gap) > 1e-9 else 2.0 * float(np.sqrt(one * (1.0 - one)))
     return Paired(
@@ -165,7 +165,7 @@ def _tested(
         high=min(difference + chord * reach, 1.0),
         t=t,
         df=float(df),
-        p=float(2.0 * stats.t.sf(abs(t), df)),
+        p=float(two_sided(t, df)),
         claim=claim,
         subject_share=float(subject / total),
         n=n,
@@ -203,7 +203,7 @@ def family_p(
     known = freedoms[~np.isnan(freedoms)]
     if len(known):
         freedoms = np.minimum(freedoms, np.median(known))
-    return step_down(np.asarray(2.0 * stats.t.sf(np.abs(statistics), freedoms)))
+    return step_down(two_sided(statistics, freedoms))
 
 
 def subjects_needed(test: Paired, power: float = 0.8) -> int | None:
@@ -227,7 +227,7 @@ def subjects_needed(test: Paired, power: float = 0.8) -> int | None:
     wanted = test.n
     for _ in range(50):
         df = max(test.df * wanted / test.n, 1.0)
-        allowed = (test.t / float(stats.t.ppf(0.975, df) + stats.t.ppf(power, df))) ** 2 - (1.0 - test.subject_share)
+        allowed = (test.t / float(quantile(0.975, df) + quantile(power, df))) ** 2 - (1.0 - test.subject_share)
         if allowed <= 0.0:
             return None
         found = max(int(np.ceil(test.n * test.subject_share / allowed)), MIN_SUBJECTS)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from anyadbench.errors import UserError
 from anyadbench.metrics.intervals.paired import no_test, step_down
 from anyadbench.metrics.intervals.scales import ARCSINE, effective_subjects, freedom, influences, variance
 from anyadbench.metrics.intervals.seeds import seed_variance
+from anyadbench.metrics.intervals.student import two_sided
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
@@ -124,4 +124,4 @@ def _tests(
     with np.errstate(invalid="ignore", divide="ignore"):
         df = np.maximum(total**2 / noise, 1.0)
         error = np.where(total > 0, np.sqrt(total), np.nan)
-        return error, np.asarray(2.0 * stats.t.sf(np.abs(centre[first] - centre[second]) / error, df))
+        return error, two_sided((centre[first] - centre[second]) / error, df)

@@ -42,10 +42,10 @@ def seed_variance(
         # A seed of exactly 0 or 1 is infinite on the scale: all of its line are taken there by the slope at their mean.
         ends, slope = np.isinf(moved).any(axis=0), scale.slope(point.mean(axis=0))
         between = np.where(ends, point.var(axis=0, ddof=1) * slope**2, moved.var(axis=0, ddof=1)) / count
+        if interaction:
+            return np.asarray(between)
         plain = influences(point, jack, PLAIN) * slope[..., None]
         shares = np.where(ends[..., None], plain, influences(point, jack, scale))
-    if interaction:
-        return np.asarray(between)
     inner = variance(shares - shares.mean(axis=0)).sum(axis=0) / (count * (count - 1))
     return np.asarray(np.maximum(between - inner, 0.0))
 

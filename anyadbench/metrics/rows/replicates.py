@@ -78,13 +78,15 @@ def _rows(arrays: Mapping[str, np.ndarray]) -> dict[Place, RowReplicates]:
     if head["format"] != FORMAT:
         raise UserError("Values without a subject come from another version; run the cell again.")
     metrics = tuple(str(name) for name in head["metrics"])
+    names = [f"{part}_{kind}" for part in ("own", "common") for kind in ("point", "jack")]
+    numbers = {name: _numbers(arrays[name]) for name in names}
     rows, starts = {}, {"own": 0, "common": 0}
     for number, row in enumerate(head["rows"]):
         lines = {}
         for part, listed in (("own", row["subjects"]), ("common", row["common"])):
             start = starts[part]
             starts[part] = start + len(listed)
-            point, jack = _numbers(arrays[f"{part}_point"])[[number]], _numbers(arrays[f"{part}_jack"])
+            point, jack = numbers[f"{part}_point"][[number]], numbers[f"{part}_jack"]
             subjects = tuple(str(name) for name in listed)
             lines[part] = _padded(Replicates(subjects, metrics, point, jack[None, start : starts[part]]))
         rows[str(row["test"]), str(row["subset"])] = RowReplicates(lines["own"], lines["common"])

@@ -44,7 +44,8 @@ MOST_NORMAL = 0.05
 """Share of a slice's brain above a threshold that 1 % should exceed, up to which no normal slice is out of place."""
 
 MOST_MASK = 0.15
-"""Share of the brain above the threshold at which there is no mask if the threshold does not hold for the scan."""
+"""Share of the brain above the threshold at which there is no mask if the threshold does not hold for the scan, and a
+note if nothing speaks against it."""
 
 FEWEST_HEIGHTS = 0.5
 """Share of a scan's slices that must have a normal slice at their height for such a mask to be believed."""
@@ -214,8 +215,17 @@ def _height_of(cluster: Cluster, prediction: Prediction, heights: list[float]) -
     return height_of(cluster.peak_mm[2], first, last)
 
 
+def _large(prediction: Prediction, share: float) -> Prediction:
+    """Return a prediction with a note that its mask is larger than most lesions."""
+    said = (
+        f"Large mask: {share:.0%} of the brain lies above the threshold, more than most lesions take; compare the mask "
+        "with the map before you use its volume, or give a higher --threshold."
+    )
+    return replace(prediction, notes=(*prediction.notes, said))
+
+
 def _judged(prediction: Prediction, normals: Normals, source: str, heights: list[float], share: float) -> Prediction:
-    """Return a prediction with a note, or without its mask, where the threshold does not hold for the scan.
+    """Return a prediction with a note, or without its mask, where the threshold does not hold or the mask is large.
 
     A lesion leaves some slices alone. If even the quarter of the slices with the least above the threshold has more
     than normal slices, the scanner, the preparation or the anatomy differs. A threshold from normals at few heights may
@@ -253,7 +263,7 @@ def _judged(prediction: Prediction, normals: Normals, source: str, heights: list
             f"of only {near:.0%} of the slices, so it need not hold at the others"
         )
     if not cause:
-        return prediction
+        return _large(prediction, share) if share > MOST_MASK else prediction
     if share <= MOST_MASK:
         return replace(prediction, notes=(*prediction.notes, f"Mask and volume are unreliable: {cause}."))
     advice = "set thresholds for your scans with 'anyadbench calibrate', or give one with --threshold"

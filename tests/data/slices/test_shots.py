@@ -11,6 +11,7 @@ import pytest
 from healthy_fixture import with_people
 from tiny import TINY_PROTOCOL
 
+import anyadbench
 from anyadbench.data.slices.shots import check_choice, choose_subjects
 from anyadbench.data.store.store import SliceStore
 from anyadbench.engine.protocol_data import ProtocolData
@@ -114,6 +115,14 @@ def test_shots_count_into_the_hash_and_not_into_the_family(tmp_path: Path) -> No
     assert plain.hash == named.hash != two.hash
     assert plain.family == two.family == replace(two, name="other").family
     assert plain.family != replace(two, sequences=("flair", "t1")).family
+
+
+@pytest.mark.parametrize("shots", [1, 2, 4, 8])
+def test_the_protocols_of_few_subjects_lie_on_one_curve_with_that_of_all(shots: int) -> None:
+    builtin = Path(anyadbench.__file__).parent / "protocols" / "builtin"
+    few, everyone = (read_protocol(builtin / f"phantom-{name}.toml") for name in (f"kshot-{shots}", "7subsets"))
+    assert (few.shots, everyone.shots) == (shots, 0)
+    assert few.family == everyone.family
 
 
 def test_a_stored_choice_is_made_again() -> None:

@@ -132,3 +132,24 @@ def test_two_detections_of_one_box_are_one_finding_and_one_alarm() -> None:
     )
     found = box_metrics([image])
     assert (found["sensitivity"], found["alarms_per_image"], found["ap50"]) == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_counts_that_nova_reports_follow_from_the_numbers(seed: int) -> None:
+    images = random_images(seed)
+    found, alarms = counts_at(images, 0.3, -math.inf)
+    assert 0 < found < alarms
+    numbers, boxes = box_metrics(images), sum(len(image.boxes) for image in images)
+    assert numbers["sensitivity"] * boxes == pytest.approx(found)
+    assert numbers["alarms_per_image"] * len(images) == pytest.approx(alarms)
+
+
+def test_acc50_is_a_share_of_pictures_and_neither_of_boxes_nor_of_detections() -> None:
+    boxes = np.array([[0.0, 0.0, 4.0, 4.0], [8.0, 0.0, 4.0, 4.0]])
+    both = [Detection((0.0, 0.0, 4.0, 4.0), 0.9), Detection((8.0, 0.0, 4.0, 4.0), 0.8)]
+    off = [Detection((20.0, 20.0, 4.0, 4.0), 0.7)]
+    images = [BoxImage(boxes, both, True), BoxImage(boxes[:1], off, False), BoxImage(boxes[:1], [], False)]
+    found = box_metrics(images)
+    assert found["acc50"] == pytest.approx(1 / 3)
+    assert found["sensitivity"] == pytest.approx(2 / 4)
+    assert found["alarms_per_image"] == pytest.approx(1 / 3)

@@ -8,6 +8,7 @@ from scipy import stats
 from scipy.special import logit
 
 from anyadbench.metrics.boxes.row import SHARES as BOX_SHARES
+from anyadbench.metrics.intervals import interval as module
 from anyadbench.metrics.intervals.interval import (
     ONE_SEED,
     OUTSIDE,
@@ -17,6 +18,7 @@ from anyadbench.metrics.intervals.interval import (
     ends,
     interval,
     intervals,
+    intervals_of,
     reliable,
     rule_of,
 )
@@ -182,6 +184,27 @@ def test_all_metrics_at_once_have_the_intervals_of_one_at_a_time() -> None:
         alone = interval(both, name)
         assert (found[name].low, found[name].high, found[name].df) == pytest.approx((alone.low, alone.high, alone.df))
         assert found[name].remark == alone.remark == ""
+
+
+@pytest.mark.parametrize("at_once", [1, 2**20])
+def test_many_lines_at_once_have_the_intervals_of_each_to_the_bit(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE", at_once)
+    rng, lines = np.random.default_rng(11), []
+    for seeds, count in ((1, 8), (3, 57), (1, 8), (9, 20), (1, 4), (3, 57), (1, 8)):
+        point = rng.uniform(0.3, 0.8, (1, 3)) + rng.normal(0, 0.02, (seeds, 3))
+        jack = point[:, None] + rng.normal(0, 0.01, (seeds, count, 3))
+        names = tuple(f"{number:02d}" for number in range(count))
+        lines.append(Replicates(names, ("image_f1", "pixel_ap", "aupro"), point, jack))
+    lines[2].point[:, 1] = np.nan
+    lines[6].jack[:, 3, 2] = np.nan
+    for mean in (False, True):
+        found = intervals_of(lines, mean=mean)
+        # Their text has every digit, and is the same where a number is NaN.
+        assert [str(one) for one in found] == [str(intervals(line, mean=mean)) for line in lines]
+    assert found[2]["pixel_ap"].reason and found[6]["aupro"].reason and all(one.reason for one in found[4].values())
+    assert sum(not one.reason for each in found for one in each.values()) == 16
 
 
 def test_reasons_for_no_interval() -> None:

@@ -189,11 +189,13 @@ def test_a_scan_that_differs_as_a_whole_has_no_mask_but_a_sentence(predictor: An
 def test_a_large_lesion_is_no_reason_to_withhold_the_mask(predictor: Any, scans: dict[str, Any]) -> None:
     array = np.asarray(scans["flair"].dataobj).astype(np.float32)
     index = np.stack(np.meshgrid(*map(np.arange, array.shape), indexing="ij"), -1)
-    ball = ((((index - [18, 24, 11]) * (4.5, 4.5, 7.5)) ** 2).sum(-1) < 42**2) & (array > 0)
+    ball = ((((index - [18, 24, 11]) * (4.5, 4.5, 7.5)) ** 2).sum(-1) < 50**2) & (array > 0)
     found = predictor.predict({"flair": nibabel.Nifti1Image(np.where(ball, array.max(), array), scans["flair"].affine)})
     assert found.mask is not None
     assert (found.mask & ball).sum() > 0.5 * ball.sum()
     assert not any("whole scan differs" in note for note in found.notes)
+    (note,) = [note for note in found.notes if note.startswith("Large mask: ")]
+    assert note.startswith(f"Large mask: {found.reference['share_of_brain']:.0%} of the brain lies above the threshold")
 
 
 def test_a_large_mask_from_normals_at_few_heights_is_withheld(cell_copy: Path, scans: dict[str, Any]) -> None:
