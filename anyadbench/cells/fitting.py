@@ -16,6 +16,7 @@ from anyadbench.cells.job import Job
 from anyadbench.cells.manifest import differences, environment, peak_memory, plugin, with_environment
 from anyadbench.cells.work_folder import now
 from anyadbench.engine.assembly import build_method, training_feed
+from anyadbench.engine.compiling import OFF, combined
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import derive_seed
 from anyadbench.engine.protocol_data import ProtocolData
@@ -124,12 +125,13 @@ class Fitting:
             # A process that was killed did not add its time, but its checkpoint holds that of its steps.
             kept = trainer.history[-1]["seconds"] if trainer.history else 0.0
             seconds = max(spent + time.monotonic() - started, kept)
+            before = folder.state()
             folder.update(
                 state=state,
                 seconds=seconds,
                 steps=trainer.step,
-                compile=trainer.compile_state,
-                graph=trainer.graph_state,
+                compile=combined([before.get("compile"), trainer.compile_state]),
+                graph=combined([before.get("graph"), trainer.graph_state]),
                 graph_reason=trainer.graph_reason,
             )
         self.reporter.log(_said(trainer, seconds))
@@ -157,7 +159,8 @@ class Fitting:
         """Record at once under what the training goes on, since another process may finish it under something else."""
         earlier = self.job.fit.state().get("environments", [])
         found = with_environment(earlier, environment(self.job.numerics.device), step)
-        self.job.fit.update(environments=found)
+        # What earlier processes compiled and captured counts as long as a checkpoint keeps their steps.
+        self.job.fit.update(environments=found, **({} if step else {"compile": OFF, "graph": OFF}))
         if changed := differences(found):
             self.reporter.send(note=f"the training goes on in another environment, which is recorded: {changed}")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from anyadbench.cells.fitting import Fitting
+from anyadbench.engine.compiling import combined
 from anyadbench.engine.per_subset import PerSubset, needed_sets
 from anyadbench.hashing import stable_hash
 from anyadbench.methods.contract import Method
@@ -31,7 +32,7 @@ class PerSubsetFits:
     fits: dict[Subset, Fitting] = field(default_factory=dict)
 
     def ensure(self) -> dict[str, Any]:
-        """Train the missing fits; return one record for all: sums, and the largest number of slices."""
+        """Train the missing fits; return one record for all: sums, and of the rest what counts most."""
         for subset in needed_sets(self.fitting.data):
             job = self.fitting.job
             own = replace(job, fit_id=stable_hash([job.fit_id, format_subset(subset)]))
@@ -41,7 +42,8 @@ class PerSubsetFits:
         summed = {name: sum(record.get(name, 0) for record in records) for name in added}
         environments = [one for record in records for one in record.get("environments", [])]
         most = max(record["train_slices"] for record in records)
-        return {**records[0], **summed, "train_slices": most, "environments": environments}
+        compiled = combined(record.get("compile") for record in records)
+        return {**records[0], **summed, "train_slices": most, "environments": environments, "compile": compiled}
 
     def load(self) -> Method:
         """Return the trained models as one method, in eval mode."""

@@ -19,7 +19,7 @@ from anyadbench.cells.per_subset import PerSubsetFits
 from anyadbench.cells.training_coverage import training_coverage
 from anyadbench.cells.whole_scans import add_whole_scans
 from anyadbench.cells.work_folder import PROGRESS, WorkFolder, now
-from anyadbench.engine.compiling import FELL_BACK, OFF, ON
+from anyadbench.engine.compiling import combined
 from anyadbench.engine.heights.normaliser import described
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import numerics_record
@@ -28,7 +28,6 @@ from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.scans.scoring import ScanScoring
 from anyadbench.engine.scans.whole_scan import check_scans
 from anyadbench.engine.scoring import Evaluator
-from anyadbench.engine.stepping.blocks import BLOCKS
 from anyadbench.errors import UserError
 from anyadbench.files import atomic_text, link_or_copy, make_folder, read_json, remove_leftovers, write_json, write_text
 from anyadbench.hashing import sha256_file
@@ -89,8 +88,7 @@ def run_cell(job: Job, reporter: Reporter) -> None:
     kept.write(folder.work / "scores" / "maps.npz")
     save_normals(folder.work / NORMALS, normals.found(thresholds))
     slices = sum(len(state.records) for _, by_label in states for state in by_label.values())
-    outcomes = {fit.get("compile"), evaluator.compiled.state}
-    compiled = next((outcome for outcome in (FELL_BACK, ON, BLOCKS) if outcome in outcomes), OFF)
+    compiled = combined([fit.get("compile"), evaluator.compiled.state])
     timings = {"score_seconds": scored, "scored_slices": float(slices), "scored_maps": float(evaluator.maps)}
     if scans.scored:
         timings["scan_seconds"] = scans.seconds / scans.scored

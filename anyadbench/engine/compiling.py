@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from anyadbench.engine.stepping.generators import Generators
@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from anyadbench.engine.reporter import Reporter
     from anyadbench.methods.contract import Method
 
-OFF, ON, FELL_BACK = "off", "on", "fell back"
+OFF, BLOCKS, ON, FELL_BACK = "off", "blocks", "on", "fell back"
+"""Outcomes of compiling: nothing is compiled, transformer blocks alone, everything, or what failed was left out."""
+
+
+def combined(outcomes: Iterable[str | None]) -> str:
+    """Return the outcome of several parts of a cell: that of the part of which a reader has to know most.
+
+    Args:
+        outcomes: Those of the parts; ``None`` for one that recorded none.
+    """
+    found = set(outcomes)
+    return next((outcome for outcome in (FELL_BACK, ON, BLOCKS) if outcome in found), OFF)
 
 
 class Compiled:

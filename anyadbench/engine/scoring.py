@@ -372,8 +372,13 @@ class Evaluator(Evaluation):
         allowed = None if device.type == "cuda" and isinstance(self.method, Method) else False
         return JointCalls(
             self.launch, self._network.launch, self.protocol.sequences, device, self.compiled.size,
-            self.compiled.padded, allowed, lambda said: self.reporter.send(note=said),
+            self.compiled.padded, allowed, self._apart,
         )  # fmt: skip
+
+    def _apart(self, said: str) -> None:
+        """Note why subsets do not share calls, for which alone blocks are compiled."""
+        self.compiled.leave_blocks()
+        self.reporter.send(note=said)
 
 
 def _joined(parts: list[Pending]) -> Float32[np.ndarray, "N h w"]:

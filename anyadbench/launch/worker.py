@@ -114,8 +114,8 @@ def smaller_batch(job: Job) -> str:
     """Return the advice for a cell that ran out of memory."""
     if job.fit.done:
         return (
-            "scoring takes 16 slices at once whatever the batch size, so run fewer cells at once (--slots), or use a "
-            "machine or GPU with more memory; the trained model is kept."
+            "scoring takes a fixed number of slices at once whatever the batch size, so run fewer cells at once "
+            "(--slots), or use a machine or GPU with more memory; the trained model is kept."
         )
     batch = job.params.get("batch_size")
     if isinstance(batch, int) and batch > 1:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from grid_fixture import run
+from job_fixture import planned
 from safetensors.torch import load_file
 
+from anyadbench.cells.fitting import Fitting
+from anyadbench.cells.per_subset import PerSubsetFits
 from anyadbench.engine.per_subset import PerSubset
+from anyadbench.engine.reporter import Reporter
 from anyadbench.errors import UserError
 from anyadbench.methods.contract import Batch, Context, Method, Scores
 from anyadbench.results import CellResult
@@ -50,6 +56,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_phantom: Path, tiny_
     done = run(*words, tiny_protocol, "--data", tiny_phantom, "--runs", runs)
     assert done.returncode == 0, done.stderr
     return runs
+
+
+def test_one_fit_whose_compiler_failed_is_not_hidden_by_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ensure(self: Fitting) -> dict[str, Any]:
+        return {"train_slices": 1, "compile": "fell back" if self.subset == ("t1", "t2") else "blocks"}
+
+    monkeypatch.setattr(Fitting, "ensure", ensure)
+    monkeypatch.setattr("anyadbench.cells.per_subset.needed_sets", lambda data: [("t1",), ("t1", "t2"), ("t2",)])
+    fits = PerSubsetFits(Fitting(planned(tmp_path), SimpleNamespace(), Reporter()))  # type: ignore[arg-type]
+    assert fits.ensure()["compile"] == "fell back"
 
 
 def cell_of(runs: Path, method: str) -> Path:

@@ -14,7 +14,7 @@ from grid_fixture import cells, run
 from toy_trainer import Toy, trainer
 
 from anyadbench.engine import compiling, numerics
-from anyadbench.engine.compiling import Compiled, is_compiler_error
+from anyadbench.engine.compiling import Compiled, combined, is_compiler_error
 from anyadbench.engine.numerics import Policy, apply_policy, numerics_record, resolve_policy
 from anyadbench.engine.reporter import Reporter
 from anyadbench.results.schema import Numerics
@@ -229,3 +229,17 @@ def test_the_result_records_the_request_and_the_outcome(
     assert numerics["compile"] == state, done.stderr
     assert ("torch.compile failed and is not used" in done.stderr) == (state == "fell back")
     assert (numerics["dtype"], numerics["deterministic"]) == ("bfloat16", True)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "outcome"),
+    [
+        ((), "off"),
+        ((None, "off"), "off"),
+        (("off", "blocks"), "blocks"),
+        (("blocks", "on"), "on"),
+        (("on", "fell back", "blocks"), "fell back"),
+    ],
+)
+def test_parts_of_a_cell_have_one_outcome(outcomes: tuple[str | None, ...], outcome: str) -> None:
+    assert combined(outcomes) == outcome

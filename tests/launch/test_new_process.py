@@ -6,6 +6,7 @@ There need be no GPU, and no second process: each attempt of the supervisor runs
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,9 +14,10 @@ from typing import Any
 
 import pytest
 import torch
+from captured_training import Recalling
 from job_fixture import planned
 from torch import Tensor
-from toy_trainer import Feed, Toy, trainer
+from toy_trainer import Feed, StopAt, Toy, trainer
 
 from anyadbench.cells import fitting, scored_cell
 from anyadbench.cells.job import Job
@@ -122,6 +124,33 @@ def test_without_a_supervisor_the_same_command_resumes_it(failing: Failing, tmp_
     assert job.fit.state()["graph_reason"] == SAID
     assert worker._run(job, job.cell, Reporter()) == worker.DONE
     assert failing.records == 1
+
+
+def test_what_earlier_processes_captured_and_compiled_stays_recorded(
+    failing: Failing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def toy(method: Any, feed: Any, params: Any, policy: Any, checkpoints: Path, reporter: Any, *_: Any) -> Trainer:
+        made = trainer(checkpoints, reporter, steps=30)
+        made.method, made.feed, made.recorder = method, feed, Recalling()
+        return made
+
+    def outcome() -> tuple[str, str]:
+        record = job.fit.state()
+        return record["compile"], record["graph"]
+
+    monkeypatch.setattr(fitting, "Trainer", toy)
+    compiled = property(lambda self: "blocks" if self.graph_state == "on" else "off")
+    monkeypatch.setattr(Trainer, "compile_state", compiled)
+    job = saved(tmp_path / "runs")
+    assert worker._run(job, job.cell, StopAt(29)) == worker.INTERRUPTED
+    assert outcome() == ("blocks", "on")
+    shutil.copytree(tmp_path / "runs", tmp_path / "begun again")
+    assert worker._run(job, job.cell, Reporter()) == worker.DONE
+    assert outcome() == ("blocks", "on")
+    job = saved(tmp_path / "begun again")
+    shutil.rmtree(job.fit.work / "checkpoints")
+    assert worker._run(job, job.cell, StopAt(2)) == worker.INTERRUPTED
+    assert outcome() == ("off", "off")
 
 
 def test_the_time_of_a_process_that_was_killed_counts_up_to_its_checkpoint(

@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from anyadbench.engine.compiling import FELL_BACK, OFF, is_compiler_error
+from anyadbench.engine.compiling import BLOCKS, FELL_BACK, OFF, is_compiler_error
 from anyadbench.methods.freezing import is_frozen
 
 if TYPE_CHECKING:
     from anyadbench.engine.reporter import Reporter
 
-BLOCKS = "blocks"
-"""Outcome of compiling: the blocks are compiled, and nothing else."""
-
 LEAST = 3
 """Fewest blocks of one kind for which compiling pays."""
+
+KINDS = 64
+"""Most variants of one class that are compiled: shapes, precisions, with and without gradients. At torch's own limit of
+8, the others would run as they are without a word."""
 
 
 def repeated_blocks(module: nn.Module) -> list[nn.Module]:
@@ -106,13 +107,24 @@ class CompiledBlocks:
         print(said, file=sys.stderr, flush=True)
         self._reporter.send(note=said)
 
+    def leave(self) -> None:
+        """Run the blocks as they are from now on, because nothing uses them compiled."""
+        if self.state == BLOCKS:
+            self.state, self._fast = OFF, []
+
     @contextmanager
     def used(self) -> Iterator[None]:
         """Run the blocks compiled; an error of the compiler is raised, see ``attempt``."""
+        if not self._fast:
+            yield
+            return
+        import torch._dynamo.config as dynamo
+
         for block, fast in self._fast:
             block.forward = fast
         try:
-            yield
+            with dynamo.patch(recompile_limit=KINDS, fail_on_recompile_limit_hit=True):
+                yield
         finally:
             for block, _ in self._fast:
                 vars(block).pop("forward", None)

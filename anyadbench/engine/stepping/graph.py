@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
+from anyadbench.engine.compiling import BLOCKS
 from anyadbench.engine.reporter import NewProcess
-from anyadbench.engine.stepping.blocks import BLOCKS, CompiledBlocks
+from anyadbench.engine.stepping.blocks import CompiledBlocks
 from anyadbench.engine.stepping.inspection import Inspection
 from anyadbench.engine.stepping.moments import Groups, Moment, groups_of
 from anyadbench.methods.contract import Batch

@@ -21,6 +21,7 @@ from anyadbench.engine.calls.joint import CALL, call_size
 from anyadbench.engine.numerics import Policy, numerics_record, resolve_policy
 from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.settings import SCORING_BATCH
+from anyadbench.engine.stepping import blocks as blocks_module
 from anyadbench.engine.stepping.blocks import CompiledBlocks, repeated_blocks
 from anyadbench.engine.trainer import Trainer
 from anyadbench.methods.contract import Batch, Scores
@@ -167,13 +168,40 @@ def test_calls_of_the_full_size_are_scored_with_compiled_blocks(
     compiler, method = Compiler(error), Layered()
     monkeypatch.setattr(calls_module, "CompiledBlocks", partial(CompiledBlocks, compiler=compiler))
     scoring = CompiledScoring(method, Policy(threads=1, blocks=True), Listening(), subsets=7)
-    assert (scoring.state, scoring.size, scoring.padded) == ("blocks", CALL["cpu"], True)
+    assert (scoring.state, scoring.size, scoring.padded) == ("off", CALL["cpu"], True)
     short, full = batch(scoring.size - 1), batch(scoring.size)
     assert torch.equal(scoring(short).maps, method.score(short).maps)
-    assert compiler.calls == 0
+    assert (compiler.calls, scoring.state) == (0, "off")
     assert torch.equal(scoring(full).maps, method.score(full).maps)
     assert compiler.calls == (3 if error is None else 1)
     assert (scoring.state, scoring.padded) == ("blocks" if error is None else "fell back", True)
+
+
+def test_more_shapes_than_torch_compiles_by_itself_are_compiled_or_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch._dynamo.reset()
+    graphs: list[Any] = []
+
+    def backend(graph: Any, examples: list[Tensor]) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    widths = range(4, 14)
+    parts = [nn.ModuleList(Block(width) for _ in range(3)) for width in widths]
+    reporter = Listening()
+    blocks = CompiledBlocks(nn.ModuleList(parts), True, reporter, partial(torch.compile, backend=backend))
+
+    def every() -> list[Tensor]:
+        return [block(torch.ones(2, width)) for part, width in zip(parts, widths, strict=True) for block in part]
+
+    plain = every()
+    assert all(map(torch.equal, plain, blocks.attempt(every)))
+    assert (blocks.state, len(graphs)) == ("blocks", len(widths))
+    torch._dynamo.reset()
+    monkeypatch.setattr(blocks_module, "KINDS", 4)
+    assert all(map(torch.equal, plain, blocks.attempt(every)))
+    assert blocks.state == "fell back"
+    assert "FailOnRecompileLimitHit" in reporter.notes[0]
+    torch._dynamo.reset()
 
 
 def test_padded_calls_are_no_larger_than_a_batch_in_all_subsets() -> None:
