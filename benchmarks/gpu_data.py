@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -104,13 +103,12 @@ class Counting(Evaluator):
 
 
 WAYS = {
-    "shared calls": (None, True, True),
-    "blocks as they are": (None, True, False),
-    "counted between": (None, False, True),
-    "one subset a call": (False, True, True),
+    "shared calls": (None, True),
+    "counted between": (None, False),
+    "one subset a call": (False, True),
 }
-"""Ways of scoring: whether subsets may share calls (``None``: if the method allows it), whether scores are counted
-beside the next call, and whether transformer blocks are compiled. The first is the default on a GPU."""
+"""Ways of scoring: whether subsets may share calls (``None``: if the method allows it), and whether scores are counted
+beside the next call. The first is the default on a GPU."""
 
 WARMING = 32
 """Slices that are scored untimed."""
@@ -126,16 +124,14 @@ def scoring(sizes: Sizes, policy: Policy, work: Path) -> None:
     object.__setattr__(data, "test_indices", lambda test: (indices[chosen & ~abnormal], indices[chosen & abnormal]))
     method = build(sizes, policy, made.shape).eval()
     ways: dict[str, Counting] = {}
-    for name, (together, beside, blocks) in WAYS.items():
-        own = replace(policy, blocks=blocks and policy.blocks)
-        ways[name] = Counting(method, data, own, Notes(), MapSample("none", protocol.sequences))
+    for name, (together, beside) in WAYS.items():
+        ways[name] = Counting(method, data, policy, Notes(), MapSample("none", protocol.sequences))
         ways[name]._joint.allowed, ways[name].overlapped = together, beside
         ways[name].run_test(test)  # untimed: kernels are chosen, and shared calls tried
     chosen[:] = True
-    default = ways["shared calls"]
     print(
         f"scoring {len(indices)} slices of {made.shape[0]} x {made.shape[1]}, {len(protocol.subsets)} subsets; the "
-        f"method may share calls: {default._joint.allowed}, compiled: {default.compiled.state}"
+        f"method may share calls: {ways['shared calls']._joint.allowed}"
     )
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(sizes.rounds * len(ways)):

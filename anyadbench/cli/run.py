@@ -79,7 +79,7 @@ STATUSES = ("done", "cached", "failed", "interrupted")
 @click.option(
     "--compile/--no-compile",
     default=None,
-    help="Compile whole steps, or nothing; by default, transformer blocks on a GPU.",
+    help="Compile whole steps, or nothing; by default, transformer blocks in long trainings on a GPU.",
 )
 @click.option("--no-graph", is_flag=True, help="Run training steps on a GPU kernel by kernel, not as a CUDA graph.")
 @click.option("--threads", type=THREADS, help="CPU threads per cell; the protocol's by default.")

@@ -34,7 +34,7 @@ class Policy:
         deterministic: Whether only deterministic algorithms are allowed.
         threads: CPU threads.
         compile: Whether training steps and scoring go through ``torch.compile``.
-        blocks: Whether transformer blocks are compiled one by one, in captured steps and in calls of the full size.
+        blocks: Whether transformer blocks are compiled one by one in the captured steps of a long training.
     """
 
     device: str = "cpu"

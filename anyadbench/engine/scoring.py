@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -12,10 +13,10 @@ import numpy as np
 
 from anyadbench.engine.batches import evaluation_batch
 from anyadbench.engine.boxes.collect import add_boxes
-from anyadbench.engine.calls.compiled import CompiledScoring, Scorer
 from anyadbench.engine.calls.joint import JointCalls
 from anyadbench.engine.calls.network import Network
 from anyadbench.engine.calls.pending import Pending, Scored
+from anyadbench.engine.compiling import Compiled
 from anyadbench.engine.counting.in_order import InOrder
 from anyadbench.engine.counting.slices import slice_entries, slice_names
 from anyadbench.engine.heights.normaliser import TRAINING_SLICES, HeightNormaliser
@@ -26,7 +27,7 @@ from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.settings import EXACT_PIXELS, SCORING_BATCH, VALIDATION_SLICES
 from anyadbench.engine.slice_reader import SliceReader, on_scoring_grid
 from anyadbench.engine.stepping.frozen import hold_frozen
-from anyadbench.methods.contract import Method
+from anyadbench.methods.contract import Batch, Method, Scores
 from anyadbench.metrics import PixelState
 from anyadbench.metrics.core.inside import brain_pixels
 from anyadbench.metrics.core.thresholds import Quantile, quantile_of_state
@@ -48,6 +49,13 @@ Round = tuple[Subset, "Int[np.ndarray, ' M']", list[tuple[str, "Int[np.ndarray, 
 
 ScanPending = Callable[[], "Float32[np.ndarray, 'N h w']"]
 """Waits for the maps of a scan's slices, and returns them."""
+
+
+class Scorer(typing.Protocol):
+    """What scores slices: a trained ``Method``, or anything else with this one function."""
+
+    def score(self, batch: Batch) -> Scores:
+        """Return anomaly maps for slices, from the shown sequences alone."""
 
 
 @dataclass
@@ -337,9 +345,10 @@ class Evaluator(Evaluation):
         return type(self.method).__name__
 
     @cached_property
-    def compiled(self) -> CompiledScoring:
+    def compiled(self) -> Compiled:
         """The method's scoring, compiled if the policy says so."""
-        return CompiledScoring(self.method, self.policy, self.reporter, len(self.protocol.subsets))
+        method = self.method if isinstance(self.method, Method) else None
+        return Compiled(self.method.score, method, self.reporter, enabled=self.policy.compile)
 
     @cached_property
     def _network(self) -> Network:
@@ -367,18 +376,13 @@ class Evaluator(Evaluation):
 
     @cached_property
     def _joint(self) -> JointCalls:
-        device = self.policy.torch_device()
+        device, padded = self.policy.torch_device(), self.policy.compile
         # On a CPU shared calls save next to nothing, and the last bits of a score depend on the size of its batch.
         allowed = None if device.type == "cuda" and isinstance(self.method, Method) else False
         return JointCalls(
-            self.launch, self._network.launch, self.protocol.sequences, device, self.compiled.size,
-            self.compiled.padded, allowed, self._apart,
+            self.launch, self._network.launch, self.protocol.sequences, device, padded, allowed,
+            lambda said: self.reporter.send(note=said),
         )  # fmt: skip
-
-    def _apart(self, said: str) -> None:
-        """Note why subsets do not share calls, for which alone blocks are compiled."""
-        self.compiled.leave_blocks()
-        self.reporter.send(note=said)
 
 
 def _joined(parts: list[Pending]) -> Float32[np.ndarray, "N h w"]:

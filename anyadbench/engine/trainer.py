@@ -18,7 +18,7 @@ from anyadbench.engine.compiling import Compiled
 from anyadbench.engine.numerics import NotFinite, Policy
 from anyadbench.engine.reporter import TRAINING, Interrupted, Reporter
 from anyadbench.engine.settings import training_steps
-from anyadbench.engine.stepping.blocks import CompiledBlocks
+from anyadbench.engine.stepping.blocks import COMPILED_FROM, CompiledBlocks
 from anyadbench.engine.stepping.frozen import hold_frozen
 from anyadbench.engine.stepping.graph import FELL_BACK, OFF, ON, WATCHING, CudaRecorder, Recorder, StepGraph
 from anyadbench.engine.stepping.modes import TrainingMode
@@ -223,7 +223,8 @@ class Trainer:
     def _graphed(self, recorder: Recorder | None) -> StepGraph:
         """Return what runs the steps of this training, as a graph where that is wanted and possible."""
         automatic = self.method.manual_step is None and bool(self.optimizers) and not self.policy.compile
-        self._blocks = CompiledBlocks(self.method, self.policy.blocks and automatic, self.reporter)
+        compiled = self.policy.blocks and automatic and self.total >= COMPILED_FROM
+        self._blocks = CompiledBlocks(self.method, compiled, self.reporter)
         step_graph = StepGraph(
             self.method,
             self._whole_step,

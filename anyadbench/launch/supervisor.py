@@ -24,6 +24,7 @@ from anyadbench.errors import UserError
 from anyadbench.files import explain_os_error
 from anyadbench.launch.warm.forked import ForkedWorker, WarmParent, WarmParents
 from anyadbench.launch.worker import AGAIN, FAILED, INTERRUPTED, MISTAKE, log_tail, smaller_batch
+from anyadbench.paths import cache_dir
 from anyadbench.processes import LIFELINE, python_command, python_path
 from anyadbench.results.read import LOG_LINES
 
@@ -267,6 +268,8 @@ def worker_environment(job: Job, gpu: str | None) -> dict[str, str]:
     threads = str(job.policy["threads"])
     environment = {**os.environ, **python_path(), "PYTHONHASHSEED": "0"}
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+    with suppress(UserError):  # without a home folder, torch keeps what it compiles in the cell's temporary folder
+        environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "torch"))
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu
     return environment

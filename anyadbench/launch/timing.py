@@ -12,12 +12,11 @@ import torch
 
 from anyadbench.cells.identity import weights_of
 from anyadbench.engine.assembly import build_method, training_feed
-from anyadbench.engine.calls.compiled import Scorer
 from anyadbench.engine.map_sample import MapSample
 from anyadbench.engine.numerics import Policy, apply_policy
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
-from anyadbench.engine.scoring import Evaluator
+from anyadbench.engine.scoring import Evaluator, Scorer
 from anyadbench.engine.settings import SCORING_BATCH, Training, batch_size
 from anyadbench.engine.trainer import Trainer
 from anyadbench.launch.forecast import Cost

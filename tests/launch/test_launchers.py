@@ -254,6 +254,24 @@ def test_a_worker_sees_its_own_device_only(tmp_path: Path, monkeypatch: pytest.M
     assert worker_environment(job, None)["OMP_NUM_THREADS"] == "1"
 
 
+def test_what_torch_compiles_is_kept_for_later_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from anyadbench.launch import supervisor
+
+    (job,) = jobs(tmp_path, "cpu", 1)
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("ANYADBENCH_CACHE", str(tmp_path / "cache"))
+    assert supervisor.worker_environment(job, None)["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "cache" / "torch")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "own")
+    assert supervisor.worker_environment(job, None)["TORCHINDUCTOR_CACHE_DIR"] == "own"
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+
+    def unknown() -> Path:
+        raise UserError("no home folder")
+
+    monkeypatch.setattr(supervisor, "cache_dir", unknown)
+    assert "TORCHINDUCTOR_CACHE_DIR" not in supervisor.worker_environment(job, None)
+
+
 def test_an_unknown_launcher_or_setting_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Unknown launcher 'locall'. Did you mean 'local'"):
         find_launcher("locall")

@@ -30,13 +30,6 @@ Wanted = tuple[Subset, "Int[np.ndarray, ' M']"]
 CALL = {"cpu": SCORING_BATCH, "cuda": 8 * SCORING_BATCH}
 """Slices per call by device; fixed, so that results do not depend on memory."""
 
-
-def call_size(device: torch.device, subsets: int, *, padded: bool) -> int:
-    """Return the slices of a shared call; none larger than a batch in all its subsets, where calls are padded."""
-    most = CALL.get(device.type, SCORING_BATCH)
-    return min(most, SCORING_BATCH * subsets) if padded else most
-
-
 TOLERANCE = 1e-2
 """Largest difference between both ways on a GPU, over the largest score: kernels round differently by batch size. On a
 CPU both ways must be equal to the bit."""
@@ -51,8 +44,7 @@ class JointCalls:
         call: Launches a batch of any subsets: (batch, names).
         sequences: The protocol's sequences.
         device: Where the network is.
-        size: Slices of a call, see ``call_size``.
-        padded: Whether every call has that number of slices, as a compiled network needs.
+        padded: Whether every call has the full number of slices, as a compiled network needs.
         allowed: Whether the method may be asked for several subsets at once; ``None`` until that has been tried.
         note: Called with the reason if it may not.
     """
@@ -61,7 +53,6 @@ class JointCalls:
     call: Callable[[Batch, list[str]], Pending]
     sequences: tuple[str, ...]
     device: torch.device
-    size: int = SCORING_BATCH
     padded: bool = False
     allowed: bool | None = field(default=None)
     note: Callable[[str], None] = lambda said: None
@@ -112,11 +103,12 @@ class JointCalls:
         flags = np.array([[name in subset for name in self.sequences] for subset, _ in wanted])
         rows, shown = rows[order], np.repeat(flags, counts, axis=0)[order]
         there = to_device(torch.from_numpy(values), self.device)  # once for all subsets; they are masked on the device
+        size = CALL.get(self.device.type, SCORING_BATCH)
         launched: list[tuple[Pending, int]] = []
-        for start in range(0, len(rows), self.size):
-            chosen, own = rows[start : start + self.size], shown[start : start + self.size]
+        for start in range(0, len(rows), size):
+            chosen, own = rows[start : start + size], shown[start : start + size]
             called = [names[i] for i in chosen]
-            if self.padded and (lack := self.size - len(chosen)):
+            if self.padded and (lack := size - len(chosen)):
                 chosen, own = np.pad(chosen, (0, lack), mode="edge"), np.pad(own, ((0, lack), (0, 0)), mode="edge")
             mask = to_device(torch.from_numpy(own), self.device)
             batch = Batch(there[to_device(torch.from_numpy(chosen), self.device)] * mask[:, :, None, None], mask)

@@ -17,12 +17,11 @@ from anyadbench.metrics.core.image import TOP_FRACTION
 from anyadbench.sequences import format_subset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from jaxtyping import Bool, Float32
     from torch import Tensor
 
-    from anyadbench.methods.contract import Batch, Scores
+    from anyadbench.engine.compiling import Compiled
+    from anyadbench.methods.contract import Batch
     from anyadbench.protocols.model import Protocol
 
 
@@ -45,13 +44,13 @@ class Network:
     """A method's scoring under one protocol.
 
     Attributes:
-        scoring: Scores a batch.
+        scoring: The method's function.
         protocol: The protocol.
         policy: Numeric policy.
         name: What makes the scores, for sentences about them.
     """
 
-    scoring: Callable[[Batch], Scores]
+    scoring: Compiled
     protocol: Protocol
     policy: Policy
     name: str

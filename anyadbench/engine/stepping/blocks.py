@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 LEAST = 3
 """Fewest blocks of one kind for which compiling pays."""
 
+COMPILED_FROM = 2000
+"""Fewest steps of a training for which it pays: it took 25 s where a step was 8.5 ms shorter (RESULTS.md). Those of the
+whole training, so that one that resumes computes as it began."""
+
 KINDS = 64
 """Most variants of one class that are compiled: shapes, precisions, with and without gradients. At torch's own limit of
 8, the others would run as they are without a word."""
@@ -106,11 +110,6 @@ class CompiledBlocks:
         said = f"The transformer blocks of the network are not compiled: {reason}"
         print(said, file=sys.stderr, flush=True)
         self._reporter.send(note=said)
-
-    def leave(self) -> None:
-        """Run the blocks as they are from now on, because nothing uses them compiled."""
-        if self.state == BLOCKS:
-            self.state, self._fast = OFF, []
 
     @contextmanager
     def used(self) -> Iterator[None]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from anyadbench.data.store.store import SliceStore
-from anyadbench.engine.calls import compiled as calls_module
 from anyadbench.engine.calls.joint import JointCalls
 from anyadbench.engine.calls.pending import Pending
 from anyadbench.engine.map_sample import MapSample
@@ -21,7 +19,6 @@ from anyadbench.engine.per_subset import PerSubset
 from anyadbench.engine.protocol_data import ProtocolData
 from anyadbench.engine.reporter import Reporter
 from anyadbench.engine.scoring import Evaluator
-from anyadbench.engine.stepping.blocks import CompiledBlocks
 from anyadbench.methods.contract import Batch, Context, Method, Scores
 from anyadbench.protocols.model import Protocol
 
@@ -82,50 +79,6 @@ def test_rows_are_equal_whether_subsets_share_calls_or_not(
         assert records == alone[label][0]
 
 
-class Layer(nn.Module):
-    """A block whose results do not depend on the size of the batch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(48)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return maps + self.norm(maps)
-
-
-class Deep(Each):
-    """Blocks behind a convolution."""
-
-    def __init__(self, sequences: tuple[str, ...]) -> None:
-        super().__init__(sequences)
-        self.blocks = nn.Sequential(Layer(), Layer(), Layer())
-
-    def score(self, batch: Batch) -> Scores:
-        return Scores(self.blocks(super().score(batch).maps))
-
-
-class DeepWhole(Deep, Whole):
-    """The same behind the first slice's availability."""
-
-
-@pytest.mark.parametrize(("kind", "outcome"), [(Deep, "blocks"), (DeepWhole, "off")])
-def test_blocks_are_compiled_and_recorded_where_subsets_share_calls(
-    kind: type[Deep], outcome: str, store: SliceStore, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def uncompiled(function: Any, *, dynamic: bool) -> Any:
-        return lambda *arguments: function(*arguments)
-
-    monkeypatch.setattr(calls_module, "CompiledBlocks", partial(CompiledBlocks, compiler=uncompiled))
-    kept = MapSample("none", protocol.sequences)
-    method, data = kind(protocol.sequences).eval(), ProtocolData(protocol, {"phantom": store})
-    evaluator = Evaluator(method, data, Policy(threads=1, blocks=True), Reporter(), kept)
-    assert evaluator.compiled.padded
-    joint = evaluator._joint
-    joint.allowed = None
-    evaluator.run_test(protocol.tests[0])
-    assert [joint.allowed, evaluator.compiled.state] == [outcome == "blocks", outcome]
-
-
 def test_every_call_holds_at_most_a_batch_and_several_subsets(store: SliceStore, protocol: Protocol) -> None:
     together, alone = Each(protocol.sequences), Each(protocol.sequences)
     evaluated(together, store, protocol, True)
@@ -163,8 +116,7 @@ def test_padded_calls_have_one_size_and_return_no_padding() -> None:
         sizes.append(len(batch))
         return lambda: (batch.inputs.sum(1).numpy(), batch.inputs.sum((1, 2, 3)).double().numpy())
 
-    cpu = torch.device("cpu")
-    joint = JointCalls(lambda *_: pytest.fail("one by one"), call, ("flair", "t1"), cpu, padded=True, allowed=True)
+    joint = JointCalls(lambda *_: pytest.fail("one by one"), call, ("flair", "t1"), torch.device("cpu"), True, True)
     values = np.random.default_rng(0).random((9, 2, 4, 4)).astype(np.float32)
     wanted = [(("flair",), np.arange(9)), (("flair", "t1"), np.array([1, 4, 7]))]
     first, second = (pending() for pending in joint.score(values, wanted, [str(i) for i in range(9)]))

@@ -15,12 +15,8 @@ from torch._dynamo.exc import TorchDynamoException
 
 from anyadbench.engine import numerics
 from anyadbench.engine import trainer as trainer_module
-from anyadbench.engine.calls import compiled as calls_module
-from anyadbench.engine.calls.compiled import CompiledScoring
-from anyadbench.engine.calls.joint import CALL, call_size
 from anyadbench.engine.numerics import Policy, numerics_record, resolve_policy
 from anyadbench.engine.reporter import Reporter
-from anyadbench.engine.settings import SCORING_BATCH
 from anyadbench.engine.stepping import blocks as blocks_module
 from anyadbench.engine.stepping.blocks import CompiledBlocks, repeated_blocks
 from anyadbench.engine.trainer import Trainer
@@ -90,6 +86,7 @@ def training(
     made.policy = Policy(threads=1, blocks=compiler is not None)
     if compiler is not None:
         monkeypatch.setattr(trainer_module, "CompiledBlocks", partial(CompiledBlocks, compiler=compiler))
+        monkeypatch.setattr(trainer_module, "COMPILED_FROM", 20)
     return made
 
 
@@ -115,6 +112,14 @@ def test_only_the_captured_step_runs_compiled_blocks(tmp_path: Path, monkeypatch
     assert compiler.calls == 2 * 3  # two steps that are compared with; this recorder records a step without running it
     assert_same(plain, compiled)
     assert all("forward" not in vars(block) for block in compiled.method.blocks)  # type: ignore[union-attr]
+
+
+def test_a_short_training_is_captured_without_compiled_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = Compiler()
+    short = training(tmp_path, compiler, monkeypatch)
+    monkeypatch.setattr(trainer_module, "COMPILED_FROM", 21)
+    short.run()
+    assert (short.compile_state, short.graph_state, compiler.calls) == ("off", "on", 0)
 
 
 @pytest.mark.parametrize(
@@ -161,22 +166,6 @@ def test_a_system_without_a_compiler_is_reported() -> None:
     assert reporter.notes == [said]
 
 
-@pytest.mark.parametrize("error", [None, TorchDynamoException("no kernel")])
-def test_calls_of_the_full_size_are_scored_with_compiled_blocks(
-    error: Exception | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compiler, method = Compiler(error), Layered()
-    monkeypatch.setattr(calls_module, "CompiledBlocks", partial(CompiledBlocks, compiler=compiler))
-    scoring = CompiledScoring(method, Policy(threads=1, blocks=True), Listening(), subsets=7)
-    assert (scoring.state, scoring.size, scoring.padded) == ("off", CALL["cpu"], True)
-    short, full = batch(scoring.size - 1), batch(scoring.size)
-    assert torch.equal(scoring(short).maps, method.score(short).maps)
-    assert (compiler.calls, scoring.state) == (0, "off")
-    assert torch.equal(scoring(full).maps, method.score(full).maps)
-    assert compiler.calls == (3 if error is None else 1)
-    assert (scoring.state, scoring.padded) == ("blocks" if error is None else "fell back", True)
-
-
 def test_more_shapes_than_torch_compiles_by_itself_are_compiled_or_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     torch._dynamo.reset()
     graphs: list[Any] = []
@@ -202,12 +191,6 @@ def test_more_shapes_than_torch_compiles_by_itself_are_compiled_or_reported(monk
     assert blocks.state == "fell back"
     assert "FailOnRecompileLimitHit" in reporter.notes[0]
     torch._dynamo.reset()
-
-
-def test_padded_calls_are_no_larger_than_a_batch_in_all_subsets() -> None:
-    cuda = torch.device("cuda")
-    assert call_size(cuda, 7, padded=True) == 7 * SCORING_BATCH
-    assert call_size(cuda, 15, padded=True) == call_size(cuda, 7, padded=False) == CALL["cuda"]
 
 
 def test_blocks_are_compiled_on_a_gpu_unless_asked_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,6 +237,7 @@ def test_torch_compiles_blocks_to_the_same_numbers(tmp_path: Path, monkeypatch: 
     compiled = running(tmp_path / "blocks", Fast(), Layered)
     compiled.policy = Policy(threads=1, blocks=True)
     monkeypatch.setattr(trainer_module, "CompiledBlocks", kept)
+    monkeypatch.setattr(trainer_module, "COMPILED_FROM", 20)
     compiled.run()
     assert (compiled.compile_state, compiled.graph_state) == ("blocks", "on")
     for (name, value), other in zip(
