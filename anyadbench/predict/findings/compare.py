@@ -44,11 +44,7 @@ MOST_NORMAL = 0.05
 """Share of a slice's brain above a threshold that 1 % should exceed, up to which no normal slice is out of place."""
 
 MOST_MASK = 0.15
-"""Share of the brain above the threshold at which there is no mask if the threshold does not hold for the scan, and a
-note if nothing speaks against it."""
-
-FEWEST_HEIGHTS = 0.5
-"""Share of a scan's slices that must have a normal slice at their height for such a mask to be believed."""
+"""Largest share of the brain that a mask covers without a threshold of the user's own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +78,7 @@ def compared(prediction: Prediction, basis: Basis | None, above_ml: float, count
     if basis is None or normals is None:
         return prediction if basis is None else replace(prediction, notes=(*prediction.notes, _too_few(label, 0)))
     source, heights = basis.sources[label], relative_heights(prediction)
-    prediction = _judged(prediction, normals, source, heights, above_ml / counted_ml if counted_ml else 0.0)
+    prediction = _judged(prediction, normals, source, above_ml / counted_ml if counted_ml else 0.0)
     if normals.n_slices < FEWEST_SLICES:
         return replace(prediction, notes=(*prediction.notes, _too_few(label, normals.n_slices)))
     clusters = tuple(
@@ -215,27 +211,17 @@ def _height_of(cluster: Cluster, prediction: Prediction, heights: list[float]) -
     return height_of(cluster.peak_mm[2], first, last)
 
 
-def _large(prediction: Prediction, share: float) -> Prediction:
-    """Return a prediction with a note that its mask is larger than most lesions."""
-    said = (
-        f"Large mask: {share:.0%} of the brain lies above the threshold, more than most lesions take; compare the mask "
-        "with the map before you use its volume, or give a higher --threshold."
-    )
-    return replace(prediction, notes=(*prediction.notes, said))
-
-
-def _judged(prediction: Prediction, normals: Normals, source: str, heights: list[float], share: float) -> Prediction:
-    """Return a prediction with a note, or without its mask, where the threshold does not hold or the mask is large.
+def _judged(prediction: Prediction, normals: Normals, source: str, share: float) -> Prediction:
+    """Return a prediction with a note, or without its mask, where the threshold may not hold for the scan.
 
     A lesion leaves some slices alone. If even the quarter of the slices with the least above the threshold has more
-    than normal slices, the scanner, the preparation or the anatomy differs. A threshold from normals at few heights may
-    not hold at the others.
+    than normal slices, the scanner, the preparation or the anatomy differs. Few lesions take more than ``MOST_MASK`` of
+    the brain; whether this is one of them, a threshold that was carried over cannot show.
 
     Args:
         prediction: With mask and clusters.
         normals: Those that the threshold comes from.
         source: Where they come from.
-        heights: Relative height of each slice.
         share: Share of the brain above the threshold.
     """
     threshold = prediction.threshold
@@ -249,7 +235,7 @@ def _judged(prediction: Prediction, normals: Normals, source: str, heights: list
     if normals.n_slices >= FEWEST_SLICES:
         limit = max(limit, float(np.quantile(normals.shares(threshold), HIGH)))
     least = float(np.quantile(shares, LESS))
-    near = float(np.mean([is_near(normals, heights[i]) for i in rows]))
+    covered = 0.0 if prediction.mask is None else float(prediction.mask.sum() / prediction.brain.sum())
     cause = ""
     if least > limit:
         cause = (
@@ -257,13 +243,13 @@ def _judged(prediction: Prediction, normals: Normals, source: str, heights: list
             f"where {source} have up to {limit:.0%}: the whole scan differs from them (scanner, preparation, age), not "
             "a part of it"
         )
-    elif share > MOST_MASK and near < FEWEST_HEIGHTS:
+    elif covered > MOST_MASK:
         cause = (
-            f"{share:.0%} of the brain lies above the threshold, and {source}, which it comes from, lie at the height "
-            f"of only {near:.0%} of the slices, so it need not hold at the others"
+            f"it would cover {covered:.0%} of the brain, more than most lesions do, so the threshold of "
+            f"{threshold:.4g} may not hold for this scan"
         )
     if not cause:
-        return _large(prediction, share) if share > MOST_MASK else prediction
+        return prediction
     if share <= MOST_MASK:
         return replace(prediction, notes=(*prediction.notes, f"Mask and volume are unreliable: {cause}."))
     advice = "set thresholds for your scans with 'anyadbench calibrate', or give one with --threshold"
