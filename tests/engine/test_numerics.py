@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from captured_training import can_compile
+from captured_training import Listening, can_compile
 from grid_fixture import cells, run
 from toy_trainer import Toy, trainer
 
@@ -18,15 +18,6 @@ from anyadbench.engine.compiling import Compiled, combined, is_compiler_error
 from anyadbench.engine.numerics import Policy, apply_policy, numerics_record, resolve_policy
 from anyadbench.engine.reporter import Reporter
 from anyadbench.results.schema import Numerics
-
-
-class Listening(Reporter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.notes: list[str] = []
-
-    def send(self, **event: Any) -> None:
-        self.notes += [event["note"]] if "note" in event else []
 
 
 def failing(function: Callable[..., Any]) -> Callable[..., Any]:
