@@ -152,8 +152,8 @@ class Trainer:
     @property
     def compile_state(self) -> str:
         """Outcome of compiling: ``off``, ``blocks``, ``on`` or ``fell back``."""
-        if hasattr(self, "_blocks") and self._blocks.state != "off":
-            return self._blocks.state if self.graph_state == ON or self._blocks.state == FELL_BACK else "off"
+        if hasattr(self, "_blocks") and self._blocks.state != OFF:
+            return self._blocks.state if self.graph_state == ON or self._blocks.state == FELL_BACK else OFF
         return self.compiled.state if hasattr(self, "compiled") else "off"
 
     @property

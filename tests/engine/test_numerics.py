@@ -16,7 +16,6 @@ from toy_trainer import Toy, trainer
 from anyadbench.engine import compiling, numerics
 from anyadbench.engine.compiling import Compiled, combined, is_compiler_error
 from anyadbench.engine.numerics import Policy, apply_policy, numerics_record, resolve_policy
-from anyadbench.engine.reporter import Reporter
 from anyadbench.results.schema import Numerics
 
 

@@ -82,7 +82,6 @@ class CompiledBlocks:
 
     Attributes:
         state: ``off``, which is also the state without such blocks, ``blocks``, or ``fell back``.
-        reason: Why they fell back.
     """
 
     def __init__(
@@ -93,7 +92,7 @@ class CompiledBlocks:
         compiler: Callable[..., Callable[..., Any]] = torch.compile,
     ) -> None:
         self._reporter, self._fast = reporter, list[tuple[nn.Module, Callable[..., Any]]]()
-        self.state, self.reason = OFF, ""
+        self.state = OFF
         if not enabled:
             return
         blocks = repeated_blocks(method)
@@ -106,7 +105,7 @@ class CompiledBlocks:
 
     def give_up(self, reason: str) -> None:
         """Run the blocks as they are from now on, for a reason that is reported."""
-        self.state, self.reason, self._fast = FELL_BACK, reason, []
+        self.state, self._fast = FELL_BACK, []
         said = f"The transformer blocks of the network are not compiled: {reason}"
         print(said, file=sys.stderr, flush=True)
         self._reporter.send(note=said)
