@@ -236,7 +236,7 @@ def _judged(prediction: Prediction, normals: Normals, source: str, share: float)
         limit = max(limit, float(np.quantile(normals.shares(threshold), HIGH)))
     least = float(np.quantile(shares, LESS))
     covered = 0.0 if prediction.mask is None else float(prediction.mask.sum() / prediction.brain.sum())
-    cause = ""
+    cause, advice = "", "set thresholds for your scans with 'anyadbench calibrate', or give one with --threshold"
     if least > limit:
         cause = (
             f"{share:.0%} of the brain lies above the threshold, and {least:.0%} or more in three of four slices, "
@@ -248,11 +248,11 @@ def _judged(prediction: Prediction, normals: Normals, source: str, share: float)
             f"it would cover {covered:.0%} of the brain, more than most lesions do, so the threshold of "
             f"{threshold:.4g} may not hold for this scan"
         )
+        advice = "look at the map, and give this threshold or a higher one with --threshold"
     if not cause:
         return prediction
     if share <= MOST_MASK:
         return replace(prediction, notes=(*prediction.notes, f"Mask and volume are unreliable: {cause}."))
-    advice = "set thresholds for your scans with 'anyadbench calibrate', or give one with --threshold"
     return replace(
         prediction,
         mask=None,

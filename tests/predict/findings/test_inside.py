@@ -213,8 +213,9 @@ def test_a_mask_larger_than_most_lesions_is_withheld_until_a_threshold_is_given(
     found = old.predict({"flair": half})
     assert (found.mask, found.clusters) == (None, ())
     (note,) = [note for note in found.notes if note.startswith("No mask: ")]
-    said = r"No mask: it would cover (1[5-9]|[2-9]\d)% of the brain, .*, so the threshold of 0\.25 may not hold"
+    said = r"No mask: it would cover (1[5-9]|[2-9]\d)% of the brain, .*, so the threshold of 0\.25 may not hold for "
     assert re.match(said, note)
+    assert note.endswith("; look at the map, and give this threshold or a higher one with --threshold.")
     given = old.predict({"flair": half}, threshold=0.25)
     assert given.mask is not None and given.mask.sum() > 0.15 * given.brain.sum()
 
