@@ -123,11 +123,12 @@ def component_ids(index: Int64[np.ndarray, " p"], shape: tuple[int, ...]) -> Int
     pointers = np.append(0, np.cumsum(degrees))
     touched = np.arange(pointers[-1]) + np.repeat(low - pointers[:-1], degrees)
     graph = csr_array((np.ones(len(touched), dtype=np.int8), touched, pointers), shape=(len(places), len(places)))
-    found = connected_components(graph, directed=False)[1]
-    _, heads, numbers = np.unique(found, return_index=True, return_inverse=True)
-    order = np.empty(len(heads), dtype=np.int64)
-    order[np.argsort(heads)] = np.arange(len(heads))
-    ids: Int64[np.ndarray, " p"] = np.repeat(order[numbers], lengths)
+    count, found = connected_components(graph, directed=False)
+    heads = np.empty(count, dtype=np.int64)
+    heads[found[::-1]] = np.arange(len(found))[::-1]  # of repeated places the last value stays, here the first run
+    order = np.empty(count, dtype=np.int64)
+    order[np.argsort(heads)] = np.arange(count)
+    ids: Int64[np.ndarray, " p"] = np.repeat(order[found], lengths)
     return ids
 
 

@@ -116,7 +116,7 @@ class PixelStats:
         filled = self._buffer[: self._filled]
         filled.sort()
         normals = filled[: self._filled - self._lesions_in_buffer]
-        roomy = len(normals) < self._chunk * 7 // 8
+        roomy = len(normals) < self._chunk // 4  # memory that was never written to takes up address space alone
         self._chunks.append(normals.copy() if roomy else normals)
         self._buffer, self._filled, self._lesions_in_buffer = None, 0, 0
 

@@ -78,10 +78,18 @@ class PagedTable:
             block = keys[start : start + _BLOCK]
             size = len(block)
             np.right_shift(block, self._shift, out=bins[:size])
-            offset = self._offset(bins[:size])
-            np.add(bins[:size], offset, out=positions[:size])
+            self._place(bins[:size], positions[:size])
             values = 1 if marked is None else _packed_ones(marked[start : start + size])
             np.add.at(self._table, positions[:size], values)
+
+    def _place(self, bins: Int32[np.ndarray, " b"], positions: Int64[np.ndarray, " b"]) -> None:
+        """Write the indices of the bins to ``positions``; the bins are overwritten."""
+        offset = self._offset(bins)
+        if offset.ndim == 0:
+            bins += np.int32(offset)  # an addition that widens takes more than twice as long as these two passes
+            np.copyto(positions, bins)
+        else:
+            np.add(bins, offset, out=positions)
 
     def add(self, bins: Int64[np.ndarray, " b"], values: Int64[np.ndarray, " b"]) -> None:
         """Add a value to each bin; bins may repeat."""
