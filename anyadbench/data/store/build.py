@@ -17,6 +17,7 @@ from anyadbench.data.store.assemble import (
     write_quarantine,
 )
 from anyadbench.data.store.extract import Extracted, extract, fingerprint, light, part_name
+from anyadbench.data.store.heap import kept_heap
 from anyadbench.data.store.parts import Parts, read_meta
 from anyadbench.data.store.remarks import read_problems, write_warnings
 from anyadbench.data.store.store import SliceStore, is_store, open_store, store_json
@@ -71,7 +72,7 @@ def prepare(
     inputs = inputs_hash(found, layout)
     made = False
     lock_file = out.parent / f".{out.name}.lock"
-    with written_as(out, _work(out), option), lock(lock_file, option=option):
+    with written_as(out, _work(out), option), lock(lock_file, option=option), kept_heap():
         try:
             if not is_store(out):
                 _build(found, layout, out, inputs, workers, quarantine, progress)

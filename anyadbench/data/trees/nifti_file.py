@@ -29,7 +29,9 @@ from anyadbench.quiet import without_warnings
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-PIECE = 4 << 20
+PIECE = 1 << 18
+"""Bytes that are unpacked at a time: few enough for memory that is used again, not new pages each time."""
+
 SLACK = 16 << 20
 """Bytes that an unpacked file may hold beyond the size in its header: extensions, padding."""
 
@@ -185,15 +187,16 @@ def unpacked(path: Path) -> bytes:
         # Read to the end of the stream, so that its checksum is verified, but no further than the header's size: a few
         # bytes may unpack to more than memory holds.
         with _stream(data) as stream:
-            pieces = [stream.read(540)]
-            most += _told_size(pieces[0]) - len(pieces[0])
+            head = stream.read(540)
+            most += _told_size(head)
+            whole = io.BytesIO()  # grows in place, and gives its bytes away without a copy
+            whole.write(head)
             while piece := stream.read(PIECE):
-                pieces.append(piece)
-                most -= len(piece)
-                if most < 0:
+                whole.write(piece)
+                if whole.tell() > most:
                     cause = "unpacks to more than the size in its header"
                     raise BadFile(path, cause, AGAIN)
-            return b"".join(pieces)
+            return whole.getvalue()
     except (EOFError, OSError, _ISAL_ERROR) as error:
         text = str(error) or type(error).__name__
         raise BadFile(path, f"is damaged ({text})", "copy or download it again") from error

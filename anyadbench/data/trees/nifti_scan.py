@@ -26,6 +26,10 @@ MIN_BRAIN = 0.01
 """Slices in which the brain covers less than this fraction of the field are not stored."""
 
 
+_HASHED = 1 << 16
+"""Values that are converted and hashed at a time: what fits the processor's cache."""
+
+
 class VolumeSource(Protocol):
     """Reads single files, as an ``anyadbench.data.trees.readers.volume_tree.VolumeReader`` does."""
 
@@ -75,7 +79,9 @@ class Scan:
 def hash_array(array: Shaped[np.ndarray, "*shape"]) -> str:
     """Return the SHA-256 of an array's shape and values as float32."""
     digest = hashlib.sha256(repr(array.shape).encode())
-    digest.update(in_index_order(array, np.float32).data)
+    flat = in_index_order(array).ravel()
+    for start in range(0, flat.size, _HASHED):
+        digest.update(np.ascontiguousarray(flat[start : start + _HASHED], dtype=np.float32).data)
     return digest.hexdigest()
 
 
@@ -110,7 +116,7 @@ def read_scan(files: ScanFiles, layout: Layout, source: VolumeSource) -> tuple[S
     first = next(iter(volumes.values()), None)
     for volume in () if layout.channels or layout.grid else list(volumes.values())[1:]:
         attempt(lambda volume=volume: check_siblings(first, volume))  # type: ignore[arg-type,misc]
-    hashes = {name: hash_array(volume.array) for name, volume in volumes.items()}
+    hashes = {name: hash_array(volume.ordered) for name, volume in volumes.items()}
     problems += _content_problems(files, volumes, hashes, layout)
     for name in volumes if not errors(problems) else ():
         attempt(lambda name=name: volumes.update({name: _settled(files, name, volumes[name], problems)}))  # type: ignore[misc]
@@ -169,7 +175,7 @@ def harmonise(
         table[value] = REGIONS[region]
     # Nearly all voxels are 0, so only the others are looked up; raveled both ways in the order of the memory.
     regions, flat = np.zeros_like(labels), labels.ravel(order="K")
-    places = np.flatnonzero(flat)
+    places = np.flatnonzero(flat != 0)  # on booleans it is several times as fast
     values = flat[places]
     regions.ravel(order="K")[places] = table[values]
     counts = np.bincount(values, minlength=256)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anyadbench.data.store.encoding import Coding, encode, fit_coding
-from anyadbench.data.store.ordering import in_index_order, percentiles
+from anyadbench.data.store.ordering import in_index_order, mean_and_deviation, percentiles
 from anyadbench.data.trees.layouts import REGIONS, Layout
 from anyadbench.data.trees.nifti_scan import MIN_BRAIN, Scan
 
@@ -82,7 +82,7 @@ def nifti_part(scan: Scan, layout: Layout) -> Part:
         axial = volume.array.transpose(2, 1, 0)
         for place, k in enumerate(keep):
             images[place, index] = encode(axial[k], coding)
-        row |= sequence_columns(name, volume.array, coding, scan.hashes[name])
+        row |= sequence_columns(name, volume.ordered, coding, scan.hashes[name])
     lesion, cavity = abnormal_mask(labels, layout), labels == REGIONS["cavity"]
     row["lesion_voxels"] = int(np.count_nonzero(lesion))
     labelled = np.array([plane.any() for plane in labels], dtype=bool)
@@ -119,14 +119,15 @@ def sequence_columns(name: str, array: Shaped[np.ndarray, "*shape"], coding: Cod
     """
     ordered = in_index_order(array)
     inside = ordered[ordered != 0]
-    values = percentiles(inside if array.min() >= 0 else inside[inside > 0], PERCENTILES)
+    if array.min() >= 0:
+        values, marks = np.split(percentiles(inside, (*PERCENTILES, *LANDMARKS)), [len(PERCENTILES)])
+    else:
+        values, marks = percentiles(inside[inside > 0], PERCENTILES), percentiles(inside, LANDMARKS)
     columns = {f"scale_{name}": coding.scale, f"offset_{name}": coding.offset, f"zero_{name}": coding.zero}
     columns |= {percentile_column(p, name): float(v) for p, v in zip(PERCENTILES, values, strict=True)}
-    marks = percentiles(inside, LANDMARKS)
-    brain = inside.astype(np.float64)
     columns |= {landmark_column(p, name): float(v) for p, v in zip(LANDMARKS, marks, strict=True)}
-    columns |= {f"mean_{name}": float(brain.mean()) if brain.size else 0.0}
-    columns |= {f"sd_{name}": float(brain.std()) if brain.size else 0.0}
+    mean, deviation = mean_and_deviation(inside)
+    columns |= {f"mean_{name}": mean, f"sd_{name}": deviation}
     return {**columns, f"max_{name}": float(array.max()), f"sha_{name}": sha}
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import nibabel
 import numpy as np
 
+from anyadbench.data.store.ordering import in_index_order
 from anyadbench.data.trees.nifti_file import affine_of, load_nifti, mm_of
 from anyadbench.data.trees.problems import BadFile
 
@@ -78,6 +79,11 @@ class Volume:
     def shown(self) -> Bool[np.ndarray, "x y z"]:
         """Where the value is not 0."""
         return np.asarray(self.array != 0)
+
+    @cached_property
+    def ordered(self) -> Shaped[np.ndarray, "x y z"]:
+        """The values in the order of their indices in memory."""
+        return in_index_order(self.array)
 
     def height_mm(self, index: int) -> float:
         """World height (mm, towards superior) of the centre of axial slice ``index``."""

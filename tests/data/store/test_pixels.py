@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -15,10 +16,11 @@ from trees import FAULTS, make_tree
 
 from anyadbench.data.store.build import prepare
 from anyadbench.data.store.extract import read_part, slice_sha
-from anyadbench.data.store.ordering import in_index_order, percentiles
+from anyadbench.data.store.ordering import in_index_order, mean_and_deviation, percentiles
 from anyadbench.data.store.pixels import INDEX, SIZE, pack, rewrite
 from anyadbench.data.store.store import SliceStore, open_store
 from anyadbench.data.trees.layouts import get_layout
+from anyadbench.data.trees.nifti_scan import hash_array
 from anyadbench.data.trees.survey import survey
 from anyadbench.errors import UserError
 
@@ -165,3 +167,21 @@ def test_index_order_is_the_arrays_own() -> None:
         turned = in_index_order(view, np.float32)
         assert turned.flags.c_contiguous and turned.dtype == np.float32
         np.testing.assert_array_equal(turned, view)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32])
+def test_mean_and_deviation_are_numpys_to_the_bit(kind: Any) -> None:
+    rng = np.random.default_rng(3)
+    for size in (1, 2, 9, 1000, 70_001):
+        values = (rng.normal(90, 20, size) % 120).astype(kind)
+        wide = values.astype(np.float64)
+        assert mean_and_deviation(values) == (wide.mean(), wide.std())
+    assert mean_and_deviation(np.empty(0, kind)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (70, 60, 50), (0, 3, 3), (300, 300)])
+@pytest.mark.parametrize("kind", [np.int16, np.float32, np.float64])
+def test_the_hash_of_an_array_is_that_of_its_shape_and_float32_values(shape: tuple[int, ...], kind: Any) -> None:
+    array = np.asfortranarray(np.random.default_rng(1).normal(0, 900, shape).astype(kind))[::-1]
+    whole = np.ascontiguousarray(array, dtype=np.float32)
+    assert hash_array(array) == hashlib.sha256(repr(shape).encode() + whole.tobytes()).hexdigest()
