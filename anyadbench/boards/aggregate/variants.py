@@ -109,10 +109,14 @@ def _short_hash(parts: Sequence[object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def _weights(variant: Variant) -> str:
+    return f"weights {variant.weights.name}"
+
+
 _DISTINCTIONS: tuple[Callable[[Variant], str], ...] = (
     lambda v: v.method.name,
     lambda v: f"{v.method.budget} budget",
-    lambda v: f"weights {v.weights.name}",
+    _weights,
     lambda v: f"missing: {v.method.missing}",
     lambda v: f"mask {v.method.training_mask}",
     lambda v: f"{v.method.distribution} {v.method.version}",
@@ -139,6 +143,10 @@ def _distinct(variant: Variant, twins: list[Variant]) -> str:
     for name in sorted({name for twin in twins for name in twin.method.params}):
         if len({json.dumps(twin.method.params.get(name)) for twin in twins}) > 1:
             parts.append(f"{name}={variant.method.params.get(name, 'unset')}")
+    encoders = [twin.method.params.get("encoder") for twin in twins]
+    pairs = set(zip(encoders, map(_weights, twins), strict=True))
+    if _weights(variant) in parts and len(pairs) == len(set(encoders)):
+        parts.remove(_weights(variant))  # the name of an encoder says which weights it has
     same = [twin for twin in twins if all(tell(twin) == tell(variant) for tell in _DISTINCTIONS)]
     if not parts or len({json.dumps(twin.method.params, sort_keys=True) for twin in same}) < len(same):
         parts.append(variant.key[:6])

@@ -202,6 +202,21 @@ def test_variants_differ_by_parameters_and_say_so(tmp_path: Path) -> None:
     assert labels == ["Good (steps=150)", "Good (steps=9)"]
 
 
+def test_the_name_of_an_encoder_says_which_weights_a_variant_has(tmp_path: Path) -> None:
+    def with_encoder(name: str, weights: str) -> FakeMethod:
+        changes = {"method.params.encoder": name, "weights.name": weights}
+        return FakeMethod("good", "Good", 2.5, maps=False, budget="paper", changes=changes)
+
+    for number, (name, weights) in enumerate([("small", "small-package"), ("large", "large-package")]):
+        (made,) = cells(tmp_path, with_encoder(name, weights))
+        made.rename(made.with_name(f"good-{number}"))
+    labels = [variant.label for variant in board_of(tmp_path).variants]
+    assert sorted(labels) == ["Good (encoder=large)", "Good (encoder=small)"]
+    cells(tmp_path, with_encoder("small", "file:small"))
+    labels = [variant.label for variant in board_of(tmp_path).variants]
+    assert "Good (weights file:small, encoder=small)" in labels and len(set(labels)) == 3
+
+
 def test_tf32_and_float32_are_not_averaged_and_devices_are(tmp_path: Path) -> None:
     _, second = cells(tmp_path, FakeMethod("good", "Good", 2.0, (0, 1), maps=False, budget="paper"))
     change(second, lambda data: data["numerics"].update(device="cuda"))

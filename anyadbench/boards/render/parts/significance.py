@@ -53,6 +53,7 @@ def _picture(board: Board, table: PairTable, test: str, metric: str) -> Markup:
     side = n * cell
     small = "tick" if n <= 50 else "tick small"
     body = []
+    names = _short([board.variant(key).label for key in table.keys])
     for j in range(n):
         x = left + (j + 0.5) * cell
         body.append(_column(x, top - 4, str(j + 1), turn=cell < 15))
@@ -68,7 +69,7 @@ def _picture(board: Board, table: PairTable, test: str, metric: str) -> Markup:
         middle = y + cell / 2
         row = [
             Markup(f'<rect x="0" y="{y:.1f}" width="{left + side:.1f}" height="{cell:.1f}" class="hit"/>'),
-            text(left - 6, middle + 3.5, f"{clean(name, 22)}  {i + 1}", small, "end"),
+            text(left - 6, middle + 3.5, f"{names[i]}  {i + 1}", small, "end"),
             text(4, middle + 3.5, f"{item.rank}{ranks}", small),
             *_runs(wins, left, y + 0.5, cell, cell - 1, "wins"),
             *_runs(losses, left, middle - 1, cell, 2.0, "loses"),
@@ -79,6 +80,15 @@ def _picture(board: Board, table: PairTable, test: str, metric: str) -> Markup:
     body.append(text(4, top - 6, "rank [can be]", "axis"))
     spoken = f"Who beats whom in {metric_label(metric)} on {test}: {n} methods in order of rank"
     return frame(left + side + 8, top + side + 6, spoken, body)
+
+
+def _short(labels: Sequence[str]) -> list[str]:
+    """Return labels of at most 22 characters: their beginnings, and their ends too where beginnings repeat."""
+    short = [clean(label, 22) for label in labels]
+    return [
+        f"{clean(label)[:10]}\N{HORIZONTAL ELLIPSIS}{clean(label)[-11:]}" if short.count(begin) > 1 else begin
+        for label, begin in zip(labels, short, strict=True)
+    ]
 
 
 def _column(x: float, y: float, name: str, *, turn: bool) -> Markup:

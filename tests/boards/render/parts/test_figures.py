@@ -188,3 +188,14 @@ def test_robustness_plots_have_one_dot_per_subset_and_the_control(board: Board) 
             dots = re.findall(r'<path d="([^"]*)" class="dots', plot)
             assert dots[0].count("M") == 7 and plot.count('class="curve') == 1
     assert len({re.findall(r'id="([^"]*)"', part.backdrop)[0] for part in made}) == len(made)
+
+
+def test_names_of_a_picture_of_pairs_stay_apart() -> None:
+    board = synthetic_board(3)
+    first, second, *rest = board.variants
+    long = "A method with a long name (encoder=efficientnet-lite{})"
+    made = (replace(first, label=long.format(0)), replace(second, label=long.format(2)), *rest)
+    (matrix,) = (one for one in matrices(replace(board, variants=made)) if one.metric == board.headline)
+    assert matrix.plot is not None
+    drawn = set(re.findall(r">([^<>]+)</text>", matrix.plot))
+    assert {"A method w…tnet-lite0)", "A method w…tnet-lite2)"} <= {text.split("  ")[0] for text in drawn}
