@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float32
 
 BUDGET = 4_200_000
-"""Largest size in bytes of all pictures on a page; the page stays below 6 MB."""
+"""Largest size in bytes of all pictures on a page."""
 
 _SIZES = (160, 128, 104, 80)
 _MAX_MAPS = 500
