@@ -25,6 +25,9 @@ PAPER = {
 }
 """Smaller pictures and shorter chains, so that a processor scores with the authors' networks in minutes."""
 
+DEMO = {DDPM.name: ("start=2",), UNIMMAD.name: ("image_size=64",), UNIMMAD_MODDROP.name: ("image_size=64",)}
+"""The same for the networks of ``demo`` that take more than a few seconds."""
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
@@ -65,7 +68,7 @@ def rows_of(name: str, trees: dict[str, Path], runs: Path, method: str, budget: 
 def test_every_protocol_fills_every_row_under_demo(
     protocol: str, method: str, trees: dict[str, Path], tmp_path: Path
 ) -> None:
-    rows_of(protocol, trees, tmp_path, method, "demo")
+    rows_of(protocol, trees, tmp_path, method, "demo", *DEMO.get(method, ()))
 
 
 @pytest.mark.parametrize("method", PAPER)
