@@ -84,10 +84,11 @@ def _picture(board: Board, table: PairTable, test: str, metric: str) -> Markup:
 
 def _short(labels: Sequence[str]) -> list[str]:
     """Return labels of at most 22 characters: their beginnings, and their ends too where beginnings repeat."""
-    short = [clean(label, 22) for label in labels]
+    whole = [clean(label) for label in labels]
+    short = [clean(label, 22) for label in whole]
     return [
-        f"{clean(label)[:10]}\N{HORIZONTAL ELLIPSIS}{clean(label)[-11:]}" if short.count(begin) > 1 else begin
-        for label, begin in zip(labels, short, strict=True)
+        f"{name[:10]}\N{HORIZONTAL ELLIPSIS}{name[-11:]}" if short.count(begin) > 1 else begin
+        for name, begin in zip(whole, short, strict=True)
     ]
 
 
